@@ -1,0 +1,106 @@
+"""What netbuilder raises: every error says what is wrong, where, and how to mend it.
+
+All of them print alike, because `NetBuilderError.__str__` alone decides the form:
+
+    Eltwise 'eltwise_s1': bottoms 0 and 1 must have equal shapes, got (1,128,29,29) and (1,128,28,28)
+      where:   my_net.py:58, BigLittle(s1)/Sum(s1)
+      bottoms: conv_s1_down (1,128,29,29) from AvgDown(s1_down); conv_s1_a (1,128,28,28) from Conv3(s1_a)
+      hint:    Caffe pooling rounds up; ...
+
+This module imports nothing of netbuilder; everything else may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "EngineError",
+    "FieldError",
+    "FileError",
+    "NameClash",
+    "NetBuilderError",
+    "PrototxtError",
+    "ShapeError",
+    "StaleBlob",
+    "did_you_mean",
+    "shape_text",
+]
+
+
+class NetBuilderError(Exception):
+    """A mistake that the user can mend; the command line prints it without a traceback.
+
+    `text` is the one-line statement. `where`, `bottoms` and `hint` may be filled in later by whoever
+    knows them: a layer rule states what is wrong, `Net` adds where.
+    """
+
+    def __init__(self, text: str, *, where: str = "", bottoms: str = "", hint: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.where = where
+        self.bottoms = bottoms
+        self.hint = hint
+
+    def __str__(self) -> str:
+        details = (("where:", self.where), ("bottoms:", self.bottoms), ("hint:", self.hint))
+        return "\n".join([self.text, *(f"  {label:<8} {text}" for label, text in details if text)])
+
+
+class ShapeError(NetBuilderError):
+    """The shapes or numbers of bottoms, tops or fields do not fit; real Caffe would abort here."""
+
+
+class FieldError(NetBuilderError):
+    """An unknown layer type or field, a value of the wrong type, or one the dialect lacks."""
+
+
+class NameClash(NetBuilderError):
+    """Two layers of one name, or two layers that both produce one blob."""
+
+
+class StaleBlob(NetBuilderError):
+    """A blob handle that no longer holds: overwritten in place, unknown, or of another net."""
+
+
+class ConfigError(NetBuilderError):
+    """A net's configuration that cannot be built; `key` is the dotted name of the value at fault."""
+
+    def __init__(self, text: str, *, key: str = "", path: str = "", hint: str = "") -> None:
+        super().__init__(text, where=path, hint=hint)
+        self.key = key
+        self.path = path
+
+
+class PrototxtError(NetBuilderError):
+    """A file that is not a legal prototxt; `line` and `column` count from 1."""
+
+    def __init__(self, text: str, *, path: str = "", line: int = 0, column: int = 0, hint: str = "") -> None:
+        where = ":".join([path or "<text>", *(str(n) for n in (line, column) if n)])
+        super().__init__(text, where=where, hint=hint)
+        self.path = path
+        self.line = line
+        self.column = column
+
+
+class FileError(NetBuilderError):
+    """A file or folder that cannot be read or written, or must not be overwritten."""
+
+
+class EngineError(NetBuilderError):
+    """A program that runs nets (real Caffe, ...) is missing, or refused or died on what it was given."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint that offers the nearest of the `known` words, or "" if none is near."""
+    import difflib  # slow to import, and needed for mistakes only
+
+    by_lower = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """A shape as people write it: `(1,64,56,56)`; a scalar is `()`."""
+    return "(" + ",".join(str(n) for n in shape) + ")"

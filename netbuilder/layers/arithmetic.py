@@ -1,0 +1,138 @@
+"""Kernel, stride and padding: how Caffe reads them, and the sizes that follow from them.
+
+Convolution and Pooling read the same-looking fields by different rules; both are here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from netbuilder.errors import ShapeError
+
+__all__ = ["Window", "conv_extent", "conv_window", "deconv_extent", "pool_extent", "pool_window"]
+
+
+class Window(NamedTuple):
+    """Kernel, stride, padding and dilation, one number per spatial axis (height first)."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+def conv_window(p: Any, axes: int) -> Window:
+    """The window of a `ConvolutionParameter` over `axes` spatial axes.
+
+    Each of kernel, stride and pad is given once for all axes, once per axis, or (2-D only) as an _h/_w
+    pair whose missing half counts as 0. Dilation has no pair.
+    Raises ShapeError. Source: base_conv_layer.cpp, LayerSetUp.
+    """
+    kernel = _conv_field(p, "kernel_size", "kernel", axes, None)
+    stride = _conv_field(p, "stride", "stride", axes, 1)
+    pad = _conv_field(p, "pad", "pad", axes, 0)
+    dilation = _repeated(p.dilation, "dilation", axes, 1)
+    if 0 in kernel:
+        raise ShapeError(f"kernel must be at least 1 on every axis, got {_text(kernel)}")
+    if 0 in stride:
+        raise ShapeError(f"stride must be at least 1 on every axis, got {_text(stride)}")
+    return Window(kernel, stride, pad, dilation)
+
+
+def _conv_field(p: Any, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
+    values = getattr(p, name)
+    h, w = stem + "_h", stem + "_w"
+    if not (p.HasField(h) or p.HasField(w)):
+        return _repeated(values, name, axes, default)
+    if axes != 2:
+        raise ShapeError(f"{h} and {w} need two spatial axes, the bottom has {axes}: use {name}")
+    if values:
+        raise ShapeError(f"{name} and {h}/{w} are both given: give one of them")
+    return getattr(p, h), getattr(p, w)
+
+
+def _repeated(values: Sequence[int], name: str, axes: int, default: int | None) -> tuple[int, ...]:
+    if not values and default is not None:
+        return (default,) * axes
+    if len(values) == 1:
+        return (values[0],) * axes
+    if len(values) != axes:
+        wanted = "once" if axes < 2 else f"once or {axes} times"
+        given = "is missing" if not values else f"is given {len(values)} times"
+        raise ShapeError(f"{name} {given}: {axes} spatial axes need it {wanted}")
+    return tuple(values)
+
+
+def conv_extent(size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    """The output size of a convolution along one axis.
+
+    C's integer division truncates toward zero, so a kernel slightly larger than the padded input still
+    gives 1. Source: conv_layer.cpp, compute_output_shape.
+    """
+    room = size + 2 * pad - (dilation * (kernel - 1) + 1)
+    return (room // stride if room >= 0 else -(-room // stride)) + 1
+
+
+def deconv_extent(size: int, kernel: int, stride: int, pad: int, dilation: int = 1) -> int:
+    """The output size of a deconvolution along one axis. Source: deconv_layer.cpp, compute_output_shape."""
+    return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
+
+
+def pool_window(p: Any, size: Sequence[int]) -> Window:
+    """The window of a `PoolingParameter` over an image of `size` (h, w).
+
+    Unlike in a convolution, half of an _h/_w pair is refused.
+    Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp.
+    """
+    pad = _pool_pair(p, "pad", "pad")
+    stride = _pool_pair(p, "stride", "stride")
+    pair = p.HasField("kernel_h") and p.HasField("kernel_w")
+    kernel: tuple[int, int]
+    if p.global_pooling:
+        if p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w"):
+            raise ShapeError("global_pooling covers the whole image: leave the kernel out")
+        if pad != (0, 0) or stride != (1, 1):
+            raise ShapeError(f"global_pooling needs pad 0 and stride 1, got {_text(pad)} and {_text(stride)}")
+        kernel = size[0], size[1]
+    elif p.HasField("kernel_size") == pair:
+        raise ShapeError("the kernel must be given as kernel_size, or as both kernel_h and kernel_w")
+    else:
+        kernel = (p.kernel_h, p.kernel_w) if pair else (p.kernel_size, p.kernel_size)
+    if 0 in kernel:
+        raise ShapeError(f"kernel must be at least 1 on both axes, got {_text(kernel)}")
+    if 0 in stride:
+        raise ShapeError(f"stride must be at least 1 on both axes, got {_text(stride)}")
+    if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
+        raise ShapeError(f"pad {_text(pad)} must be smaller than the kernel {_text(kernel)} on both axes")
+    return Window(kernel, stride, pad, (1, 1))
+
+
+def _pool_pair(p: Any, name: str, stem: str) -> tuple[int, int]:
+    h, w = p.HasField(stem + "_h"), p.HasField(stem + "_w")
+    if not (h or w):
+        value = getattr(p, name)
+        return value, value
+    if not (h and w):
+        missing = f"{stem}_w" if h else f"{stem}_h"
+        raise ShapeError(f"{stem}_h and {stem}_w come in pairs in Pooling: {missing} is missing")
+    if p.HasField(name):
+        raise ShapeError(f"{name} and {stem}_h/{stem}_w are both given: give one of them")
+    return getattr(p, stem + "_h"), getattr(p, stem + "_w")
+
+
+def pool_extent(size: int, kernel: int, stride: int, pad: int, *, floor: bool = False, clip: bool) -> int:
+    """The output size of a pooling along one axis: rounded up, or down if `floor`.
+
+    `clip` is true when the layer pads on either axis: then a last window that would start beyond the
+    image and its leading pad is dropped. Source: pooling_layer.cpp, Reshape.
+    """
+    room = size + 2 * pad - kernel
+    out = (room // stride if floor else -(-room // stride)) + 1
+    if clip and (out - 1) * stride >= size + pad:
+        out -= 1
+    return out
+
+
+def _text(pair: Sequence[int]) -> str:
+    return "x".join(str(n) for n in pair)

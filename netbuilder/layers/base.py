@@ -1,0 +1,114 @@
+"""What a layer rule is, and the registry of rules.
+
+A rule states everything that netbuilder knows about one Caffe layer type, in one function: given the
+`LayerParameter` and the shapes of its bottoms it returns `Facts` (shapes of the tops, parameter blobs,
+multiply-accumulates, other operations), or raises `ShapeError` where real Caffe would abort. So shapes,
+parameters and counts cannot disagree.
+
+Counting: one MAC is one multiplication and one addition. `ops` are all other elementary operations
+(addition, multiplication, division, comparison, exponential, logarithm, power), each counted as one.
+Both are for the whole batch. A layer without a rule has *unknown* facts, never zero ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from netbuilder.errors import ShapeError
+
+__all__ = ["RULES", "Facts", "ParamFacts", "Rule", "Shape", "canonical_axis", "elements", "rule"]
+
+Shape = tuple[int, ...]
+INT_MAX = 2**31 - 1
+
+
+class ParamFacts(NamedTuple):
+    """One parameter blob of a layer: its shape, its role ("weight", "bias" or "statistic") and its filler.
+
+    `filler` is the `FillerParameter` message, or None for a blob that Caffe initialises by itself.
+    A "statistic" (BatchNorm) is stored in a .caffemodel but never changed by the solver.
+    """
+
+    shape: Shape
+    role: str
+    filler: Any = None
+
+
+class Facts(NamedTuple):
+    """What a rule says of one layer; counts are for the whole batch."""
+
+    tops: tuple[Shape, ...]
+    params: tuple[ParamFacts, ...] = ()
+    macs: int = 0
+    ops: int = 0
+
+
+Infer = Callable[[Any, Sequence[Shape]], Facts]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A layer type: the sub-messages that hold its fields, how many blobs it takes and gives, its facts.
+
+    `bottoms` and `tops` are (least, most), most None for no limit. `in_place` says what happens when a top
+    is written over its bottom: "exact", "wrong" (Caffe accepts it and computes something else, in the
+    forward or in the backward pass) or "refused". `auto_top` is set for losses: Caffe adds a top that the
+    file leaves out. `same` is set where the numbers of bottoms and tops must be equal.
+    """
+
+    type: str
+    params: tuple[str, ...]
+    bottoms: tuple[int, int | None]
+    tops: tuple[int, int | None]
+    infer: Infer
+    in_place: str = "wrong"
+    auto_top: bool = False
+    same: bool = False
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(
+    type: str,
+    *params: str,
+    bottoms: int | tuple[int, int | None] = 1,
+    tops: int | tuple[int, int | None] = 1,
+    in_place: str = "wrong",
+    auto_top: bool = False,
+    same: bool = False,
+) -> Callable[[Infer], Infer]:
+    """Register a function as the rule of a Caffe layer type; see `Rule` for the arguments."""
+
+    def register(infer: Infer) -> Infer:
+        assert type not in RULES, type
+        RULES[type] = Rule(
+            type,
+            params,
+            (bottoms, bottoms) if isinstance(bottoms, int) else bottoms,
+            (tops, tops) if isinstance(tops, int) else tops,
+            infer,
+            in_place,
+            auto_top,
+            same,
+        )
+        return infer
+
+    return register
+
+
+def elements(shape: Sequence[int]) -> int:
+    """How many numbers a blob of this shape holds; 1 for a scalar `()`."""
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+def canonical_axis(axis: int, shape: Sequence[int], what: str = "axis") -> int:
+    """The axis counted from the front; negative ones count from the end. Source: Blob::CanonicalAxisIndex."""
+    if not -len(shape) <= axis < len(shape):
+        raise ShapeError(f"{what} {axis} is out of range for a blob of {len(shape)} axes")
+    return axis + len(shape) if axis < 0 else axis

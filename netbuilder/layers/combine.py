@@ -1,0 +1,128 @@
+"""Layers that join, cut or swallow blobs: Eltwise, Concat, Slice, Split, Crop, Silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.base import Facts, Shape, canonical_axis, elements, rule
+
+SUM = 1
+
+
+@rule("Eltwise", "eltwise_param", bottoms=(2, None))
+def eltwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Sum (with one coefficient per bottom if wanted), product or maximum of equal-shaped bottoms.
+
+    Operations per element: one less than there are bottoms, and one per coefficient.
+    Raises ShapeError. Source: eltwise_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.eltwise_param
+    first = bottoms[0]
+    for i, shape in enumerate(bottoms):
+        if shape != first:
+            raise ShapeError(
+                f"bottoms 0 and {i} must have equal shapes, got {shape_text(first)} and {shape_text(shape)}"
+            )
+    if p.coeff and len(p.coeff) != len(bottoms):
+        raise ShapeError(f"coeff is given {len(p.coeff)} times for {len(bottoms)} bottoms")
+    if p.coeff and p.operation == 0:
+        raise ShapeError("coeff goes with operation SUM, not with PROD")
+    weighted = len(bottoms) if p.coeff and p.operation == SUM else 0
+    return Facts((first,), ops=(len(bottoms) - 1 + weighted) * elements(first))
+
+
+@rule("Concat", "concat_param", bottoms=(1, None))
+def concat(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The bottoms one after another along `axis` (default 1); their other axes must be equal.
+
+    Raises ShapeError. Source: concat_layer.cpp, Reshape.
+    """
+    p = layer.concat_param
+    first = bottoms[0]
+    axis = _axis(p, "concat_dim", first)
+    total = 0
+    for i, shape in enumerate(bottoms):
+        if len(shape) != len(first) or shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
+            raise ShapeError(
+                f"bottoms 0 and {i} must agree in all axes but axis {axis}, "
+                f"got {shape_text(first)} and {shape_text(shape)}"
+            )
+        total += shape[axis]
+    return Facts(((*first[:axis], total, *first[axis + 1 :]),))
+
+
+@rule("Slice", "slice_param", tops=(1, None))
+def slice_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Pieces of the bottom along `axis` (default 1): equal ones, or cut at each slice_point.
+
+    Raises ShapeError. Source: slice_layer.cpp, Reshape.
+    """
+    p = layer.slice_param
+    (bottom,) = bottoms
+    axis = _axis(p, "slice_dim", bottom)
+    size, tops = bottom[axis], len(layer.top)
+    if p.slice_point:
+        if len(p.slice_point) != tops - 1:
+            raise ShapeError(f"{tops} tops need {tops - 1} slice_point, got {len(p.slice_point)}")
+        cuts = [0, *p.slice_point, size]
+        if tops > size or cuts[-2] > size or any(b <= a for a, b in pairwise(cuts[:-1])):
+            raise ShapeError(
+                f"slice_point must rise from above 0 to at most {size}, the size of axis {axis}, "
+                f"got {list(p.slice_point)}"
+            )
+        sizes = [b - a for a, b in pairwise(cuts)]
+    elif size % tops:
+        raise ShapeError(f"axis {axis} of size {size} cannot be cut into {tops} equal tops")
+    else:
+        sizes = [size // tops] * tops
+    return Facts(tuple((*bottom[:axis], n, *bottom[axis + 1 :]) for n in sizes))
+
+
+def _axis(p: Any, legacy: str, shape: Shape) -> int:
+    if not p.HasField(legacy):
+        return canonical_axis(p.axis, shape)
+    if p.HasField("axis"):
+        raise ShapeError(f"axis and {legacy} are both given: give axis")
+    return canonical_axis(getattr(p, legacy), shape, legacy)
+
+
+@rule("Split", tops=(1, None), in_place="refused")
+def split(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The bottom, once per top, by reference. Source: split_layer.cpp."""
+    return Facts((bottoms[0],) * len(layer.top))
+
+
+@rule("Crop", "crop_param", bottoms=2)
+def crop(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The part of bottom 0 that has the size of bottom 1 from `axis` (default 2) on, at `offset`.
+
+    Raises ShapeError. Source: crop_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.crop_param
+    bottom, reference = bottoms
+    axis = canonical_axis(p.axis, bottom)
+    cropped = len(bottom) - axis
+    if len(p.offset) > 1 and len(p.offset) != cropped:
+        raise ShapeError(f"offset is given {len(p.offset)} times: give it once, or once for {cropped} axes")
+    if len(reference) < len(bottom):
+        raise ShapeError(
+            f"bottom 1 {shape_text(reference)} must have as many axes as bottom 0 {shape_text(bottom)}"
+        )
+    top = list(bottom)
+    for i in range(axis, len(bottom)):
+        offset = p.offset[i - axis] if len(p.offset) > 1 else p.offset[0] if p.offset else 0
+        top[i] = reference[i]
+        if offset + reference[i] > bottom[i]:
+            raise ShapeError(
+                f"axis {i}: offset {offset} and size {reference[i]} reach past the {bottom[i]} of bottom 0"
+            )
+    return Facts((tuple(top),))
+
+
+@rule("Silence", bottoms=(1, None), tops=0)
+def silence(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Swallows its bottoms, so that they are no net outputs. Source: silence_layer.cpp."""
+    return Facts(())

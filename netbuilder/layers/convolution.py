@@ -1,0 +1,106 @@
+"""Convolution and Deconvolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent
+from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, elements, rule
+
+
+@rule("Convolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
+def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Cross-correlation, (n, c, h, w) -> (n, num_output, h', w'); any number of spatial axes.
+
+    h' = trunc((h + 2*pad - (dilation*(kernel-1) + 1)) / stride) + 1.
+    Several bottoms of one shape share the weights, one top each.
+    Parameters: weight (num_output, c/group, kh, kw); bias (num_output,) unless bias_term is false.
+    MACs: every output element times c/group * kh * kw. Other operations: one addition per output
+    element if there is a bias.
+    Raises ShapeError. Source: base_conv_layer.cpp, conv_layer.cpp.
+    """
+    p = layer.convolution_param
+    leading, channels, size, window = _geometry(p, bottoms)
+    extent = _extents(conv_extent, size, window)
+    _check_bias(p, extent)
+    per_group = channels // p.group
+    top = (*leading, p.num_output, *extent)
+    weight = (p.num_output, per_group, *window.kernel)
+    outputs = elements(top) * len(bottoms)
+    return Facts(
+        (top,) * len(bottoms),
+        _params(p, weight),
+        macs=outputs * per_group * elements(window.kernel),
+        ops=outputs if p.bias_term else 0,
+    )
+
+
+@rule("Deconvolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
+def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Transposed convolution, (n, c, h, w) -> (n, num_output, h', w').
+
+    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad.
+    Parameters: weight (c, num_output/group, kh, kw), input channels first; bias as in Convolution.
+    MACs: every input element times num_output/group * kh * kw. Other operations: bias additions.
+    Raises ShapeError. Source: base_conv_layer.cpp, deconv_layer.cpp.
+    """
+    p = layer.convolution_param
+    leading, channels, size, window = _geometry(p, bottoms)
+    extent = _extents(deconv_extent, size, window)
+    _check_bias(p, extent)
+    per_group = p.num_output // p.group
+    top = (*leading, p.num_output, *extent)
+    weight = (channels, per_group, *window.kernel)
+    return Facts(
+        (top,) * len(bottoms),
+        _params(p, weight),
+        macs=elements(bottoms[0]) * len(bottoms) * per_group * elements(window.kernel),
+        ops=elements(top) * len(bottoms) if p.bias_term else 0,
+    )
+
+
+def _geometry(p: Any, bottoms: Sequence[Shape]) -> tuple[Shape, int, Shape, Window]:
+    """The leading (batch) axes, the channels, the spatial axes and the window."""
+    bottom = bottoms[0]
+    for i, other in enumerate(bottoms):
+        if other != bottom:
+            raise ShapeError(
+                f"bottoms 0 and {i} must have equal shapes to share weights, "
+                f"got {shape_text(bottom)} and {shape_text(other)}"
+            )
+    axis = canonical_axis(p.axis, bottom)
+    channels, size = bottom[axis], bottom[axis + 1 :]
+    window = conv_window(p, len(size))
+    if p.num_output < 1:
+        raise ShapeError("num_output is missing or 0")
+    if p.group < 1 or channels % p.group or p.num_output % p.group:
+        raise ShapeError(
+            f"group {p.group} must divide the {channels} channels of the bottom and num_output {p.num_output}"
+        )
+    return bottom[:axis], channels, size, window
+
+
+def _extents(extent: Any, size: Shape, window: Window) -> Shape:
+    # Plain indexing: this runs once per convolution of every net, and a zip of five costs more.
+    k, s, p, d = window
+    out = tuple(extent(n, k[i], s[i], p[i], d[i]) for i, n in enumerate(size))
+    if any(n < 0 for n in out):
+        raise ShapeError(
+            f"the kernel does not fit: an input of {shape_text(size)} would give {shape_text(out)}"
+        )
+    return out
+
+
+def _check_bias(p: Any, extent: Shape) -> None:
+    if p.bias_term and 0 in extent:
+        raise ShapeError(
+            f"the output is empty, {shape_text(extent)}, and Caffe cannot add a bias to nothing",
+            hint="the kernel is larger than the padded input",
+        )
+
+
+def _params(p: Any, weight: Shape) -> tuple[ParamFacts, ...]:
+    first = ParamFacts(weight, "weight", p.weight_filler)
+    return (first, ParamFacts((p.num_output,), "bias", p.bias_filler)) if p.bias_term else (first,)

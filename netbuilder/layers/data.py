@@ -1,0 +1,105 @@
+"""Sources of data: Input, DummyData, MemoryData, ImageData, Data. None of them computes anything.
+
+A shape that lives in the data itself (a database, images of their own size) is unknown here: the rule
+raises `UnknownShape`, and whoever has the shape hands it to `Net.add` as `top_shapes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netbuilder.errors import ShapeError
+from netbuilder.layers.base import Facts, Shape, elements, rule
+from netbuilder.layers.fillers import check_filler
+
+
+class UnknownShape(Exception):
+    """The shape of a top depends on data that the rule does not see; the text says on which."""
+
+
+@rule("Input", "input_param", bottoms=0, tops=(1, None))
+def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """A blob to be filled by the caller; one shape for all tops, or one each; none is a scalar.
+
+    Raises ShapeError. Source: input_layer.cpp.
+    """
+    shapes = [tuple(s.dim) for s in layer.input_param.shape]
+    tops = len(layer.top)
+    if len(shapes) not in (0, 1, tops):
+        raise ShapeError(f"{tops} tops need one shape, or one each, got {len(shapes)}")
+    return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [()]) * tops)
+
+
+@rule("DummyData", "dummy_data_param", bottoms=0, tops=(1, None))
+def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Blobs filled by fillers; shapes once or one each, or the legacy num, channels, height, width.
+
+    Raises ShapeError. Source: dummy_data_layer.cpp, LayerSetUp.
+    """
+    p = layer.dummy_data_param
+    tops = len(layer.top)
+    if len(p.data_filler) not in (0, 1, tops):
+        raise ShapeError(f"{tops} tops need one data_filler, or one each, got {len(p.data_filler)}")
+    legacy = {name: list(getattr(p, name)) for name in ("num", "channels", "height", "width")}
+    if any(legacy.values()):
+        if p.shape:
+            raise ShapeError("shape and the legacy num, channels, height, width are both given: give shape")
+        for name, values in legacy.items():
+            if len(values) not in (1, tops):
+                raise ShapeError(f"{tops} tops need {name} once, or once each, got {len(values)}")
+        shapes = [tuple(v[i if len(v) > 1 else 0] for v in legacy.values()) for i in range(tops)]
+    else:
+        shapes = [tuple(s.dim) for s in p.shape]
+        if len(shapes) not in (1, tops):
+            raise ShapeError(f"{tops} tops need one shape, or one each, got {len(shapes)}")
+        shapes *= tops if len(shapes) == 1 else 1
+    for i, shape in enumerate(shapes):
+        filler = p.data_filler[i if len(p.data_filler) > 1 else 0] if p.data_filler else None
+        check_filler(filler, shape, "data_filler")
+    return Facts(tuple(shapes))
+
+
+@rule("MemoryData", "memory_data_param", bottoms=0, tops=2)
+def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Images and labels handed over in memory -> (batch_size, channels, height, width), (batch_size,).
+
+    Raises ShapeError. Source: memory_data_layer.cpp, DataLayerSetUp.
+    """
+    p = layer.memory_data_param
+    shape = (p.batch_size, p.channels, p.height, p.width)
+    if elements(shape) == 0:
+        raise ShapeError("batch_size, channels, height and width must all be given and positive")
+    return Facts((shape, (p.batch_size,)))
+
+
+@rule("ImageData", "image_data_param", "transform_param", bottoms=0, tops=2)
+def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Images and labels listed in a text file -> (batch_size, c, h, w), (batch_size,).
+
+    h and w are crop_size, else new_height and new_width; with neither they are those of the first image.
+    Raises ShapeError and UnknownShape. Source: image_data_layer.cpp, DataLayerSetUp.
+    """
+    p = layer.image_data_param
+    crop = layer.transform_param.crop_size
+    if bool(p.new_height) != bool(p.new_width):
+        raise ShapeError("new_height and new_width come in pairs: give both or neither")
+    if crop and p.new_height and crop > min(p.new_height, p.new_width):
+        raise ShapeError(f"crop_size {crop} is larger than the images, {p.new_height}x{p.new_width}")
+    if not (crop or p.new_height):
+        raise UnknownShape("the size of the images: give new_height and new_width, or crop_size")
+    channels = 1 if layer.transform_param.force_gray or not p.is_color else 3
+    h, w = (crop, crop) if crop else (p.new_height, p.new_width)
+    return Facts(((p.batch_size, channels, h, w), (p.batch_size,)))
+
+
+@rule("Data", "data_param", "transform_param", bottoms=0, tops=(1, 2))
+def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Images (and labels) of an LMDB or LevelDB database -> (batch_size, c, h, w)[, (batch_size,)].
+
+    The shape is that of the first record, cropped to crop_size.
+    Raises ShapeError and UnknownShape. Source: data_layer.cpp, DataLayerSetUp.
+    """
+    if layer.data_param.batch_size < 1:
+        raise ShapeError("batch_size is missing or 0")
+    raise UnknownShape(f"the records of the database '{layer.data_param.source}'")

@@ -1,0 +1,110 @@
+"""Losses and metrics: their tops are scalars, and a loss may leave its top out of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.base import Facts, Shape, canonical_axis, elements, rule
+
+SCALAR: Shape = ()
+
+
+@rule("SoftmaxWithLoss", "loss_param", "softmax_param", bottoms=2, auto_top=True)
+def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Mean negative log-likelihood of the labels under the softmax of the scores.
+
+    (n, c, ...) scores and n*... labels -> (). Operations: 5 per score (softmax), 2 per label.
+    Raises ShapeError. Source: softmax_loss_layer.cpp, Reshape.
+    """
+    scores, labels = bottoms
+    _same_first_axis(bottoms)
+    count = _labels(scores, labels, layer.softmax_param.axis)
+    return Facts((SCALAR,), ops=5 * elements(scores) + 2 * count)
+
+
+@rule("SigmoidCrossEntropyLoss", "loss_param", bottoms=2, auto_top=True)
+def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1 -> ().
+
+    Operations: 6 per element. Raises ShapeError. Source: sigmoid_cross_entropy_loss_layer.cpp, Reshape.
+    """
+    _same_first_axis(bottoms)
+    _same_count(bottoms)
+    return Facts((SCALAR,), ops=6 * elements(bottoms[0]))
+
+
+@rule("EuclideanLoss", bottoms=2, auto_top=True)
+def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Half the mean squared distance of two bottoms -> ().
+
+    Operations: 3 per element. Raises ShapeError. Source: euclidean_loss_layer.cpp, Reshape.
+    """
+    _same_first_axis(bottoms)
+    _same_count(bottoms)
+    return Facts((SCALAR,), ops=3 * elements(bottoms[0]))
+
+
+@rule("InfogainLoss", "infogain_loss_param", "loss_param", "softmax_param", bottoms=(2, 3), auto_top=True)
+def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
+
+    Operations: 5 per score (softmax), 3 per score (log, multiply, add).
+    Raises ShapeError. Source: infogain_loss_layer.cpp, Reshape.
+    """
+    scores, labels = bottoms[0], bottoms[1]
+    _same_first_axis(bottoms)
+    axis = layer.infogain_loss_param.axis
+    _labels(scores, labels, axis)
+    classes = scores[canonical_axis(axis, scores)]
+    if len(bottoms) == 3 and bottoms[2] not in ((classes, classes), (1, 1, classes, classes)):
+        raise ShapeError(
+            f"bottom 2 must be ({classes},{classes}), one row per label, got {shape_text(bottoms[2])}"
+        )
+    if len(bottoms) == 2 and not layer.infogain_loss_param.source:
+        raise ShapeError("the matrix is missing: give it as bottom 2 or as source")
+    return Facts((SCALAR,), ops=8 * elements(scores))
+
+
+@rule("Accuracy", "accuracy_param", bottoms=2, tops=(1, 2))
+def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Fraction of labels among the top_k scores -> (); a second top holds it by class -> (c,).
+
+    Operations: one comparison per score. Raises ShapeError. Source: accuracy_layer.cpp, Reshape.
+    """
+    p = layer.accuracy_param
+    scores, labels = bottoms
+    count = _labels(scores, labels, p.axis)
+    if count == 0 or p.top_k > elements(scores) // count:
+        raise ShapeError(f"top_k {p.top_k} is more than the classes of the scores {shape_text(scores)}")
+    by_class = ((scores[canonical_axis(p.axis, scores)],),) if len(layer.top) > 1 else ()
+    return Facts((SCALAR, *by_class), ops=elements(scores))
+
+
+def _same_first_axis(bottoms: Sequence[Shape]) -> None:
+    first, second = bottoms[0], bottoms[1]
+    if not first or not second or first[0] != second[0]:
+        raise ShapeError(
+            "bottoms 0 and 1 must have the same batch (axis 0), "
+            f"got {shape_text(first)} and {shape_text(second)}"
+        )
+
+
+def _same_count(bottoms: Sequence[Shape]) -> None:
+    if elements(bottoms[0]) != elements(bottoms[1]):
+        raise ShapeError(
+            f"bottoms 0 and 1 must have equally many elements, "
+            f"got {shape_text(bottoms[0])} and {shape_text(bottoms[1])}"
+        )
+
+
+def _labels(scores: Shape, labels: Shape, axis: int) -> int:
+    axis = canonical_axis(axis, scores)
+    wanted = elements(scores[:axis]) * elements(scores[axis + 1 :])
+    if elements(labels) != wanted:
+        raise ShapeError(
+            f"scores {shape_text(scores)} with classes on axis {axis} need {wanted} labels, "
+            f"got {elements(labels)} of shape {shape_text(labels)}"
+        )
+    return wanted

@@ -1,0 +1,90 @@
+"""BatchNorm, Scale and Bias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, elements, rule
+
+
+@rule("BatchNorm", "batch_norm_param", in_place="exact")
+def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
+
+    Parameters: mean (c,), variance (c,) and their common factor (1,): statistics, never learnt.
+    Operations: 2 per element (subtract, divide), as at TEST.
+    Raises ShapeError. Source: batch_norm_layer.cpp, LayerSetUp.
+    """
+    (bottom,) = bottoms
+    if len(bottom) < 2:
+        raise ShapeError(f"needs at least 2 axes, the channels being axis 1, got {shape_text(bottom)}")
+    specs = layer.param
+    # Three entries are set to zero by Caffe itself, whatever they say (upgrade_proto.cpp).
+    if len(specs) < 3 and any(spec.lr_mult for spec in specs):
+        raise ShapeError(
+            "lr_mult must be 0: the statistics are not learnt by the solver",
+            hint="write param { lr_mult: 0 decay_mult: 0 } three times",
+        )
+    stats = ((bottom[1],), (bottom[1],), (1,))
+    return Facts((bottom,), tuple(ParamFacts(s, "statistic") for s in stats), ops=2 * elements(bottom))
+
+
+@rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact")
+def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Product with a learnt factor, or with bottom 1; optionally plus a learnt bias of the factor's shape.
+
+    The factor spans `num_axes` axes of bottom 0 from `axis` on (default: axis 1 only, the channels). A
+    second bottom must equal that run of axes exactly: Caffe does not broadcast axes of size 1.
+    Parameters: [factor][, bias]. Operations: 1 per element, 2 with bias.
+    Raises ShapeError. Source: scale_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.scale_param
+    factor = _factor(p, bottoms)
+    params = []
+    if len(bottoms) == 1:
+        # No filler means ones here; a filler without a value means zeros.
+        params.append(ParamFacts(factor, "weight", p.filler if p.HasField("filler") else None))
+    if p.bias_term:
+        params.append(ParamFacts(factor, "bias", p.bias_filler))
+    count = elements(bottoms[0])
+    return Facts((bottoms[0],), tuple(params), ops=2 * count if p.bias_term else count)
+
+
+@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact")
+def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Sum with a learnt bias, or with bottom 1; shapes as in Scale.
+
+    Parameters: [bias]. Operations: 1 per element. Raises ShapeError. Source: bias_layer.cpp.
+    """
+    p = layer.bias_param
+    added = _factor(p, bottoms)
+    params = (ParamFacts(added, "bias", p.filler),) if len(bottoms) == 1 else ()
+    return Facts((bottoms[0],), params, ops=elements(bottoms[0]))
+
+
+def _factor(p: Any, bottoms: Sequence[Shape]) -> Shape:
+    bottom = bottoms[0]
+    if len(bottoms) == 2:
+        factor = bottoms[1]
+        axis = canonical_axis(p.axis, bottom) if factor else 0
+        if bottom[axis : axis + len(factor)] != factor:
+            raise ShapeError(
+                f"bottom 1 {shape_text(factor)} must equal the axes of bottom 0 {shape_text(bottom)} "
+                f"from axis {axis} on",
+                hint="Caffe does not broadcast: bring the factor to (n,c) by Flatten and use axis: 0"
+                if len(factor) == len(bottom)
+                else "",
+            )
+        return factor
+    axis = canonical_axis(p.axis, bottom)
+    if p.num_axes < -1:
+        raise ShapeError(f"num_axes must be -1 (to the end) or more, got {p.num_axes}")
+    if p.num_axes == -1:
+        return bottom[axis:]
+    if axis + p.num_axes > len(bottom):
+        raise ShapeError(
+            f"axis {axis} and num_axes {p.num_axes} reach past the {len(bottom)} axes of {shape_text(bottom)}"
+        )
+    return bottom[axis : axis + p.num_axes]

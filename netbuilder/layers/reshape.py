@@ -1,0 +1,97 @@
+"""Layers that change the shape of one blob: Reshape, Flatten, Tile, Reduction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.base import Facts, Shape, canonical_axis, elements, rule
+
+
+@rule("Reshape", "reshape_param", in_place="refused")
+def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The same numbers in another shape.
+
+    In `shape`, 0 copies the axis of the bottom at the same place and one -1 takes what is left. `axis` and
+    `num_axes` limit the run of axes that is replaced; axis -1 is *after* the last axis.
+    Raises ShapeError. Source: reshape_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.reshape_param
+    (bottom,) = bottoms
+    rank = len(bottom)
+    start = p.axis if p.axis >= 0 else rank + p.axis + 1
+    end = rank if p.num_axes == -1 else start + p.num_axes
+    if not 0 <= start <= rank or p.num_axes < -1 or end > rank:
+        raise ShapeError(
+            f"axis {p.axis} and num_axes {p.num_axes} are out of range for a blob of {rank} axes"
+        )
+    dims = list(p.shape.dim)
+    if dims.count(-1) > 1:
+        raise ShapeError("shape may have one -1, the axis to infer, got several")
+    for i, n in enumerate(dims):
+        if n == 0:
+            if start + i >= rank:
+                raise ShapeError(
+                    f"shape has a 0 (copy) at place {i}, but the bottom {shape_text(bottom)} "
+                    f"has no axis {start + i}"
+                )
+            dims[i] = bottom[start + i]
+        elif n < -1:
+            raise ShapeError(f"shape may hold sizes, 0 (copy) and -1 (infer), got {n}")
+    total = elements(bottom)
+    if -1 in dims:
+        known = -elements(dims) * elements(bottom[:start]) * elements(bottom[end:])
+        if known == 0 or total % known:
+            raise ShapeError(
+                f"cannot infer the -1: {total} elements of {shape_text(bottom)} are no multiple of {known}"
+            )
+        dims[dims.index(-1)] = total // known
+    top = (*bottom[:start], *dims, *bottom[end:])
+    if elements(top) != total:
+        raise ShapeError(f"{shape_text(bottom)} has {total} elements, {shape_text(top)} {elements(top)}")
+    return Facts((top,))
+
+
+@rule("Flatten", "flatten_param", in_place="refused")
+def flatten(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The axes from `axis` (default 1) to `end_axis` (default -1) as one.
+
+    Raises ShapeError. Source: flatten_layer.cpp, Reshape.
+    """
+    p = layer.flatten_param
+    (bottom,) = bottoms
+    start, end = canonical_axis(p.axis, bottom), canonical_axis(p.end_axis, bottom, "end_axis") + 1
+    if start > end:
+        raise ShapeError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
+    return Facts(((*bottom[:start], elements(bottom[start:end]), *bottom[end:]),))
+
+
+@rule("Tile", "tile_param")
+def tile(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The bottom repeated `tiles` times along `axis` (default 1).
+
+    Raises ShapeError. Source: tile_layer.cpp, Reshape.
+    """
+    p = layer.tile_param
+    (bottom,) = bottoms
+    axis = canonical_axis(p.axis, bottom)
+    if p.tiles < 1:
+        raise ShapeError(
+            f"tiles must be at least 1, got {p.tiles}" if p.HasField("tiles") else "tiles is missing"
+        )
+    return Facts(((*bottom[:axis], bottom[axis] * p.tiles, *bottom[axis + 1 :]),))
+
+
+@rule("Reduction", "reduction_param")
+def reduction(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Sum, sum of magnitudes, sum of squares or mean over *all* axes from `axis` (default 0) on.
+
+    Operations: one addition per element, one more for magnitudes or squares, and one multiplication per
+    output. Raises ShapeError. Source: reduction_layer.cpp, Reshape.
+    """
+    p = layer.reduction_param
+    (bottom,) = bottoms
+    top = bottom[: canonical_axis(p.axis, bottom)]
+    per_element = 2 if p.operation in (2, 3) else 1
+    return Facts((top,), ops=per_element * elements(bottom) + elements(top))
