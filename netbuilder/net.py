@@ -1,0 +1,633 @@
+"""The graph: `Net`, `Layer`, `Blob`. Shapes, parameters and counts are known as soon as a layer is added.
+
+A `Net` is a list of layers in execution order, for one phase. It grows by `add` (from Python) and
+`append` (a finished `LayerParameter`: reading a file, replaying another net), and nothing in it is edited
+afterwards. Each call checks everything that Caffe checks when it builds that layer, at the caller's line.
+
+Imports `layers`, `fields`, `dialects`, `proto` and `errors`; writing, counting and checking come on top.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from netbuilder.dialects import dialect as find_dialect
+from netbuilder.errors import (
+    FieldError,
+    NameClash,
+    NetBuilderError,
+    ShapeError,
+    StaleBlob,
+    did_you_mean,
+    shape_text,
+)
+from netbuilder.fields import assign, has_field
+from netbuilder.layers import RULES, Facts, ParamFacts, Rule, Shape, UnknownShape, check_filler, elements
+from netbuilder.layers.base import INT_MAX
+from netbuilder.proto import LayerParameter, NetParameter
+
+__all__ = ["Blob", "Layer", "Net", "Origin", "Param"]
+
+PHASES = ("TRAIN", "TEST")
+MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
+CUDNN = 2
+
+# What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
+# filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
+# unless told not to.
+_PROJECT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "Convolution": {"weight_filler": {"type": "msra"}},
+    "InnerProduct": {"weight_filler": {"type": "msra"}},
+    "BatchNorm": {"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
+}
+
+
+class Origin(NamedTuple):
+    """Where a layer comes from: the user's file and line, and the legos around it, outermost first."""
+
+    file: str
+    line: int
+    scope: tuple[str, ...]
+
+    def __str__(self) -> str:
+        file = self.file
+        if os.path.isabs(file):
+            relative = os.path.relpath(file)
+            file = file if relative.startswith("..") else relative
+        return ", ".join(
+            [f"{file}:{self.line}" if self.line else file, *(["/".join(self.scope)] if self.scope else [])]
+        )
+
+
+class Blob:
+    """One version of a named array: `shape` is a tuple of ints, or None where it depends on unseen data.
+
+    `layer` produced it; an in-place layer makes the next `version` and leaves this one stale.
+    """
+
+    __slots__ = ("_net", "layer", "name", "shape", "version")
+
+    def __init__(self, net: Net, name: str, shape: Shape | None, layer: Layer, version: int) -> None:
+        self._net = net
+        self.name = name
+        self.shape = shape
+        self.layer = layer
+        self.version = version
+
+    def __repr__(self) -> str:
+        shape = "unknown shape" if self.shape is None else shape_text(self.shape)
+        return f"Blob({self.name!r} {shape} of {self.layer.name!r})"
+
+    @property
+    def known_shape(self) -> Shape:
+        """The shape, for code that cannot go on without it; raises ShapeError if it is unknown."""
+        if self.shape is None:
+            raise ShapeError(f"the shape of blob '{self.name}' is unknown", where=str(self.layer.origin))
+        return self.shape
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter blob of a layer.
+
+    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: a
+    frozen weight with a constant or bilinear filler, a helper such as upsampling by a fixed kernel.
+    `shared_with` names the layer that owns the numbers, if it is another one.
+    """
+
+    shape: Shape
+    role: str
+    learnable: bool
+    fixed_filter: bool = False
+    shared_with: str | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return elements(self.shape)
+
+
+@dataclass(eq=False, repr=False)
+class Layer:
+    """A layer of a net; `proto` (LayerParameter) holds its fields and is not to be edited.
+
+    `macs` and `ops` are for the whole batch. Where `unknown` is not empty it says why they (or the shapes
+    of the tops) are not known. `comment` is written above the layer in the prototxt.
+    """
+
+    name: str
+    type: str
+    proto: Any
+    bottoms: tuple[Blob, ...]
+    tops: tuple[Blob, ...]
+    params: tuple[Param, ...]
+    macs: int
+    ops: int
+    in_place: bool
+    unknown: str
+    origin: Origin
+    comment: str = ""
+
+    def __repr__(self) -> str:
+        blobs = (", ".join(b.name for b in blobs) or "-" for blobs in (self.bottoms, self.tops))
+        return f"Layer({self.type} {self.name!r}: {' -> '.join(blobs)})"
+
+
+class Net:
+    """A network for one phase, "TRAIN" or "TEST".
+
+    >>> net = Net("tiny", phase="TEST")
+    >>> x = net.add("Input", name="data", shape={"dim": [1, 3, 8, 8]})
+    >>> net.add("Convolution", x, name="conv", num_output=4, kernel_size=3)
+    Blob('conv' (1,4,6,6) of 'conv')
+
+    `dialect` names the Caffe that must load it (see `netbuilder.dialects`). `defaults` maps layer types to
+    fields that `add` fills in where the call leaves them out; they in turn come before the project's own
+    (msra weights for Convolution and InnerProduct, three frozen statistics for BatchNorm).
+    `proto` is a NetParameter that holds the fields of the net itself (name, force_backward, ...), no layers.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        phase: str = "TEST",
+        *,
+        dialect: str = "caffe-1.0",
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        if phase not in PHASES:
+            raise FieldError(f"phase must be TRAIN or TEST, got {phase!r}")
+        self.proto = NetParameter(name=name)
+        self.phase = phase
+        self.dialect = find_dialect(dialect)
+        self.defaults = defaults or {}
+        self._layers: list[Layer] = []
+        self._by_name: dict[str, Layer] = {}
+        self._blobs: dict[str, Blob] = {}  # the newest version of each name
+        self._readers: dict[Blob, Layer] = {}  # the first layer that reads each version
+        self._shared: dict[str, _Owner] = {}
+        self._scope: tuple[str, ...] = ()
+        self._comment = ""
+
+    @property
+    def name(self) -> str:
+        """The net's name as it stands in the prototxt."""
+        return str(self.proto.name)
+
+    def __repr__(self) -> str:
+        return f"Net({self.name!r}, {self.phase}, {len(self._layers)} layers)"
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer of this name; raises StaleBlob with the nearest name if there is none."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise StaleBlob(
+                f"no layer '{name}' in {self!r}", hint=did_you_mean(name, self._by_name)
+            ) from None
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The layers in execution order (read only)."""
+        return self._layers
+
+    @property
+    def blobs(self) -> Mapping[str, Blob]:
+        """The newest version of each blob, by name (read only)."""
+        return self._blobs
+
+    @property
+    def inputs(self) -> tuple[Blob, ...]:
+        """The tops of the layers that take no bottom: Input and data layers."""
+        return tuple(top for layer in self._layers if not layer.bottoms for top in layer.tops)
+
+    @property
+    def outputs(self) -> tuple[Blob, ...]:
+        """The blobs that no layer reads, in the order in which they were made."""
+        return tuple(b for b in self._blobs.values() if b not in self._readers)
+
+    @contextmanager
+    def scope(self, label: str, comment: str = "") -> Iterator[None]:
+        """Name the origin of all layers added inside; `comment` is written above the first of them."""
+        outer = self._scope
+        self._scope = (*outer, label)
+        if comment:
+            self._comment = f"{self._comment}\n{comment}" if self._comment else comment
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    def default(self, type: str, field: str, fallback: Any) -> Any:
+        """What this net's `defaults` say of a field, else `fallback`, a lego's own default."""
+        return self.defaults.get(type, {}).get(field, fallback)
+
+    def add(
+        self,
+        type: str,
+        /,
+        *bottoms: Blob,
+        name: str,
+        in_place: bool = False,
+        tops: Sequence[str] | None = None,
+        top_shapes: Sequence[Sequence[int]] | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Append a layer and return its top `Blob` (a tuple if it has several or none).
+
+        `fields` are those of the layer's own parameter message by their short names (`num_output=64`), a
+        whole message (`convolution_param=dict(...)`), or fields of LayerParameter (`param`, `loss_weight`).
+        None leaves a field to Caffe, over any default.
+        The top is called like the layer, or like the bottom if `in_place`; `tops` names them otherwise.
+        `top_shapes` gives the shapes where netbuilder cannot know them: a layer type of one's own, or a
+        database.
+        Raises FieldError (unknown type or field, wrong value), ShapeError, NameClash, StaleBlob.
+        """
+        origin = self._here()
+        try:
+            rule = self._rule(type, top_shapes is not None)
+            if name in self._by_name:
+                raise NameClash(
+                    f"there is already a layer '{name}' (from {self._by_name[name].origin})",
+                    hint="layer names must differ: trained weights are stored by layer name",
+                )
+            for bottom in bottoms:
+                self._check_handle(bottom)
+            if in_place and (not bottoms or tops is not None):
+                raise FieldError("in_place writes over the first bottom: give a bottom, and no tops")
+            if in_place and rule and rule.in_place == "wrong":
+                raise FieldError(f"{type} computes wrong values in place: leave in_place out")
+            proto = LayerParameter(name=name, type=type)
+            proto.bottom.extend([b.name for b in bottoms])
+            if tops is not None:
+                proto.top.extend(tops)
+            elif in_place:
+                proto.top.append(bottoms[0].name)
+            elif rule is None or rule.tops[1] != 0:
+                proto.top.append(name)
+            self._assign(proto, rule, fields)
+        except NetBuilderError as error:
+            raise self._located(error, f"{type} '{name}'", origin, bottoms) from None
+        layer = self.append(proto, origin=origin, top_shapes=top_shapes)
+        return layer.tops[0] if len(layer.tops) == 1 else layer.tops
+
+    def append(
+        self,
+        proto: Any,
+        *,
+        origin: Origin | None = None,
+        top_shapes: Sequence[Sequence[int]] | None = None,
+    ) -> Layer:
+        """Append a finished LayerParameter as it stands; its bottoms are found by blob name.
+
+        This is what reading a file and replaying a net go through. Names may repeat, as in Caffe (`net[name]`
+        then gives the last). Raises like `add`.
+        """
+        origin = origin or self._here()
+        bottoms: tuple[Blob, ...] = ()
+        try:
+            rule = self._rule(proto.type, top_shapes is not None)
+            bottoms = tuple(self._find(name) for name in proto.bottom)
+            self._check_blob_names(proto, rule, bottoms)
+            self._check_dialect(proto, rule)
+            facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
+            for shape in facts.tops:
+                _check_shape(shape)
+            _check_message(proto, facts, rule)
+            params = self._params(proto, facts)
+        except NetBuilderError as error:
+            raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
+        return self._attach(proto, bottoms, facts, params, unknown, origin)
+
+    # -- the steps of add and append -----------------------------------------------------------------
+
+    def _attach(
+        self,
+        proto: Any,
+        bottoms: tuple[Blob, ...],
+        facts: Facts,
+        params: tuple[Param, ...],
+        unknown: str,
+        origin: Origin,
+    ) -> Layer:
+        in_place = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
+        layer = Layer(
+            proto.name, proto.type, proto, bottoms, (), params, facts.macs, facts.ops,
+            in_place, unknown, origin, self._comment,
+        )  # fmt: skip
+        self._comment = ""
+        tops = []
+        for i, name in enumerate(proto.top):
+            old = self._blobs.get(name)
+            shape = facts.tops[i] if i < len(facts.tops) else None
+            tops.append(Blob(self, name, shape, layer, old.version + 1 if old else 0))
+        for blob in bottoms:
+            self._readers.setdefault(blob, layer)
+        for blob in tops:
+            self._blobs[blob.name] = blob
+        layer.tops = tuple(tops)
+        self._layers.append(layer)
+        self._by_name[layer.name] = layer
+        return layer
+
+    def _rule(self, type: str, custom: bool) -> Rule | None:
+        """The rule of a type that the dialect has; None for one without a rule, or of the user's own."""
+        if type in self.dialect.types or custom:
+            return RULES.get(type)
+        if any(type in d.types for d in _other_dialects(self.dialect)):
+            names = ", ".join(d.name for d in _other_dialects(self.dialect) if type in d.types)
+            raise FieldError(
+                f"dialect {self.dialect.name} has no layer type {type}", hint=f"it is in {names}"
+            )
+        raise FieldError(
+            f"unknown layer type '{type}'",
+            hint=did_you_mean(type, self.dialect.types) or "a layer type of your own needs top_shapes",
+        )
+
+    def _check_handle(self, blob: Blob) -> None:
+        if not isinstance(blob, Blob):
+            raise FieldError(f"bottoms must be blobs, got {blob!r}")
+        if blob._net is not self:
+            raise StaleBlob(f"blob '{blob.name}' belongs to another net, {blob._net!r}")
+        newest = self._blobs[blob.name]
+        if newest is not blob:
+            raise StaleBlob(
+                f"blob '{blob.name}' was overwritten in place by '{newest.layer.name}'",
+                hint=f"use the blob that '{newest.layer.name}' returned, or make that layer without in_place",
+            )
+
+    def _find(self, name: str) -> Blob:
+        if name not in self._blobs:
+            raise StaleBlob(
+                f"bottom '{name}' is not the top of any layer before", hint=did_you_mean(name, self._blobs)
+            )
+        return self._blobs[name]
+
+    def _check_blob_names(self, proto: Any, rule: Rule | None, bottoms: tuple[Blob, ...]) -> None:
+        """Numbers of bottoms and tops, duplicate tops, and what in place asks. Source: net.cpp, AppendTop."""
+        tops = proto.top
+        if rule:
+            _check_number("bottom", len(bottoms), *rule.bottoms)
+            _check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
+            if rule.same and len(bottoms) != len(tops):
+                raise ShapeError(f"needs as many tops as bottoms, got {len(bottoms)} and {len(tops)}")
+        for i, name in enumerate(tops):
+            if i < len(bottoms) and bottoms[i].name == name:
+                if rule and rule.in_place == "refused":
+                    raise ShapeError(
+                        f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
+                    )
+                reader = self._readers.get(bottoms[i])
+                if reader or sum(b is bottoms[i] for b in bottoms) > 1 or _in_loss(bottoms[i]):
+                    other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
+                    raise ShapeError(
+                        f"cannot write over blob '{name}' in place: {other}",
+                        hint="Caffe splits a blob with two readers, and then refuses the in-place layer: "
+                        "give the top a name of its own",
+                    )
+            elif name in self._blobs or name in tops[:i]:
+                by = self._blobs[name].layer.name if name in self._blobs else proto.name
+                raise NameClash(f"top '{name}' is already produced by layer '{by}'")
+
+    def _check_dialect(self, proto: Any, rule: Rule | None) -> None:
+        for path in self.dialect.lacks.get(proto.type, ()):
+            message, field = path.split(".")
+            if getattr(proto, message).HasField(field):
+                names = ", ".join(
+                    d.name for d in _other_dialects(self.dialect) if path not in d.lacks.get(proto.type, ())
+                )
+                raise FieldError(
+                    f"dialect {self.dialect.name} has no field {field}", hint=f"leave it out, or use {names}"
+                )
+        if rule and rule.params and not self.dialect.cudnn:
+            p = getattr(proto, rule.params[0])
+            if has_field(p, "engine") and p.engine == CUDNN:
+                raise FieldError(
+                    "a Caffe without cuDNN aborts on engine: CUDNN",
+                    hint="leave engine out: Caffe takes cuDNN where it has it; or use dialect caffe-cudnn",
+                )
+
+    def _infer(
+        self,
+        proto: Any,
+        rule: Rule | None,
+        bottoms: tuple[Blob, ...],
+        top_shapes: Sequence[Sequence[int]] | None,
+    ) -> tuple[Facts, str]:
+        """The facts of the layer, and why they are incomplete ("" if they are not)."""
+        given = None if top_shapes is None else tuple(tuple(int(n) for n in s) for s in top_shapes)
+        if given is not None and len(given) != len(proto.top):
+            raise ShapeError(f"{len(proto.top)} tops need {len(proto.top)} top_shapes, got {len(given)}")
+        shapes = [b.shape for b in bottoms if b.shape is not None]
+        if rule is None:
+            return Facts(given or ()), f"no rule for layer type {proto.type}"
+        if len(shapes) < len(bottoms):
+            unseen = next(b.name for b in bottoms if b.shape is None)
+            return Facts(given or ()), f"the shape of bottom '{unseen}' is unknown"
+        try:
+            facts = rule.infer(proto, shapes)
+        except UnknownShape as reason:
+            return Facts(given or ()), "" if given else f"its shape depends on {reason}"
+        if given is not None and given != facts.tops:
+            raise ShapeError(
+                f"top_shapes {_shapes(given)} differ from what the layer gives, {_shapes(facts.tops)}"
+            )
+        return facts, ""
+
+    def _assign(self, proto: Any, rule: Rule | None, fields: dict[str, Any]) -> None:
+        """Set the fields: those of the call, else the net's defaults, else the project's."""
+        names = rule.params if rule else ()
+        own = names[0] if names else ""
+        if own in fields:
+            whole = fields.pop(own)
+            if not isinstance(whole, Mapping):
+                raise FieldError(f"{own} takes a dict of fields, got {whole!r}")
+            fields = {**whole, **fields}
+        fields = {**_PROJECT_DEFAULTS.get(proto.type, {}), **self.defaults.get(proto.type, {}), **fields}
+        messages = [getattr(proto, n) for n in names]
+        for key, value in fields.items():
+            if value is None:
+                continue
+            target = next((m for m in messages if has_field(m, key)), proto)
+            if target is proto and not has_field(proto, key):
+                known = [f for m in (*messages, proto) for f in m.DESCRIPTOR.fields_by_name]
+                raise FieldError(
+                    f"no field '{key}' in layer type {proto.type}", hint=did_you_mean(key, known)
+                )
+            assign(target, key, value)
+
+    def _params(self, proto: Any, facts: Facts) -> tuple[Param, ...]:
+        """The parameter blobs with their multipliers, and their owners if they are shared by name."""
+        specs = proto.param
+        params = []
+        for i, fact in enumerate(facts.params):
+            spec = specs[i] if i < len(specs) else None
+            lr_mult = 1.0 if spec is None else spec.lr_mult
+            owner = None
+            if spec is not None and spec.name:
+                owner = self._shared.setdefault(spec.name, _Owner(proto.name, fact))
+                lr_mult = owner.join(spec, fact)
+            filler = fact.filler.type if fact.filler is not None else "constant"
+            params.append(
+                Param(
+                    fact.shape,
+                    fact.role,
+                    learnable=fact.role != "statistic" and lr_mult != 0,
+                    fixed_filter=fact.role == "weight"
+                    and lr_mult == 0
+                    and filler in ("constant", "bilinear"),
+                    shared_with=owner.layer if owner and owner.fact is not fact else None,
+                )
+            )
+        return tuple(params)
+
+    def _located(
+        self, error: NetBuilderError, label: str, origin: Origin, bottoms: Sequence[Any]
+    ) -> NetBuilderError:
+        """The error of a rule or a check, with the layer, the caller's line and the bottoms."""
+        error.text = f"{label}: {error.text}"
+        error.args = (error.text,)
+        error.where = str(origin)
+        if isinstance(error, ShapeError):
+            error.bottoms = "; ".join(_producer(b) for b in bottoms)
+        return error
+
+    def _here(self) -> Origin:
+        """The nearest frame outside netbuilder and legos: the user's own line."""
+        frame = sys._getframe(1)
+        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
+            "netbuilder",
+            "legos",
+        ):
+            frame = frame.f_back
+        return Origin(frame.f_code.co_filename, frame.f_lineno, self._scope)
+
+
+class _Owner:
+    """The layer and blob that own a shared parameter, and the multipliers that were given for it."""
+
+    def __init__(self, layer: str, fact: ParamFacts) -> None:
+        self.layer = layer
+        self.fact = fact
+        self._multipliers: dict[str, float] = {}
+
+    def join(self, spec: Any, fact: ParamFacts) -> float:
+        """Check one more use, and return the lr_mult that holds so far. Source: net.cpp, AppendParam."""
+        permissive = spec.share_mode == 1
+        if permissive and elements(fact.shape) != elements(self.fact.shape):
+            raise ShapeError(
+                f"parameter '{spec.name}' is shared with layer '{self.layer}' and needs as many numbers: "
+                f"{shape_text(self.fact.shape)}, got {shape_text(fact.shape)}"
+            )
+        if not permissive and fact.shape != self.fact.shape:
+            raise ShapeError(
+                f"parameter '{spec.name}' is shared with layer '{self.layer}' and needs its shape "
+                f"{shape_text(self.fact.shape)}, got {shape_text(fact.shape)}"
+            )
+        for field in ("lr_mult", "decay_mult"):
+            if spec.HasField(field):
+                value = getattr(spec, field)
+                if self._multipliers.setdefault(field, value) != value:
+                    raise ShapeError(
+                        f"parameter '{spec.name}' is shared with layer '{self.layer}', where {field} is "
+                        f"{self._multipliers[field]:g}, not {value:g}"
+                    )
+        return self._multipliers.get("lr_mult", 1.0)
+
+
+def _check_number(what: str, got: int, least: int, most: int | None) -> None:
+    if got < least or (most is not None and got > most):
+        wanted = (
+            f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+        )
+        raise ShapeError(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, got {got}")
+
+
+def _check_shape(shape: Shape) -> None:
+    """The limits of any blob. Source: blob.cpp, Reshape."""
+    if len(shape) > MAX_AXES:
+        raise ShapeError(f"a blob has at most {MAX_AXES} axes, got {len(shape)}")
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"a blob cannot have a negative size, got {shape_text(shape)}")
+    if elements(shape) > INT_MAX:
+        raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
+
+
+def _check_message(proto: Any, facts: Facts, rule: Rule | None) -> None:
+    """Fields that any layer may have. Source: net.cpp, Init; layer.hpp, SetLossWeights."""
+    if proto.include and proto.exclude:
+        raise FieldError("include and exclude are both given: give one of them")
+    if proto.propagate_down and len(proto.propagate_down) != len(proto.bottom):
+        raise ShapeError(f"propagate_down must be given once per bottom, {len(proto.bottom)} times")
+    tops = max(len(proto.top), rule.tops[0] if rule else 0)
+    if proto.loss_weight and len(proto.loss_weight) != tops:
+        raise ShapeError(
+            f"loss_weight must be given once per top, {tops} times, got {len(proto.loss_weight)}"
+        )
+    if rule is None or (not facts.params and not proto.param):
+        return
+    if len(proto.param) > len(facts.params):
+        raise ShapeError(f"param is given {len(proto.param)} times for {len(facts.params)} parameter blobs")
+    if proto.blobs:
+        _check_inline_blobs(proto, facts)
+        return
+    for fact in facts.params:
+        _check_shape(fact.shape)
+        if fact.role != "statistic":
+            check_filler(
+                fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
+            )
+
+
+def _check_inline_blobs(proto: Any, facts: Facts) -> None:
+    if len(proto.blobs) != len(facts.params):
+        raise ShapeError(
+            f"has {len(facts.params)} parameter blobs, but {len(proto.blobs)} are given in the file"
+        )
+    for i, (blob, fact) in enumerate(zip(proto.blobs, facts.params, strict=True)):
+        legacy = any(blob.HasField(f) for f in ("num", "channels", "height", "width"))
+        shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
+        stored = len(blob.double_data) or len(blob.data)
+        if stored != elements(shape):
+            raise ShapeError(f"blob {i} in the file has {stored} numbers for the shape {shape_text(shape)}")
+        if (shape[4 - len(fact.shape) :] if legacy else shape) != fact.shape:
+            raise ShapeError(
+                f"parameter blob {i} must be {shape_text(fact.shape)}, the file has {shape_text(shape)}"
+            )
+
+
+def _in_loss(blob: Blob) -> bool:
+    """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
+    weights = blob.layer.proto.loss_weight
+    return any(w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False))
+
+
+def _other_dialects(own: Any) -> list[Any]:
+    from netbuilder.dialects import DIALECTS
+
+    return [d for d in DIALECTS.values() if d is not own]
+
+
+def _producer(blob: Any) -> str:
+    if not isinstance(blob, Blob):
+        return repr(blob)
+    shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
+    return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
+
+
+def _shapes(shapes: Sequence[Shape]) -> str:
+    return ", ".join(shape_text(s) for s in shapes)
