@@ -1,0 +1,34 @@
+"""A `Net` as prototxt text: deterministic bytes, comments at blocks, a header that says where it is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netbuilder._version import __version__
+from netbuilder.files import MARK, write_files
+from netbuilder.net import Net
+from netbuilder.prototxt import text as text_format
+
+__all__ = ["dumps", "write"]
+
+
+def dumps(net: Net, *, header: str = "") -> str:
+    """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top."""
+    parts = [f"{MARK} {__version__}"]
+    parts += [f"# {line}".rstrip() for line in header.splitlines()]
+    parts.append(text_format.format_fields(net.proto).rstrip("\n"))
+    for layer in net.layers:
+        if layer.comment:
+            parts.append("")
+            parts += [f"# {line}" for line in layer.comment.splitlines()]
+        parts.append(text_format.format_layer(layer.proto).rstrip("\n"))
+    return "\n".join(p for p in parts) + "\n"
+
+
+def write(net: Net, path: str | Path, *, header: str = "", force: bool = False) -> None:
+    """Write a net to a file, whole or not at all.
+
+    Raises FileError if it cannot be written, or if a file is there that netbuilder did not write (unless
+    `force`).
+    """
+    write_files({Path(path): dumps(net, header=header)}, force=force)
