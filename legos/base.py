@@ -1,0 +1,64 @@
+"""`Lego`: a named, reusable piece of network. Configuration now, layers at `attach`.
+
+A branch maps a blob to a blob; a merge maps several blobs to one; everything else nests these two. No lego
+asks for another's type. Legos import `netbuilder`, never `app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netbuilder.errors import ConfigError
+from netbuilder.net import Blob, Net
+
+__all__ = ["Lego", "Pair", "as_pair", "window_fields"]
+
+Pair = int | tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lego:
+    """The base of all legos; subclasses add fields and override `build`.
+
+    >>> from netbuilder import Net
+    >>> from legos import ConvBNReLULego
+    >>> net = Net("tiny")
+    >>> data = net.add("Input", name="data", shape={"dim": [1, 3, 8, 8]})
+    >>> ConvBNReLULego(name="1", num_output=4, kernel=3).attach(net, data)
+    Blob('conv_1' (1,4,8,8) of 'relu_1')
+    """
+
+    name: str
+
+    def attach(self, net: Net, bottom: Blob | Sequence[Blob]) -> Any:
+        """Add this lego's layers to the net, on top of one blob or several; return its top (or tops)."""
+        bottoms = (bottom,) if isinstance(bottom, Blob) else tuple(bottom)
+        with net.scope(f"{type(self).__name__}({self.name})"):
+            return self.build(net, *bottoms)
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        """Add the layers; overridden by every lego."""
+        raise NotImplementedError
+
+    def _refuse(self, text: str, key: str, hint: str = "") -> ConfigError:
+        return ConfigError(f"{type(self).__name__} '{self.name}': {text}", key=key, hint=hint)
+
+
+def as_pair(value: Pair) -> tuple[int, int]:
+    """A kernel, stride or pad as (h, w); a single number stands for both."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def window_fields(kernel: Pair, stride: Pair, pad: Pair) -> dict[str, Any]:
+    """The fields of a convolution's or pooling's window.
+
+    Short forms if all three are square; else the _h/_w pairs, always whole: OpenCV and some chip compilers
+    drop the half of a pair that stands alone.
+    """
+    pairs = {"kernel": as_pair(kernel), "stride": as_pair(stride), "pad": as_pair(pad)}
+    if all(h == w for h, w in pairs.values()):
+        short = {"kernel": "kernel_size", "stride": "stride", "pad": "pad"}
+        return {short[name]: h for name, (h, _) in pairs.items()}
+    return {f"{name}_{axis}": n for name, pair in pairs.items() for axis, n in zip("hw", pair, strict=True)}

@@ -1,0 +1,58 @@
+"""Convolution units: convolution, BatchNorm, Scale and ReLU, the last three in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from legos.base import Lego, Pair, as_pair, window_fields
+from netbuilder.net import Blob, Net
+
+__all__ = ["ConvBNLego", "ConvBNReLULego"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvBNLego(Lego):
+    """Convolution `conv_X`, BatchNorm `bn_X` and Scale `scale_X`: (n, c, h, w) -> (n, num_output, h/s, w/s).
+
+    `kernel` and `stride` are one number or (h, w); kernels are odd, so that the pad keeps the size at
+    stride 1. The convolution has no bias, since Scale adds one, unless the net's defaults say otherwise.
+    Raises ConfigError for an even kernel.
+    """
+
+    num_output: int
+    kernel: Pair = 1
+    stride: Pair = 1
+    group: int = 1
+
+    def __post_init__(self) -> None:
+        if any(k % 2 == 0 for k in as_pair(self.kernel)):
+            raise self._refuse(
+                f"kernel must be odd, so that padding keeps the size, got {self.kernel}", "kernel"
+            )
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        kh, kw = as_pair(self.kernel)
+        (x,) = bottoms
+        fields: dict[str, Any] = window_fields((kh, kw), self.stride, (kh // 2, kw // 2))
+        if self.group != 1:
+            fields["group"] = self.group
+        x = net.add(
+            "Convolution",
+            x,
+            name=f"conv_{self.name}",
+            num_output=self.num_output,
+            bias_term=net.default("Convolution", "bias_term", False),
+            **fields,
+        )
+        x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
+        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvBNReLULego(ConvBNLego):
+    """`ConvBNLego` followed by the ReLU `relu_X`."""
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        x = super().build(net, *bottoms)
+        return net.add("ReLU", x, name=f"relu_{self.name}", in_place=True)

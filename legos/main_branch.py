@@ -1,0 +1,140 @@
+"""The main branches of a residual block, and `BRANCHES`, where their names are mapped to classes.
+
+Units are called as in pynetbuilder, since trained weights are found by these names; there "3by1" is the
+kernel of width 3 and height 1. `num_output` is the width of the block, `stride` its stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from legos.base import Lego, Pair
+from legos.conv import ConvBNLego, ConvBNReLULego
+from netbuilder.net import Blob, Net
+
+__all__ = [
+    "BRANCHES",
+    "BottleneckBranch",
+    "InceptionTrickBottleneckBranch",
+    "InceptionTrickBranch",
+    "MainBranch",
+    "NormalBranch",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MainBranch(Lego):
+    """What the four branches have in common: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
+
+    `expansion` is the width of the block over that of its inner convolutions; `depth` counts the
+    convolutions.
+    """
+
+    expansion: ClassVar[int] = 1
+    depth: ClassVar[int] = 4
+
+    num_output: int
+    stride: int = 1
+
+    def _unit(self, suffix: str, num_output: int, kernel: Pair, stride: Pair = 1) -> ConvBNReLULego:
+        name = f"{self.name}_{suffix}"
+        return ConvBNReLULego(name=name, num_output=num_output, kernel=kernel, stride=stride)
+
+    def _last(self, suffix: str, kernel: Pair) -> ConvBNLego:
+        return ConvBNLego(name=f"{self.name}_{suffix}", num_output=self.num_output, kernel=kernel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalBranch(MainBranch):
+    """Two 3x3 convolutions, the first with the stride. Source: He et al. 2015, section 4.1."""
+
+    depth: ClassVar[int] = 2
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        x = self._unit("branch2a", self.num_output, 3, self.stride).attach(net, bottoms)
+        return self._last("branch2b", 3).attach(net, x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bottleneck(MainBranch):
+    """The frame of both bottlenecks: 1x1 down to a quarter of the width, something, 1x1 up again.
+
+    `stride_in` says which convolution has the stride: "1x1", the first one (He et al., pynetbuilder), or
+    "3x3", the middle one (torchvision, Big-Little nets). Weights do not carry over between the two.
+    Raises ConfigError if num_output is no multiple of 4.
+    """
+
+    expansion: ClassVar[int] = 4
+
+    stride_in: str = "1x1"
+
+    def __post_init__(self) -> None:
+        if self.num_output < 4 or self.num_output % 4:
+            raise self._refuse(
+                f"num_output must be a multiple of 4, four times the width of the inner convolutions, "
+                f"got {self.num_output}",
+                "num_output",
+            )
+        if self.stride_in not in ("1x1", "3x3"):
+            raise self._refuse(f"stride_in must be 1x1 or 3x3, got {self.stride_in!r}", "stride_in")
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        outer, inner = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
+        x = self._unit("branch2a", self.num_output // 4, 1, outer).attach(net, bottoms)
+        x = self._inner(net, x, inner)
+        return self._last("branch2c", 1).attach(net, x)
+
+    def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottleneckBranch(_Bottleneck):
+    """1x1, 3x3, 1x1. Source: He et al. 2015, figure 5."""
+
+    depth: ClassVar[int] = 3
+
+    def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
+        unit = self._unit("branch2b", self.num_output // 4, 3, stride)
+        return unit.attach(net, x)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InceptionTrickBranch(MainBranch):
+    """1x3, 3x1, 1x3, 3x1, each followed by ReLU: two 3x3 convolutions, each factored in two.
+
+    The stride is split: the first convolution halves the width only, the second the height. The last ReLU
+    stands before the sum, unlike in the other branches (kept: published weights were trained with it).
+    Source: pynetbuilder; the factoring is that of Szegedy et al. 2015, section 3.2.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        n, s = self.num_output, self.stride
+        x = self._unit("branch_3by1a", n, (1, 3), (1, s)).attach(net, bottoms)
+        x = self._unit("branch_1by3a", n, (3, 1), (s, 1)).attach(net, x)
+        x = self._unit("branch_3by1b", n, (1, 3)).attach(net, x)
+        return self._unit("branch_1by3b", n, (3, 1)).attach(net, x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InceptionTrickBottleneckBranch(_Bottleneck):
+    """A bottleneck whose 3x3 is factored into 1x3 and 3x1. With stride_in "3x3" each takes its own axis.
+
+    Source: pynetbuilder.
+    """
+
+    def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
+        width = self.num_output // 4
+        x = self._unit("branch_b_3by1", width, (1, 3), (1, stride)).attach(net, x)
+        unit = self._unit("branch_b_1by3", width, (3, 1), (stride, 1))
+        return unit.attach(net, x)  # type: ignore[no-any-return]
+
+
+# The names by which the command line and configs call the branches.
+BRANCHES: dict[str, type[MainBranch]] = {
+    "normal": NormalBranch,
+    "bottleneck": BottleneckBranch,
+    "inception_trick": InceptionTrickBranch,
+    "inception_trick_bottleneck": InceptionTrickBottleneckBranch,
+}
