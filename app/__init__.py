@@ -1,0 +1,1 @@
+"""Whole nets and the command line: recipes that stitch legos together."""

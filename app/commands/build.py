@@ -1,0 +1,138 @@
+"""`netbuilder build NETWORK`: write train, test and deploy prototxt files, and print what the net costs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from app.networks import NETWORKS, PHASES, NetConfig, Network, find_network
+from netbuilder import checks, counts, prototxt, report
+from netbuilder.errors import ConfigError
+from netbuilder.files import write_files
+from netbuilder.net import Net
+
+__all__ = ["add_parser", "build_files", "script_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command, with one sub-command per network."""
+    parser = verbs.add_parser("build", help="write the prototxt files of a network", description=__doc__)
+    networks = parser.add_subparsers(dest="network", required=True, metavar="NETWORK")
+    for entry in NETWORKS.values():
+        child = networks.add_parser(entry.name, help=entry.about, description=entry.about)
+        _add_options(child, entry)
+
+
+def script_parser(name: str) -> argparse.ArgumentParser:
+    """A parser for a script that builds one network (`app/imagenet/build_resnet.py`)."""
+    entry = find_network(name)
+    parser = argparse.ArgumentParser(description=entry.about)
+    _add_options(parser, entry)
+    return parser
+
+
+def build_files(entry: Network, config: NetConfig, folder: Path, *, force: bool = False) -> dict[str, Net]:
+    """Stitch, check and write all phases of a network into a folder; return the nets by phase.
+
+    Nothing is written if one of them cannot be built or has a finding of severity error.
+    """
+    nets = {phase: entry.stitch(config, phase) for phase in PHASES}
+    for phase, net in nets.items():
+        for finding in checks.check(net):
+            if finding.severity == "error":
+                raise ConfigError(f"the {phase} net of {entry.name} would not work: {finding}")
+    header = describe(entry, config)
+    files = {folder / f"{phase}.prototxt": prototxt.dumps(net, header=header) for phase, net in nets.items()}
+    write_files(files, force=force)
+    return nets
+
+
+def describe(entry: Network, config: NetConfig) -> str:
+    """The configuration in one line per value, as it stands at the top of each file."""
+    values = dataclasses.asdict(config)
+    return "\n".join(
+        [f"network: {entry.name}", *(f"  {key}: {_text(value)}" for key, value in values.items())]
+    )
+
+
+def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
+    for field in dataclasses.fields(entry.config):
+        _add_option(parser, field)
+    parser.add_argument(
+        "-o", "--output_folder", required=True, type=Path, help="folder for the prototxt files"
+    )
+    parser.add_argument("--force", action="store_true", help="replace files that netbuilder did not write")
+    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run, entry=entry)
+
+
+def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    meta = field.metadata
+    required = field.default is dataclasses.MISSING
+    shown = "" if required or isinstance(field.default, bool) else f" (default: {_text(field.default)})"
+    settings: dict[str, Any] = {"help": meta["help"] + shown, "required": required}
+    if not required:
+        settings["default"] = field.default
+    if isinstance(field.default, bool):
+        settings["action"] = argparse.BooleanOptionalAction
+    elif meta["parse"]:
+        settings["type"] = _config_value(meta["parse"])
+        settings["metavar"] = "SIZE"
+    elif isinstance(field.default, tuple):
+        settings |= {"type": int, "nargs": "+", "metavar": "N"}
+    elif meta["choices"]:
+        settings |= {"choices": meta["choices"]}
+    else:
+        settings |= {"type": int, "metavar": "N"}
+    parser.add_argument(*meta["flags"], f"--{field.name}", dest=field.name, **settings)
+
+
+def _config_value(parse: Any) -> Any:
+    def value(text: str) -> Any:
+        try:
+            return parse(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(error.text) from None
+
+    return value
+
+
+def _run(args: argparse.Namespace) -> int:
+    entry: Network = args.entry
+    values = {f.name: getattr(args, f.name) for f in dataclasses.fields(entry.config)}
+    config = entry.config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    nets = build_files(entry, config, args.output_folder, force=args.force)
+    net = nets["train"]
+    counted = counts.count(net)
+    files = {phase: str(args.output_folder / f"{phase}.prototxt") for phase in nets}
+    if args.json:
+        import json
+
+        data = {
+            "network": entry.name,
+            "config": values,
+            "files": files,
+            "counts": report.as_data(net, counted),
+        }
+        print(json.dumps(data, indent=2))
+        return 0
+    height, width = config.input_size
+    print(report.headline(counted))
+    print(f"\n{net.name}, input 3x{height}x{width}, {len(net)} layers")
+    print(report.totals_table(counted))
+    for path in files.values():
+        print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(str(v) for v in value)
+    return str(value)

@@ -1,0 +1,112 @@
+"""What the residual recipes share: the branch options and the loop over stages and blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from app.networks.registry import NetConfig, option
+from legos import (
+    BRANCHES,
+    EltwiseReLULego,
+    InputLego,
+    LossLego,
+    MainBranch,
+    MemoryDataLego,
+    ProbabilityLego,
+    ProjectionLego,
+    ShortcutLego,
+)
+from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.net import Blob, Net
+
+__all__ = ["ResidualConfig", "finish", "residual_stages", "source"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualConfig(NetConfig):
+    """A net of residual blocks with a choice of main branch."""
+
+    main_branch: str = option("-m", help="main branch of the blocks", choices=tuple(BRANCHES))
+    stride_in: str = option(
+        help="which convolution of a bottleneck has the block's stride", default="1x1", choices=("1x1", "3x3")
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.main_branch not in BRANCHES:
+            raise ConfigError(
+                f"main_branch must be one of {', '.join(BRANCHES)}, got '{self.main_branch}'",
+                key="main_branch",
+                hint=did_you_mean(self.main_branch, BRANCHES),
+            )
+        if self.stride_in != "1x1" and not self._takes_stride_in:
+            bottlenecks = " or ".join(name for name, branch in BRANCHES.items() if branch.expansion > 1)
+            raise ConfigError(
+                f"stride_in {self.stride_in} needs a bottleneck; main_branch {self.main_branch} has no 1x1",
+                key="stride_in",
+                hint=f"leave stride_in out, or take main_branch {bottlenecks}",
+            )
+
+    @property
+    def branch(self) -> type[MainBranch]:
+        """The class of the main branch."""
+        return BRANCHES[self.main_branch]
+
+    @property
+    def _takes_stride_in(self) -> bool:
+        return any(f.name == "stride_in" for f in fields(self.branch))
+
+    def main(self, name: str, num_output: int, stride: int) -> MainBranch:
+        """The main branch of one block."""
+        extra: dict[str, Any] = {"stride_in": self.stride_in} if self._takes_stride_in else {}
+        return self.branch(name=name, num_output=num_output, stride=stride, **extra)
+
+
+def residual_stages(
+    cfg: ResidualConfig,
+    net: Net,
+    x: Blob,
+    blocks: Sequence[int],
+    num_output: int,
+    projects: Callable[[int, int], bool],
+) -> Blob:
+    """Stages of residual blocks; the width doubles and the image halves at each stage but the first.
+
+    `projects(stage, block)` says where the shortcut is a projection; elsewhere it is the identity.
+    """
+    for stage, count in enumerate(blocks):
+        width = num_output * 2**stage
+        about = f"stage {stage}: {count} x {cfg.main_branch}, {width} channels"
+        with net.scope(f"stage{stage}", comment=about):
+            for block in range(count):
+                name = f"stage{stage}_block{block}"
+                stride = 2 if stage > 0 and block == 0 else 1
+                lego = ShortcutLego(
+                    name=name,
+                    main=cfg.main(name, width, stride),
+                    shortcut=ProjectionLego(name=name, num_output=width, stride=stride)
+                    if projects(stage, block)
+                    else None,
+                    merge=EltwiseReLULego(name=name),
+                )
+                with net.scope(name, comment=name):
+                    x = lego.attach(net, x)
+    return x
+
+
+def source(cfg: NetConfig, net: Net, phase: str) -> tuple[Blob, Blob | None]:
+    """The data, and the labels unless this is the deploy net."""
+    if phase == "deploy":
+        return InputLego(name="data", shape=cfg.input_shape).attach(net, []), None
+    data, label = MemoryDataLego(name="data", shape=cfg.input_shape).attach(net, [])
+    return data, label
+
+
+def finish(net: Net, scores: Blob, label: Blob | None) -> None:
+    """The loss (and accuracy), or the probabilities in the deploy net."""
+    if label is None:
+        ProbabilityLego(name="prob").attach(net, scores)
+    else:
+        LossLego(name="loss").attach(net, [scores, label])

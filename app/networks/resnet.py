@@ -1,0 +1,99 @@
+"""ResNet for ImageNet, with the four main branches.
+
+Source: He et al. 2015 (arXiv 1512.03385), table 1; pynetbuilder's app/imagenet/build_resnet.py, whose layer
+names are kept. Deviations from pynetbuilder, all off with conv_bias: convolutions before BatchNorm have no
+bias; use_global_stats is not written, since BatchNorm follows the phase by itself. Rectangular kernels
+always have both halves of kernel, pad and stride, where pynetbuilder writes one pad: OpenCV loses it.
+From the paper: pool1 has no pad, and 18 and 34 layers project where the width changes (option B).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.networks.registry import network, option
+from app.networks.residual import ResidualConfig, finish, residual_stages, source
+from legos import ClassifierLego, FCStageLego, ImageNetStemLego
+from netbuilder.errors import ConfigError
+from netbuilder.net import Net
+
+__all__ = ["ResNetConfig", "stitch"]
+
+STEM_WIDTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig(ResidualConfig):
+    """`num_output_stage1` is the width of the first stage's blocks; it doubles at each stage.
+
+    Raises ConfigError. With a main branch that keeps the stem's width (normal, inception_trick), the first
+    stage has identity shortcuts only, so its width must be the stem's.
+    """
+
+    num_output_stage1: int = option(
+        "-n", help="width of the first stage's blocks; it doubles at each stage", default=128
+    )
+    blocks: tuple[int, ...] = option("-b", help="number of blocks in each stage", default=(3, 4, 6, 3))
+    fc_layers: bool = option(help="end in three 1x1 convolution units (2048, 4096, classes)", default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.blocks or min(self.blocks) < 1:
+            raise ConfigError(
+                f"blocks must be one number of at least 1 per stage, got {_words(self.blocks)}", key="blocks"
+            )
+        n, expansion = self.num_output_stage1, self.branch.expansion
+        if expansion == 1 and n != STEM_WIDTH:
+            raise ConfigError(
+                f"-m {self.main_branch} needs -n {STEM_WIDTH}, got {n}: the first block of stage 0 adds the "
+                f"{STEM_WIDTH} channels of the stem to its own {n} through an identity shortcut",
+                key="num_output_stage1",
+                hint=f"give -n {STEM_WIDTH}, or take a bottleneck branch, which projects there",
+            )
+        if n < expansion or n % expansion:
+            raise ConfigError(
+                f"-n must be a multiple of {expansion} for -m {self.main_branch}, got {n}: "
+                f"the inner convolutions have a {expansion}th of the width",
+                key="num_output_stage1",
+                hint=f"give -n {max(1, round(n / expansion)) * expansion}",
+            )
+
+    @property
+    def title(self) -> str:
+        """The name by which pynetbuilder's model folders go: resnet_50, resnet_34_inception_trick, ..."""
+        depth = self.branch.depth * sum(self.blocks) + (4 if self.fc_layers else 2)
+        usual = STEM_WIDTH * self.branch.expansion
+        n = self.num_output_stage1
+        parts = [f"resnet_{depth}"]
+        if n != usual:
+            parts.append(f"1by{usual // n}" if usual % n == 0 else f"n{n}")
+        if self.main_branch not in ("normal", "bottleneck"):
+            parts.append(self.main_branch)
+        if self.fc_layers:
+            parts.append("with4k")
+        return "_".join(parts)
+
+
+@network("resnet", ResNetConfig)
+def stitch(cfg: ResNetConfig, phase: str) -> Net:
+    """ResNet for ImageNet with normal, bottleneck, or factored (1x3 and 3x1) main branches."""
+    net = cfg.net(phase)
+    x, label = source(cfg, net, phase)
+    with net.scope("stem", comment="stem"):
+        x = ImageNetStemLego(name="1", num_output=STEM_WIDTH).attach(net, x)
+    first_projects = cfg.branch.expansion > 1
+    x = residual_stages(
+        cfg, net, x, cfg.blocks, cfg.num_output_stage1,
+        projects=lambda stage, block: block == 0 and (stage > 0 or first_projects),
+    )  # fmt: skip
+    with net.scope("head", comment="head"):
+        if cfg.fc_layers:
+            x = FCStageLego(name="1by1", num_output=cfg.classes).attach(net, x)
+        else:
+            x = ClassifierLego(name=f"fc{cfg.classes}", num_output=cfg.classes).attach(net, x)
+        finish(net, x, label)
+    return net
+
+
+def _words(numbers: tuple[int, ...]) -> str:
+    return " ".join(str(n) for n in numbers) or "none"
