@@ -1,0 +1,60 @@
+# Set-up, checks and the demonstration; `make` lists them. PYTHON= chooses the Python, VENV= the environment.
+PYTHON ?= python3
+VENV   ?= .venv
+PY     := $(VENV)/bin/python
+OUT    ?= build/resnet_50
+SHELL  := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format caffe clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'with PYTHON=python3.12 another Python, with VENV=DIR another environment'
+
+demo: $(VENV)/.installed ## build ResNet-50 in $(OUT), from nothing but a Python
+	@mkdir -p $(OUT)
+	$(PY) app/imagenet/build_resnet.py -m bottleneck -b 3 4 6 3 -n 256 --no-fc_layers -o $(OUT)
+	@echo && echo 'The files are in $(OUT):' && ls -l $(OUT)
+
+test: lint caffe ## ruff, mypy and every test, with real Caffe where it can be had
+	$(PY) -m pytest
+
+lint: $(VENV)/.installed-test ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(VENV)/.installed-test ## mend what ruff can mend
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+# The module's status: 0 there is one, 1 there is none, 2 NETBUILDER_CAFFE names something unusable (for the user to mend).
+caffe: $(VENV)/.installed-test ## install real Caffe, if it is missing and the machine allows it
+	@$(PY) -m netbuilder.engines.caffe; status=$$?; \
+	if [ $$status = 1 ]; then tools/install_caffe.sh; status=$$?; fi; \
+	if [ $$status = 3 ] && [ "$$NETBUILDER_REQUIRE_CAFFE" != 1 ]; then \
+	    echo 'Tests that need real Caffe will be skipped (docs/real-caffe.md).'; status=0; fi; \
+	exit $$status
+
+clean: ## remove what make made, but not real Caffe
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The packages stay where they are (-e), so that an edit is tried at once; pip runs again only when the metadata changed.
+METADATA := setup.py pyproject.toml netbuilder/_version.py
+
+# pip is what a half-made environment lacks.
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "netbuilder needs Python 3.10 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo "$(PYTHON) cannot make an environment; on Debian and Ubuntu install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: $(METADATA) | $(VENV)/bin/pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --retries 10 -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(METADATA) | $(VENV)/bin/pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --retries 10 -e '.[test]'
+	@touch $@ $(VENV)/.installed
