@@ -33,9 +33,8 @@ def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
     A file that is there already is replaced if netbuilder wrote it (its first line says so), or if `force`.
     Raises FileError before anything is changed.
     """
-    if not force:
-        for path in files:
-            _check_ours(path)
+    for path in files:
+        _check_free(path, force)
     finished: list[tuple[Path, Path]] = []
     try:
         for path, text in files.items():
@@ -54,7 +53,8 @@ def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
         ) from None
 
 
-def _check_ours(path: Path) -> None:
+def _check_free(path: Path, force: bool) -> None:
+    """Raise FileError if the path is a folder, or (unless forced) a file that netbuilder did not write."""
     try:
         with path.open("rb") as file:
             first = file.read(len(MARK))
@@ -66,7 +66,7 @@ def _check_ours(path: Path) -> None:
         ) from None
     except OSError as error:
         raise FileError(f"cannot write '{path}': {_reason(error)}") from None
-    if first != MARK.encode():
+    if first != MARK.encode() and not force:
         raise FileError(
             f"'{path}' is in the way, and netbuilder did not write it",
             hint="choose another output folder, or give --force to replace it",

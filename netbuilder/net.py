@@ -162,7 +162,7 @@ class Net:
     ) -> None:
         if phase not in PHASES:
             raise FieldError(f"phase must be TRAIN or TEST, got {phase!r}")
-        self.proto = NetParameter(name=name)
+        self.proto = NetParameter(name=name or None)
         self.phase = phase
         self.dialect = find_dialect(dialect)
         self.defaults = defaults or {}

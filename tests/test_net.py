@@ -233,6 +233,7 @@ def test_a_blob_of_another_net_is_refused() -> None:
 def test_a_refused_layer_leaves_the_net_as_it_was() -> None:
     net = Net("n")
     x = image(net)
+    bad: dict[str, Any]
     for bad in ({"num_output": 0, "kernel_size": 3}, {"num_output": 4}, {"num_output": 4, "kernel_size": 99}):
         with pytest.raises(ShapeError):
             net.add("Convolution", x, name="c", **bad)
@@ -276,7 +277,7 @@ def test_a_layer_type_of_ones_own_is_taken_with_its_shapes() -> None:
 
 def test_a_database_needs_its_shape_from_the_caller() -> None:
     net = Net("n")
-    fields = {"source": "train_lmdb", "batch_size": 2, "backend": "LMDB"}
+    fields: dict[str, Any] = {"source": "train_lmdb", "batch_size": 2, "backend": "LMDB"}
     data, label = net.add("Data", name="data", tops=["data", "label"], **fields)
     assert (data.shape, label.shape) == (None, None)
     assert net["data"].unknown == "its shape depends on the records of the database 'train_lmdb'"
@@ -289,7 +290,12 @@ def test_a_database_needs_its_shape_from_the_caller() -> None:
 def test_shared_parameters_name_their_owner_and_must_agree() -> None:
     net = Net("n")
     x = image(net)
-    shared = {"num_output": 4, "kernel_size": 1, "bias_term": False, "param": [{"name": "w", "lr_mult": 2}]}
+    shared: dict[str, Any] = {
+        "num_output": 4,
+        "kernel_size": 1,
+        "bias_term": False,
+        "param": [{"name": "w", "lr_mult": 2}],
+    }
     net.add("Convolution", x, name="a", **shared)
     net.add("Convolution", x, name="b", **shared)
     assert [net[n].params[0].shared_with for n in "ab"] == [None, "a"]

@@ -16,13 +16,13 @@ def dumps(net: Net, *, header: str = "") -> str:
     """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top."""
     parts = [f"{MARK} {__version__}"]
     parts += [f"# {line}".rstrip() for line in header.splitlines()]
-    parts.append(text_format.format_fields(net.proto).rstrip("\n"))
+    parts += text_format.format_fields(net.proto).splitlines()
     for layer in net.layers:
         if layer.comment:
             parts.append("")
             parts += [f"# {line}" for line in layer.comment.splitlines()]
         parts.append(text_format.format_layer(layer.proto).rstrip("\n"))
-    return "\n".join(p for p in parts) + "\n"
+    return "\n".join(parts) + "\n"
 
 
 def write(net: Net, path: str | Path, *, header: str = "", force: bool = False) -> None:

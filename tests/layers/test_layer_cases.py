@@ -41,7 +41,7 @@ REFUSED = [c for c in CASES["refused"] if c["id"] not in NOT_YET and _covered(c)
 
 
 def _read(case: dict[str, Any]) -> Any:
-    state = {"level": case.get("level") or 0, "stages": case.get("stages") or ()}
+    state: dict[str, Any] = {"level": case.get("level") or 0, "stages": case.get("stages") or ()}
     return prototxt.parse(case["prototxt"], case["phase"], **state)
 
 
