@@ -233,8 +233,8 @@ def test_a_blob_of_another_net_is_refused() -> None:
 def test_a_refused_layer_leaves_the_net_as_it_was() -> None:
     net = Net("n")
     x = image(net)
-    bad: dict[str, Any]
-    for bad in ({"num_output": 0, "kernel_size": 3}, {"num_output": 4}, {"num_output": 4, "kernel_size": 99}):
+    none: dict[str, Any] = {"num_output": 0, "kernel_size": 3}
+    for bad in (none, {"num_output": 4}, {"num_output": 4, "kernel_size": 99}):
         with pytest.raises(ShapeError):
             net.add("Convolution", x, name="c", **bad)
     assert len(net) == 1
