@@ -27,14 +27,13 @@ from netbuilder.errors import (
     shape_text,
 )
 from netbuilder.fields import assign, has_field
-from netbuilder.layers import RULES, Facts, ParamFacts, Rule, Shape, UnknownShape, check_filler, elements
-from netbuilder.layers.base import INT_MAX
+from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape, elements
+from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.proto import LayerParameter, NetParameter
 
 __all__ = ["Blob", "Layer", "Net", "Origin", "Param"]
 
 PHASES = ("TRAIN", "TEST")
-MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 CUDNN = 2
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
@@ -170,7 +169,7 @@ class Net:
         self._by_name: dict[str, Layer] = {}
         self._blobs: dict[str, Blob] = {}  # the newest version of each name
         self._readers: dict[Blob, Layer] = {}  # the first layer that reads each version
-        self._shared: dict[str, _Owner] = {}
+        self._shared: dict[str, Owner] = {}
         self._scope: tuple[str, ...] = ()
         self._comment = ""
 
@@ -306,8 +305,8 @@ class Net:
             self._check_dialect(proto, rule)
             facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
             for shape in facts.tops:
-                _check_shape(shape)
-            _check_message(proto, facts, rule)
+                check_shape(shape)
+            check_message(proto, facts, rule)
             params = self._params(proto, facts)
         except NetBuilderError as error:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
@@ -381,8 +380,8 @@ class Net:
         """Numbers of bottoms and tops, duplicate tops, and what in place asks. Source: net.cpp, AppendTop."""
         tops = proto.top
         if rule:
-            _check_number("bottom", len(bottoms), *rule.bottoms)
-            _check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
+            check_number("bottom", len(bottoms), *rule.bottoms)
+            check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
             if rule.same and len(bottoms) != len(tops):
                 raise ShapeError(f"needs as many tops as bottoms, got {len(bottoms)} and {len(tops)}")
         for i, name in enumerate(tops):
@@ -479,7 +478,7 @@ class Net:
             lr_mult = 1.0 if spec is None else spec.lr_mult
             owner = None
             if spec is not None and spec.name:
-                owner = self._shared.setdefault(spec.name, _Owner(proto.name, fact))
+                owner = self._shared.setdefault(spec.name, Owner(proto.name, fact))
                 lr_mult = owner.join(spec, fact)
             filler = fact.filler.type if fact.filler is not None else "constant"
             params.append(
@@ -515,99 +514,6 @@ class Net:
         ):
             frame = frame.f_back
         return Origin(frame.f_code.co_filename, frame.f_lineno, self._scope)
-
-
-class _Owner:
-    """The layer and blob that own a shared parameter, and the multipliers that were given for it."""
-
-    def __init__(self, layer: str, fact: ParamFacts) -> None:
-        self.layer = layer
-        self.fact = fact
-        self._multipliers: dict[str, float] = {}
-
-    def join(self, spec: Any, fact: ParamFacts) -> float:
-        """Check one more use, and return the lr_mult that holds so far. Source: net.cpp, AppendParam."""
-        permissive = spec.share_mode == 1
-        if permissive and elements(fact.shape) != elements(self.fact.shape):
-            raise ShapeError(
-                f"parameter '{spec.name}' is shared with layer '{self.layer}' and needs as many numbers: "
-                f"{shape_text(self.fact.shape)}, got {shape_text(fact.shape)}"
-            )
-        if not permissive and fact.shape != self.fact.shape:
-            raise ShapeError(
-                f"parameter '{spec.name}' is shared with layer '{self.layer}' and needs its shape "
-                f"{shape_text(self.fact.shape)}, got {shape_text(fact.shape)}"
-            )
-        for field in ("lr_mult", "decay_mult"):
-            if spec.HasField(field):
-                value = getattr(spec, field)
-                if self._multipliers.setdefault(field, value) != value:
-                    raise ShapeError(
-                        f"parameter '{spec.name}' is shared with layer '{self.layer}', where {field} is "
-                        f"{self._multipliers[field]:g}, not {value:g}"
-                    )
-        return self._multipliers.get("lr_mult", 1.0)
-
-
-def _check_number(what: str, got: int, least: int, most: int | None) -> None:
-    if got < least or (most is not None and got > most):
-        wanted = (
-            f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
-        )
-        raise ShapeError(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, got {got}")
-
-
-def _check_shape(shape: Shape) -> None:
-    """The limits of any blob. Source: blob.cpp, Reshape."""
-    if len(shape) > MAX_AXES:
-        raise ShapeError(f"a blob has at most {MAX_AXES} axes, got {len(shape)}")
-    if any(n < 0 for n in shape):
-        raise ShapeError(f"a blob cannot have a negative size, got {shape_text(shape)}")
-    if elements(shape) > INT_MAX:
-        raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
-
-
-def _check_message(proto: Any, facts: Facts, rule: Rule | None) -> None:
-    """Fields that any layer may have. Source: net.cpp, Init; layer.hpp, SetLossWeights."""
-    if proto.include and proto.exclude:
-        raise FieldError("include and exclude are both given: give one of them")
-    if proto.propagate_down and len(proto.propagate_down) != len(proto.bottom):
-        raise ShapeError(f"propagate_down must be given once per bottom, {len(proto.bottom)} times")
-    tops = max(len(proto.top), rule.tops[0] if rule else 0)
-    if proto.loss_weight and len(proto.loss_weight) != tops:
-        raise ShapeError(
-            f"loss_weight must be given once per top, {tops} times, got {len(proto.loss_weight)}"
-        )
-    if rule is None or (not facts.params and not proto.param):
-        return
-    if len(proto.param) > len(facts.params):
-        raise ShapeError(f"param is given {len(proto.param)} times for {len(facts.params)} parameter blobs")
-    if proto.blobs:
-        _check_inline_blobs(proto, facts)
-        return
-    for fact in facts.params:
-        _check_shape(fact.shape)
-        if fact.role != "statistic":
-            check_filler(
-                fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
-            )
-
-
-def _check_inline_blobs(proto: Any, facts: Facts) -> None:
-    if len(proto.blobs) != len(facts.params):
-        raise ShapeError(
-            f"has {len(facts.params)} parameter blobs, but {len(proto.blobs)} are given in the file"
-        )
-    for i, (blob, fact) in enumerate(zip(proto.blobs, facts.params, strict=True)):
-        legacy = any(blob.HasField(f) for f in ("num", "channels", "height", "width"))
-        shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
-        stored = len(blob.double_data) or len(blob.data)
-        if stored != elements(shape):
-            raise ShapeError(f"blob {i} in the file has {stored} numbers for the shape {shape_text(shape)}")
-        if (shape[4 - len(fact.shape) :] if legacy else shape) != fact.shape:
-            raise ShapeError(
-                f"parameter blob {i} must be {shape_text(fact.shape)}, the file has {shape_text(shape)}"
-            )
 
 
 def _in_loss(blob: Blob) -> bool:

@@ -21,7 +21,6 @@ from netbuilder.errors import ShapeError
 __all__ = ["RULES", "Facts", "ParamFacts", "Rule", "Shape", "canonical_axis", "elements", "rule"]
 
 Shape = tuple[int, ...]
-INT_MAX = 2**31 - 1
 
 
 class ParamFacts(NamedTuple):

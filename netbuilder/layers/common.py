@@ -1,0 +1,107 @@
+"""What Caffe checks of any layer, whatever its type: numbers of blobs, limits, shared parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netbuilder.errors import FieldError, ShapeError, shape_text
+from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, elements
+from netbuilder.layers.fillers import check_filler
+
+__all__ = ["Owner", "check_message", "check_number", "check_shape"]
+
+INT_MAX = 2**31 - 1
+MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
+
+
+class Owner:
+    """The layer and blob that own a shared parameter, and the multipliers that were given for it."""
+
+    def __init__(self, layer: str, fact: ParamFacts) -> None:
+        self.layer = layer
+        self.fact = fact
+        self._multipliers: dict[str, float] = {}
+
+    def join(self, spec: Any, fact: ParamFacts) -> float:
+        """Check one more use, and return the lr_mult that holds so far. Source: net.cpp, AppendParam."""
+        permissive = spec.share_mode == 1
+        if permissive and elements(fact.shape) != elements(self.fact.shape):
+            raise ShapeError(
+                f"parameter '{spec.name}' is shared with layer '{self.layer}' and needs as many numbers: "
+                f"{shape_text(self.fact.shape)}, got {shape_text(fact.shape)}"
+            )
+        if not permissive and fact.shape != self.fact.shape:
+            raise ShapeError(
+                f"parameter '{spec.name}' is shared with layer '{self.layer}' and needs its shape "
+                f"{shape_text(self.fact.shape)}, got {shape_text(fact.shape)}"
+            )
+        for field in ("lr_mult", "decay_mult"):
+            if spec.HasField(field):
+                value = getattr(spec, field)
+                if self._multipliers.setdefault(field, value) != value:
+                    raise ShapeError(
+                        f"parameter '{spec.name}' is shared with layer '{self.layer}', where {field} is "
+                        f"{self._multipliers[field]:g}, not {value:g}"
+                    )
+        return self._multipliers.get("lr_mult", 1.0)
+
+
+def check_number(what: str, got: int, least: int, most: int | None) -> None:
+    if got < least or (most is not None and got > most):
+        wanted = (
+            f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+        )
+        raise ShapeError(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, got {got}")
+
+
+def check_shape(shape: Shape) -> None:
+    """The limits of any blob. Source: blob.cpp, Reshape."""
+    if len(shape) > MAX_AXES:
+        raise ShapeError(f"a blob has at most {MAX_AXES} axes, got {len(shape)}")
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"a blob cannot have a negative size, got {shape_text(shape)}")
+    if elements(shape) > INT_MAX:
+        raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
+
+
+def check_message(proto: Any, facts: Facts, rule: Rule | None) -> None:
+    """Fields that any layer may have. Source: net.cpp, Init; layer.hpp, SetLossWeights."""
+    if proto.include and proto.exclude:
+        raise FieldError("include and exclude are both given: give one of them")
+    if proto.propagate_down and len(proto.propagate_down) != len(proto.bottom):
+        raise ShapeError(f"propagate_down must be given once per bottom, {len(proto.bottom)} times")
+    tops = max(len(proto.top), rule.tops[0] if rule else 0)
+    if proto.loss_weight and len(proto.loss_weight) != tops:
+        raise ShapeError(
+            f"loss_weight must be given once per top, {tops} times, got {len(proto.loss_weight)}"
+        )
+    if rule is None or (not facts.params and not proto.param):
+        return
+    if len(proto.param) > len(facts.params):
+        raise ShapeError(f"param is given {len(proto.param)} times for {len(facts.params)} parameter blobs")
+    if proto.blobs:
+        _check_inline_blobs(proto, facts)
+        return
+    for fact in facts.params:
+        check_shape(fact.shape)
+        if fact.role != "statistic":
+            check_filler(
+                fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
+            )
+
+
+def _check_inline_blobs(proto: Any, facts: Facts) -> None:
+    if len(proto.blobs) != len(facts.params):
+        raise ShapeError(
+            f"has {len(facts.params)} parameter blobs, but {len(proto.blobs)} are given in the file"
+        )
+    for i, (blob, fact) in enumerate(zip(proto.blobs, facts.params, strict=True)):
+        legacy = any(blob.HasField(f) for f in ("num", "channels", "height", "width"))
+        shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
+        stored = len(blob.double_data) or len(blob.data)
+        if stored != elements(shape):
+            raise ShapeError(f"blob {i} in the file has {stored} numbers for the shape {shape_text(shape)}")
+        if (shape[4 - len(fact.shape) :] if legacy else shape) != fact.shape:
+            raise ShapeError(
+                f"parameter blob {i} must be {shape_text(fact.shape)}, the file has {shape_text(shape)}"
+            )
