@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from netbuilder.errors import shape_text
 from netbuilder.layers import RULES
 from netbuilder.net import Blob, Layer, Net
 
@@ -48,6 +49,16 @@ def _duplicate_names(net: Net) -> Iterator[Finding]:
                 "rename one of the two",
             )  # fmt: skip
         seen.add(layer.name)
+
+
+def _empty_blobs(net: Net) -> Iterator[Finding]:
+    for layer in net.layers:
+        for top in layer.tops:
+            if top.shape is not None and 0 in top.shape:
+                yield Finding(
+                    "error", "empty-blob", layer.name, f"its top {shape_text(top.shape)} is empty",
+                    "give the net a larger input: the image does not reach this layer",
+                )  # fmt: skip
 
 
 def _in_place(net: Net) -> Iterator[Finding]:
@@ -147,6 +158,7 @@ def _uncounted(net: Net) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Net], Iterator[Finding]], ...] = (
     _duplicate_names,
+    _empty_blobs,
     _in_place,
     _batch_norm,
     _zero_weights,

@@ -24,7 +24,7 @@ _ALIASES = frozenset({"Split", "Reshape", "Flatten"})
 
 @dataclass(frozen=True)
 class LayerCounts:
-    """The figures of one layer; `macs`, `ops` and `flops` (2 x MACs + ops) are per image."""
+    """The figures of one layer; operations and activations are per image."""
 
     layer: Layer
     learnable_params: int
@@ -35,8 +35,13 @@ class LayerCounts:
 
     @property
     def flops(self) -> int | float:
-        """Floating-point operations: two per MAC, and every other operation."""
-        return 2 * self.macs + self.ops
+        """Two per MAC."""
+        return 2 * self.macs
+
+    @property
+    def total_flops(self) -> int | float:
+        """Two per MAC, and every other operation."""
+        return self.flops + self.ops
 
 
 @dataclass(frozen=True)
@@ -54,9 +59,11 @@ class Counts:
     activation_bytes    their memory, for the whole batch
     peak_bytes          most memory alive at once in a forward pass that frees each blob after its last use
     weight_bytes        memory of the stored parameters
-    train_bytes         parameters, their gradients and one momentum; activations and their gradients
+    train_bytes         parameters, their gradients and one momentum, statistics included, as Caffe keeps
+                        them; activations and their gradients
     pynetbuilder_params / pynetbuilder_flops
-                        the ancestor's convention: blob 0 of each layer; times output size for Convolution
+                        the ancestor's convention: blob 0 of each layer; times output size for Convolution;
+                        without fixed filters, which the ancestor's nets do not have
     """
 
     batch: int
@@ -87,6 +94,7 @@ def count(net: Net) -> Counts:
     macs = _sum(r.macs for r in rows) - fixed_macs
     learnable = sum(r.learnable_params for r in rows)
     stored = sum(r.stored_params for r in rows)
+    ancestral = [x for x in net.layers if x.params and not any(p.fixed_filter for p in x.params)]
     storage = _storage(net)
     activation_bytes = FLOAT_BYTES * sum(
         elements(b.shape or ()) for b, owner in storage.items() if b is owner
@@ -101,14 +109,14 @@ def count(net: Net) -> Counts:
         macs=macs,
         fixed_macs=fixed_macs,
         flops=2 * macs,
-        total_flops=_sum(r.flops for r in rows),
+        total_flops=_sum(r.total_flops for r in rows),
         activations=_sum(r.activations for r in rows),
         activation_bytes=activation_bytes,
         peak_bytes=_peak(net, storage),
         weight_bytes=FLOAT_BYTES * stored,
-        train_bytes=FLOAT_BYTES * (2 * stored + learnable) + 2 * activation_bytes,
-        pynetbuilder_params=sum(layer.params[0].size for layer in net.layers if layer.params),
-        pynetbuilder_flops=sum(_pynetbuilder_flops(layer) for layer in net.layers if layer.params),
+        train_bytes=3 * FLOAT_BYTES * stored + 2 * activation_bytes,
+        pynetbuilder_params=sum(layer.params[0].size for layer in ancestral),
+        pynetbuilder_flops=sum(_pynetbuilder_flops(layer) for layer in ancestral),
         layers=rows,
         uncounted=tuple(layer for layer in net.layers if layer.unknown),
     )

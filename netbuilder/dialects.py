@@ -41,6 +41,10 @@ class Dialect:
     lacks: dict[str, tuple[str, ...]]
     cudnn: bool = False
 
+    def has_field(self, type: str, path: str) -> bool:
+        """Whether layers of this type have a field, written `message_field.field`."""
+        return type in self.types and path not in self.lacks.get(type, ())
+
 
 DIALECTS = {
     d.name: d

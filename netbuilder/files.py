@@ -35,10 +35,17 @@ def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
     """
     for path in files:
         _check_free(path, force)
+    for folder in {path.parent for path in files}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = "there is a file of that name" if folder.is_file() else _reason(error)
+            raise FileError(
+                f"cannot make the folder '{folder}': {what}", hint="choose another output folder"
+            ) from None
     finished: list[tuple[Path, Path]] = []
     try:
         for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
             finished.append((partial, path))
             partial.write_text(text, encoding="utf-8", newline="\n")

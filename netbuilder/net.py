@@ -449,7 +449,7 @@ class Net:
 
     def _assign(self, proto: Any, rule: Rule | None, fields: dict[str, Any]) -> None:
         """Set the fields: those of the call, else the net's defaults, else the project's."""
-        names = rule.params if rule else ()
+        names = rule.params if rule else _own_message(proto)
         own = names[0] if names else ""
         if own in fields:
             whole = fields.pop(own)
@@ -520,6 +520,12 @@ def _in_loss(blob: Blob) -> bool:
     """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
     weights = blob.layer.proto.loss_weight
     return any(w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False))
+
+
+def _own_message(proto: Any) -> tuple[str, ...]:
+    """The message that holds the fields of a type without a rule, told by its name: LRN has lrn_param."""
+    wanted = proto.type.lower() + "param"
+    return tuple(n for n in proto.DESCRIPTOR.fields_by_name if n.replace("_", "") == wanted)
 
 
 def _other_dialects(own: Any) -> list[Any]:

@@ -29,6 +29,7 @@ def as_data(net: Net, counts: Counts) -> dict[str, Any]:
                 "params": [{"shape": list(p.shape), "learnable": p.learnable} for p in row.layer.params],
                 "macs": None if row.layer.unknown else row.macs,
                 "flops": None if row.layer.unknown else row.flops,
+                "total_flops": None if row.layer.unknown else row.total_flops,
             }
             for row in counts.layers
         ],

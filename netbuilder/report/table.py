@@ -27,10 +27,10 @@ def totals_table(counts: Counts) -> str:
             _number(counts.stored_params),
             "all numbers in the .caffemodel, with BatchNorm statistics",
         ),
-        ("MACs", _number(counts.macs), "multiply-accumulates of convolution and inner product"),
-        ("FLOPs", _number(counts.flops), "2 x MACs"),
+        ("MACs", _number(counts.macs), "multiply-accumulates of convolution and inner product, per image"),
+        ("FLOPs", _number(counts.flops), "2 x MACs, per image"),
         ("all FLOPs", _number(counts.total_flops), "and bias, BatchNorm, Scale, ReLU, pooling, sum, softmax"),
-        ("activations", _number(counts.activations), "elements of all blobs"),
+        ("activations", _number(counts.activations), "elements of all blobs, per image"),
         ("pynetbuilder params", _number(counts.pynetbuilder_params), "first blob of each layer"),
         (
             "pynetbuilder flops",
@@ -48,7 +48,7 @@ def totals_table(counts: Counts) -> str:
     if counts.fixed_params:
         fixed = f"fixed filters, apart from the above: {_number(counts.fixed_macs)} MACs"
         rows.insert(2, ("fixed params", _number(counts.fixed_params), fixed))
-    lines = [format_table(("per image", "", "what is counted"), rows, right=(1,))]
+    lines = [format_table(("figure", "", "what is counted"), rows, right=(1,))]
     if counts.uncounted:
         lines.append(f"not counted: {len(counts.uncounted)} layers")
         lines += [f"  {layer.name}: {layer.unknown}" for layer in counts.uncounted]
