@@ -13,7 +13,7 @@ from typing import Any
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
 
-__all__ = ["Lego", "Pair", "as_pair", "window_fields"]
+__all__ = ["Lego", "Pair", "SequenceLego", "as_pair", "window_fields"]
 
 Pair = int | tuple[int, int]
 
@@ -44,6 +44,19 @@ class Lego:
 
     def _refuse(self, text: str, key: str, hint: str = "") -> ConfigError:
         return ConfigError(f"{type(self).__name__} '{self.name}': {text}", key=key, hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLego(Lego):
+    """Legos one after another, each on the top of the one before; itself a branch."""
+
+    parts: tuple[Lego, ...]
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        for part in self.parts:
+            x = part.attach(net, x)
+        return x
 
 
 def as_pair(value: Pair) -> tuple[int, int]:

@@ -17,13 +17,14 @@ class ConvBNLego(Lego):
 
     `kernel` and `stride` are one number or (h, w); kernels are odd, so that the pad keeps the size at
     stride 1. The convolution has no bias, since Scale adds one, unless the net's defaults say otherwise.
-    Raises ConfigError for an even kernel.
+    `gamma` is where Scale's factor starts. Raises ConfigError for an even kernel.
     """
 
     num_output: int
     kernel: Pair = 1
     stride: Pair = 1
     group: int = 1
+    gamma: float = 1
 
     def __post_init__(self) -> None:
         if any(k % 2 == 0 for k in as_pair(self.kernel)):
@@ -46,7 +47,9 @@ class ConvBNLego(Lego):
             **fields,
         )
         x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
-        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)
+        # Caffe's own default is 1; a filler is written only for something else.
+        filler = None if self.gamma == 1 else {"type": "constant", "value": self.gamma}
+        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, filler=filler, bias_term=True)
 
 
 @dataclass(frozen=True, kw_only=True)

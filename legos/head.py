@@ -11,6 +11,8 @@ from netbuilder.net import Blob, Net
 
 __all__ = ["ClassifierLego", "FCStageLego"]
 
+_BIAS_TWICE_AS_FAST = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]
+
 
 def _average_over_image(net: Net, x: Blob, name: str) -> Blob:
     """AVE pooling whose kernel is the whole image, written out: every consumer knows that form."""
@@ -25,7 +27,8 @@ def _average_over_image(net: Net, x: Blob, name: str) -> Blob:
 class ClassifierLego(Lego):
     """Average over the image `pool`, then the inner product `X`: (n, c, h, w) -> (n, num_output).
 
-    The bias learns at twice the rate and is not decayed, as in pynetbuilder and He's prototxts.
+    The bias learns at twice the rate and is not decayed, as in pynetbuilder and He's prototxts, unless the
+    net's defaults say otherwise.
     """
 
     num_output: int
@@ -37,8 +40,8 @@ class ClassifierLego(Lego):
             x,
             name=self.name,
             num_output=self.num_output,
-            bias_filler={"type": "constant", "value": 0},
-            param=[{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}],
+            bias_filler=net.default("InnerProduct", "bias_filler", {"type": "constant", "value": 0}),
+            param=net.default("InnerProduct", "param", _BIAS_TWICE_AS_FAST),
         )
 
 

@@ -28,21 +28,29 @@ class MainBranch(Lego):
     """What the four branches have in common: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
 
     `expansion` is the width of the block over that of its inner convolutions; `depth` counts the
-    convolutions.
+    convolutions. With `zero_gamma` the last Scale starts at 0, so that the block starts as its shortcut
+    (Goyal et al. 2017, section 5.1).
     """
 
     expansion: ClassVar[int] = 1
     depth: ClassVar[int] = 4
+    ends_in_relu: ClassVar[bool] = False
 
     num_output: int
     stride: int = 1
+    zero_gamma: bool = False
 
-    def _unit(self, suffix: str, num_output: int, kernel: Pair, stride: Pair = 1) -> ConvBNReLULego:
+    def _unit(
+        self, suffix: str, num_output: int, kernel: Pair, stride: Pair = 1, group: int = 1
+    ) -> ConvBNReLULego:
         name = f"{self.name}_{suffix}"
-        return ConvBNReLULego(name=name, num_output=num_output, kernel=kernel, stride=stride)
+        return ConvBNReLULego(name=name, num_output=num_output, kernel=kernel, stride=stride, group=group)
 
     def _last(self, suffix: str, kernel: Pair) -> ConvBNLego:
-        return ConvBNLego(name=f"{self.name}_{suffix}", num_output=self.num_output, kernel=kernel)
+        gamma = 0 if self.zero_gamma else 1
+        return ConvBNLego(
+            name=f"{self.name}_{suffix}", num_output=self.num_output, kernel=kernel, gamma=gamma
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,10 @@ class NormalBranch(MainBranch):
 
 @dataclass(frozen=True, kw_only=True)
 class _Bottleneck(MainBranch):
-    """The frame of both bottlenecks: 1x1 down to a quarter of the width, something, 1x1 up again.
+    """The frame of both bottlenecks: 1x1 to the inner width, something, 1x1 to the block's width.
+
+    The inner width is a quarter of the block's unless `width` gives it; the inner convolutions have `group`
+    groups (ResNeXt, Xie et al. 2016, figure 3c).
 
     `stride_in` says which convolution has the stride: "1x1", the first one (He et al., pynetbuilder), or
     "3x3", the middle one (torchvision, Big-Little nets). Weights do not carry over between the two.
@@ -68,9 +79,11 @@ class _Bottleneck(MainBranch):
     expansion: ClassVar[int] = 4
 
     stride_in: str = "1x1"
+    width: int | None = None
+    group: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_output < 4 or self.num_output % 4:
+        if self.width is None and (self.num_output < 4 or self.num_output % 4):
             raise self._refuse(
                 f"num_output must be a multiple of 4, four times the width of the inner convolutions, "
                 f"got {self.num_output}",
@@ -79,9 +92,14 @@ class _Bottleneck(MainBranch):
         if self.stride_in not in ("1x1", "3x3"):
             raise self._refuse(f"stride_in must be 1x1 or 3x3, got {self.stride_in!r}", "stride_in")
 
+    @property
+    def inner_width(self) -> int:
+        """The number of channels inside."""
+        return self.num_output // 4 if self.width is None else self.width
+
     def build(self, net: Net, *bottoms: Blob) -> Any:
         outer, inner = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
-        x = self._unit("branch2a", self.num_output // 4, 1, outer).attach(net, bottoms)
+        x = self._unit("branch2a", self.inner_width, 1, outer).attach(net, bottoms)
         x = self._inner(net, x, inner)
         return self._last("branch2c", 1).attach(net, x)
 
@@ -96,7 +114,7 @@ class BottleneckBranch(_Bottleneck):
     depth: ClassVar[int] = 3
 
     def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
-        unit = self._unit("branch2b", self.num_output // 4, 3, stride)
+        unit = self._unit("branch2b", self.inner_width, 3, stride, self.group)
         return unit.attach(net, x)  # type: ignore[no-any-return]
 
 
@@ -106,8 +124,20 @@ class InceptionTrickBranch(MainBranch):
 
     The stride is split: the first convolution halves the width only, the second the height. The last ReLU
     stands before the sum, unlike in the other branches (kept: published weights were trained with it).
+    Raises ConfigError for zero_gamma: behind a Scale of 0 that ReLU passes no gradient, ever.
     Source: pynetbuilder; the factoring is that of Szegedy et al. 2015, section 3.2.
     """
+
+    ends_in_relu: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.zero_gamma:
+            raise self._refuse(
+                "zero_gamma would switch this branch off for good: its last Scale is followed by a ReLU, "
+                "which passes no gradient at 0",
+                "zero_gamma",
+                hint="leave zero_gamma out, or take another main branch",
+            )
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         n, s = self.num_output, self.stride
@@ -125,9 +155,9 @@ class InceptionTrickBottleneckBranch(_Bottleneck):
     """
 
     def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
-        width = self.num_output // 4
-        x = self._unit("branch_b_3by1", width, (1, 3), (1, stride)).attach(net, x)
-        unit = self._unit("branch_b_1by3", width, (3, 1), (stride, 1))
+        width = self.inner_width
+        x = self._unit("branch_b_3by1", width, (1, 3), (1, stride), self.group).attach(net, x)
+        unit = self._unit("branch_b_1by3", width, (3, 1), (stride, 1), self.group)
         return unit.attach(net, x)  # type: ignore[no-any-return]
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.networks import NETWORKS, PHASES, NetConfig, Network, find_network
+from app.networks import PHASES, NetConfig, Network, all_networks, find_network
 from netbuilder import checks, counts, prototxt, report
 from netbuilder.errors import ConfigError
 from netbuilder.files import write_files
@@ -20,9 +19,13 @@ __all__ = ["add_parser", "build_files", "script_parser"]
 
 def add_parser(verbs: Any) -> None:
     """Add the verb to the command, with one sub-command per network."""
-    parser = verbs.add_parser("build", help="write the prototxt files of a network", description=__doc__)
+    parser = verbs.add_parser(
+        "build",
+        help="write the prototxt files of a network",
+        description="Write train, test and deploy prototxt files, and print what the net costs.",
+    )
     networks = parser.add_subparsers(dest="network", required=True, metavar="NETWORK")
-    for entry in NETWORKS.values():
+    for entry in all_networks().values():
         child = networks.add_parser(entry.name, help=entry.about, description=entry.about)
         _add_options(child, entry)
 
@@ -53,10 +56,12 @@ def build_files(entry: Network, config: NetConfig, folder: Path, *, force: bool 
 
 def describe(entry: Network, config: NetConfig) -> str:
     """The configuration in one line per value, as it stands at the top of each file."""
-    values = dataclasses.asdict(config)
-    return "\n".join(
-        [f"network: {entry.name}", *(f"  {key}: {_text(value)}" for key, value in values.items())]
-    )
+    lines = [f"network: {entry.name}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value is not None:
+            lines.append(f"  {field.name}: {_words(field, value)}")
+    return "\n".join(lines)
 
 
 def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
@@ -74,25 +79,28 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
 def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
     meta = field.metadata
     required = field.default is dataclasses.MISSING
-    shown = "" if required or isinstance(field.default, bool) else f" (default: {_text(field.default)})"
-    settings: dict[str, Any] = {"help": meta["help"] + shown, "required": required}
-    if not required:
-        settings["default"] = field.default
-    if isinstance(field.default, bool):
+    # None means that the help text itself says what then holds.
+    shown = not (required or meta["switch"] or field.default is None)
+    settings: dict[str, Any] = {
+        "help": meta["help"] + (f" (default: {_words(field, field.default)})" if shown else ""),
+        "required": required,
+        "default": None if required else field.default,
+    }
+    if meta["switch"]:
         settings["action"] = argparse.BooleanOptionalAction
-    elif meta["parse"]:
-        settings["type"] = _config_value(meta["parse"])
-        settings["metavar"] = "SIZE"
-    elif isinstance(field.default, tuple):
-        settings |= {"type": int, "nargs": "+", "metavar": "N"}
     elif meta["choices"]:
-        settings |= {"choices": meta["choices"]}
+        # Not argparse's own choices: the config refuses a wrong word better, with the nearest right one.
+        settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
     else:
-        settings |= {"type": int, "metavar": "N"}
+        settings |= {"type": _config_value(meta["parse"]), "metavar": "N" if meta["parse"] is int else "SIZE"}
+        settings |= {"nargs": "+"} if meta["many"] else {}
     parser.add_argument(*meta["flags"], f"--{field.name}", dest=field.name, **settings)
 
 
 def _config_value(parse: Any) -> Any:
+    if parse is int:
+        return int
+
     def value(text: str) -> Any:
         try:
             return parse(text)
@@ -130,9 +138,10 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
+def _words(field: dataclasses.Field[Any], value: Any) -> str:
+    """A value of a config as one would give it on the command line."""
+    if field.metadata["switch"]:
         return "true" if value else "false"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(str(v) for v in value)
+    if isinstance(value, tuple):
+        return (" " if field.metadata["many"] else "x").join(str(v) for v in value)
     return str(value)

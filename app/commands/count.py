@@ -6,13 +6,18 @@ import argparse
 from typing import Any
 
 from netbuilder import counts, prototxt, report
+from netbuilder.errors import PrototxtError
 
 __all__ = ["add_parser"]
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
-    parser = verbs.add_parser("count", help="count what a prototxt file costs", description=__doc__)
+    parser = verbs.add_parser(
+        "count",
+        help="count what a prototxt file costs",
+        description="Parameters, operations and memory of a file.",
+    )
     parser.add_argument("file", metavar="FILE", help="a prototxt file")
     parser.add_argument("--phase", choices=("TRAIN", "TEST"), default="TEST", help="default: TEST")
     parser.add_argument("--per_layer", action="store_true", help="a row for each layer")
@@ -23,6 +28,8 @@ def add_parser(verbs: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     net = prototxt.read(args.file, args.phase)
+    if not net.layers:
+        raise PrototxtError(f"there is no layer for phase {args.phase} in this file", path=args.file)
     counted = counts.count(net)
     if args.json:
         import json

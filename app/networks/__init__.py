@@ -1,16 +1,23 @@
-"""The networks; importing this package fills the registry `NETWORKS`."""
+"""The networks, one module each, called like the network; `find_network` and `all_networks` import them."""
 
-from app.networks import cifar_resnet, resnet
-from app.networks.registry import NETWORKS, PHASES, NetConfig, Network, find_network, network, option
+from app.networks.registry import (
+    NETWORKS,
+    PHASES,
+    NetConfig,
+    Network,
+    all_networks,
+    find_network,
+    network,
+    option,
+)
 
 __all__ = [
     "NETWORKS",
     "PHASES",
     "NetConfig",
     "Network",
-    "cifar_resnet",
+    "all_networks",
     "find_network",
     "network",
     "option",
-    "resnet",
 ]

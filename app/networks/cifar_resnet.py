@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from app.networks.registry import network, option, parse_size
 from app.networks.residual import ResidualConfig, finish, residual_stages, source
-from legos import ClassifierLego, ConvBNReLULego
+from legos.conv import ConvBNReLULego
+from legos.head import ClassifierLego
 from netbuilder.net import Net
 
 __all__ = ["CifarResNetConfig", "stitch"]

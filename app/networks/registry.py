@@ -7,15 +7,28 @@ statement of its options: command-line flags (and, in time, YAML keys) are read 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import pkgutil
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from netbuilder.dialects import DIALECTS
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
 
-__all__ = ["NETWORKS", "PHASES", "NetConfig", "Network", "find_network", "network", "option", "parse_size"]
+__all__ = [
+    "NETWORKS",
+    "PHASES",
+    "NetConfig",
+    "Network",
+    "all_networks",
+    "find_network",
+    "network",
+    "option",
+    "parse_size",
+]
 
 # What is written: deploy is TEST without data and loss.
 PHASES = ("train", "test", "deploy")
@@ -28,10 +41,22 @@ def option(
     help: str,
     default: Any = dataclasses.MISSING,
     choices: Sequence[str] | None = None,
-    parse: Callable[[str], Any] | None = None,
+    parse: Callable[[str], Any] = int,
+    many: bool = False,
+    switch: bool = False,
 ) -> Any:
-    """A config field with its command-line flags; the long flag is the field's name."""
-    metadata = {"flags": flags, "help": help, "choices": choices, "parse": parse}
+    """A config field with its command-line flags; the long flag is the field's name.
+
+    `parse` makes a value of a word; `many` takes several words; a `switch` is true or false (--x, --no-x).
+    """
+    metadata = {
+        "flags": flags,
+        "help": help,
+        "choices": choices,
+        "parse": parse,
+        "many": many,
+        "switch": switch,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -52,12 +77,18 @@ class NetConfig:
     input_size: tuple[int, int] = option(
         help="size of the images: a number, or HEIGHTxWIDTH", default=(224, 224), parse=parse_size
     )
+    dialect: str = option(
+        help="the Caffe that must load the files", default="caffe-1.0", choices=tuple(DIALECTS)
+    )
     conv_bias: bool = option(
-        help="pynetbuilder's layout: biases before BatchNorm, and use_global_stats written out", default=False
+        help="pynetbuilder's layout: biases before BatchNorm, and use_global_stats written out",
+        default=False,
+        switch=True,
     )
 
     def __post_init__(self) -> None:
         self.check_at_least("classes", 1)
+        self.check_known("dialect", DIALECTS)
         if min(self.input_size) < 1:
             height, width = self.input_size
             raise ConfigError(f"input_size must be at least 1x1, got {height}x{width}", key="input_size")
@@ -75,19 +106,30 @@ class NetConfig:
     def net(self, phase: str) -> Net:
         """An empty net for "train", "test" or "deploy", with this config's layer defaults."""
         train = phase == "train"
-        defaults: dict[str, dict[str, Any]] = {}
-        if self.conv_bias:
-            crop = {"crop_size": self.input_size[0]} if self.input_size[0] == self.input_size[1] else None
-            defaults = {
-                "MemoryData": {"transform_param": crop},
-                "Convolution": {
-                    "bias_term": None,  # Caffe's default, which is true
-                    "bias_filler": {"type": "constant", "value": 0},
-                    "param": [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}],
-                },
-                "BatchNorm": {"use_global_stats": not train},
-            }
-        return Net(self.title, "TRAIN" if train else "TEST", defaults=defaults)
+        defaults = self.layer_defaults(phase)
+        return Net(self.title, "TRAIN" if train else "TEST", dialect=self.dialect, defaults=defaults)
+
+    def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
+        """What layers are filled in with, by type; None leaves a field to Caffe."""
+        if not self.conv_bias:
+            return {}
+        height, width = self.input_size
+        return {
+            "MemoryData": {"transform_param": {"crop_size": height} if height == width else None},
+            "Convolution": {
+                "bias_term": None,  # Caffe's default, which is true
+                "bias_filler": {"type": "constant", "value": 0},
+                "param": [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}],
+            },
+            "BatchNorm": {"use_global_stats": phase != "train"},
+        }
+
+    def check_known(self, key: str, known: Iterable[str]) -> None:
+        """Raise ConfigError if the word of this name is not one of the known ones."""
+        value, words = getattr(self, key), list(known)
+        if value not in words:
+            text = f"{key} must be one of {', '.join(words)}, got '{value}'"
+            raise ConfigError(text, key=key, hint=did_you_mean(str(value), words))
 
     def check_at_least(self, key: str, least: int) -> None:
         """Raise ConfigError if the number of this name is below `least`."""
@@ -120,12 +162,24 @@ def network(name: str, config: type[C]) -> Callable[[Callable[[C, str], Net]], C
     return register
 
 
+def all_networks() -> dict[str, Network]:
+    """All networks by name, in alphabetical order."""
+    import app.networks
+
+    for info in pkgutil.iter_modules(app.networks.__path__):
+        importlib.import_module(f"app.networks.{info.name}")
+    return dict(sorted(NETWORKS.items()))
+
+
 def find_network(name: str) -> Network:
-    """The network of this name; raises ConfigError with the nearest one."""
+    """The network of this name, importing no other; raises ConfigError with the nearest one."""
+    if name not in NETWORKS and name.isidentifier() and importlib.util.find_spec(f"app.networks.{name}"):
+        importlib.import_module(f"app.networks.{name}")
     if name not in NETWORKS:
+        names = list(all_networks())
         raise ConfigError(
-            f"unknown network '{name}': there are {', '.join(sorted(NETWORKS))}",
+            f"unknown network '{name}': there are {', '.join(names)}",
             key="network",
-            hint=did_you_mean(name, NETWORKS),
+            hint=did_you_mean(name, names),
         )
     return NETWORKS[name]

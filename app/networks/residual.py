@@ -7,18 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from app.networks.registry import NetConfig, option
-from legos import (
-    BRANCHES,
-    EltwiseReLULego,
-    InputLego,
-    LossLego,
-    MainBranch,
-    MemoryDataLego,
-    ProbabilityLego,
-    ProjectionLego,
-    ShortcutLego,
-)
-from netbuilder.errors import ConfigError, did_you_mean
+from legos.data import InputLego, LossLego, MemoryDataLego, ProbabilityLego
+from legos.main_branch import BRANCHES, MainBranch
+from legos.merge import EltwiseReLULego
+from legos.shortcut import ProjectionLego, ShortcutLego
+from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
 
 __all__ = ["ResidualConfig", "finish", "residual_stages", "source"]
@@ -35,13 +28,10 @@ class ResidualConfig(NetConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.main_branch not in BRANCHES:
-            raise ConfigError(
-                f"main_branch must be one of {', '.join(BRANCHES)}, got '{self.main_branch}'",
-                key="main_branch",
-                hint=did_you_mean(self.main_branch, BRANCHES),
-            )
-        if self.stride_in != "1x1" and not self._takes_stride_in:
+        self.check_known("main_branch", BRANCHES)
+        self.check_known("stride_in", ("1x1", "3x3"))
+        usual = type(self).__dataclass_fields__["stride_in"].default
+        if self.stride_in != usual and not self._takes_stride_in:
             bottlenecks = " or ".join(name for name, branch in BRANCHES.items() if branch.expansion > 1)
             raise ConfigError(
                 f"stride_in {self.stride_in} needs a bottleneck; main_branch {self.main_branch} has no 1x1",

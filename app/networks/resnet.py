@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from app.networks.registry import network, option
 from app.networks.residual import ResidualConfig, finish, residual_stages, source
-from legos import ClassifierLego, FCStageLego, ImageNetStemLego
+from legos.head import ClassifierLego, FCStageLego
+from legos.stem import ImageNetStemLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
 
@@ -33,14 +34,25 @@ class ResNetConfig(ResidualConfig):
     num_output_stage1: int = option(
         "-n", help="width of the first stage's blocks; it doubles at each stage", default=128
     )
-    blocks: tuple[int, ...] = option("-b", help="number of blocks in each stage", default=(3, 4, 6, 3))
-    fc_layers: bool = option(help="end in three 1x1 convolution units (2048, 4096, classes)", default=False)
+    blocks: tuple[int, ...] = option(
+        "-b", help="number of blocks in each stage", default=(3, 4, 6, 3), many=True
+    )
+    fc_layers: bool = option(
+        help="end in three 1x1 convolution units (2048, 4096, classes)", default=False, switch=True
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.blocks or min(self.blocks) < 1:
             raise ConfigError(
                 f"blocks must be one number of at least 1 per stage, got {_words(self.blocks)}", key="blocks"
+            )
+        if self.fc_layers and self.classes in (2048, 4096):
+            raise ConfigError(
+                f"with fc_layers, classes {self.classes} would give two layers the name "
+                f"conv_1by1_{self.classes}",
+                key="classes",
+                hint="leave fc_layers out, or take another number of classes",
             )
         n, expansion = self.num_output_stage1, self.branch.expansion
         if expansion == 1 and n != STEM_WIDTH:
@@ -53,7 +65,7 @@ class ResNetConfig(ResidualConfig):
         if n < expansion or n % expansion:
             raise ConfigError(
                 f"-n must be a multiple of {expansion} for -m {self.main_branch}, got {n}: "
-                f"the inner convolutions have a {expansion}th of the width",
+                "the inner convolutions have a quarter of the width",
                 key="num_output_stage1",
                 hint=f"give -n {max(1, round(n / expansion)) * expansion}",
             )

@@ -1,0 +1,232 @@
+"""Big-Little ResNet, ResNeXt and SE-ResNeXt for ImageNet.
+
+Source: Chen et al., ICLR 2019 (arXiv 1807.03848), and the official code (IBM/BigLittleNet, models blresnet,
+blresnext, blseresnext), with whose weights these nets give its logits. Kept from it: nearest-neighbour
+upsampling; stride on the 3x3; shortcuts that pool, and project only where channels change; depths 101 and
+152 with their own block lists; the last gamma of each block at 0; msra by fan-out; fc uniform in
++-1/sqrt(2048); running averages with fraction 0.9 (PyTorch's momentum 0.1); all parameters decayed alike.
+Layer names are our own. A stage of two blocks has a big branch of one, which keeps its ReLU, as there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from app.networks.registry import network, option
+from app.networks.residual import ResidualConfig, finish, source
+from legos.attention import SELego
+from legos.base import Lego
+from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
+from legos.head import ClassifierLego, FCStageLego
+from legos.main_branch import BRANCHES
+from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
+from netbuilder.errors import ConfigError
+from netbuilder.net import Net
+
+__all__ = ["DEPTHS", "FAMILIES", "BLResNetConfig", "stitch"]
+
+STEM_WIDTH = 64
+
+
+class Family(NamedTuple):
+    """What tells the families apart: groups inside the blocks, attention behind them."""
+
+    grouped: bool
+    attention: type[Lego] | None
+
+
+FAMILIES = {
+    "resnet": Family(False, None),
+    "resnext": Family(True, None),
+    "seresnext": Family(True, SELego),
+}
+# Blocks per stage by depth; 101 and 152 are not those of ResNet.
+DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BLResNetConfig(ResidualConfig):
+    """A Big-Little net: all stages but the last are Big-Little modules.
+
+    Raises ConfigError, in particular where alpha does not divide a width or the cardinality, and where a
+    stage is too short for a big branch.
+    """
+
+    family: str = option(
+        help="plain, grouped, or grouped with squeeze-and-excitation",
+        default="resnet",
+        choices=tuple(FAMILIES),
+    )
+    depth: str | None = option(help="number of layers (default: 50)", default=None, choices=tuple(DEPTHS))
+    blocks: tuple[int, ...] | None = option(
+        "-b", help="number of blocks in each stage, instead of a depth", default=None, many=True
+    )
+    alpha: int = option(help="width divisor of the little branch", default=2)
+    beta: int = option(help="depth divisor of the little branch", default=4)
+    cardinality: int | None = option(help="groups, in a grouped family (default: 32)", default=None)
+    base_width: int | None = option(help="width of a group in the first stage (default: 4)", default=None)
+    upsample: str = option(
+        help="how the big branch is enlarged", default="nearest", choices=tuple(UPSAMPLINGS)
+    )
+    pooling: str = option(
+        help="how the shortcuts' average is rounded down; auto is floor where the dialect has it, else crop",
+        default="auto",
+        choices=tuple(DOWNSAMPLINGS),
+    )
+    main_branch: str = option(
+        "-m", help="main branch of the blocks", default="bottleneck", choices=tuple(BRANCHES)
+    )
+    stride_in: str = option(
+        help="which convolution of a bottleneck has the block's stride", default="3x3", choices=("1x1", "3x3")
+    )
+    num_output_stage1: int = option(
+        "-n", help="width of the first stage's blocks; it doubles at each stage", default=256
+    )
+    fc_layers: bool = option(
+        help="end in three 1x1 convolution units (2048, 4096, classes)", default=False, switch=True
+    )
+    zero_gamma: bool | None = option(
+        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
+        default=None,
+        switch=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, known in (("family", FAMILIES), ("upsample", UPSAMPLINGS), ("pooling", DOWNSAMPLINGS)):
+            self.check_known(key, known)
+        if self.depth is not None:
+            self.check_known("depth", DEPTHS)
+            if self.blocks is not None:
+                raise ConfigError(
+                    f"depth {self.depth} and blocks {_words(self.blocks)} are both given", key="blocks",
+                    hint="give one of them",
+                )  # fmt: skip
+        for key in ("alpha", "beta", "num_output_stage1"):
+            self.check_at_least(key, 1)
+        for key in ("cardinality", "base_width"):
+            if getattr(self, key) is None:
+                continue
+            self.check_at_least(key, 1)
+            if not FAMILIES[self.family].grouped:
+                raise ConfigError(
+                    f"{key} goes with a grouped family, and {self.family} is not one", key=key,
+                    hint=f"leave {key} out, or take family resnext or seresnext",
+                )  # fmt: skip
+        if self.branch.expansion == 1 and FAMILIES[self.family].grouped:
+            raise ConfigError(
+                f"family {self.family} needs a bottleneck, whose inner convolutions it groups; "
+                f"main_branch {self.main_branch} is none",
+                key="main_branch",
+            )
+        if len(self.stages) < 2 or min(self.stages) < 1:
+            raise ConfigError(
+                f"blocks must be two or more numbers of at least 1, one per stage, got {_words(self.stages)}",
+                key="blocks",
+            )
+        # The legos know what must divide what; building their configuration raises where it does not.
+        BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=self.alpha)
+        for stage in range(len(self.stages) - 1):
+            self.module(stage)
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The number of blocks in each stage."""
+        return self.blocks if self.blocks is not None else DEPTHS[self.depth or "50"]
+
+    @property
+    def style(self) -> BlockStyle:
+        """How the residual blocks are made."""
+        grouped, attention = FAMILIES[self.family]
+        zero_gamma = not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
+        return BlockStyle(
+            main=self.branch,
+            stride_in=self.stride_in,
+            cardinality=(self.cardinality or 32) if grouped else 1,
+            base_width=(self.base_width or 4) if grouped else 64,
+            zero_gamma=zero_gamma,
+            attention=attention,
+            downsample=DOWNSAMPLINGS[self.pooling],
+        )
+
+    def width(self, stage: int) -> int:
+        """The width of a stage's blocks."""
+        return self.num_output_stage1 * 2**stage
+
+    def module(self, stage: int) -> BigLittleLego:
+        """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
+        name, n, count = f"stage{stage}", self.width(stage), self.stages[stage]
+        last = stage == len(self.stages) - 2
+        return BigLittleLego(
+            name=name,
+            branches=(
+                ScaledBranch(name=f"{name}_big", num_output=n, blocks=count, halvings=1, style=self.style),
+                ScaledBranch(
+                    name=f"{name}_little", num_output=n, blocks=count, alpha=self.alpha, beta=self.beta,
+                    style=self.style,
+                ),
+            ),
+            fusion=BlockLego(name=f"{name}_fusion", num_output=n, stride=1 if last else 2, style=self.style),
+            upsample=UPSAMPLINGS[self.upsample],
+        )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """Family, depth (or block list), groups, alpha and beta: bl_resnext_50_32x4d_a2_b4."""
+        depth = "_".join(str(n) for n in self.blocks) if self.blocks else (self.depth or "50")
+        parts = [f"bl_{self.family}_{depth}"]
+        if FAMILIES[self.family].grouped:
+            parts.append(f"{self.style.cardinality}x{self.style.base_width}d")
+        parts.append(f"a{self.alpha}_b{self.beta}")
+        if self.main_branch != "bottleneck":
+            parts.append(self.main_branch)
+        return "_".join(parts)
+
+    def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
+        """As the official code initialises and normalises; see the module's text."""
+        last = self.width(len(self.stages) - 1)
+        uniform = {"type": "uniform", "min": -(last**-0.5), "max": last**-0.5}
+        own: dict[str, dict[str, Any]] = {
+            "Convolution": {"weight_filler": {"type": "msra", "variance_norm": "FAN_OUT"}},
+            "BatchNorm": {"moving_average_fraction": 0.9},
+            "InnerProduct": {
+                "weight_filler": uniform,
+                "bias_filler": uniform,
+                "param": [{"lr_mult": 1, "decay_mult": 1}] * 2,
+            },
+        }
+        shared = super().layer_defaults(phase)
+        return {type: {**own.get(type, {}), **shared.get(type, {})} for type in {**own, **shared}}
+
+
+@network("bl_resnet", BLResNetConfig)
+def stitch(cfg: BLResNetConfig, phase: str) -> Net:
+    """Big-Little ResNet, ResNeXt and SE-ResNeXt for ImageNet (bL-Net, ICLR 2019)."""
+    net = cfg.net(phase)
+    x, label = source(cfg, net, phase)
+    with net.scope("stem", comment="stem"):
+        x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=cfg.alpha).attach(net, x)
+    last = len(cfg.stages) - 1
+    for stage in range(last):
+        about = f"stage {stage}: Big-Little module, {cfg.width(stage)} channels"
+        with net.scope(f"stage{stage}", comment=about):
+            x = cfg.module(stage).attach(net, x)
+    about = f"stage {last}: {cfg.stages[last]} x {cfg.main_branch}, {cfg.width(last)} channels"
+    with net.scope(f"stage{last}", comment=about):
+        for block in range(cfg.stages[last]):
+            name = f"stage{last}_block{block}"
+            stride = 2 if block == 0 else 1
+            lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=cfg.style)
+            x = lego.attach(net, x)
+    with net.scope("head", comment="head"):
+        if cfg.fc_layers:
+            x = FCStageLego(name="1by1", num_output=cfg.classes).attach(net, x)
+        else:
+            x = ClassifierLego(name=f"fc{cfg.classes}", num_output=cfg.classes).attach(net, x)
+        finish(net, x, label)
+    return net
+
+
+def _words(numbers: tuple[int, ...]) -> str:
+    return " ".join(str(n) for n in numbers) or "none"

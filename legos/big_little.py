@@ -1,0 +1,213 @@
+"""Big-Little modules: branches of one blob at different resolutions and widths, merged again.
+
+Source: Chen et al., "Big-Little Net", ICLR 2019 (arXiv 1807.03848), section 3, and the official code
+(IBM/BigLittleNet), which decides where the paper is silent: nearest-neighbour upsampling, the block counts,
+and the missing ReLU of a big branch's last block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from legos.base import Lego, SequenceLego
+from legos.conv import ConvBNLego, ConvBNReLULego
+from legos.main_branch import BottleneckBranch, MainBranch
+from legos.merge import EltwiseReLULego
+from legos.resample import AverageDownLego, NearestUpLego, UpLego
+from legos.shortcut import PoolProjectionLego, ShortcutLego
+from netbuilder.net import Blob, Net
+
+__all__ = ["BigLittleLego", "BigLittleStemLego", "BlockLego", "BlockStyle", "ScaledBranch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockStyle:
+    """How all residual blocks of a net are made, wherever they stand.
+
+    `cardinality` groups of `base_width` channels per 64 of a block's width make the inner convolutions of a
+    ResNeXt; cardinality 1 is the plain main branch. `attention` comes after the main branch, before the sum.
+    `downsample` is the first part of a shortcut of stride 2.
+    """
+
+    main: type[MainBranch] = BottleneckBranch
+    stride_in: str = "3x3"
+    cardinality: int = 1
+    base_width: int = 64
+    zero_gamma: bool = True
+    attention: type[Lego] | None = None
+    downsample: type[AverageDownLego] = AverageDownLego
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockLego(Lego):
+    """A residual block of a Big-Little net: main branch (and attention), pooled shortcut, sum, ReLU.
+
+    (n, c, h, w) -> (n, num_output / divisor, h/stride, w/stride). `divisor` is the alpha of the branch in
+    which the block stands: it divides the width and the groups, so that a group keeps its width.
+    Raises ConfigError if it does not divide them.
+    """
+
+    num_output: int
+    stride: int = 1
+    divisor: int = 1
+    relu: bool = True
+    style: BlockStyle = BlockStyle()
+
+    def __post_init__(self) -> None:
+        groups = self.style.cardinality
+        if self.num_output % (self.divisor * self.style.main.expansion):
+            raise self._refuse(
+                f"alpha {self.divisor} does not divide the width {self.num_output} "
+                f"into multiples of {self.style.main.expansion}",
+                "alpha",
+            )
+        if groups > 1 and groups % self.divisor:
+            raise self._refuse(f"alpha {self.divisor} does not divide the cardinality {groups}", "alpha")
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        name, style = self.name, self.style
+        num_output = self.num_output // self.divisor
+        main: Lego = style.main(
+            name=name,
+            num_output=num_output,
+            stride=self.stride,
+            zero_gamma=style.zero_gamma,
+            **self._inside(),
+        )
+        if style.attention:
+            main = SequenceLego(name=name, parts=(main, style.attention(name=name)))
+        shortcut = PoolProjectionLego(
+            name=name, num_output=num_output, stride=self.stride, downsample=style.downsample
+        )
+        merge = EltwiseReLULego(name=name, relu=self.relu)
+        return ShortcutLego(name=name, main=main, shortcut=shortcut, merge=merge).attach(net, bottoms)
+
+    def _inside(self) -> dict[str, Any]:
+        """The fields that only some main branches have: place of the stride, inner width, groups."""
+        style = self.style
+        values: dict[str, Any] = {"stride_in": style.stride_in}
+        if style.cardinality > 1:
+            group_width = self.num_output * style.base_width // 64 // 4
+            values["group"] = style.cardinality // self.divisor
+            values["width"] = values["group"] * group_width
+        known = {f.name for f in fields(style.main)}
+        return {key: value for key, value in values.items() if key in known}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaledBranch(Lego):
+    """A branch of a Big-Little module: blocks at 1/2^halvings of the size, of width / alpha and depth / beta.
+
+    (n, c, h, w) -> (n, num_output, h/2^halvings, w/2^halvings). `blocks` is the depth of the module's stage;
+    the branch has max(1, blocks // beta - 1). The big branch has halvings 1, and alpha and beta 1; the little
+    one has halvings 0. A narrower branch (alpha above 1), and any at full size, ends in the 1x1 unit
+    `X_expand` without ReLU; the others leave out the ReLU of their last block, unless it is their only one.
+    Raises ConfigError if there are fewer blocks than halvings, or if alpha does not divide the width.
+    """
+
+    num_output: int
+    blocks: int
+    alpha: int = 1
+    beta: int = 1
+    halvings: int = 0
+    style: BlockStyle = BlockStyle()
+
+    def __post_init__(self) -> None:
+        for key in ("blocks", "alpha", "beta"):
+            if getattr(self, key) < 1:
+                raise self._refuse(f"{key} must be at least 1, got {getattr(self, key)}", key)
+        if self.depth < self.halvings or (self.halvings and self.blocks // self.beta < 2):
+            raise self._refuse(
+                f"a stage of {self.blocks} blocks is too short for a branch at 1/{2**self.halvings} size",
+                "blocks",
+                hint=f"it needs {(max(1, self.halvings) + 1) * self.beta} blocks",
+            )
+        self._block(0)  # raises where alpha does not divide
+
+    @property
+    def depth(self) -> int:
+        """The number of residual blocks."""
+        return max(1, self.blocks // self.beta - 1)
+
+    @property
+    def expands(self) -> bool:
+        """Whether a 1x1 unit brings the branch to the module's width."""
+        return self.halvings == 0 or self.alpha > 1
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        for k in range(self.depth):
+            x = self._block(k).attach(net, x)
+        if self.expands:
+            x = ConvBNLego(name=f"{self.name}_expand", num_output=self.num_output).attach(net, x)
+        return x
+
+    def _block(self, k: int) -> BlockLego:
+        last = k == self.depth - 1
+        return BlockLego(
+            name=f"{self.name}_block{k}",
+            num_output=self.num_output,
+            stride=2 if k < self.halvings else 1,
+            divisor=self.alpha,
+            relu=self.expands or not last or k == 0,
+            style=self.style,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigLittleLego(Lego):
+    """A Big-Little module: its branches side by side, each brought to the largest size, merged, then fused.
+
+    (n, c, h, w) -> what `fusion` makes of (n, num_output, h, w). Any number of branches of any resolution;
+    those smaller than the largest are upsampled by `upsample`.
+    """
+
+    branches: tuple[Lego, ...]
+    fusion: Lego
+    upsample: type[UpLego] = NearestUpLego
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        tops = [branch.attach(net, x) for branch in self.branches]
+        largest = max(tops, key=lambda blob: blob.known_shape[2:])
+        full = [
+            self.upsample(name=branch.name).attach(net, [top, largest])
+            for branch, top in zip(self.branches, tops, strict=True)
+        ]
+        x = EltwiseReLULego(name=self.name).attach(net, full)
+        return self.fusion.attach(net, x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigLittleStemLego(Lego):
+    """The Big-Little stem: (n, 3, 224, 224) -> (n, num_output, 56, 56), without pooling.
+
+    Unit `1` 7x7 of stride 2; from it `X_big` 3x3 of stride 2, and beside it `X_little_a`, `_b` (stride 2) and
+    `_c` at 1/alpha of the width; their sum and ReLU; `X_fusion` 1x1.
+    Raises ConfigError if alpha does not divide num_output. Source: the official code's stem.
+    """
+
+    num_output: int = 64
+    alpha: int = 2
+
+    def __post_init__(self) -> None:
+        if self.alpha < 1 or self.num_output % self.alpha:
+            raise self._refuse(
+                f"alpha {self.alpha} does not divide the stem's width {self.num_output}", "alpha"
+            )
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        n, narrow = self.num_output, self.num_output // self.alpha
+        x = ConvBNReLULego(name="1", num_output=n, kernel=7, stride=2).attach(net, bottoms)
+        big = ConvBNLego(name=f"{self.name}_big", num_output=n, kernel=3, stride=2)
+        little = SequenceLego(
+            name=f"{self.name}_little",
+            parts=(
+                ConvBNReLULego(name=f"{self.name}_little_a", num_output=narrow, kernel=3),
+                ConvBNReLULego(name=f"{self.name}_little_b", num_output=narrow, kernel=3, stride=2),
+                ConvBNLego(name=f"{self.name}_little_c", num_output=n),
+            ),
+        )
+        x = EltwiseReLULego(name=self.name).attach(net, [big.attach(net, x), little.attach(net, x)])
+        return ConvBNReLULego(name=f"{self.name}_fusion", num_output=n).attach(net, x)

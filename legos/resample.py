@@ -1,0 +1,153 @@
+"""Down- and upsampling by fixed means, exact against their references.
+
+Fixed filters are frozen (lr_mult 0) Convolutions and Deconvolutions; counts list them apart and never as
+learnable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from legos.base import Lego
+from netbuilder.net import Blob, Net
+
+__all__ = [
+    "DOWNSAMPLINGS",
+    "UPSAMPLINGS",
+    "AverageDownLego",
+    "BilinearUpLego",
+    "CropAverageDownLego",
+    "DepthwiseAverageDownLego",
+    "FloorAverageDownLego",
+    "NearestUpLego",
+    "UpLego",
+]
+
+_FROZEN = [{"lr_mult": 0, "decay_mult": 0}]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageDownLego(Lego):
+    """Average of 3x3 pixels, stride 2, pad 1, rounded down: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
+
+    The divisor is 9 everywhere: padding counts as zeros. That is PyTorch's AvgPool2d(3, 2, 1). Caffe's
+    pooling rounds up, so for even sizes it makes one row and column too many. The subclasses are three ways
+    to be exact, which compute the same numbers; this class takes the one that the net's dialect has.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        known = net.dialect.has_field("Pooling", "pooling_param.round_mode")
+        form = FloorAverageDownLego if known else CropAverageDownLego
+        return form(name=self.name).build(net, *bottoms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloorAverageDownLego(AverageDownLego):
+    """By round_mode: FLOOR: one layer `pool_X`, in Caffes of March 2018 and later only."""
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        return net.add(
+            "Pooling", *bottoms, name=f"pool_{self.name}",
+            pool="AVE", kernel_size=3, stride=2, pad=1, round_mode="FLOOR",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropAverageDownLego(AverageDownLego):
+    """By cutting the surplus row and column off: `pool_X`, and for even sizes `size_X` and `crop_X`.
+
+    `size_X` is a 2x2 maximum of stride 2, of which nothing but the size is used: Crop takes its size from a
+    second bottom. No helper parameters, any batch and image size, any Caffe from 1.0 on.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        pooled = net.add(
+            "Pooling", x, name=f"pool_{self.name}", pool="AVE", kernel_size=3, stride=2, pad=1
+        )  # fmt: skip
+        height, width = x.known_shape[2:]
+        if pooled.known_shape[2:] == ((height + 1) // 2, (width + 1) // 2):
+            return pooled
+        size = net.add("Pooling", x, name=f"size_{self.name}", pool="MAX", kernel_size=2, stride=2)
+        return net.add("Crop", pooled, size, name=f"crop_{self.name}", axis=2, offset=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthwiseAverageDownLego(AverageDownLego):
+    """By a frozen depthwise convolution `down_X` whose nine weights are 1/9; equal up to rounding (1e-6)."""
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        channels = x.known_shape[1]
+        return net.add(
+            "Convolution", x, name=f"down_{self.name}",
+            num_output=channels, group=channels, kernel_size=3, stride=2, pad=1, bias_term=False,
+            bias_filler=None, weight_filler={"type": "constant", "value": 1 / 9}, param=_FROZEN,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpLego(Lego):
+    """Upsampling of bottom 0 to the size of bottom 1: by a whole factor, then cut if that is too much.
+
+    The factor is the least with which height and width reach those of bottom 1. Nothing is added where the
+    sizes agree. Layers: `up_X`, and `crop_X` where the factor overshoots (odd sizes).
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        x, reference = bottoms
+        size, wanted = x.known_shape[2:], reference.known_shape[2:]
+        factor = max(-(-w // s) for s, w in zip(size, wanted, strict=True))
+        if factor > 1:
+            channels = x.known_shape[1]
+            x = net.add(
+                "Deconvolution", x, name=f"up_{self.name}",
+                num_output=channels, group=channels, bias_term=False, param=_FROZEN, **self._filter(factor),
+            )  # fmt: skip
+        if x.known_shape[2:] != wanted:
+            x = net.add("Crop", x, reference, name=f"crop_{self.name}", axis=2, offset=0)
+        return x
+
+    def _filter(self, factor: int) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestUpLego(UpLego):
+    """Nearest neighbour: each pixel becomes a square of its own value. Exact, also after cutting to size."""
+
+    def _filter(self, factor: int) -> dict[str, Any]:
+        return {
+            "kernel_size": factor,
+            "stride": factor,
+            "pad": 0,
+            "weight_filler": {"type": "constant", "value": 1},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BilinearUpLego(UpLego):
+    """Bilinear. The outermost ring is too small (by 3/4, corners 9/16, at factor 2): Caffe pads with zeros.
+
+    The interior equals PyTorch's interpolate(align_corners=False). The kernel size is even for even factors,
+    where all versions of Caffe's bilinear filler agree only for sizes 4, 8, 12, ...: factors 2, 4, 6.
+    """
+
+    def _filter(self, factor: int) -> dict[str, Any]:
+        return {
+            "kernel_size": 2 * factor - factor % 2,
+            "stride": factor,
+            "pad": factor // 2,
+            "weight_filler": {"type": "bilinear"},
+        }
+
+
+# The names by which the command line and configs call them.
+DOWNSAMPLINGS: dict[str, type[AverageDownLego]] = {
+    "auto": AverageDownLego,
+    "crop": CropAverageDownLego,
+    "depthwise": DepthwiseAverageDownLego,
+    "floor": FloorAverageDownLego,
+}
+UPSAMPLINGS: dict[str, type[UpLego]] = {"nearest": NearestUpLego, "bilinear": BilinearUpLego}
