@@ -97,5 +97,7 @@ def test_of_several_files_all_are_written_or_none(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "net.prototxt"
-    with pytest.raises(FileError, match=f"cannot write '{path}': "):
+    with pytest.raises(
+        FileError, match=f"cannot make the folder '{path.parent}': there is a file of that name"
+    ):
         prototxt.write(small(), path)

@@ -1,0 +1,122 @@
+"""The README and docs are true today: links lead somewhere, code runs, output is what is printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.commands.build import script_parser
+from netbuilder.counts import count
+from netbuilder.report import headline
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "bench" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+# Its block needs real Caffe and weights, its session names a folder: tests/engines tries what it says.
+NOT_RUN = {"real-caffe.md"}
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ROW = re.compile(r"^\| (\w+) \| `(-m [^`]*)` \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return [text for name, text in FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
+
+
+def with_blocks(language: str) -> list[Path]:
+    return [page for page in PAGES if page.name not in NOT_RUN and blocks(page, language)]
+
+
+def run(command: list[str], folder: Path) -> str:
+    """What a command prints on both streams, told as a user would see it."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    links = [link.partition("#")[0] for link in LINK.findall(text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readme_links_to_every_page() -> None:
+    links = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= links
+
+
+@pytest.mark.parametrize("page", with_blocks("python"), ids=lambda p: p.name)
+def test_the_python_blocks_of_a_page_run_one_after_another(page: Path, tmp_path: Path) -> None:
+    # In a process of its own, since a page may register a rule or a branch.
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
+    command = [sys.executable, "-c", "import runpy; runpy.run_path('page.py'); print('done')"]
+    assert run(command, tmp_path).endswith("done\n")
+
+
+def test_the_readmes_python_prints_what_it_says(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.search(r"^This prints `([^`]*)`", readme, re.MULTILINE)
+    assert said
+    (code,) = blocks(ROOT / "README.md", "python")
+    assert run([sys.executable, "-c", code], tmp_path) == f"{said[1]}\n"
+
+
+def test_the_error_on_the_lego_page_is_the_one_that_is_raised(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "add-a-lego.md"
+    (said,) = blocks(page, "text")
+    printed = run([sys.executable, "-c", "\n".join(blocks(page, "python"))], tmp_path)
+    place = re.compile(r"where: .*?,")
+    assert place.sub("where:,", printed) == place.sub("where:,", said)
+
+
+@pytest.mark.parametrize("page", with_blocks("console"), ids=lambda p: p.name)
+def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    (tmp_path / "app").symlink_to(ROOT / "app")
+    for block in blocks(page, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, said = part.partition("\n")
+            words = shlex.split(line)
+            python = {"python": [sys.executable], "netbuilder": [sys.executable, "-m", "app.main"]}
+            printed = run([*python[words[0]], *words[1:]], tmp_path)
+            if said.endswith("\n...\n"):  # cut short
+                assert printed.startswith(said.removesuffix("...\n")), line
+            else:
+                assert sorted_notes(printed) == sorted_notes(said), line
+
+
+def sorted_notes(text: str) -> list[str]:
+    """The lines, those of stderr last: the order of the two streams is not fixed when both are captured."""
+    return sorted(text.splitlines(), key=lambda line: line.startswith("wrote "))
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "params", "flops"), ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+)
+def test_the_readmes_table_is_right(name: str, flags: str, params: str, flops: str) -> None:
+    network = "cifar_resnet" if name.startswith("cifar") else "resnet"
+    args = vars(script_parser(network).parse_args([*flags.split(), "-o", "unused"]))
+    entry = args["entry"]
+    values = {key: args[key] for key in entry.config.__dataclass_fields__}
+    net = entry.stitch(entry.config(**values), "train")
+    assert net.name == name
+    assert headline(count(net)) == f"Number of params: {params} Million\nNumber of flops: {flops} Million"
+
+
+def test_the_readmes_table_is_found() -> None:
+    assert len(ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))) == 14
