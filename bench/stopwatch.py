@@ -1,0 +1,22 @@
+"""Run a command and print its wall time (s), processor time (s) and peak memory (KiB) as the last line.
+
+Run as a script under `python -I -S`: a process's peak memory, as the kernel tells it, is never below that of
+the process that started it, so the starter must be small. Imports only what is built in.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+if __name__ == "__main__":
+    command = sys.argv[1:]
+    null = os.open(os.devnull, os.O_RDWR)
+    streams = [(os.POSIX_SPAWN_DUP2, null, stream) for stream in (0, 1, 2)]
+    begin = time.perf_counter()
+    child = os.posix_spawnp(command[0], command, os.environ, file_actions=streams)
+    _, status, usage = os.wait4(child, 0)
+    wall = time.perf_counter() - begin
+    print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+    sys.exit(os.waitstatus_to_exitcode(status) != 0)
