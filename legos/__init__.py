@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from legos.attention import SELego
+    from legos.attention import SE_GATES, ConcatSELego, SELego
     from legos.base import Lego, SequenceLego
     from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
     from legos.conv import ConvBNLego, ConvBNReLULego
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BRANCHES",
     "DOWNSAMPLINGS",
+    "SE_GATES",
     "UPSAMPLINGS",
     "AverageDownLego",
     "BigLittleLego",
@@ -50,6 +51,7 @@ __all__ = [
     "BlockStyle",
     "BottleneckBranch",
     "ClassifierLego",
+    "ConcatSELego",
     "ConvBNLego",
     "ConvBNReLULego",
     "CropAverageDownLego",

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 
 from app.networks.registry import network, option
 from app.networks.residual import ResidualConfig, finish, source
-from legos.attention import SELego
-from legos.base import Lego
+from legos.attention import SE_GATES
 from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
 from legos.head import ClassifierLego, FCStageLego
 from legos.main_branch import BRANCHES
@@ -30,16 +29,16 @@ STEM_WIDTH = 64
 
 
 class Family(NamedTuple):
-    """What tells the families apart: groups inside the blocks, attention behind them."""
+    """What tells the families apart: groups inside the blocks, squeeze-and-excitation behind them."""
 
     grouped: bool
-    attention: type[Lego] | None
+    excites: bool
 
 
 FAMILIES = {
-    "resnet": Family(False, None),
-    "resnext": Family(True, None),
-    "seresnext": Family(True, SELego),
+    "resnet": Family(grouped=False, excites=False),
+    "resnext": Family(grouped=True, excites=False),
+    "seresnext": Family(grouped=True, excites=True),
 }
 # Blocks per stage by depth; 101 and 152 are not those of ResNet.
 DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
@@ -74,6 +73,11 @@ class BLResNetConfig(ResidualConfig):
         default="auto",
         choices=tuple(DOWNSAMPLINGS),
     )
+    se_gate: str = option(
+        help="how seresnext multiplies by its gates; auto is concat in the deploy net, for MNN, else scale",
+        default="auto",
+        choices=("auto", *SE_GATES),
+    )
     main_branch: str = option(
         "-m", help="main branch of the blocks", default="bottleneck", choices=tuple(BRANCHES)
     )
@@ -94,7 +98,12 @@ class BLResNetConfig(ResidualConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for key, known in (("family", FAMILIES), ("upsample", UPSAMPLINGS), ("pooling", DOWNSAMPLINGS)):
+        for key, known in (
+            ("family", FAMILIES),
+            ("upsample", UPSAMPLINGS),
+            ("pooling", DOWNSAMPLINGS),
+            ("se_gate", ("auto", *SE_GATES)),
+        ):
             self.check_known(key, known)
         if self.depth is not None:
             self.check_known("depth", DEPTHS)
@@ -128,17 +137,19 @@ class BLResNetConfig(ResidualConfig):
         # The legos know what must divide what; building their configuration raises where it does not.
         BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=self.alpha)
         for stage in range(len(self.stages) - 1):
-            self.module(stage)
+            self.module(stage, "train")
 
     @property
     def stages(self) -> tuple[int, ...]:
         """The number of blocks in each stage."""
         return self.blocks if self.blocks is not None else DEPTHS[self.depth or "50"]
 
-    @property
-    def style(self) -> BlockStyle:
+    def style(self, phase: str) -> BlockStyle:
         """How the residual blocks are made."""
-        grouped, attention = FAMILIES[self.family]
+        grouped, excites = FAMILIES[self.family]
+        gate = self.se_gate
+        if gate == "auto":
+            gate = "concat" if phase == "deploy" else "scale"
         zero_gamma = not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
         return BlockStyle(
             main=self.branch,
@@ -146,7 +157,7 @@ class BLResNetConfig(ResidualConfig):
             cardinality=(self.cardinality or 32) if grouped else 1,
             base_width=(self.base_width or 4) if grouped else 64,
             zero_gamma=zero_gamma,
-            attention=attention,
+            attention=SE_GATES[gate] if excites else None,
             downsample=DOWNSAMPLINGS[self.pooling],
         )
 
@@ -154,20 +165,20 @@ class BLResNetConfig(ResidualConfig):
         """The width of a stage's blocks."""
         return self.num_output_stage1 * 2**stage
 
-    def module(self, stage: int) -> BigLittleLego:
+    def module(self, stage: int, phase: str) -> BigLittleLego:
         """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
         name, n, count = f"stage{stage}", self.width(stage), self.stages[stage]
-        last = stage == len(self.stages) - 2
+        last, style = stage == len(self.stages) - 2, self.style(phase)
         return BigLittleLego(
             name=name,
             branches=(
-                ScaledBranch(name=f"{name}_big", num_output=n, blocks=count, halvings=1, style=self.style),
+                ScaledBranch(name=f"{name}_big", num_output=n, blocks=count, halvings=1, style=style),
                 ScaledBranch(
                     name=f"{name}_little", num_output=n, blocks=count, alpha=self.alpha, beta=self.beta,
-                    style=self.style,
+                    style=style,
                 ),
             ),
-            fusion=BlockLego(name=f"{name}_fusion", num_output=n, stride=1 if last else 2, style=self.style),
+            fusion=BlockLego(name=f"{name}_fusion", num_output=n, stride=1 if last else 2, style=style),
             upsample=UPSAMPLINGS[self.upsample],
         )  # fmt: skip
 
@@ -177,7 +188,7 @@ class BLResNetConfig(ResidualConfig):
         depth = "_".join(str(n) for n in self.blocks) if self.blocks else (self.depth or "50")
         parts = [f"bl_{self.family}_{depth}"]
         if FAMILIES[self.family].grouped:
-            parts.append(f"{self.style.cardinality}x{self.style.base_width}d")
+            parts.append(f"{self.cardinality or 32}x{self.base_width or 4}d")
         parts.append(f"a{self.alpha}_b{self.beta}")
         if self.main_branch != "bottleneck":
             parts.append(self.main_branch)
@@ -211,13 +222,13 @@ def stitch(cfg: BLResNetConfig, phase: str) -> Net:
     for stage in range(last):
         about = f"stage {stage}: Big-Little module, {cfg.width(stage)} channels"
         with net.scope(f"stage{stage}", comment=about):
-            x = cfg.module(stage).attach(net, x)
+            x = cfg.module(stage, phase).attach(net, x)
     about = f"stage {last}: {cfg.stages[last]} x {cfg.main_branch}, {cfg.width(last)} channels"
     with net.scope(f"stage{last}", comment=about):
         for block in range(cfg.stages[last]):
             name = f"stage{last}_block{block}"
             stride = 2 if block == 0 else 1
-            lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=cfg.style)
+            lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=cfg.style(phase))
             x = lego.attach(net, x)
     with net.scope("head", comment="head"):
         if cfg.fc_layers:
