@@ -17,7 +17,7 @@ class SELego(Lego):
 
     `X_se_pool` averages the image, `X_se_fc1` (c / reduction), ReLU, `X_se_fc2` (c) and a sigmoid make the
     gate (n, c), and `X_se`, a Scale with two bottoms, multiplies. The gate comes from InnerProduct, since
-    Caffe's Scale does not broadcast a (n, c, 1, 1); weights of the usual 1x1 convolutions fit after reshaping.
+    Caffe's Scale does not broadcast a (n, c, 1, 1). Weights of the usual 1x1 convolutions fit, reshaped.
     Raises ConfigError if the reduction leaves no channel. Source: Hu et al. 2017, section 3.
     """
 
