@@ -52,12 +52,47 @@ CIFAR = {
     "cifar_38_inception_trick": {"main_branch": "inception_trick", "N": 3},
     "cifar_38_inception_trick_bottleneck": {"main_branch": "inception_trick_bottleneck", "N": 3},
 }
-NETS = [("resnet", n, c) for n, c in RESNETS.items()] + [("cifar_resnet", n, c) for n, c in CIFAR.items()]
+BIG_LITTLE = {
+    **{f"bl_resnet_{depth}": {"depth": depth} for depth in ("50", "101", "152")},
+    "bl_resnext_101_64x4d": {"family": "resnext", "depth": "101", "cardinality": 64},
+    "bl_seresnext_50_32x4d": {"family": "seresnext"},
+    "bl_seresnext_101_32x4d": {"family": "seresnext", "depth": "101"},
+    **{
+        f"bl_resnet_50_at_{height}x{width}": {"input_size": (height, width)}
+        for height, width in ((225, 225), (256, 256), (320, 320), (224, 320), (225, 193))
+    },
+    "bl_seresnext_50_at_225x193": {"family": "seresnext", "input_size": (225, 193)},
+    "bl_resnet_50_depthwise": {"pooling": "depthwise"},
+    "bl_resnet_50_floor": {"dialect": "caffe-master"},
+    "bl_resnet_50_bilinear_at_225": {"upsample": "bilinear", "input_size": (225, 225)},
+    "bl_resnet_50_a4_b1": {"alpha": 4, "beta": 1},
+    "bl_resnet_50_a1_b2": {"alpha": 1, "beta": 2},
+    "bl_resnet_50_inception_trick_bottleneck": {"main_branch": "inception_trick_bottleneck"},
+    "bl_resnext_50_inception_trick_bottleneck": {
+        "main_branch": "inception_trick_bottleneck",
+        "family": "resnext",
+    },
+    "bl_resnet_inception_trick": {"main_branch": "inception_trick", "num_output_stage1": 64},
+    "bl_resnet_normal_fc_layers": {"main_branch": "normal", "num_output_stage1": 64, "fc_layers": True},
+    "bl_resnet_three_stages": {"blocks": (2, 4, 1), "num_output_stage1": 32, "input_size": (64, 64)},
+}
+NETS = [
+    (network, name, values)
+    for network, nets in (("resnet", RESNETS), ("cifar_resnet", CIFAR), ("bl_resnet", BIG_LITTLE))
+    for name, values in nets.items()
+]
+
+
+# The layout with biases differs from the plain one in the parameters of single layers only.
+LAYOUTS = [(*net, False) for net in NETS] + [(*net, True) for net in NETS if net[0] != "bl_resnet"]
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("conv_bias", [False, True], ids=["plain", "conv_bias"])
-@pytest.mark.parametrize(("network", "name", "values"), NETS, ids=[name for _, name, _ in NETS])
+@pytest.mark.parametrize(
+    ("network", "name", "values", "conv_bias"),
+    LAYOUTS,
+    ids=[f"{name}{'_conv_bias' if bias else ''}" for _, name, _, bias in LAYOUTS],
+)
 def test_real_caffe_loads_the_net_with_our_shapes(
     real_caffe: Caffe, network: str, name: str, values: dict[str, object], conv_bias: bool, phase: str
 ) -> None:
