@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from app.networks.registry import network, option
-from app.networks.residual import ResidualConfig, finish, source
+from app.networks.residual import ImageNetConfig, number_list, source
 from legos.attention import SE_GATES
 from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
-from legos.head import ClassifierLego, FCStageLego
 from legos.main_branch import BRANCHES
 from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
 from netbuilder.errors import ConfigError
@@ -45,7 +44,7 @@ DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class BLResNetConfig(ResidualConfig):
+class BLResNetConfig(ImageNetConfig):
     """A Big-Little net: all stages but the last are Big-Little modules.
 
     Raises ConfigError, in particular where alpha does not divide a width or the cardinality, and where a
@@ -87,9 +86,6 @@ class BLResNetConfig(ResidualConfig):
     num_output_stage1: int = option(
         "-n", help="width of the first stage's blocks; it doubles at each stage", default=256
     )
-    fc_layers: bool = option(
-        help="end in three 1x1 convolution units (2048, 4096, classes)", default=False, switch=True
-    )
     zero_gamma: bool | None = option(
         help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
         default=None,
@@ -109,7 +105,7 @@ class BLResNetConfig(ResidualConfig):
             self.check_known("depth", DEPTHS)
             if self.blocks is not None:
                 raise ConfigError(
-                    f"depth {self.depth} and blocks {_words(self.blocks)} are both given", key="blocks",
+                    f"depth {self.depth} and blocks {number_list(self.blocks)} are both given", key="blocks",
                     hint="give one of them",
                 )  # fmt: skip
         for key in ("alpha", "beta", "num_output_stage1"):
@@ -131,7 +127,8 @@ class BLResNetConfig(ResidualConfig):
             )
         if len(self.stages) < 2 or min(self.stages) < 1:
             raise ConfigError(
-                f"blocks must be two or more numbers of at least 1, one per stage, got {_words(self.stages)}",
+                "blocks must be two or more numbers of at least 1, one per stage, "
+                f"got {number_list(self.stages)}",
                 key="blocks",
             )
         # The legos know what must divide what; building their configuration raises where it does not.
@@ -160,10 +157,6 @@ class BLResNetConfig(ResidualConfig):
             attention=SE_GATES[gate] if excites else None,
             downsample=DOWNSAMPLINGS[self.pooling],
         )
-
-    def width(self, stage: int) -> int:
-        """The width of a stage's blocks."""
-        return self.num_output_stage1 * 2**stage
 
     def module(self, stage: int, phase: str) -> BigLittleLego:
         """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
@@ -230,14 +223,5 @@ def stitch(cfg: BLResNetConfig, phase: str) -> Net:
             stride = 2 if block == 0 else 1
             lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=cfg.style(phase))
             x = lego.attach(net, x)
-    with net.scope("head", comment="head"):
-        if cfg.fc_layers:
-            x = FCStageLego(name="1by1", num_output=cfg.classes).attach(net, x)
-        else:
-            x = ClassifierLego(name=f"fc{cfg.classes}", num_output=cfg.classes).attach(net, x)
-        finish(net, x, label)
+    cfg.head(net, x, label)
     return net
-
-
-def _words(numbers: tuple[int, ...]) -> str:
-    return " ".join(str(n) for n in numbers) or "none"

@@ -8,13 +8,14 @@ from typing import Any
 
 from app.networks.registry import NetConfig, option
 from legos.data import InputLego, LossLego, MemoryDataLego, ProbabilityLego
+from legos.head import ClassifierLego, FCStageLego
 from legos.main_branch import BRANCHES, MainBranch
 from legos.merge import EltwiseReLULego
 from legos.shortcut import ProjectionLego, ShortcutLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
 
-__all__ = ["ResidualConfig", "finish", "residual_stages", "source"]
+__all__ = ["ImageNetConfig", "ResidualConfig", "finish", "number_list", "residual_stages", "source"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,41 @@ class ResidualConfig(NetConfig):
         """The main branch of one block."""
         extra: dict[str, Any] = {"stride_in": self.stride_in} if self._takes_stride_in else {}
         return self.branch(name=name, num_output=num_output, stride=stride, **extra)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNetConfig(ResidualConfig):
+    """A residual net for ImageNet: widths that double from stage to stage, and one of two heads."""
+
+    num_output_stage1: int = option(
+        "-n", help="width of the first stage's blocks; it doubles at each stage", default=128
+    )
+    fc_layers: bool = option(
+        help="end in three 1x1 convolution units (2048, 4096, classes)", default=False, switch=True
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fc_layers and self.classes in (2048, 4096):
+            raise ConfigError(
+                f"with fc_layers, classes {self.classes} would give two layers the name "
+                f"conv_1by1_{self.classes}",
+                key="classes",
+                hint="leave fc_layers out, or take another number of classes",
+            )
+
+    def width(self, stage: int) -> int:
+        """The width of a stage's blocks."""
+        return self.num_output_stage1 * 2**stage
+
+    def head(self, net: Net, x: Blob, label: Blob | None) -> None:
+        """The classifier or the fc stage, and what finishes the net."""
+        with net.scope("head", comment="head"):
+            if self.fc_layers:
+                x = FCStageLego(name="1by1", num_output=self.classes).attach(net, x)
+            else:
+                x = ClassifierLego(name=f"fc{self.classes}", num_output=self.classes).attach(net, x)
+            finish(net, x, label)
 
 
 def residual_stages(
@@ -100,3 +136,8 @@ def finish(net: Net, scores: Blob, label: Blob | None) -> None:
         ProbabilityLego(name="prob").attach(net, scores)
     else:
         LossLego(name="loss").attach(net, [scores, label])
+
+
+def number_list(numbers: Sequence[int]) -> str:
+    """Numbers as one gives them on the command line."""
+    return " ".join(str(n) for n in numbers) or "none"

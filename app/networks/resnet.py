@@ -12,8 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.networks.registry import network, option
-from app.networks.residual import ResidualConfig, finish, residual_stages, source
-from legos.head import ClassifierLego, FCStageLego
+from app.networks.residual import ImageNetConfig, number_list, residual_stages, source
 from legos.stem import ImageNetStemLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
@@ -24,35 +23,23 @@ STEM_WIDTH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetConfig(ResidualConfig):
+class ResNetConfig(ImageNetConfig):
     """`num_output_stage1` is the width of the first stage's blocks; it doubles at each stage.
 
     Raises ConfigError. With a main branch that keeps the stem's width (normal, inception_trick), the first
     stage has identity shortcuts only, so its width must be the stem's.
     """
 
-    num_output_stage1: int = option(
-        "-n", help="width of the first stage's blocks; it doubles at each stage", default=128
-    )
     blocks: tuple[int, ...] = option(
         "-b", help="number of blocks in each stage", default=(3, 4, 6, 3), many=True
-    )
-    fc_layers: bool = option(
-        help="end in three 1x1 convolution units (2048, 4096, classes)", default=False, switch=True
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.blocks or min(self.blocks) < 1:
             raise ConfigError(
-                f"blocks must be one number of at least 1 per stage, got {_words(self.blocks)}", key="blocks"
-            )
-        if self.fc_layers and self.classes in (2048, 4096):
-            raise ConfigError(
-                f"with fc_layers, classes {self.classes} would give two layers the name "
-                f"conv_1by1_{self.classes}",
-                key="classes",
-                hint="leave fc_layers out, or take another number of classes",
+                f"blocks must be one number of at least 1 per stage, got {number_list(self.blocks)}",
+                key="blocks",
             )
         n, expansion = self.num_output_stage1, self.branch.expansion
         if expansion == 1 and n != STEM_WIDTH:
@@ -98,14 +85,5 @@ def stitch(cfg: ResNetConfig, phase: str) -> Net:
         cfg, net, x, cfg.blocks, cfg.num_output_stage1,
         projects=lambda stage, block: block == 0 and (stage > 0 or first_projects),
     )  # fmt: skip
-    with net.scope("head", comment="head"):
-        if cfg.fc_layers:
-            x = FCStageLego(name="1by1", num_output=cfg.classes).attach(net, x)
-        else:
-            x = ClassifierLego(name=f"fc{cfg.classes}", num_output=cfg.classes).attach(net, x)
-        finish(net, x, label)
+    cfg.head(net, x, label)
     return net
-
-
-def _words(numbers: tuple[int, ...]) -> str:
-    return " ".join(str(n) for n in numbers) or "none"
