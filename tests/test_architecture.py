@@ -24,6 +24,7 @@ LEVELS = [
     ("netbuilder.prototxt", 4),
     ("netbuilder.counts", 4),
     ("netbuilder.checks", 4),
+    ("netbuilder.targets", 5),
     ("netbuilder.report", 5),
     ("netbuilder.engines", 5),
     ("netbuilder", 6),
