@@ -268,8 +268,6 @@ class Net:
                 self._check_handle(bottom)
             if in_place and (not bottoms or tops is not None):
                 raise FieldError("in_place writes over the first bottom: give a bottom, and no tops")
-            if in_place and rule and rule.in_place == "wrong":
-                raise FieldError(f"{type} computes wrong values in place: leave in_place out")
             proto = LayerParameter(name=name, type=type)
             proto.bottom.extend([b.name for b in bottoms])
             if tops is not None:
@@ -278,6 +276,9 @@ class Net:
                 proto.top.append(bottoms[0].name)
             elif rule is None or rule.tops[1] != 0:
                 proto.top.append(name)
+            over = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
+            if over and rule and rule.in_place == "wrong":
+                raise FieldError(f"{type} computes wrong values in place: give the top a name of its own")
             self._assign(proto, rule, fields)
         except NetBuilderError as error:
             raise self._located(error, f"{type} '{name}'", origin, bottoms) from None

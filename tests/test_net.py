@@ -218,7 +218,8 @@ def test_writing_in_place_over_a_blob_that_another_layer_reads_is_refused() -> N
 def test_in_place_is_refused_where_caffe_computes_wrong_values() -> None:
     net = Net("n")
     assert text_of(net, "Power", image(net), name="p", in_place=True, scale=3) == (
-        f"FieldError: Power 'p': Power computes wrong values in place: leave in_place out\n  where:   {WHERE}"
+        "FieldError: Power 'p': Power computes wrong values in place: give the top a name of its own\n"
+        f"  where:   {WHERE}"
     )
 
 
