@@ -24,6 +24,10 @@ class SELego(Lego):
     reduction: int = 16
     bias: bool = True
 
+    def __post_init__(self) -> None:
+        if self.reduction < 1:
+            raise self._refuse(f"reduction must be at least 1, got {self.reduction}", "reduction")
+
     def build(self, net: Net, *bottoms: Blob) -> Any:
         (x,) = bottoms
         channels = x.known_shape[1]

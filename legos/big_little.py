@@ -55,6 +55,8 @@ class BlockLego(Lego):
     style: BlockStyle = BlockStyle()
 
     def __post_init__(self) -> None:
+        if self.divisor < 1:
+            raise self._refuse(f"alpha must be at least 1, got {self.divisor}", "alpha")
         groups = self.style.cardinality
         if self.num_output % (self.divisor * self.style.main.expansion):
             raise self._refuse(
@@ -64,6 +66,19 @@ class BlockLego(Lego):
             )
         if groups > 1 and groups % self.divisor:
             raise self._refuse(f"alpha {self.divisor} does not divide the cardinality {groups}", "alpha")
+        if groups > 1 and "group" not in self._known:
+            raise self._refuse(
+                f"cardinality {groups} needs a main branch that has groups, "
+                f"and {self.style.main.__name__} has none",
+                "cardinality",
+            )
+        if groups > 1 and self._group_width < 1:
+            raise self._refuse(
+                f"base_width {self.style.base_width} leaves the groups of a block of width {self.num_output} "
+                f"without channels",
+                "base_width",
+                hint=f"give a base_width of at least {-(-256 // self.num_output)}",
+            )
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         name, style = self.name, self.style
@@ -88,11 +103,17 @@ class BlockLego(Lego):
         style = self.style
         values: dict[str, Any] = {"stride_in": style.stride_in}
         if style.cardinality > 1:
-            group_width = self.num_output * style.base_width // 64 // 4
             values["group"] = style.cardinality // self.divisor
-            values["width"] = values["group"] * group_width
-        known = {f.name for f in fields(style.main)}
-        return {key: value for key, value in values.items() if key in known}
+            values["width"] = values["group"] * self._group_width
+        return {key: value for key, value in values.items() if key in self._known}
+
+    @property
+    def _known(self) -> set[str]:
+        return {f.name for f in fields(self.style.main)}
+
+    @property
+    def _group_width(self) -> int:
+        return self.num_output * self.style.base_width // 64 // 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +138,8 @@ class ScaledBranch(Lego):
         for key in ("blocks", "alpha", "beta"):
             if getattr(self, key) < 1:
                 raise self._refuse(f"{key} must be at least 1, got {getattr(self, key)}", key)
+        if self.halvings < 0:
+            raise self._refuse(f"halvings must be at least 0, got {self.halvings}", "halvings")
         if self.depth < self.halvings or (self.halvings and self.blocks // self.beta < 2):
             raise self._refuse(
                 f"a stage of {self.blocks} blocks is too short for a branch at 1/{2**self.halvings} size",
@@ -160,12 +183,16 @@ class BigLittleLego(Lego):
     """A Big-Little module: its branches side by side, each brought to the largest size, merged, then fused.
 
     (n, c, h, w) -> what `fusion` makes of (n, num_output, h, w). Any number of branches of any resolution;
-    those smaller than the largest are upsampled by `upsample`.
+    those smaller than the largest are upsampled by `upsample`. Raises ConfigError for fewer than two.
     """
 
     branches: tuple[Lego, ...]
     fusion: Lego
     upsample: type[UpLego] = NearestUpLego
+
+    def __post_init__(self) -> None:
+        if len(self.branches) < 2:
+            raise self._refuse(f"branches must be two or more, got {len(self.branches)}", "branches")
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         (x,) = bottoms

@@ -115,7 +115,11 @@ class UpLego(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class NearestUpLego(UpLego):
-    """Nearest neighbour: each pixel becomes a square of its own value. Exact, also after cutting to size."""
+    """Nearest neighbour: each pixel becomes a square of its own value, then the last rows are cut off.
+
+    At factor 2 that is PyTorch's interpolate to the size, also for odd sizes. At larger factors it is so only
+    where the size is a multiple: pixel i takes the value of i // factor.
+    """
 
     def _filter(self, factor: int) -> dict[str, Any]:
         return {
@@ -130,8 +134,8 @@ class NearestUpLego(UpLego):
 class BilinearUpLego(UpLego):
     """Bilinear. The outermost ring is too small (by 3/4, corners 9/16, at factor 2): Caffe pads with zeros.
 
-    The interior equals PyTorch's interpolate(align_corners=False). The kernel size is even for even factors,
-    where all versions of Caffe's bilinear filler agree only for sizes 4, 8, 12, ...: factors 2, 4, 6.
+    The interior equals PyTorch's interpolate(align_corners=False). The kernel sizes, 4, 5, 8, 9, ..., are
+    those for which the bilinear fillers of all Caffes agree.
     """
 
     def _filter(self, factor: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from legos.attention import SE_GATES
 from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
 from legos.main_branch import BRANCHES
 from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
+from netbuilder.dialects import dialect as find_dialect
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
 
@@ -125,15 +126,51 @@ class BLResNetConfig(ImageNetConfig):
                 f"main_branch {self.main_branch} is none",
                 key="main_branch",
             )
+        floors = find_dialect(self.dialect).has_field("Pooling", "pooling_param.round_mode")
+        if self.pooling == "floor" and not floors:
+            raise ConfigError(
+                f"pooling floor needs round_mode, which dialect {self.dialect} has not",
+                key="pooling",
+                hint="leave pooling out, or take dialect caffe-master or caffe-cudnn",
+            )
         if len(self.stages) < 2 or min(self.stages) < 1:
             raise ConfigError(
                 "blocks must be two or more numbers of at least 1, one per stage, "
                 f"got {number_list(self.stages)}",
                 key="blocks",
             )
-        # The legos know what must divide what; building their configuration raises where it does not.
-        BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=self.alpha)
-        for stage in range(len(self.stages) - 1):
+        self._check_divisions()
+
+    def _check_divisions(self) -> None:
+        """What the legos would refuse too, in terms of the options."""
+        n, step = self.num_output_stage1, self.branch.expansion * self.alpha
+        if STEM_WIDTH % self.alpha:
+            raise ConfigError(
+                f"alpha {self.alpha} does not divide the stem's width {STEM_WIDTH}",
+                key="alpha",
+                hint="give a power of 2, such as 1, 2 or 4",
+            )
+        if n % step:
+            inside = f"{self.branch.expansion} x alpha" if self.branch.expansion > 1 else "alpha"
+            raise ConfigError(
+                f"num_output_stage1 must be a multiple of {step} ({inside}), got {n}",
+                key="num_output_stage1",
+                hint=f"give {max(1, round(n / step)) * step}, or another alpha",
+            )
+        groups = self.style("train").cardinality
+        if groups > 1 and groups % self.alpha:
+            raise ConfigError(
+                f"alpha {self.alpha} does not divide the cardinality {groups}",
+                key="alpha",
+                hint=f"give a cardinality that is a multiple of {self.alpha}",
+            )
+        for stage, count in enumerate(self.stages[:-1]):
+            if count < 2:
+                raise ConfigError(
+                    f"stage {stage} has 1 block, which leaves none for its big branch",
+                    key="blocks",
+                    hint="give every stage but the last at least 2 blocks",
+                )
             self.module(stage, "train")
 
     @property
