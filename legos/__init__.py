@@ -1,7 +1,7 @@
 """Building blocks that emit Caffe layers; see `legos.base` for what a lego is.
 
-`from legos import X` imports the module of X when it is asked for: each lego costs a fraction of a
-millisecond to define, and a command that needs five of them should not wait for fifty.
+Nothing is imported until `from legos import X` asks: each lego costs a fraction of a millisecond to define,
+and a command that takes five of them from their own modules should not wait for fifty.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class SELego(Lego):
 class ConcatSELego(SELego):
     """The same numbers and parameters without Scale: for consumers that know no Scale of two bottoms (MNN).
 
-    The gate is spread over the image by concatenation with itself, `X_se_rows` and `X_se_image`, and `X_se`
+    The gate is spread over the image by concatenation with itself, `X_se_row` and `X_se_image`, and `X_se`
     is an Eltwise product. Every Caffe, OpenCV and MNN read that. The size of the image is written into the
     net, and the copies cost time, so this form suits deploy nets.
     """
@@ -68,8 +68,9 @@ class ConcatSELego(SELego):
     def _multiply(self, net: Net, x: Blob, gate: Blob) -> Blob:
         height, width = x.known_shape[2:]
         gate = net.add("Reshape", gate, name=f"{self.name}_se_gate", shape={"dim": [0, -1, 1, 1]})
-        gate = net.add("Concat", *[gate] * height, name=f"{self.name}_se_rows", axis=2)
-        gate = net.add("Concat", *[gate] * width, name=f"{self.name}_se_image", axis=3)
+        # The row first: then the second Concat copies whole rows, not single numbers.
+        gate = net.add("Concat", *[gate] * width, name=f"{self.name}_se_row", axis=3)
+        gate = net.add("Concat", *[gate] * height, name=f"{self.name}_se_image", axis=2)
         return net.add("Eltwise", x, gate, name=f"{self.name}_se", operation="PROD")  # type: ignore[no-any-return]
 
 

@@ -142,7 +142,7 @@ class ScaledBranch(Lego):
             raise self._refuse(f"halvings must be at least 0, got {self.halvings}", "halvings")
         if self.depth < self.halvings or (self.halvings and self.blocks // self.beta < 2):
             raise self._refuse(
-                f"a stage of {self.blocks} blocks is too short for a branch at 1/{2**self.halvings} size",
+                f"blocks {self.blocks} are too few for a branch at 1/{2**self.halvings} of the size",
                 "blocks",
                 hint=f"it needs {(max(1, self.halvings) + 1) * self.beta} blocks",
             )

@@ -54,6 +54,7 @@ CIFAR = {
 }
 BIG_LITTLE = {
     **{f"bl_resnet_{depth}": {"depth": depth} for depth in ("50", "101", "152")},
+    **{f"bl_resnext_{depth}_32x4d": {"family": "resnext", "depth": depth} for depth in ("50", "101")},
     "bl_resnext_101_64x4d": {"family": "resnext", "depth": "101", "cardinality": 64},
     "bl_seresnext_50_32x4d": {"family": "seresnext"},
     "bl_seresnext_101_32x4d": {"family": "seresnext", "depth": "101"},

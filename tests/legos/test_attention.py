@@ -126,7 +126,7 @@ def test_the_layers_of_the_unit_with_concat() -> None:
     net, top = attached(ConcatSELego(name="a"), 2, 64, 7, 5)
     assert [(x.name, x.type, x.tops[0].shape) for x in net.layers[6:]] == [
         ("a_se_gate", "Reshape", (2, 64, 1, 1)),
-        ("a_se_rows", "Concat", (2, 64, 7, 1)),
+        ("a_se_row", "Concat", (2, 64, 1, 5)),
         ("a_se_image", "Concat", (2, 64, 7, 5)),
         ("a_se", "Eltwise", (2, 64, 7, 5)),
     ]

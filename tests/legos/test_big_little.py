@@ -352,19 +352,19 @@ def test_two_halvings_are_in_the_first_two_blocks() -> None:
         (
             {"blocks": 1, "halvings": 1},
             "blocks",
-            "ScaledBranch 'b': a stage of 1 blocks is too short for a branch at 1/2 size\n"
+            "ScaledBranch 'b': blocks 1 are too few for a branch at 1/2 of the size\n"
             "  hint:    it needs 2 blocks",
         ),
         (
             {"blocks": 2, "halvings": 2},
             "blocks",
-            "ScaledBranch 'b': a stage of 2 blocks is too short for a branch at 1/4 size\n"
+            "ScaledBranch 'b': blocks 2 are too few for a branch at 1/4 of the size\n"
             "  hint:    it needs 3 blocks",
         ),
         (
             {"blocks": 3, "beta": 2, "halvings": 1},
             "blocks",
-            "ScaledBranch 'b': a stage of 3 blocks is too short for a branch at 1/2 size\n"
+            "ScaledBranch 'b': blocks 3 are too few for a branch at 1/2 of the size\n"
             "  hint:    it needs 4 blocks",
         ),
     ],
