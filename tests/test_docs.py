@@ -13,6 +13,7 @@ import pytest
 
 from app.commands.build import script_parser
 from netbuilder.counts import count
+from netbuilder.net import Net
 from netbuilder.report import headline
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +28,8 @@ NOT_RUN = {"real-caffe.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-ROW = re.compile(r"^\| (\w+) \| `(-m [^`]*)` \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (\w+) \| `(-[^`]*)` \| ([\d.]+) \| ([\d.]+) \|$", re.MULTILINE)
+COUNTS_ROW = re.compile(r"^\| (\S+)[^|]* \| `(-[^`]*)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", re.MULTILINE)
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -109,14 +111,35 @@ def sorted_notes(text: str) -> list[str]:
     ("name", "flags", "params", "flops"), ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))
 )
 def test_the_readmes_table_is_right(name: str, flags: str, params: str, flops: str) -> None:
-    network = "cifar_resnet" if name.startswith("cifar") else "resnet"
-    args = vars(script_parser(network).parse_args([*flags.split(), "-o", "unused"]))
-    entry = args["entry"]
-    values = {key: args[key] for key in entry.config.__dataclass_fields__}
-    net = entry.stitch(entry.config(**values), "train")
+    net = train_net(name, flags)
     assert net.name == name
     assert headline(count(net)) == f"Number of params: {params} Million\nNumber of flops: {flops} Million"
 
 
-def test_the_readmes_table_is_found() -> None:
-    assert len(ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))) == 14
+@pytest.mark.parametrize(
+    ("name", "flags", "params", "macs", "activations"),
+    COUNTS_ROW.findall((ROOT / "docs" / "big-little.md").read_text(encoding="utf-8")),
+)
+def test_the_table_of_the_big_little_page_is_right(
+    name: str, flags: str, params: str, macs: str, activations: str
+) -> None:
+    counts = count(train_net(name, flags))
+    assert [f"{counts.learnable_params:,}", f"{counts.macs:,}", f"{counts.activations:,}"] == [
+        params, macs, activations,
+    ]  # fmt: skip
+
+
+def train_net(name: str, flags: str) -> Net:
+    """The train net that these flags give with the script of this net."""
+    families = {"cifar": "cifar_resnet", "bl": "bl_resnet"}
+    network = families.get(re.split("[-_]", name.lower())[0], "resnet")
+    args = vars(script_parser(network).parse_args([*flags.split(), "-o", "unused"]))
+    entry = args["entry"]
+    values = {key: args[key] for key in entry.config.__dataclass_fields__}
+    return entry.stitch(entry.config(**values), "train")
+
+
+def test_the_tables_are_found() -> None:
+    assert len(ROW.findall((ROOT / "README.md").read_text(encoding="utf-8"))) == 22
+    page = (ROOT / "docs" / "big-little.md").read_text(encoding="utf-8")
+    assert len(COUNTS_ROW.findall(page)) == 14
