@@ -19,7 +19,7 @@ __all__ = ["main", "run"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of the installed command."""
-    from app.commands import build, check, count
+    from app.commands import build, check, count, diff
 
     parser = argparse.ArgumentParser(
         prog="netbuilder",
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"netbuilder {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for command in (build, check, count):
+    for command in (build, check, count, diff):
         command.add_parser(verbs)
     return run(parser, argv)
 

@@ -25,6 +25,7 @@ LEVELS = [
     ("netbuilder.counts", 4),
     ("netbuilder.checks", 4),
     ("netbuilder.targets", 5),
+    ("netbuilder.diff", 5),
     ("netbuilder.report", 5),
     ("netbuilder.engines", 5),
     ("netbuilder", 6),
