@@ -9,6 +9,7 @@ from netbuilder.layers import (
     loss,
     normalization,
     pooling,
+    recurrent,
     reshape,
 )
 from netbuilder.layers.base import RULES, Facts, ParamFacts, Rule, Shape, canonical_axis, elements, rule
@@ -33,6 +34,7 @@ __all__ = [
     "loss",
     "normalization",
     "pooling",
+    "recurrent",
     "reshape",
     "rule",
 ]

@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError
-from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import (
+    Facts,
+    ParamFacts,
+    Shape,
+    canonical_axis,
+    check_not_empty,
+    elements,
+    legacy_shape,
+    rule,
+)
 
 # type, field message, operations per element, in-place use. Operations: comparison for the piecewise
 # linear ones; exponential, addition and division for the sigmoid family; one per nonlinear function and
@@ -24,8 +33,6 @@ ELEMENTWISE = (
     ("Clip", "clip_param", 2, "wrong"),
     ("Threshold", "threshold_param", 1, "exact"),
     ("BNLL", "", 3, "wrong"),
-    ("Exp", "exp_param", 3, "exact"),
-    ("Log", "log_param", 3, "wrong"),
     ("Power", "power_param", 3, "wrong"),
     ("AbsVal", "", 1, "refused"),
     ("Dropout", "dropout_param", 0, "exact"),  # a copy at TEST; the mask of TRAIN is not counted
@@ -42,6 +49,30 @@ for _row in ELEMENTWISE:
     _elementwise(*_row)
 
 
+@rule("Exp", "exp_param", in_place="exact")
+def exp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """base^(shift + scale * x), base -1 being e. Operations: 3 per element.
+
+    Raises ShapeError. Source: exp_layer.cpp, LayerSetUp.
+    """
+    base = layer.exp_param.base
+    if base != -1 and not 0 < base < float("inf"):
+        raise ShapeError(f"base must be -1 (for e) or more than 0, got {base:g}")
+    return Facts((bottoms[0],), ops=3 * elements(bottoms[0]))
+
+
+@rule("Log", "log_param")
+def log(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Logarithm of shift + scale * x to a base, -1 being e. Operations: 3 per element.
+
+    Raises ShapeError. Source: log_layer.cpp, LayerSetUp.
+    """
+    base = layer.log_param.base
+    if base != -1 and (not 0 < base < float("inf") or base == 1):
+        raise ShapeError(f"base must be -1 (for e), or more than 0 and not 1, got {base:g}")
+    return Facts((bottoms[0],), ops=3 * elements(bottoms[0]))
+
+
 @rule("PReLU", "prelu_param", in_place="exact")
 def prelu(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """ReLU with a learnt slope for negative inputs: one per channel (axis 1), or one in all.
@@ -53,6 +84,8 @@ def prelu(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     if len(bottom) < 2:
         raise ShapeError(f"needs at least 2 axes, the channels being axis 1, got {len(bottom)}")
+    legacy_shape(bottom)
+    check_not_empty(bottom[1:], "an image")
     slope = () if p.channel_shared else (bottom[1],)
     filler = p.filler if p.HasField("filler") else None
     return Facts((bottom,), (ParamFacts(slope, "weight", filler),), ops=2 * elements(bottom))
@@ -65,5 +98,6 @@ def softmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     Operations: 5 per element (maximum, subtract, exponential, sum, divide).
     Raises ShapeError. Source: softmax_layer.cpp, Reshape.
     """
-    canonical_axis(layer.softmax_param.axis, bottoms[0])
+    axis = canonical_axis(layer.softmax_param.axis, bottoms[0])
+    check_not_empty(bottoms[0][axis : axis + 1], f"axis {axis}")
     return Facts((bottoms[0],), ops=5 * elements(bottoms[0]))

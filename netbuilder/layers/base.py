@@ -16,9 +16,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from netbuilder.errors import ShapeError
+from netbuilder.errors import ShapeError, shape_text
 
-__all__ = ["RULES", "Facts", "ParamFacts", "Rule", "Shape", "canonical_axis", "elements", "rule"]
+__all__ = [
+    "RULES",
+    "Facts",
+    "ParamFacts",
+    "Rule",
+    "Shape",
+    "canonical_axis",
+    "check_not_empty",
+    "elements",
+    "legacy_shape",
+    "rule",
+    "writes_over",
+]
 
 Shape = tuple[int, ...]
 
@@ -27,12 +39,14 @@ class ParamFacts(NamedTuple):
     """One parameter blob of a layer: its shape, its role ("weight", "bias" or "statistic") and its filler.
 
     `filler` is the `FillerParameter` message, or None for a blob that Caffe initialises by itself.
-    A "statistic" (BatchNorm) is stored in a .caffemodel but never changed by the solver.
+    A "statistic" (BatchNorm) is stored in a .caffemodel but never changed by the solver. A blob that is not
+    `filled` may be empty: Caffe refuses to fill nothing.
     """
 
     shape: Shape
     role: str
     filler: Any = None
+    filled: bool = True
 
 
 class Facts(NamedTuple):
@@ -111,3 +125,24 @@ def canonical_axis(axis: int, shape: Sequence[int], what: str = "axis") -> int:
     if not -len(shape) <= axis < len(shape):
         raise ShapeError(f"{what} {axis} is out of range for a blob of {len(shape)} axes")
     return axis + len(shape) if axis < 0 else axis
+
+
+def check_not_empty(shape: Sequence[int], what: str) -> None:
+    """Raise ShapeError for a blob of no elements, whose memory Caffe cannot touch. Source: blob.hpp, data."""
+    if 0 in shape:
+        raise ShapeError(f"{what} is empty, {shape_text(shape)}: Caffe cannot work on nothing")
+
+
+def legacy_shape(shape: Sequence[int], what: str = "the bottom") -> Shape:
+    """The shape filled up with ones to 4 axes, as Caffe's num, channels, height and width see it.
+
+    Raises ShapeError for more than 4 axes. Source: blob.hpp, LegacyShape.
+    """
+    if len(shape) > 4:
+        raise ShapeError(f"{what} may have at most 4 axes, got {shape_text(shape)}")
+    return (*shape, *(1,) * (4 - len(shape)))
+
+
+def writes_over(layer: Any) -> bool:
+    """Whether any top is written over the bottom of the same place."""
+    return any(b == t for b, t in zip(layer.bottom, layer.top, strict=False))

@@ -1,4 +1,4 @@
-"""Layers that join, cut or swallow blobs: Eltwise, Concat, Slice, Split, Crop, Silence."""
+"""Layers that join, cut or swallow blobs: Eltwise, Concat, Slice, Split, Crop, Filter, Silence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.base import Facts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule, writes_over
 
 SUM = 1
 
@@ -51,6 +51,8 @@ def concat(layer: Any, bottoms: Sequence[Shape]) -> Facts:
                 f"got {shape_text(first)} and {shape_text(shape)}"
             )
         total += shape[axis]
+    if len(bottoms) == 1:
+        check_not_empty(first, "the only bottom")
     return Facts(((*first[:axis], total, *first[axis + 1 :]),))
 
 
@@ -78,6 +80,10 @@ def slice_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         raise ShapeError(f"axis {axis} of size {size} cannot be cut into {tops} equal tops")
     else:
         sizes = [size // tops] * tops
+    if tops == 1:
+        check_not_empty(bottom, "the bottom of the only top")
+    if writes_over(layer) and 0 not in bottom and sizes[0] != size:
+        raise ShapeError("cannot write over its bottom", hint="give the tops names of their own")
     return Facts(tuple((*bottom[:axis], n, *bottom[axis + 1 :]) for n in sizes))
 
 
@@ -120,6 +126,28 @@ def crop(layer: Any, bottoms: Sequence[Shape]) -> Facts:
                 f"axis {i}: offset {offset} and size {reference[i]} reach past the {bottom[i]} of bottom 0"
             )
     return Facts((tuple(top),))
+
+
+@rule("Filter", bottoms=(2, None), tops=(1, None))
+def filter_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The images of each bottom for which the last bottom, the selector (n, 1, ...), is not 0.
+
+    How many that are is known only when the net runs; until then the tops have all n images.
+    Parameters: none. Operations: one comparison per image.
+    Raises ShapeError. Source: filter_layer.cpp, LayerSetUp and Reshape.
+    """
+    *data, selector = bottoms
+    if len(layer.top) != len(data):
+        raise ShapeError(f"needs one top less than bottoms, got {len(layer.top)} for {len(bottoms)}")
+    if not selector or any(n != 1 for n in selector[1:]) or selector[0] == 0:
+        raise ShapeError(f"the selector (the last bottom) must be (n,1,...), got {shape_text(selector)}")
+    for i, shape in enumerate(data):
+        if not shape or shape[0] != selector[0]:
+            raise ShapeError(
+                f"bottom {i} and the selector must have the same batch (axis 0), "
+                f"got {shape_text(shape)} and {shape_text(selector)}"
+            )
+    return Facts(tuple(data), ops=selector[0])
 
 
 @rule("Silence", bottoms=(1, None), tops=0)

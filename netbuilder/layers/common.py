@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
-from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, elements
+from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import check_filler
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
 INT_MAX = 2**31 - 1
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
+_REBUILT = ("LSTM", "RNN")  # these make their blobs anew, whatever the file gives
 
 
 class Owner:
@@ -64,8 +65,11 @@ def check_shape(shape: Shape) -> None:
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 
-def check_message(proto: Any, facts: Facts, rule: Rule | None) -> None:
-    """Fields that any layer may have. Source: net.cpp, Init; layer.hpp, SetLossWeights."""
+def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
+    """Fields that any layer may have; those of parameters only where the facts are `known`.
+
+    Source: net.cpp, Init; layer.hpp, SetLossWeights.
+    """
     if proto.include and proto.exclude:
         raise FieldError("include and exclude are both given: give one of them")
     if proto.propagate_down and len(proto.propagate_down) != len(proto.bottom):
@@ -75,32 +79,46 @@ def check_message(proto: Any, facts: Facts, rule: Rule | None) -> None:
         raise ShapeError(
             f"loss_weight must be given once per top, {tops} times, got {len(proto.loss_weight)}"
         )
-    if rule is None or (not facts.params and not proto.param):
+    for i, (weight, shape) in enumerate(zip(proto.loss_weight, facts.tops, strict=False)):
+        if weight and elements(shape) == 0:
+            raise ShapeError(f"top {i} has a loss weight and is empty, {shape_text(shape)}")
+    if rule is None or not known or (not facts.params and not proto.param):
         return
     if len(proto.param) > len(facts.params):
         raise ShapeError(f"param is given {len(proto.param)} times for {len(facts.params)} parameter blobs")
     if proto.blobs:
         _check_inline_blobs(proto, facts)
-        return
+        if proto.type not in _REBUILT:
+            return
     for fact in facts.params:
         check_shape(fact.shape)
-        if fact.role != "statistic":
+        if fact.filled:
             check_filler(
                 fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
             )
 
 
 def _check_inline_blobs(proto: Any, facts: Facts) -> None:
-    if len(proto.blobs) != len(facts.params):
-        raise ShapeError(
-            f"has {len(facts.params)} parameter blobs, but {len(proto.blobs)} are given in the file"
-        )
-    for i, (blob, fact) in enumerate(zip(proto.blobs, facts.params, strict=True)):
+    """Numbers that the file gives for the parameters. Source: blob.cpp, FromProto.
+
+    Where they do not fit, Convolution aborts; some other types go on and read beyond them. Both are refused.
+    """
+    shapes = []
+    for i, blob in enumerate(proto.blobs):
         legacy = any(blob.HasField(f) for f in ("num", "channels", "height", "width"))
         shape = (blob.num, blob.channels, blob.height, blob.width) if legacy else tuple(blob.shape.dim)
         stored = len(blob.double_data) or len(blob.data)
         if stored != elements(shape):
             raise ShapeError(f"blob {i} in the file has {stored} numbers for the shape {shape_text(shape)}")
+        check_not_empty(shape, f"blob {i} in the file")
+        shapes.append((shape, legacy))
+    if proto.type in _REBUILT:
+        return
+    if len(proto.blobs) != len(facts.params):
+        raise ShapeError(
+            f"has {len(facts.params)} parameter blobs, but {len(proto.blobs)} are given in the file"
+        )
+    for i, ((shape, legacy), fact) in enumerate(zip(shapes, facts.params, strict=True)):
         if (shape[4 - len(fact.shape) :] if legacy else shape) != fact.shape:
             raise ShapeError(
                 f"parameter blob {i} must be {shape_text(fact.shape)}, the file has {shape_text(shape)}"

@@ -1,4 +1,4 @@
-"""Convolution and Deconvolution."""
+"""Convolution, Deconvolution and Im2col."""
 
 from __future__ import annotations
 
@@ -59,6 +59,25 @@ def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         macs=elements(bottoms[0]) * len(bottoms) * per_group * elements(window.kernel),
         ops=elements(top) * len(bottoms) if p.bias_term else 0,
     )
+
+
+@rule("Im2col", "convolution_param")
+def im2col(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The windows of a convolution unrolled into channels, (n, c, h, w) -> (n, c*kh*kw, h', w').
+
+    h' as in Convolution; num_output, group and bias_term do not act. At least one spatial axis.
+    Parameters: none. Nothing is computed, only copied.
+    Raises ShapeError. Source: im2col_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.convolution_param
+    (bottom,) = bottoms
+    axis = canonical_axis(p.axis, bottom)
+    size = bottom[axis + 1 :]
+    if not size:
+        raise ShapeError(f"axis {p.axis} of {shape_text(bottom)} leaves no spatial axis behind the channels")
+    window = conv_window(p, len(size))
+    extent = _extents(conv_extent, size, window)
+    return Facts(((*bottom[:axis], bottom[axis] * elements(window.kernel), *extent),))
 
 
 def _geometry(p: Any, bottoms: Sequence[Shape]) -> tuple[Shape, int, Shape, Window]:

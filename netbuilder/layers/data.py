@@ -1,4 +1,4 @@
-"""Sources of data: Input, DummyData, MemoryData, ImageData, Data. None of them computes anything.
+"""Sources and sinks of data, and Python layers; none of them computes anything that can be counted.
 
 A shape that lives in the data itself (a database, images of their own size) is unknown here: the rule
 raises `UnknownShape`, and whoever has the shape hands it to `Net.add` as `top_shapes`.
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError
-from netbuilder.layers.base import Facts, Shape, elements, rule
-from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
+from netbuilder.layers.fillers import check_filler, check_filler_type
 
 
 class UnknownShape(Exception):
@@ -26,6 +26,8 @@ def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """
     shapes = [tuple(s.dim) for s in layer.input_param.shape]
     tops = len(layer.top)
+    if not shapes and any(layer.loss_weight):
+        raise ShapeError("a top without a shape cannot have a loss weight")
     if len(shapes) not in (0, 1, tops):
         raise ShapeError(f"{tops} tops need one shape, or one each, got {len(shapes)}")
     return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [()]) * tops)
@@ -56,7 +58,10 @@ def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         shapes *= tops if len(shapes) == 1 else 1
     for i, shape in enumerate(shapes):
         filler = p.data_filler[i if len(p.data_filler) > 1 else 0] if p.data_filler else None
-        check_filler(filler, shape, "data_filler")
+        if filler is None or filler.type == "constant":
+            check_filler(filler, shape, "data_filler")
+        else:  # these fill at each forward pass, and not yet when the net is built
+            check_filler_type(filler, "data_filler")
     return Facts(tuple(shapes))
 
 
@@ -103,3 +108,63 @@ def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     if layer.data_param.batch_size < 1:
         raise ShapeError("batch_size is missing or 0")
     raise UnknownShape(f"the records of the database '{layer.data_param.source}'")
+
+
+@rule("HDF5Data", "hdf5_data_param", bottoms=0, tops=(1, None))
+def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Datasets of HDF5 files, each named like its top -> (batch_size, ...).
+
+    `source` is a text file that lists the .h5 files; the other axes are those of the first of them.
+    Raises ShapeError and UnknownShape. Source: hdf5_data_layer.cpp, LayerSetUp.
+    """
+    if layer.HasField("transform_param"):
+        raise ShapeError("cannot transform data: leave transform_param out")
+    if not layer.hdf5_data_param.source:
+        raise ShapeError("source, the list of HDF5 files, is missing")
+    raise UnknownShape(f"the HDF5 files listed in '{layer.hdf5_data_param.source}'")
+
+
+@rule("HDF5Output", "hdf5_output_param", bottoms=2, tops=0)
+def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Writes its two bottoms as the datasets data and label of a file, at each forward pass.
+
+    Raises ShapeError. Source: hdf5_output_layer.cpp, LayerSetUp.
+    """
+    if not layer.hdf5_output_param.file_name:
+        raise ShapeError("file_name is missing")
+    return Facts(())
+
+
+@rule("WindowData", "window_data_param", "transform_param", bottoms=0, tops=2)
+def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Windows of images for detection -> (batch_size, c, crop_size, crop_size), (batch_size,).
+
+    c is that of the images in the window file, `source`.
+    Raises ShapeError and UnknownShape. Source: window_data_layer.cpp, DataLayerSetUp.
+    """
+    if not layer.window_data_param.source:
+        raise ShapeError("source, the window file, is missing")
+    if layer.transform_param.crop_size < 1:
+        raise ShapeError("crop_size, the size of the warped windows, is missing from transform_param")
+    raise UnknownShape(f"the images of the window file '{layer.window_data_param.source}'")
+
+
+@rule("Parameter", "parameter_param", bottoms=0)
+def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """A learnt blob as a top: the net's own variable. `shape` missing is a scalar.
+
+    Parameters: one weight of that shape, which starts as zeros and has no filler.
+    Raises ShapeError. Source: parameter_layer.hpp.
+    """
+    shape = tuple(layer.parameter_param.shape.dim)
+    return Facts((shape,), (ParamFacts(shape, "weight", filled=False),))
+
+
+@rule("Python", "python_param", bottoms=(0, None), tops=(0, None))
+def python(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """A layer written in Python: its shapes, parameters and operations are what its class says.
+
+    Raises UnknownShape. Source: python_layer.hpp.
+    """
+    p = layer.python_param
+    raise UnknownShape(f"the Python class {p.module}.{p.layer}")

@@ -8,9 +8,18 @@ from typing import Any
 from netbuilder.errors import FieldError, ShapeError, did_you_mean, shape_text
 from netbuilder.layers.base import elements
 
-__all__ = ["FILLERS", "check_filler"]
+__all__ = ["FILLERS", "check_filler", "check_filler_type"]
 
 FILLERS = ("constant", "uniform", "gaussian", "xavier", "msra", "positive_unitball", "bilinear")
+BY_ROW = ("xavier", "msra", "positive_unitball")  # these divide by the size of axis 0
+
+
+def check_filler_type(filler: Any, what: str) -> None:
+    """Raise FieldError where Caffe's GetFiller would abort. Source: filler.hpp."""
+    if filler.type not in FILLERS:
+        raise FieldError(
+            f"{what}: unknown filler type '{filler.type}'", hint=did_you_mean(filler.type, FILLERS)
+        )
 
 
 def check_filler(filler: Any, shape: Sequence[int], what: str) -> None:
@@ -19,13 +28,17 @@ def check_filler(filler: Any, shape: Sequence[int], what: str) -> None:
     `filler` is a FillerParameter, or None for a blob that Caffe fills by itself.
     """
     if filler is not None:
-        if filler.type not in FILLERS:
-            raise FieldError(
-                f"{what}: unknown filler type '{filler.type}'", hint=did_you_mean(filler.type, FILLERS)
-            )
+        check_filler_type(filler, what)
         if filler.sparse != -1 and filler.type != "gaussian":
             raise ShapeError(f"{what}: sparse goes with type gaussian, not with {filler.type}")
         if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
             raise ShapeError(f"{what}: bilinear needs 4 axes and a square kernel, got {shape_text(shape)}")
+        if not shape and (filler.type in BY_ROW or filler.sparse >= 0):
+            raise ShapeError(f"{what}: {filler.type} needs at least 1 axis, the parameter is a scalar")
+        if filler.sparse < -1 or (shape and filler.sparse > shape[0]):
+            raise ShapeError(
+                f"{what}: sparse must be -1 (off), or 0 to the size of axis 0 of {shape_text(shape)}, "
+                f"got {filler.sparse}"
+            )
     if elements(shape) == 0:
         raise ShapeError(f"{what}: the parameter blob {shape_text(shape)} is empty")

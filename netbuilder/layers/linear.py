@@ -1,4 +1,4 @@
-"""InnerProduct."""
+"""InnerProduct and Embed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError
-from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, check_not_empty, elements, rule
 
 
 @rule("InnerProduct", "inner_product_param")
@@ -27,6 +27,28 @@ def inner_product(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     weight = (inputs, p.num_output) if p.transpose else (p.num_output, inputs)
     params = [ParamFacts(weight, "weight", p.weight_filler)]
     if p.bias_term:
+        check_not_empty(bottom[:axis], "the batch")
         params.append(ParamFacts((p.num_output,), "bias", p.bias_filler))
     outputs = elements(top)
     return Facts((top,), tuple(params), macs=outputs * inputs, ops=outputs if p.bias_term else 0)
+
+
+@rule("Embed", "embed_param")
+def embed(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Row i of a learnt matrix for each index i, (n, ...) -> (n, ..., num_output).
+
+    Parameters: weight (input_dim, num_output); bias (num_output,) unless bias_term is false.
+    MACs: 0, since rows are looked up. Other operations: the bias additions.
+    Raises ShapeError. Source: embed_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.embed_param
+    if p.num_output < 1:
+        raise ShapeError("num_output is missing or 0")
+    if p.input_dim < 1:
+        raise ShapeError("input_dim is missing or 0")
+    top = (*bottoms[0], p.num_output)
+    params = [ParamFacts((p.input_dim, p.num_output), "weight", p.weight_filler)]
+    if p.bias_term:
+        check_not_empty(bottoms[0], "the bottom")
+        params.append(ParamFacts((p.num_output,), "bias", p.bias_filler))
+    return Facts((top,), tuple(params), ops=elements(top) if p.bias_term else 0)

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.base import Facts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, legacy_shape, rule
 
 SCALAR: Shape = ()
+L2 = 2
 
 
-@rule("SoftmaxWithLoss", "loss_param", "softmax_param", bottoms=2, auto_top=True)
+@rule("SoftmaxWithLoss", "loss_param", "softmax_param", bottoms=2, in_place="refused", auto_top=True)
 def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
 
@@ -20,11 +21,12 @@ def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """
     scores, labels = bottoms
     _same_first_axis(bottoms)
+    _softmax(layer, scores)
     count = _labels(scores, labels, layer.softmax_param.axis)
     return Facts((SCALAR,), ops=5 * elements(scores) + 2 * count)
 
 
-@rule("SigmoidCrossEntropyLoss", "loss_param", bottoms=2, auto_top=True)
+@rule("SigmoidCrossEntropyLoss", "loss_param", bottoms=2, in_place="refused", auto_top=True)
 def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1 -> ().
 
@@ -32,10 +34,12 @@ def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """
     _same_first_axis(bottoms)
     _same_count(bottoms)
+    if any(layer.loss_weight):  # the Sigmoid inside takes the weight over, and fills its top with it
+        check_not_empty(bottoms[0], "bottom 0")
     return Facts((SCALAR,), ops=6 * elements(bottoms[0]))
 
 
-@rule("EuclideanLoss", bottoms=2, auto_top=True)
+@rule("EuclideanLoss", bottoms=2, in_place="refused", auto_top=True)
 def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
 
@@ -46,7 +50,15 @@ def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=3 * elements(bottoms[0]))
 
 
-@rule("InfogainLoss", "infogain_loss_param", "loss_param", "softmax_param", bottoms=(2, 3), auto_top=True)
+@rule(
+    "InfogainLoss",
+    "infogain_loss_param",
+    "loss_param",
+    "softmax_param",
+    bottoms=(2, 3),
+    in_place="refused",
+    auto_top=True,
+)
 def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
 
@@ -58,13 +70,61 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     axis = layer.infogain_loss_param.axis
     _labels(scores, labels, axis)
     classes = scores[canonical_axis(axis, scores)]
-    if len(bottoms) == 3 and bottoms[2] not in ((classes, classes), (1, 1, classes, classes)):
+    _softmax(layer, scores)
+    if layer.loss_param.HasField("normalize"):
+        raise ShapeError("normalize is of old: give normalization")
+    if len(bottoms) == 3 and elements(bottoms[2]) != classes**2:
         raise ShapeError(
             f"bottom 2 must be ({classes},{classes}), one row per label, got {shape_text(bottoms[2])}"
         )
     if len(bottoms) == 2 and not layer.infogain_loss_param.source:
         raise ShapeError("the matrix is missing: give it as bottom 2 or as source")
     return Facts((SCALAR,), ops=8 * elements(scores))
+
+
+@rule("HingeLoss", "hinge_loss_param", bottoms=2, auto_top=True)
+def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """One-against-all hinge loss of scores (n, ...) and n labels -> ().
+
+    Only the batch of the labels is checked. Operations: 3 per score (margin, maximum, sum), 4 with norm L2
+    (square). Raises ShapeError. Source: hinge_loss_layer.cpp; loss_layer.cpp, Reshape.
+    """
+    _same_first_axis(bottoms)
+    per_score = 4 if layer.hinge_loss_param.norm == L2 else 3
+    return Facts((SCALAR,), ops=per_score * elements(bottoms[0]))
+
+
+@rule("MultinomialLogisticLoss", bottoms=2, auto_top=True)
+def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().
+
+    Operations: 3 per label (maximum, logarithm, sum).
+    Raises ShapeError. Source: multinomial_logistic_loss_layer.cpp, Reshape.
+    """
+    _same_first_axis(bottoms)
+    labels = legacy_shape(bottoms[1], "bottom 1, the labels,")
+    if labels[1:] != (1, 1, 1):
+        raise ShapeError(f"bottom 1 must be one label per image, got {shape_text(bottoms[1])}")
+    return Facts((SCALAR,), ops=3 * labels[0])
+
+
+@rule("ContrastiveLoss", "contrastive_loss_param", bottoms=3, auto_top=True)
+def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Distance of similar pairs, margin minus distance of the others: two (n, c[,1,1]) and (n[,1,1,1]) -> ().
+
+    Operations: 3 per element of a bottom (subtract, square, sum), 3 per pair (margin, maximum, sum).
+    Raises ShapeError. Source: contrastive_loss_layer.cpp, LayerSetUp; loss_layer.cpp, Reshape.
+    """
+    a, b, similar = (legacy_shape(shape, f"bottom {i}") for i, shape in enumerate(bottoms))
+    if a[1] != b[1] or (*a[2:], *b[2:]) != (1, 1, 1, 1):
+        raise ShapeError(
+            "bottoms 0 and 1 must be (n,c) or (n,c,1,1) with as many channels, "
+            f"got {shape_text(bottoms[0])} and {shape_text(bottoms[1])}"
+        )
+    if similar[1:] != (1, 1, 1):
+        raise ShapeError(f"bottom 2 must be one number per pair, got {shape_text(bottoms[2])}")
+    _same_first_axis(bottoms)
+    return Facts((SCALAR,), ops=3 * elements(a) + 3 * a[0])
 
 
 @rule("Accuracy", "accuracy_param", bottoms=2, tops=(1, 2))
@@ -78,8 +138,16 @@ def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     count = _labels(scores, labels, p.axis)
     if count == 0 or p.top_k > elements(scores) // count:
         raise ShapeError(f"top_k {p.top_k} is more than the classes of the scores {shape_text(scores)}")
+    if len(layer.top) > 1 and layer.top[0] == layer.bottom[0]:
+        raise ShapeError("cannot write over its bottom", hint="give the tops names of their own")
     by_class = ((scores[canonical_axis(p.axis, scores)],),) if len(layer.top) > 1 else ()
     return Facts((SCALAR, *by_class), ops=elements(scores))
+
+
+def _softmax(layer: Any, scores: Shape) -> None:
+    """What the Softmax inside a loss demands; it takes over the loss weight, and with it fills its top."""
+    axis = canonical_axis(layer.softmax_param.axis, scores)
+    check_not_empty(scores[axis : axis + 1] if list(layer.loss_weight) == [0] else scores, "bottom 0")
 
 
 def _same_first_axis(bottoms: Sequence[Shape]) -> None:

@@ -1,4 +1,4 @@
-"""BatchNorm, Scale and Bias."""
+"""BatchNorm, Scale, Bias, LRN and MVN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import (
+    Facts,
+    ParamFacts,
+    Shape,
+    canonical_axis,
+    check_not_empty,
+    elements,
+    legacy_shape,
+    rule,
+)
+
+WITHIN = 1
 
 
 @rule("BatchNorm", "batch_norm_param", in_place="exact")
@@ -20,6 +31,7 @@ def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     if len(bottom) < 2:
         raise ShapeError(f"needs at least 2 axes, the channels being axis 1, got {shape_text(bottom)}")
+    check_not_empty(bottom, "the bottom")
     specs = layer.param
     # Three entries are set to zero by Caffe itself, whatever they say (upgrade_proto.cpp).
     if len(specs) < 3 and any(spec.lr_mult for spec in specs):
@@ -41,7 +53,12 @@ def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     Raises ShapeError. Source: scale_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.scale_param
-    factor = _factor(p, bottoms)
+    axis, factor = _factor(p, bottoms)
+    outer, inner = bottoms[0][:axis], bottoms[0][axis + len(factor) :]
+    if 0 in outer:
+        check_not_empty(inner, "what the factor is spread over")
+    if p.bias_term:
+        check_not_empty(inner, "what the bias is spread over")
     params = []
     if len(bottoms) == 1:
         # No filler means ones here; a filler without a value means zeros.
@@ -59,12 +76,47 @@ def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     Parameters: [bias]. Operations: 1 per element. Raises ShapeError. Source: bias_layer.cpp.
     """
     p = layer.bias_param
-    added = _factor(p, bottoms)
+    axis, added = _factor(p, bottoms)
+    check_not_empty(bottoms[0][axis + len(added) :], "what the bias is spread over")
     params = (ParamFacts(added, "bias", p.filler),) if len(bottoms) == 1 else ()
     return Facts((bottoms[0],), params, ops=elements(bottoms[0]))
 
 
-def _factor(p: Any, bottoms: Sequence[Shape]) -> Shape:
+@rule("LRN", "lrn_param")
+def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Local response normalisation: division by a power of the squares around, (n, c, h, w) unchanged.
+
+    ACROSS_CHANNELS sums over `local_size` channels, WITHIN_CHANNEL averages over a square of the image.
+    Parameters: none. Operations per element: across channels 7 (square, a running sum of scaled squares,
+    power, product); within a channel local_size^2 additions and 5 more (square, scale, shift, power,
+    product). Raises ShapeError. Source: lrn_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.lrn_param
+    (bottom,) = bottoms
+    if p.local_size % 2 == 0 or p.local_size >= 2**31:
+        raise ShapeError(f"local_size must be odd, got {p.local_size}")
+    if len(bottom) != 4:
+        raise ShapeError(f"needs a bottom of 4 axes (n,c,h,w), got {shape_text(bottom)}")
+    return Facts((bottom,), ops=elements(bottom) * (p.local_size**2 + 5 if p.norm_region == WITHIN else 7))
+
+
+@rule("MVN", "mvn_param")
+def mvn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Normalisation to mean 0, and variance 1 unless told otherwise, of each channel of each image.
+
+    At most 4 axes; the top always has 4: (n, c) -> (n, c, 1, 1). Parameters: none.
+    Operations: 2 per element (mean, subtract), and 3 more for the variance (square, sum, divide).
+    Raises ShapeError. Source: mvn_layer.cpp, Reshape.
+    """
+    p = layer.mvn_param
+    top = legacy_shape(bottoms[0])
+    if 0 in (top[1:] if p.across_channels else top[2:]):
+        raise ShapeError(f"there is nothing to take the mean of in {shape_text(bottoms[0])}")
+    return Facts((top,), ops=(5 if p.normalize_variance else 2) * elements(top))
+
+
+def _factor(p: Any, bottoms: Sequence[Shape]) -> tuple[int, Shape]:
+    """The first axis that the factor spans, and the factor's shape."""
     bottom = bottoms[0]
     if len(bottoms) == 2:
         factor = bottoms[1]
@@ -77,14 +129,14 @@ def _factor(p: Any, bottoms: Sequence[Shape]) -> Shape:
                 if len(factor) == len(bottom)
                 else "",
             )
-        return factor
+        return axis, factor
     axis = canonical_axis(p.axis, bottom)
     if p.num_axes < -1:
         raise ShapeError(f"num_axes must be -1 (to the end) or more, got {p.num_axes}")
     if p.num_axes == -1:
-        return bottom[axis:]
+        return axis, bottom[axis:]
     if axis + p.num_axes > len(bottom):
         raise ShapeError(
             f"axis {axis} and num_axes {p.num_axes} reach past the {len(bottom)} axes of {shape_text(bottom)}"
         )
-    return bottom[axis : axis + p.num_axes]
+    return axis, bottom[axis : axis + p.num_axes]

@@ -1,4 +1,4 @@
-"""Pooling."""
+"""Pooling and SPP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import pool_extent, pool_window
-from netbuilder.layers.base import Facts, Shape, rule
+from netbuilder.layers.base import Facts, Shape, rule, writes_over
 
 MAX, AVE, STOCHASTIC = 0, 1, 2
 FLOOR = 1
@@ -43,3 +43,46 @@ def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         )
     top = (bottom[0], bottom[1], oh, ow)
     return Facts((top,) * max(1, len(layer.top)), ops=top[0] * top[1] * oh * ow * kh * kw)
+
+
+@rule("SPP", "spp_param")
+def spp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """Spatial pyramid pooling: 1x1, 2x2, 4x4, ... bins side by side, (n, c, h, w) -> (n, c*(1 + 4 + ...)).
+
+    Level i of `pyramid_height` levels pools with kernel and stride ceil(h / 2^i) and the padding that makes
+    the windows cover the image; a window that Pooling drops is missing here too. One level alone gives
+    (n, c, 1, 1). Parameters: none. Operations: as Pooling, for each level.
+    Raises ShapeError. Source: spp_layer.cpp, GetPoolingParam, LayerSetUp and Reshape.
+    """
+    p = layer.spp_param
+    (bottom,) = bottoms
+    if len(bottom) != 4 or 0 in bottom[2:]:
+        raise ShapeError(f"needs a bottom of 4 axes (n,c,h,w), h and w not 0, got {shape_text(bottom)}")
+    if p.pyramid_height < 1:
+        raise ShapeError("pyramid_height is missing or 0")
+    if p.pyramid_height > 1 and writes_over(layer):
+        raise ShapeError("cannot write over its bottom", hint="give the top a name of its own")
+    bins = ops = 0
+    for level in range(p.pyramid_height):
+        oh, ow, per_bin = _spp_level(p, bottom, level)
+        bins += oh * ow
+        ops += oh * ow * per_bin
+    n, c = bottom[:2]
+    return Facts(((n, c, 1, 1) if p.pyramid_height == 1 else (n, c * bins),), ops=n * c * ops)
+
+
+def _spp_level(p: Any, bottom: Shape, level: int) -> tuple[int, int, int]:
+    """Rows and columns of bins of one level, and the elements of one window."""
+    kernel = [-(-n // 2**level) for n in bottom[2:]]
+    pad = [(k * 2**level - n + 1) // 2 for k, n in zip(kernel, bottom[2:], strict=True)]
+    if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
+        raise ShapeError(
+            f"pyramid_height {p.pyramid_height} does not fit {bottom[2]}x{bottom[3]}: {2**level} bins a side "
+            f"need windows of {kernel[0]}x{kernel[1]} with pad {pad[0]}x{pad[1]}"
+        )
+    if p.pool == STOCHASTIC and pad != [0, 0]:
+        raise ShapeError("stochastic pooling cannot pad")
+    oh, ow = (
+        pool_extent(n, k, k, q, clip=pad != [0, 0]) for n, k, q in zip(bottom[2:], kernel, pad, strict=True)
+    )
+    return oh, ow, kernel[0] * kernel[1]

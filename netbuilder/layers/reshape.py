@@ -1,4 +1,4 @@
-"""Layers that change the shape of one blob: Reshape, Flatten, Tile, Reduction."""
+"""Layers that change the shape of one blob: Reshape, Flatten, Tile, Reduction, ArgMax, BatchReindex."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.base import Facts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule
+
+SUM, MEAN = 1, 4
 
 
 @rule("Reshape", "reshape_param", in_place="refused")
@@ -19,6 +21,7 @@ def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """
     p = layer.reshape_param
     (bottom,) = bottoms
+    check_not_empty(bottom, "the bottom")
     rank = len(bottom)
     start = p.axis if p.axis >= 0 else rank + p.axis + 1
     end = rank if p.num_axes == -1 else start + p.num_axes
@@ -93,5 +96,46 @@ def reduction(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     p = layer.reduction_param
     (bottom,) = bottoms
     top = bottom[: canonical_axis(p.axis, bottom)]
+    if p.operation in (SUM, MEAN):
+        check_not_empty(bottom[len(top) :], "what is summed up")
     per_element = 2 if p.operation in (2, 3) else 1
     return Facts((top,), ops=per_element * elements(bottom) + elements(top))
+
+
+@rule("ArgMax", "argmax_param")
+def argmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The `top_k` (default 1) largest elements of each image, or along `axis`.
+
+    Without axis: (n, ...) -> (n, 1, top_k) indices, or (n, 2, top_k) indices and values if out_max_val;
+    ones fill up the axes of a bottom of more than 3. With axis: that axis becomes top_k, indices or values.
+    Parameters: none. Operations: one comparison per element.
+    Raises ShapeError. Source: argmax_layer.cpp, LayerSetUp and Reshape.
+    """
+    p = layer.argmax_param
+    (bottom,) = bottoms
+    if p.top_k < 1:
+        raise ShapeError("top_k must be at least 1")
+    if not bottom:
+        raise ShapeError("needs a bottom of at least 1 axis, got a scalar")
+    if p.HasField("axis"):
+        axis = canonical_axis(p.axis, bottom)
+        among, top = bottom[axis], (*bottom[:axis], p.top_k, *bottom[axis + 1 :])
+    else:
+        among = elements(bottom[1:])
+        top = (bottom[0], 2 if p.out_max_val else 1, p.top_k, *(1,) * (len(bottom) - 3))
+    if p.top_k > among:
+        raise ShapeError(f"top_k {p.top_k} is more than the {among} elements to choose from")
+    return Facts((top,), ops=elements(bottom))
+
+
+@rule("BatchReindex", bottoms=2)
+def batch_reindex(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """The images of bottom 0 that bottom 1 lists by index, (n, ...) and (m,) -> (m, ...).
+
+    Parameters: none. Nothing is computed, only copied.
+    Raises ShapeError. Source: batch_reindex_layer.cpp, Reshape.
+    """
+    bottom, indices = bottoms
+    if len(indices) != 1:
+        raise ShapeError(f"bottom 1, the indices, must have 1 axis, got {shape_text(indices)}")
+    return Facts(((indices[0], *bottom[1:]),))

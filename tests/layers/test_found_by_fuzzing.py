@@ -1,0 +1,162 @@
+"""What `tools/fuzz.py` found: nets on which a rule of ours once differed from real Caffe.
+
+Each row is a layer over its inputs, and what Caffe said: the shapes of its tops, or the check that stopped
+it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from netbuilder import prototxt
+from netbuilder.engines import caffe
+from netbuilder.errors import NetBuilderError
+
+Shape = tuple[int, ...]
+
+# The inputs x0, x1, ...; the layer's own text (its name is t); Caffe's shapes of its tops, or its refusal.
+FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
+    "a scalar parameter cannot be filled by fan-in": (
+        [(1, 9)], 'type: "Bias" bottom: "x0" top: "y" bias_param { num_axes: 0 filler { type: "xavier" } }',
+        "axis 0 out of range for 0-D Blob (blob.hpp)",
+    ),
+    "a shared slope cannot be filled by rows": (
+        [(2, 3)],
+        'type: "PReLU" bottom: "x0" top: "y" '
+        'prelu_param { channel_shared: true filler { type: "positive_unitball" } }',
+        "axis 0 out of range for 0-D Blob (blob.hpp)",
+    ),
+    "more non-zero weights than there are rows": (
+        [(1, 1)],
+        'type: "InnerProduct" bottom: "x0" top: "y" inner_product_param { num_output: 1 '
+        'bias_filler { type: "gaussian" sparse: 2 } }',
+        "p <= 1 (math_functions.cpp)",
+    ),
+    "PReLU counts channels the old way": (
+        [(2, 6, 1, 5, 5)], 'type: "PReLU" bottom: "x0" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes (blob.hpp)",
+    ),
+    "an exponential of a negative base": (
+        [(2, 3)], 'type: "Exp" bottom: "x0" top: "y" exp_param { base: -2 }', "base > 0 (exp_layer.cpp)",
+    ),
+    "a logarithm to a negative base": (
+        [(2, 3)], 'type: "Log" bottom: "x0" top: "y" log_param { base: -2 }', "base > 0 (log_layer.cpp)",
+    ),
+    "a logarithm to base 1": (
+        [(2, 3)], 'type: "Log" bottom: "x0" top: "y" log_param { base: 1 }',
+        "!isinf(base_scale_) (log_layer.cpp)",
+    ),
+    "an empty blob cannot be reshaped": (
+        [(2, 0)], 'type: "Reshape" bottom: "x0" top: "y" reshape_param { shape { dim: 0 dim: 0 dim: 1 } }',
+        "data_ (blob.hpp)",
+    ),
+    "an empty blob can be flattened": (
+        [(2, 0, 3)], 'type: "Flatten" bottom: "x0" top: "y"', [(2, 0)],
+    ),
+    "a slice of nothing into one": (
+        [(1, 5, 2, 0)], 'type: "Slice" bottom: "x0" top: "y" slice_param { axis: -2 }', "data_ (blob.hpp)",
+    ),
+    "a slice of nothing into two": (
+        [(2, 0)], 'type: "Slice" bottom: "x0" top: "y" top: "z" slice_param { axis: 0 }', [(1, 0), (1, 0)],
+    ),
+    "a slice in place": (
+        [(8, 8)],
+        'type: "Slice" bottom: "x0" top: "x0" top: "y" top: "z" '
+        "slice_param { slice_point: 1 slice_point: 7 }",
+        "count == bottom[0]->count() (slice_layer.cpp)",
+    ),
+    "a sum of nothing": (
+        [(2, 0)], 'type: "Reduction" bottom: "x0" top: "y"', "data_ (blob.cpp)",
+    ),
+    "a sum of squares of nothing": (
+        [(2, 0)], 'type: "Reduction" bottom: "x0" top: "y" reduction_param { operation: SUMSQ }', [()],
+    ),
+    "a loss weight on an empty top": (
+        [(3, 0, 5, 7)],
+        'type: "Clip" bottom: "x0" top: "y" loss_weight: 1 clip_param { min: 0 max: 6 }',
+        "diff_ (blob.cpp)",
+    ),
+    "a softmax loss of no images": (
+        [(0, 1), (0,)], 'type: "SoftmaxWithLoss" bottom: "x0" bottom: "x1" top: "y"', "diff_ (blob.cpp)",
+    ),
+    "a softmax loss of no images that weighs nothing": (
+        [(0, 1), (0,)], 'type: "SoftmaxWithLoss" bottom: "x0" bottom: "x1" top: "y" loss_weight: 0', [()],
+    ),
+    "only the size of an infogain matrix counts": (
+        [(1, 2), (1,), (1, 4)],
+        'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y"',
+        [()],
+    ),
+    "a loss in place": (
+        [(4, 6), (4, 1)], 'type: "SoftmaxWithLoss" bottom: "x0" bottom: "x1" top: "x0"',
+        "axis 1 out of range for 0-D Blob (blob.hpp)",
+    ),
+    "a loss in place that looks at its bottom before": (
+        [(4, 6), (4, 1)], 'type: "HingeLoss" bottom: "x0" bottom: "x1" top: "x0"', [()],
+    ),
+    "an accuracy by class in place": (
+        [(4, 6), (4,)], 'type: "Accuracy" bottom: "x0" bottom: "x1" top: "x0" top: "y"',
+        "axis 1 out of range for 0-D Blob (blob.hpp)",
+    ),
+    "a filler of data that acts later": (
+        [], 'type: "DummyData" top: "y" dummy_data_param { data_filler { type: "bilinear" } '
+        "shape { dim: 9 dim: 1 dim: 1 dim: 6 } }",
+        [(9, 1, 1, 6)],
+    ),
+    "a weighted sigmoid loss of nothing": (
+        [(2, 0)], 'type: "SigmoidCrossEntropyLoss" bottom: "x0" bottom: "x0" top: "y" loss_weight: 0.5',
+        "diff_ (blob.cpp)",
+    ),
+    "a sigmoid loss of nothing": (
+        [(2, 0)], 'type: "SigmoidCrossEntropyLoss" bottom: "x0" bottom: "x0" top: "y"', [()],
+    ),
+    "empty weights in the file": (
+        [(6, 9, 0)],
+        'type: "InnerProduct" bottom: "x0" top: "y" blobs { shape { dim: 1 dim: 0 } } '
+        "blobs { data: 0.5 shape { dim: 1 } } inner_product_param { num_output: 1 }",
+        "data_ (blob.cpp)",
+    ),
+    "an LSTM throws away the weights in the file": (
+        [(6, 3, 4), (6, 3)],
+        'type: "LSTM" bottom: "x0" bottom: "x1" top: "y" blobs { data: 0.5 shape { dim: 1 } } '
+        "recurrent_param { num_output: 1 }",
+        [(6, 3, 1)],
+    ),
+    "a weight on an input without shape": (
+        [], 'type: "Input" top: "y" loss_weight: 0.5', "diff_ (blob.cpp)",
+    ),
+}  # fmt: skip
+
+
+def _text(inputs: list[Shape], layer: str) -> str:
+    lines = [
+        f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
+        + " ".join(f"dim: {n}" for n in shape)
+        + " } } }"
+        for i, shape in enumerate(inputs)
+    ]
+    return "\n".join([*lines, f'layer {{ name: "t" {layer} }}'])
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_ours(name: str) -> None:
+    inputs, layer, said = FOUND[name]
+    if isinstance(said, str):
+        with pytest.raises(NetBuilderError):
+            prototxt.parse(_text(inputs, layer))
+        return
+    found = prototxt.parse(_text(inputs, layer))["t"]
+    assert [top.shape for top in found.tops] == said
+
+
+def test_real_caffe_still_says_so(real_caffe: caffe.Caffe) -> None:
+    for name, (inputs, layer, said) in FOUND.items():
+        if isinstance(said, str):
+            with pytest.raises(caffe.CaffeRefused) as caught:
+                real_caffe.load(_text(inputs, layer))
+            check, _, site = said.rstrip(")").rpartition(" (")
+            assert check in caught.value.reason, name
+            assert site in caught.value.site or caught.value.signal == site, name
+        else:
+            found = real_caffe.load(_text(inputs, layer)).layers_as_written()[-1]
+            assert list(found.top_shapes) == said, name
