@@ -6,7 +6,7 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe clean
+.PHONY: help demo test lint format caffe fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ caffe: $(VENV)/.installed-test ## install real Caffe, if it is missing and the m
 	if [ $$status = 3 ] && [ "$$NETBUILDER_REQUIRE_CAFFE" != 1 ]; then \
 	    echo 'Tests that need real Caffe will be skipped (docs/real-caffe.md).'; status=0; fi; \
 	exit $$status
+
+NETS ?= 5000
+SEED ?= 1
+
+fuzz: caffe ## compare our rules with real Caffe on random nets (NETS=5000 SEED=1)
+	$(PY) tools/fuzz.py --nets $(NETS) --seed $(SEED)
 
 clean: ## remove what make made, but not real Caffe
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
