@@ -92,12 +92,12 @@ class EngineError(NetBuilderError):
     """A program that runs nets (real Caffe, ...) is missing, or refused or died on what it was given."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that offers the nearest of the `known` words, or "" if none is near."""
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A hint that offers the nearest of the `known` words, or "" if none is near (1 is equal)."""
     import difflib  # slow to import, and needed for mistakes only
 
     by_lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return f"did you mean '{by_lower[near[0]]}'?" if near else ""
 
 

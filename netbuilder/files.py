@@ -23,7 +23,7 @@ def read_text(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         raise FileError(
             f"cannot read '{path}': it is not text (byte {error.start} is not UTF-8)",
-            hint="a .caffemodel is binary; give the .prototxt",
+            hint="a .caffemodel is binary: netbuilder count reads it, and so does prototxt.read_model",
         ) from None
 
 

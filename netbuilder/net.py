@@ -35,6 +35,7 @@ __all__ = ["Blob", "Layer", "Net", "Origin", "Param"]
 
 PHASES = ("TRAIN", "TEST")
 CUDNN = 2
+_ENGINE_IGNORED = ("Im2col", "SPP")
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
 # filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
@@ -291,23 +292,29 @@ class Net:
         *,
         origin: Origin | None = None,
         top_shapes: Sequence[Sequence[int]] | None = None,
+        unknown: str = "",
     ) -> Layer:
         """Append a finished LayerParameter as it stands; its bottoms are found by blob name.
 
         This is what reading a file and replaying a net go through. Names may repeat, as in Caffe (`net[name]`
-        then gives the last). Raises like `add`.
+        then gives the last). `unknown` says why nothing can be known of the layer besides the first of its
+        `top_shapes`: its type and fields are then not checked. Raises like `add`.
         """
         origin = origin or self._here()
         bottoms: tuple[Blob, ...] = ()
         try:
-            rule = self._rule(proto.type, top_shapes is not None)
+            rule = None if unknown else self._rule(proto.type, top_shapes is not None)
             bottoms = tuple(self._find(name) for name in proto.bottom)
             self._check_blob_names(proto, rule, bottoms)
             self._check_dialect(proto, rule)
-            facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
+            if unknown:
+                facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
+                unknown = "" if top_shapes and len(top_shapes) == len(proto.top) else unknown
+            else:
+                facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
             for shape in facts.tops:
                 check_shape(shape)
-            check_message(proto, facts, rule)
+            check_message(proto, facts, rule, known=not unknown)
             params = self._params(proto, facts)
         except NetBuilderError as error:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
@@ -413,7 +420,7 @@ class Net:
                 raise FieldError(
                     f"dialect {self.dialect.name} has no field {field}", hint=f"leave it out, or use {names}"
                 )
-        if rule and rule.params and not self.dialect.cudnn:
+        if rule and rule.params and not self.dialect.cudnn and proto.type not in _ENGINE_IGNORED:
             p = getattr(proto, rule.params[0])
             if has_field(p, "engine") and p.engine == CUDNN:
                 raise FieldError(
@@ -450,7 +457,7 @@ class Net:
 
     def _assign(self, proto: Any, rule: Rule | None, fields: dict[str, Any]) -> None:
         """Set the fields: those of the call, else the net's defaults, else the project's."""
-        names = rule.params if rule else _own_message(proto)
+        names = rule.params if rule else ()
         own = names[0] if names else ""
         if own in fields:
             whole = fields.pop(own)
@@ -521,12 +528,6 @@ def _in_loss(blob: Blob) -> bool:
     """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
     weights = blob.layer.proto.loss_weight
     return any(w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False))
-
-
-def _own_message(proto: Any) -> tuple[str, ...]:
-    """The message that holds the fields of a type without a rule, told by its name: LRN has lrn_param."""
-    wanted = proto.type.lower() + "param"
-    return tuple(n for n in proto.DESCRIPTOR.fields_by_name if n.replace("_", "") == wanted)
 
 
 def _other_dialects(own: Any) -> list[Any]:

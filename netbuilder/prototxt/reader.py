@@ -1,20 +1,27 @@
-"""Prototxt text into a `Net`: parse, keep what the phase keeps, replay every layer through `Net.append`."""
+"""Prototxt text into a `Net`: parse, upgrade, keep what the phase keeps, replay it through `Net.append`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netbuilder.errors import PrototxtError
+from netbuilder.errors import FieldError, PrototxtError
 from netbuilder.files import read_text
+from netbuilder.layers import RULES
 from netbuilder.net import Net, Origin
-from netbuilder.proto import LayerParameter, NetParameter
+from netbuilder.proto import NetParameter, SolverParameter
+from netbuilder.prototxt import inputs as given_inputs
 from netbuilder.prototxt import text as text_format
+from netbuilder.prototxt.unknown import field_name, keep, kept
+from netbuilder.prototxt.upgrade import upgrade
 
 __all__ = ["parse", "read"]
 
 PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
+# Fields of forks that say how a layer is computed, and not what.
+_HARMLESS = frozenset({"engine"})
 
 
 def read(
@@ -24,13 +31,27 @@ def read(
     level: int = 0,
     stages: Sequence[str] = (),
     dialect: str = "caffe-master",
+    unknown: str = "refuse",
+    inputs: Mapping[str, Sequence[int]] | None = None,
 ) -> Net:
-    """Read a prototxt file as Caffe would for this phase, level and stages.
+    """Read a prototxt file as Caffe would for this phase, level and stages; older formats are upgraded.
 
-    Raises FileError (no such file), PrototxtError (line and column), and whatever `Net.append` raises,
-    located at the layer's line.
+    Of a solver file the net is read that it names for this phase.
+    `unknown` is "refuse", or "keep" for layer types, fields and enum labels that the dialect or the schema
+    lacks: they are kept as they stand, and what depends on them has unknown shapes.
+    `inputs` gives the shapes of data layers by top name: those that live in data, or new ones for Input
+    layers. The second top of a data layer for images follows as (n,).
+    Raises FileError (no such file), PrototxtError (line and column), FieldError (an unknown input), and
+    whatever `Net.append` raises, located at the layer's line.
     """
-    return parse(read_text(path), phase, level=level, stages=stages, dialect=dialect, path=str(path))
+    text = read_text(path)
+    named = _net_of_solver(text, Path(path), phase)
+    if named is not None:
+        path, text = named, read_text(named)
+    return parse(
+        text, phase, level=level, stages=stages, dialect=dialect, path=str(path),
+        unknown=unknown, inputs=inputs,
+    )  # fmt: skip
 
 
 def parse(
@@ -41,32 +62,55 @@ def parse(
     stages: Sequence[str] = (),
     dialect: str = "caffe-master",
     path: str = "",
+    unknown: str = "refuse",
+    inputs: Mapping[str, Sequence[int]] | None = None,
 ) -> Net:
     """Like `read`, from text; `path` is what errors call it."""
-    parsed = text_format.parse(text, NetParameter, path=path)
-    proto = parsed.message
-    if proto.layers:
-        line, column = parsed.locations["layers"][0]
-        raise PrototxtError(
-            "'layers { }' is the format of before 2014, which is not read here",
-            path=path, line=line, column=column,
-            hint="Caffe's upgrade_net_proto_text rewrites such a file as 'layer { }'",
-        )  # fmt: skip
+    if unknown not in ("refuse", "keep"):
+        raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
+    lenient = unknown == "keep"
+    parsed = text_format.parse(text, NetParameter, path=path, lenient=lenient)
+    proto, layers, places = upgrade(parsed, path=path, lenient=lenient)
+    active = {*stages, *proto.state.stage}
+    wanted = []
+    for layer, (line, _) in zip(layers, places, strict=True):
+        if layer.include and layer.exclude:
+            raise PrototxtError(f"layer '{layer.name}' has both include and exclude", path=path, line=line)
+        if _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
+            wanted.append((layer, line))
     net = Net(proto.name, phase, dialect=dialect)
     for field in ("force_backward", "debug_info"):
         if proto.HasField(field):
             setattr(net.proto, field, getattr(proto, field))
-    file = path or "<text>"
-    inputs = _input_layer(proto)
-    if inputs is not None:
-        net.append(inputs, origin=Origin(file, 0, ()))
-    active = {*stages, *proto.state.stage}
-    for layer, (line, _) in zip(proto.layer, parsed.locations["layer"], strict=True):
-        if layer.include and layer.exclude:
-            raise PrototxtError(f"layer '{layer.name}' has both include and exclude", path=path, line=line)
-        if _kept(layer, PHASE_NUMBER[phase], level, active):
-            net.append(layer, origin=Origin(file, line, ()))
+    for kept_text in kept(proto):
+        keep(net.proto, kept_text)
+    shapes = given_inputs.checked(inputs or {}, [layer for layer, _ in wanted], path) if inputs else {}
+    for layer, line in wanted:
+        origin = Origin(path or "<text>", line, ())
+        top_shapes = given_inputs.apply(layer, shapes, origin) if shapes else None
+        why = _why_unknown(net, layer) if lenient else ""
+        if not lenient and layer.type not in net.dialect.types:
+            top_shapes = None  # given, they would make it a type of the user's own
+        net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why)
     return net
+
+
+def _net_of_solver(text: str, path: Path, phase: str) -> Path | None:
+    """The file of the net that a solver file names, None if it is no solver file.
+
+    Caffe looks from the folder it is started in; here, the solver's own folder comes second.
+    """
+    if not re.search(r"^\s*(?:net|train_net|test_net)\s*:", text, re.MULTILINE):
+        return None
+    try:
+        solver = text_format.parse(text, SolverParameter).message
+    except PrototxtError:
+        return None  # what reading it as a net says of it
+    own = solver.train_net if phase == "TRAIN" else next(iter(solver.test_net), "")
+    name = own or solver.net
+    if not name:
+        raise PrototxtError(f"this solver names no net for phase {phase}", path=str(path))
+    return Path(name) if Path(name).exists() else path.parent / name
 
 
 def _kept(layer: Any, phase: int, level: int, stages: set[str]) -> bool:
@@ -86,18 +130,26 @@ def _met(rule: Any, phase: int, level: int, stages: set[str]) -> bool:
     )
 
 
-def _input_layer(proto: Any) -> Any | None:
-    """The Input layer that replaces `input:` fields. Source: upgrade_proto.cpp, UpgradeNetInput.
+# ---- what is kept though it is unknown -------------------------------------------------------------------
 
-    Inputs without any shape vanish, as in Caffe; whoever reads them then meets an unknown bottom.
-    """
-    shapes = [list(s.dim) for s in proto.input_shape]
-    if not shapes:
-        dims = list(proto.input_dim)
-        shapes = [dims[i : i + 4] for i in range(0, len(dims), 4)]
-    if not (proto.input and shapes):
-        return None
-    layer = LayerParameter(name="input", type="Input", top=list(proto.input))
-    for shape in shapes:
-        layer.input_param.shape.add(dim=shape)
-    return layer
+
+def _why_unknown(net: Net, layer: Any) -> str:
+    """Why the facts of a layer cannot be known, "" if they can, or if `Net.append` finds out."""
+    types = net.dialect.types
+    if layer.type and layer.type not in types:
+        near = next((f": did you mean {t}?" for t in types if t.lower() == layer.type.lower()), "")
+        return f"dialect {net.dialect.name} has no layer type {layer.type}{near}"
+    rule = RULES.get(layer.type)
+    for name in rule.params if rule else ():
+        if not layer.HasField(name):
+            continue
+        for text in kept(getattr(layer, name)):
+            if field_name(text) not in _HARMLESS:
+                what = " ".join(text.split())
+                what = what if len(what) < 40 else field_name(text)
+                return f"'{what}' in {name} is not known, and may change its shape"
+    for name in layer.bottom:
+        blob = net.blobs.get(name)
+        if blob is not None and blob.shape is None:
+            return f"the shape of bottom '{name}' is unknown"
+    return ""

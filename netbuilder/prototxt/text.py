@@ -1,7 +1,8 @@
 """Protobuf text format, read and written for any message of the schema.
 
 `parse` accepts what Caffe's own reader accepts and nothing else, and says of everything it refuses where it
-stands, what was expected and what was found. `format_fields` and `format_layer` write our layout.
+stands, what was expected and what was found; asked to, it keeps fields and enum labels that the schema lacks
+as they stand (see `unknown`). `format_fields` and `format_layer` write our layout.
 Files, headers and nets are not here: they are built on top of this module, which knows descriptors only.
 """
 
@@ -15,6 +16,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from netbuilder.errors import PrototxtError, did_you_mean
+from netbuilder.prototxt.unknown import keep, keeps_any, kept
 
 __all__ = ["Parsed", "format_fields", "format_layer", "parse"]
 
@@ -198,16 +200,19 @@ _match_end = re.compile(_END, re.ASCII).match
 _match_name = re.compile(r"[A-Za-z_]\w*", re.ASCII).match
 _match_word = re.compile(_WORD, re.ASCII).match
 _match_string = re.compile(r"\"((?:[^\"\\\n]|\\[^\n])*)\"|'((?:[^'\\\n]|\\[^\n])*)'").match
+_search_bracket = re.compile(r"[\"'#{}<>\[\]\0]").search
 _match_token = re.compile(rf"-?{_WORD}|\"[^\"\n]*\"?|'[^'\n]*'?|\w+|.", re.DOTALL).match
 _END_OF_FILE = "\0"
+_CLOSERS = {"{": "}", "<": ">", "[": "]"}
 
 
-def parse(text: str, message_type: Any, *, path: str = "") -> Parsed:
+def parse(text: str, message_type: Any, *, path: str = "", lenient: bool = False) -> Parsed:
     """Read a message of a type from text; `path` is for error texts only.
 
+    `lenient` keeps the text of fields and enum labels that the schema lacks (`unknown.kept`).
     Raises PrototxtError, with line and column, at the first thing that Caffe's reader would refuse.
     """
-    return _Reader(text, path).read(message_type)
+    return _Reader(text, path, lenient).read(message_type)
 
 
 class _Open(NamedTuple):
@@ -224,7 +229,8 @@ class _Open(NamedTuple):
 class _Reader:
     """One pass over a text, without recursion; `at` is always an offset where a token begins."""
 
-    def __init__(self, text: str, path: str) -> None:
+    def __init__(self, text: str, path: str, lenient: bool) -> None:
+        self.lenient = lenient
         self.text = f"{text}\n{_END_OF_FILE}"  # the line end lets a last comment end like any other
         self.path = path
         self.stack: list[_Open] = []
@@ -247,7 +253,8 @@ class _Reader:
             name, string, word, brace = m.groups()
             f = fields.get(name)
             if f is None or (not f.repeated and message.HasField(name)):
-                self.fail_name(at, name)
+                at = self.unknown_field(at, name)
+                continue
             if brace:
                 if f.children is None:
                     self.fail_value(m.start(4), f)
@@ -261,7 +268,8 @@ class _Reader:
                     try:
                         value = f.read(word)
                     except ValueError:
-                        self.fail_value(m.start(3), f)
+                        at = self.unknown_label(at, m.start(3), f)
+                        continue
                 if f.repeated:
                     getattr(message, name).append(value)
                 else:
@@ -286,7 +294,7 @@ class _Reader:
             self.fail(at, f"expected {self.expected_between()}, found {self.found(at)}")
         f = self.stack[-1].fields.get(m[0])
         if f is None or (not f.repeated and message.HasField(f.name)):
-            self.fail_name(at, m[0])
+            return self.unknown_field(at, m[0])
         value_at = self.skip(m.end())
         if text[value_at] == ":":
             value_at = self.skip(value_at + 1)
@@ -307,6 +315,8 @@ class _Reader:
                 value_at = self.comma(f, value_at)
         if f.children is not None:
             return self.message_value(f, at, value_at, in_list=False)
+        if f.words and self.lenient and not self.is_label(f, value_at):
+            return self.unknown_label(at, value_at, f)
         value, value_at = self.scalar(f, value_at)
         if f.repeated:
             getattr(message, f.name).append(value)
@@ -398,6 +408,91 @@ class _Reader:
             parts += [content[done : e.start()].encode(), decoded]
             done = e.end()
         return b"".join([*parts, content[done:].encode()]), self.skip(m.end())
+
+    # -- what the schema lacks
+
+    def unknown_field(self, at: int, name: str) -> int:
+        """Keep a field of a fork as it stands, or refuse it, as one that is given twice."""
+        fields = self.stack[-1].fields
+        # A field of the message around it is no fork's: there, a brace is missing. Nor is a near miss of one
+        # of Caffe's, unless it is a message: forks call theirs roi_pooling_param and the like.
+        misspelt = not name.endswith("_param") and bool(did_you_mean(name, fields, cutoff=0.85))
+        if not self.lenient or name in fields or misspelt or any(name in o.fields for o in self.stack[:-1]):
+            self.fail_name(at, name)
+        value_at = self.skip(at + len(name))
+        colon = self.text[value_at] == ":"
+        if colon:
+            value_at = self.skip(value_at + 1)
+        if self.text[value_at] in _CLOSERS:
+            end = self.brackets(value_at)
+        elif not colon:
+            self.fail(value_at, f"expected ':' after '{name}', found {self.found(value_at)}")
+        else:
+            end = self.bare_value(value_at, name)
+        return self.keep(at, end)
+
+    def unknown_label(self, at: int, value_at: int, f: _Field) -> int:
+        """Keep an enum field of a fork's label, or refuse it."""
+        m = _match_name(self.text, value_at)
+        if not (self.lenient and f.words and m):
+            self.fail_value(value_at, f)
+        return self.keep(at, m.end())
+
+    def is_label(self, f: _Field, at: int) -> bool:
+        """Whether a value of an enum is known, or so wrong that it is nobody's label."""
+        m = _match_name(self.text, at)
+        return m is None or m[0] in f.words
+
+    def keep(self, at: int, end: int) -> int:
+        """Keep a stretch of text in the open message, without the indentation of its first line."""
+        text = self.text
+        line = text[text.rfind("\n", 0, at) + 1 : at]
+        margin = len(line) - len(line.lstrip())
+        first, *others = text[at:end].split("\n")
+        lines = [first.rstrip(), *(o[:margin].lstrip() + o[margin:].rstrip() for o in others)]
+        keep(self.stack[-1].message, "\n".join(lines))
+        return self.end_of_field(end)
+
+    def bare_value(self, at: int, name: str) -> int:
+        """Where a value without brackets ends."""
+        if self.text[at] in "\"'":
+            while self.text[at] in "\"'":
+                m = _match_string(self.text, at)
+                if m is None:
+                    self.fail(at, "the string that begins here has no closing quote on its line")
+                end, at = m.end(), self.skip(m.end())
+            return end
+        m = _match_word(self.text, self.skip(at + 1) if self.text[at] == "-" else at)
+        if m is None:
+            self.fail(at, f"expected a value for '{name}', found {self.found(at)}")
+        return m.end()
+
+    def brackets(self, at: int) -> int:
+        """Where the bracket that opens here is closed, whatever stands in between."""
+        text, opened = self.text, []
+        while True:
+            m = _search_bracket(text, at)
+            assert m is not None  # the end of the file, at the latest
+            char, at = m[0], m.end()
+            if char in _CLOSERS:
+                opened.append(m.start())
+                if len(self.stack) + len(opened) > _MAX_DEPTH:
+                    self.fail(m.start(), f"messages are nested more than {_MAX_DEPTH} deep")
+            elif char in "\"'":
+                string = _match_string(text, m.start())
+                if string is None:
+                    self.fail(m.start(), "the string that begins here has no closing quote on its line")
+                at = string.end()
+            elif char == "#":
+                at = text.index("\n", at)
+            elif char == _END_OF_FILE:
+                self.fail(opened[-1], f"'{text[opened[-1]]}' is opened here and never closed")
+            else:
+                closer = _CLOSERS[text[opened.pop()]]
+                if char != closer:
+                    self.fail(m.start(), f"expected '{closer}', found '{char}'")
+                if not opened:
+                    return at
 
     # -- checks
 
@@ -540,7 +635,7 @@ def format_fields(message: Any, indent: int = 0) -> str:
     same text always.
     """
     lines: list[str] = []
-    _add_lines(lines, message, "  " * indent)
+    _add_lines(lines, message, "  " * indent, keeps_any(message))
     return "".join(lines)
 
 
@@ -559,31 +654,33 @@ def _values(message: Any) -> Iterator[tuple[_Field, Any]]:
             yield f, value
 
 
-def _add_lines(lines: list[str], message: Any, margin: str) -> None:
+def _add_lines(lines: list[str], message: Any, margin: str, keeps: bool) -> None:
     for f, value in _values(message):
         if f.children is None:
             lines.append(f"{margin}{f.name}: {f.write(value)}\n")
             continue
-        inline = None if f.name in _BLOCKS else _inline(value, _WIDTH - len(margin) - len(f.name) - 3)
+        inline = None if f.name in _BLOCKS else _inline(value, _WIDTH - len(margin) - len(f.name) - 3, keeps)
         if inline is not None:
             lines.append(f"{margin}{f.name} {inline}\n")
         else:
             lines.append(f"{margin}{f.name} {{\n")
-            _add_lines(lines, value, margin + "  ")
+            _add_lines(lines, value, margin + "  ", keeps)
             lines.append(f"{margin}}}\n")
+    for text in kept(message) if keeps else ():
+        lines += [f"{margin}{line}".rstrip() + "\n" for line in text.split("\n")]
 
 
 _BLOCKS = ("layer", "layers")  # never on one line, however short
 
 
-def _inline(message: Any, room: int) -> str | None:
+def _inline(message: Any, room: int, keeps: bool) -> str | None:
     """A message in braces on one line, or None where it would not fit."""
     parts = ["{"]
     for f, value in _values(message):
         if f.children is None:
             part = f"{f.name}: {f.write(value)}"
         else:
-            inner = _inline(value, room)
+            inner = _inline(value, room, keeps)
             if inner is None:
                 return None
             part = f"{f.name} {inner}"
@@ -591,6 +688,11 @@ def _inline(message: Any, room: int) -> str | None:
         room -= len(part) + 1
         if room < 1:
             return None
+    for text in kept(message) if keeps else ():
+        room -= len(text) + 1
+        if room < 1 or "\n" in text:
+            return None
+        parts.append(text)
     return "{}" if len(parts) == 1 else " ".join([*parts, "}"])
 
 

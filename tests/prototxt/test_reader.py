@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netbuilder import prototxt
-from netbuilder.errors import FileError, NetBuilderError
+from netbuilder.errors import FileError, NetBuilderError, PrototxtError
 
 INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 
@@ -118,15 +118,23 @@ def test_a_shape_error_in_a_file_names_its_line() -> None:
     )
 
 
-def test_the_old_format_is_named_as_such() -> None:
-    assert refusal('layers { name: "c" type: RELU }') == (
-        "PrototxtError: 'layers { }' is the format of before 2014, which is not read here\n"
-        "  where:   net.prototxt:1:1\n"
-        "  hint:    Caffe's upgrade_net_proto_text rewrites such a file as 'layer { }'"
-    )
-
-
 def test_include_and_exclude_together_are_refused() -> None:
     assert refusal(INPUT + relu("r", "include { phase: TEST } exclude { phase: TRAIN }")) == (
         "PrototxtError: layer 'r' has both include and exclude\n  where:   net.prototxt:2"
     )
+
+
+def test_a_solver_file_leads_to_the_net_it_names(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(INPUT)
+    (tmp_path / "train.prototxt").write_text(INPUT + relu("r", ""))
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text('# how to train\nnet: "net.prototxt"\nbase_lr: 0.1\ntype: "SGD"\n')
+    for unknown in ("refuse", "keep"):
+        assert len(prototxt.read(solver, unknown=unknown)) == 1
+    solver.write_text('train_net: "train.prototxt"\nsolver_mode: CPU\n')
+    assert len(prototxt.read(solver, "TRAIN")) == 2
+    with pytest.raises(PrototxtError, match="this solver names no net for phase TEST"):
+        prototxt.read(solver, "TEST")
+    solver.write_text('net: "gone.prototxt"\n')
+    with pytest.raises(FileError, match=r"gone\.prototxt"):
+        prototxt.read(solver)
