@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NormalBranch,
     )
     from legos.merge import EltwiseReLULego
+    from legos.pool_shortcut import PoolProjectionLego
     from legos.resample import (
         DOWNSAMPLINGS,
         UPSAMPLINGS,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         NearestUpLego,
         UpLego,
     )
-    from legos.shortcut import PoolProjectionLego, ProjectionLego, ShortcutLego
+    from legos.shortcut import ProjectionLego, ShortcutLego
     from legos.stem import ImageNetStemLego
 
 __all__ = [

@@ -14,8 +14,9 @@ from legos.base import Lego, SequenceLego
 from legos.conv import ConvBNLego, ConvBNReLULego
 from legos.main_branch import BottleneckBranch, MainBranch
 from legos.merge import EltwiseReLULego
+from legos.pool_shortcut import PoolProjectionLego
 from legos.resample import AverageDownLego, NearestUpLego, UpLego
-from legos.shortcut import PoolProjectionLego, ShortcutLego
+from legos.shortcut import ShortcutLego
 from netbuilder.net import Blob, Net
 
 __all__ = ["BigLittleLego", "BigLittleStemLego", "BlockLego", "BlockStyle", "ScaledBranch"]

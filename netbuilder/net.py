@@ -35,6 +35,7 @@ __all__ = ["Blob", "Layer", "Net", "Origin", "Param"]
 
 PHASES = ("TRAIN", "TEST")
 CUDNN = 2
+_OWN_MODULES = ("netbuilder.", "legos.")
 _ENGINE_IGNORED = ("Im2col", "SPP")
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
@@ -516,10 +517,7 @@ class Net:
     def _here(self) -> Origin:
         """The nearest frame outside netbuilder and legos: the user's own line."""
         frame = sys._getframe(1)
-        while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in (
-            "netbuilder",
-            "legos",
-        ):
+        while frame.f_back and frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
             frame = frame.f_back
         return Origin(frame.f_code.co_filename, frame.f_lineno, self._scope)
 

@@ -6,9 +6,9 @@ statement of its options: command-line flags (and, in time, YAML keys) are read 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib.util
-import pkgutil
+import importlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -164,6 +164,8 @@ def network(name: str, config: type[C]) -> Callable[[Callable[[C, str], Net]], C
 
 def all_networks() -> dict[str, Network]:
     """All networks by name, in alphabetical order."""
+    import pkgutil
+
     import app.networks
 
     for info in pkgutil.iter_modules(app.networks.__path__):
@@ -173,8 +175,9 @@ def all_networks() -> dict[str, Network]:
 
 def find_network(name: str) -> Network:
     """The network of this name, importing no other; raises ConfigError with the nearest one."""
-    if name not in NETWORKS and name.isidentifier() and importlib.util.find_spec(f"app.networks.{name}"):
-        importlib.import_module(f"app.networks.{name}")
+    if name not in NETWORKS and name.isidentifier():
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(f"app.networks.{name}")
     if name not in NETWORKS:
         names = list(all_networks())
         raise ConfigError(

@@ -1,7 +1,24 @@
-"""Reading and writing of prototxt files, and the structure of binary models."""
+"""Reading and writing of prototxt files, reading of binary models; readers come in when asked for."""
 
-from netbuilder.prototxt.binary import Model, ModelLayer, read_model
-from netbuilder.prototxt.reader import parse, read
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from netbuilder.prototxt.writer import dumps, write
 
+if TYPE_CHECKING:
+    from netbuilder.prototxt.binary import Model, ModelLayer, read_model
+    from netbuilder.prototxt.reader import parse, read
+
 __all__ = ["Model", "ModelLayer", "dumps", "parse", "read", "read_model", "write"]
+
+_BINARY = ("Model", "ModelLayer", "read_model")
+
+
+def __getattr__(name: str) -> Any:
+    # Writing a net, which is what a build does, should not wait for the readers.
+    if name not in __all__:
+        raise AttributeError(f"module 'netbuilder.prototxt' has no attribute {name!r}")
+    from netbuilder.prototxt import binary, reader
+
+    return getattr(binary if name in _BINARY else reader, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from netbuilder._version import __version__
 from netbuilder.files import MARK, write_files
@@ -21,8 +22,22 @@ def dumps(net: Net, *, header: str = "") -> str:
         if layer.comment:
             parts.append("")
             parts += [f"# {line}" for line in layer.comment.splitlines()]
-        parts.append(text_format.format_layer(layer.proto).rstrip("\n"))
+        parts.append(_layer_text(layer.proto))
     return "\n".join(parts) + "\n"
+
+
+# The train, test and deploy nets of one configuration share most of their layers.
+_texts: dict[bytes, str] = {}
+
+
+def _layer_text(proto: Any) -> str:
+    key = proto.SerializeToString(deterministic=True)
+    text = _texts.get(key)
+    if text is None:
+        if len(_texts) >= 4096:
+            _texts.clear()
+        text = _texts[key] = text_format.format_layer(proto).rstrip("\n")
+    return text
 
 
 def write(net: Net, path: str | Path, *, header: str = "", force: bool = False) -> None:
