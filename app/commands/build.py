@@ -49,7 +49,11 @@ def build_files(entry: Network, config: NetConfig, folder: Path, *, force: bool 
             if finding.severity == "error":
                 raise ConfigError(f"the {phase} net of {entry.name} would not work: {finding}")
     header = describe(entry, config)
-    files = {folder / f"{phase}.prototxt": prototxt.dumps(net, header=header) for phase, net in nets.items()}
+    texts: dict[bytes, str] = {}
+    files = {
+        folder / f"{phase}.prototxt": prototxt.dumps(net, header=header, texts=texts)
+        for phase, net in nets.items()
+    }
     write_files(files, force=force)
     return nets
 

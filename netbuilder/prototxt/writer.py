@@ -13,8 +13,12 @@ from netbuilder.prototxt import text as text_format
 __all__ = ["dumps", "write"]
 
 
-def dumps(net: Net, *, header: str = "") -> str:
-    """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top."""
+def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) -> str:
+    """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top.
+
+    `texts` holds the texts of layers from one call to the next: the train, test and deploy nets of one
+    configuration share most of theirs.
+    """
     parts = [f"{MARK} {__version__}"]
     parts += [f"# {line}".rstrip() for line in header.splitlines()]
     parts += text_format.format_fields(net.proto).splitlines()
@@ -22,21 +26,17 @@ def dumps(net: Net, *, header: str = "") -> str:
         if layer.comment:
             parts.append("")
             parts += [f"# {line}" for line in layer.comment.splitlines()]
-        parts.append(_layer_text(layer.proto))
+        parts.append(_layer_text(layer.proto, texts))
     return "\n".join(parts) + "\n"
 
 
-# The train, test and deploy nets of one configuration share most of their layers.
-_texts: dict[bytes, str] = {}
-
-
-def _layer_text(proto: Any) -> str:
+def _layer_text(proto: Any, texts: dict[bytes, str] | None) -> str:
+    if texts is None:
+        return text_format.format_layer(proto).rstrip("\n")
     key = proto.SerializeToString(deterministic=True)
-    text = _texts.get(key)
+    text = texts.get(key)
     if text is None:
-        if len(_texts) >= 4096:
-            _texts.clear()
-        text = _texts[key] = text_format.format_layer(proto).rstrip("\n")
+        text = texts[key] = text_format.format_layer(proto).rstrip("\n")
     return text
 
 
