@@ -113,6 +113,16 @@ _NO_INPUT_OR_LOSS = Limit(
     "give it the deploy net: Input instead of data, no loss",
 )
 
+_LOG = Limit(
+    "log",
+    _types("Log"),
+    "base, scale and shift are ignored",
+    "put a Power before it",
+    lambda layer: (
+        layer.proto.log_param.base != -1 or layer.proto.log_param.shift != 0
+    ) or not _nearly_one(layer.proto.log_param.scale),
+)  # fmt: skip
+
 _OPENCV = (
     _NO_INPUT_OR_LOSS,
     Limit(
@@ -172,15 +182,7 @@ _OPENCV = (
         "multiply by Sigmoid of the scaled blob",
         lambda layer: not _nearly_one(layer.proto.swish_param.beta),
     ),
-    Limit(
-        "log",
-        _types("Log"),
-        "base, scale and shift are ignored",
-        "put a Power before it",
-        lambda layer: (
-            layer.proto.log_param.base != -1 or layer.proto.log_param.shift != 0
-        ) or not _nearly_one(layer.proto.log_param.scale),
-    ),
+    _LOG,
 )  # fmt: skip
 
 _MNN = (
@@ -240,15 +242,7 @@ _MNN = (
         "write slice_point",
         lambda layer: not layer.proto.slice_param.slice_point and len(layer.tops) > 1,
     ),
-    Limit(
-        "log",
-        _types("Log"),
-        "base, scale and shift are ignored",
-        "put a Power before it",
-        lambda layer: (
-            layer.proto.log_param.base != -1 or layer.proto.log_param.shift != 0
-        ) or not _nearly_one(layer.proto.log_param.scale),
-    ),
+    _LOG,
     Limit("argmax", _types("ArgMax"), "ArgMax gives other values", "take the maximum outside the net"),
     Limit("mvn", _types("MVN"), "MVN gives other values", "leave MVN out"),
 )  # fmt: skip
