@@ -9,12 +9,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from legos.attention import SE_GATES, ConcatSELego, SELego
+    from legos.activation import CELULego, ReLULego
+    from legos.antialias import BLURS, BlurLego, DepthwiseBlurLego, ReflectBlurLego, ZeroBlurLego
+    from legos.attention import (
+        ATTENTIONS,
+        GATES,
+        Attention,
+        ConcatGateLego,
+        ScaleGateLego,
+        SELego,
+        SKLego,
+        selective_kernel,
+    )
     from legos.base import Lego, SequenceLego
-    from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
-    from legos.conv import ConvBNLego, ConvBNReLULego
+    from legos.big_little import BigLittleLego, BigLittleStemLego, ScaledBranch
+    from legos.block import BlockLego, BlockStyle
+    from legos.conv import ConvBNLego, ConvBNReLULego, ConvLego
     from legos.data import InputLego, LossLego, MemoryDataLego, ProbabilityLego
-    from legos.head import ClassifierLego, FCStageLego
+    from legos.dropblock import DropBlockLego
+    from legos.head import (
+        ClassifierLego,
+        ConcatPoolLego,
+        FCStageLego,
+        GlobalPoolLego,
+        MaxPoolLego,
+    )
+    from legos.loss import (
+        InfogainLossLego,
+        LabelSmoothingLossLego,
+        LogitsScaleLego,
+        SoftTargetLossLego,
+        smoothing_matrix,
+    )
     from legos.main_branch import (
         BRANCHES,
         BottleneckBranch,
@@ -23,61 +49,112 @@ if TYPE_CHECKING:
         MainBranch,
         NormalBranch,
     )
-    from legos.merge import EltwiseReLULego
+    from legos.merge import EltwiseBNReLULego, EltwiseReLULego
+    from legos.normalization import BNLego, BNReLULego, GhostBNLego
+    from legos.padding_shortcut import PREACTIVATION_SHORTCUTS, SHORTCUTS, PaddingShortcutLego
     from legos.pool_shortcut import PoolProjectionLego
+    from legos.pooling import HalvingMaxPoolLego
     from legos.resample import (
+        AVERAGES,
         DOWNSAMPLINGS,
         UPSAMPLINGS,
         AverageDownLego,
         BilinearUpLego,
         CropAverageDownLego,
         DepthwiseAverageDownLego,
+        EdgeAverageLego,
         FloorAverageDownLego,
         NearestUpLego,
+        SquareAverageDownLego,
         UpLego,
     )
     from legos.shortcut import ProjectionLego, ShortcutLego
-    from legos.stem import ImageNetStemLego
+    from legos.stem import STEM_ENTRIES, ImageNetStemLego, seven_by_seven, three_of_three_by_three
+    from legos.unit import Unit, blurred, factored, followed, square
+    from legos.whitening import WhiteningLego, whitening_filter
 
 __all__ = [
-    "BRANCHES",
-    "DOWNSAMPLINGS",
-    "SE_GATES",
-    "UPSAMPLINGS",
+    "ATTENTIONS",
+    "AVERAGES",
+    "Attention",
     "AverageDownLego",
+    "BLURS",
+    "BNLego",
+    "BNReLULego",
+    "BRANCHES",
     "BigLittleLego",
     "BigLittleStemLego",
     "BilinearUpLego",
     "BlockLego",
     "BlockStyle",
+    "BlurLego",
     "BottleneckBranch",
+    "CELULego",
     "ClassifierLego",
-    "ConcatSELego",
+    "ConcatGateLego",
+    "ConcatPoolLego",
     "ConvBNLego",
     "ConvBNReLULego",
+    "ConvLego",
     "CropAverageDownLego",
+    "DOWNSAMPLINGS",
     "DepthwiseAverageDownLego",
+    "DepthwiseBlurLego",
+    "DropBlockLego",
+    "EdgeAverageLego",
+    "EltwiseBNReLULego",
     "EltwiseReLULego",
     "FCStageLego",
     "FloorAverageDownLego",
+    "GATES",
+    "GhostBNLego",
+    "GlobalPoolLego",
+    "HalvingMaxPoolLego",
     "ImageNetStemLego",
     "InceptionTrickBottleneckBranch",
     "InceptionTrickBranch",
+    "InfogainLossLego",
     "InputLego",
+    "LabelSmoothingLossLego",
     "Lego",
+    "LogitsScaleLego",
     "LossLego",
     "MainBranch",
+    "MaxPoolLego",
     "MemoryDataLego",
     "NearestUpLego",
     "NormalBranch",
+    "PREACTIVATION_SHORTCUTS",
+    "PaddingShortcutLego",
     "PoolProjectionLego",
     "ProbabilityLego",
     "ProjectionLego",
+    "ReLULego",
+    "ReflectBlurLego",
     "SELego",
+    "SHORTCUTS",
+    "SKLego",
+    "STEM_ENTRIES",
+    "ScaleGateLego",
     "ScaledBranch",
     "SequenceLego",
     "ShortcutLego",
+    "SoftTargetLossLego",
+    "SquareAverageDownLego",
+    "UPSAMPLINGS",
+    "Unit",
     "UpLego",
+    "WhiteningLego",
+    "ZeroBlurLego",
+    "blurred",
+    "factored",
+    "followed",
+    "selective_kernel",
+    "seven_by_seven",
+    "smoothing_matrix",
+    "square",
+    "three_of_three_by_three",
+    "whitening_filter",
 ]
 
 

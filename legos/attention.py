@@ -1,14 +1,67 @@
-"""Attention units: they scale a blob by what they see in it."""
+"""Attention units: they weigh channels by what they see in the whole image. `ATTENTIONS` has them by name.
+
+An attention that follows the main branch is a lego of one bottom; one that makes the spatial unit another
+is a wrapper (see `legos.unit`). Both kinds take `name`, `gate` (one of `GATES`: how to multiply) and `bias`
+(whether their inner layers have biases).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from legos.base import Lego
+from legos.base import Lego, SequenceLego
+from legos.conv import ConvBNReLULego
+from legos.unit import Unit
 from netbuilder.net import Blob, Net
 
-__all__ = ["SE_GATES", "ConcatSELego", "SELego"]
+__all__ = [
+    "ATTENTIONS",
+    "GATES",
+    "Attention",
+    "ConcatGateLego",
+    "SELego",
+    "SKLego",
+    "ScaleGateLego",
+    "selective_kernel",
+]
+
+
+class ScaleGateLego(Lego):
+    """Each channel of bottom 0 times its number in bottom 1: (n, c, h, w), (n, c) -> (n, c, h, w).
+
+    A Scale `X` of two bottoms. Caffe aligns them from axis 0, so that a (n, c, 1, 1) would not fit; the
+    Reshape `X_gate` makes it fit.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        x, gate = bottoms
+        if len(gate.known_shape) > 2:
+            gate = net.add("Reshape", gate, name=f"{self.name}_gate", shape={"dim": [0, -1]})
+        return net.add("Scale", x, gate, name=self.name, axis=0, param=None)
+
+
+class ConcatGateLego(Lego):
+    """The same numbers without Scale: for consumers that know no Scale of two bottoms (MNN).
+
+    The gate is spread over the image by concatenation with itself, `X_row` and `X_image`, and `X` is an
+    Eltwise product. Every Caffe, OpenCV and MNN read that. The size of the image is written into the net, and
+    the copies cost time, so this form suits deploy nets.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        x, gate = bottoms
+        height, width = x.known_shape[2:]
+        gate = net.add("Reshape", gate, name=f"{self.name}_gate", shape={"dim": [0, -1, 1, 1]})
+        # The row first: then the second Concat copies whole rows, not single numbers.
+        gate = net.add("Concat", *[gate] * width, name=f"{self.name}_row", axis=3)
+        gate = net.add("Concat", *[gate] * height, name=f"{self.name}_image", axis=2)
+        return net.add("Eltwise", x, gate, name=self.name, operation="PROD")
+
+
+# The names by which the command line and configs call the two.
+GATES: dict[str, type[Lego]] = {"scale": ScaleGateLego, "concat": ConcatGateLego}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +69,14 @@ class SELego(Lego):
     """Squeeze and excitation: channels times a gate in 0..1 made from their means, (n, c, h, w) -> the same.
 
     `X_se_pool` averages the image, `X_se_fc1` (c / reduction), ReLU, `X_se_fc2` (c) and a sigmoid make the
-    gate (n, c), and `X_se`, a Scale with two bottoms, multiplies. The gate comes from InnerProduct, since
-    Caffe's Scale does not broadcast a (n, c, 1, 1). Weights of the usual 1x1 convolutions fit, reshaped.
+    gate (n, c), and `X_se` multiplies. The gate comes from InnerProduct, which makes it (n, c). Weights of
+    the usual 1x1 convolutions fit, reshaped.
     Raises ConfigError if the reduction leaves no channel. Source: Hu et al. 2017, section 3.
     """
 
     reduction: int = 16
     bias: bool = True
+    gate: type[Lego] = ScaleGateLego
 
     def __post_init__(self) -> None:
         if self.reduction < 1:
@@ -42,10 +96,7 @@ class SELego(Lego):
         gate = net.add("ReLU", gate, name=f"{self.name}_se_relu", in_place=True)
         gate = self._inner_product(net, gate, "fc2", channels)
         gate = net.add("Sigmoid", gate, name=f"{self.name}_se_sigmoid", in_place=True)
-        return self._multiply(net, x, gate)
-
-    def _multiply(self, net: Net, x: Blob, gate: Blob) -> Blob:
-        return net.add("Scale", x, gate, name=f"{self.name}_se", axis=0)  # type: ignore[no-any-return]
+        return self.gate(name=f"{self.name}_se").attach(net, [x, gate])
 
     def _inner_product(self, net: Net, x: Blob, suffix: str, num_output: int) -> Blob:
         filler = net.default("Convolution", "weight_filler", {"type": "msra"})
@@ -57,22 +108,82 @@ class SELego(Lego):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConcatSELego(SELego):
-    """The same numbers and parameters without Scale: for consumers that know no Scale of two bottoms (MNN).
+class SKLego(Lego):
+    """Selection between the two halves of a blob's channels: (n, 2c, h, w) -> (n, c, h, w).
 
-    The gate is spread over the image by concatenation with itself, `X_se_row` and `X_se_image`, and `X_se`
-    is an Eltwise product. Every Caffe, OpenCV and MNN read that. The size of the image is written into the
-    net, and the copies cost time, so this form suits deploy nets.
+    Each channel is the mean of its two versions, by weights that depend on the image and sum to 1.
+    `X_sk_split`, `X_sk_sum` and `X_sk_pool` average both halves over the image, unit `X_sk_fc1` (max(c /
+    reduction, least) channels) and `conv_X_sk_fc2` (2c) make two numbers for each channel; `X_sk_softmax`
+    over the pair gives the weights, `X_sk_weigh` multiplies, `X_sk_parts` and `X_sk` add up. Of a single
+    image BatchNorm in `X_sk_fc1` has nothing to see: train with two or more. Raises ConfigError for an odd
+    number of channels.
+    Source: Li et al. 2019 (arXiv 1903.06586), in the form of Assembled-CNN: both halves from one 3x3
+    convolution.
     """
 
-    def _multiply(self, net: Net, x: Blob, gate: Blob) -> Blob:
-        height, width = x.known_shape[2:]
-        gate = net.add("Reshape", gate, name=f"{self.name}_se_gate", shape={"dim": [0, -1, 1, 1]})
-        # The row first: then the second Concat copies whole rows, not single numbers.
-        gate = net.add("Concat", *[gate] * width, name=f"{self.name}_se_row", axis=3)
-        gate = net.add("Concat", *[gate] * height, name=f"{self.name}_se_image", axis=2)
-        return net.add("Eltwise", x, gate, name=f"{self.name}_se", operation="PROD")  # type: ignore[no-any-return]
+    reduction: int = 2
+    least: int = 32
+    bias: bool = False
+    gate: type[Lego] = ScaleGateLego
+
+    def __post_init__(self) -> None:
+        for key in ("reduction", "least"):
+            if getattr(self, key) < 1:
+                raise self._refuse(f"{key} must be at least 1, got {getattr(self, key)}", key)
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        both, name = x.known_shape[1], f"{self.name}_sk"
+        channels = both // 2
+        if both % 2:
+            raise self._refuse(
+                f"needs an even number of channels, half for each way, got {both}", "num_output"
+            )
+        inner = max(channels // self.reduction, self.least)
+        total = net.add(
+            "Eltwise", *self._halves(net, x, f"{name}_split"), name=f"{name}_sum", operation="SUM"
+        )
+        z = net.add("Pooling", total, name=f"{name}_pool", pool="AVE", global_pooling=True)
+        z = ConvBNReLULego(name=f"{name}_fc1", num_output=inner).attach(net, z)
+        z = net.add(
+            "Convolution", z, name=f"conv_{name}_fc2", num_output=both, kernel_size=1, bias_term=self.bias,
+            bias_filler={"type": "constant", "value": 0} if self.bias else None,
+            param=[{"lr_mult": 1, "decay_mult": 1}] * (2 if self.bias else 1),
+        )  # fmt: skip
+        z = net.add("Reshape", z, name=f"{name}_pairs", shape={"dim": [0, 2, channels, 1]})
+        z = net.add("Softmax", z, name=f"{name}_softmax", axis=1)
+        x = self.gate(name=f"{name}_weigh").attach(net, [x, z])
+        return net.add("Eltwise", *self._halves(net, x, f"{name}_parts"), name=name, operation="SUM")
+
+    def _halves(self, net: Net, x: Blob, name: str) -> tuple[Blob, ...]:
+        # slice_point is written, since MNN cannot run a Slice without.
+        point = [x.known_shape[1] // 2]
+        tops = [f"{name}_0", f"{name}_1"]
+        return net.add("Slice", x, name=name, tops=tops, axis=1, slice_point=point)  # type: ignore[no-any-return]
 
 
-# The names by which the command line and configs call the two.
-SE_GATES: dict[str, type[SELego]] = {"scale": SELego, "concat": ConcatSELego}
+def selective_kernel(
+    *, unit: Unit, name: str, num_output: int, stride: int = 1, group: int = 1, **select: Any
+) -> Lego:
+    """A spatial unit of twice the width, of whose halves `SKLego` makes one; itself a spatial unit."""
+    wide = unit(name=name, num_output=2 * num_output, stride=stride, group=group)
+    return SequenceLego(name=name, parts=(wide, SKLego(name=name, **select)))
+
+
+class Attention(NamedTuple):
+    """What an attention puts around a block's spatial unit, and what behind its main branch.
+
+    Each is None or made with `gate` and `bias` as keywords besides what it takes anyway.
+    """
+
+    around: Callable[..., Lego] | None = None
+    behind: Callable[..., Lego] | None = None
+
+
+# The names by which the command line and configs call them.
+ATTENTIONS: dict[str, Attention] = {
+    "none": Attention(),
+    "se": Attention(behind=SELego),
+    "sk": Attention(around=selective_kernel),
+    "sk_se": Attention(around=selective_kernel, behind=SELego),
+}

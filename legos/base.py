@@ -35,8 +35,7 @@ class Lego:
     def attach(self, net: Net, bottom: Blob | Sequence[Blob]) -> Any:
         """Add this lego's layers to the net, on top of one blob or several; return its top (or tops)."""
         bottoms = (bottom,) if isinstance(bottom, Blob) else tuple(bottom)
-        with net.scope(f"{type(self).__name__}({self.name})"):
-            return self.build(net, *bottoms)
+        return net.attach(self, bottoms)
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         """Add the layers; overridden by every lego."""

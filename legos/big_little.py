@@ -7,114 +7,19 @@ and the missing ReLU of a big branch's last block.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from legos.base import Lego, SequenceLego
+from legos.block import BlockLego, BlockStyle
 from legos.conv import ConvBNLego, ConvBNReLULego
-from legos.main_branch import BottleneckBranch, MainBranch
 from legos.merge import EltwiseReLULego
-from legos.pool_shortcut import PoolProjectionLego
-from legos.resample import AverageDownLego, NearestUpLego, UpLego
-from legos.shortcut import ShortcutLego
+from legos.resample import NearestUpLego, UpLego
+from legos.stem import seven_by_seven
 from netbuilder.net import Blob, Net
 
-__all__ = ["BigLittleLego", "BigLittleStemLego", "BlockLego", "BlockStyle", "ScaledBranch"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockStyle:
-    """How all residual blocks of a net are made, wherever they stand.
-
-    `cardinality` groups of `base_width` channels per 64 of a block's width make the inner convolutions of a
-    ResNeXt; cardinality 1 is the plain main branch. `attention` comes after the main branch, before the sum.
-    `downsample` is the first part of a shortcut of stride 2.
-    """
-
-    main: type[MainBranch] = BottleneckBranch
-    stride_in: str = "3x3"
-    cardinality: int = 1
-    base_width: int = 64
-    zero_gamma: bool = True
-    attention: type[Lego] | None = None
-    downsample: type[AverageDownLego] = AverageDownLego
-
-
-@dataclass(frozen=True, kw_only=True)
-class BlockLego(Lego):
-    """A residual block of a Big-Little net: main branch (and attention), pooled shortcut, sum, ReLU.
-
-    (n, c, h, w) -> (n, num_output / divisor, h/stride, w/stride). `divisor` is the alpha of the branch in
-    which the block stands: it divides the width and the groups, so that a group keeps its width.
-    Raises ConfigError if it does not divide them.
-    """
-
-    num_output: int
-    stride: int = 1
-    divisor: int = 1
-    relu: bool = True
-    style: BlockStyle = BlockStyle()
-
-    def __post_init__(self) -> None:
-        if self.divisor < 1:
-            raise self._refuse(f"alpha must be at least 1, got {self.divisor}", "alpha")
-        groups = self.style.cardinality
-        if self.num_output % (self.divisor * self.style.main.expansion):
-            raise self._refuse(
-                f"alpha {self.divisor} does not divide the width {self.num_output} "
-                f"into multiples of {self.style.main.expansion}",
-                "alpha",
-            )
-        if groups > 1 and groups % self.divisor:
-            raise self._refuse(f"alpha {self.divisor} does not divide the cardinality {groups}", "alpha")
-        if groups > 1 and "group" not in self._known:
-            raise self._refuse(
-                f"cardinality {groups} needs a main branch that has groups, "
-                f"and {self.style.main.__name__} has none",
-                "cardinality",
-            )
-        if groups > 1 and self._group_width < 1:
-            raise self._refuse(
-                f"base_width {self.style.base_width} leaves the groups of a block of width {self.num_output} "
-                f"without channels",
-                "base_width",
-                hint=f"give a base_width of at least {-(-256 // self.num_output)}",
-            )
-
-    def build(self, net: Net, *bottoms: Blob) -> Any:
-        name, style = self.name, self.style
-        num_output = self.num_output // self.divisor
-        main: Lego = style.main(
-            name=name,
-            num_output=num_output,
-            stride=self.stride,
-            zero_gamma=style.zero_gamma,
-            **self._inside(),
-        )
-        if style.attention:
-            main = SequenceLego(name=name, parts=(main, style.attention(name=name)))
-        shortcut = PoolProjectionLego(
-            name=name, num_output=num_output, stride=self.stride, downsample=style.downsample
-        )
-        merge = EltwiseReLULego(name=name, relu=self.relu)
-        return ShortcutLego(name=name, main=main, shortcut=shortcut, merge=merge).attach(net, bottoms)
-
-    def _inside(self) -> dict[str, Any]:
-        """The fields that only some main branches have: place of the stride, inner width, groups."""
-        style = self.style
-        values: dict[str, Any] = {"stride_in": style.stride_in}
-        if style.cardinality > 1:
-            values["group"] = style.cardinality // self.divisor
-            values["width"] = values["group"] * self._group_width
-        return {key: value for key, value in values.items() if key in self._known}
-
-    @property
-    def _known(self) -> set[str]:
-        return {f.name for f in fields(self.style.main)}
-
-    @property
-    def _group_width(self) -> int:
-        return self.num_output * self.style.base_width // 64 // 4
+__all__ = ["BigLittleLego", "BigLittleStemLego", "ScaledBranch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +38,7 @@ class ScaledBranch(Lego):
     alpha: int = 1
     beta: int = 1
     halvings: int = 0
-    style: BlockStyle = BlockStyle()
+    style: BlockStyle = field(default_factory=BlockStyle)
 
     def __post_init__(self) -> None:
         for key in ("blocks", "alpha", "beta"):
@@ -175,6 +80,7 @@ class ScaledBranch(Lego):
             stride=2 if k < self.halvings else 1,
             divisor=self.alpha,
             relu=self.expands or not last or k == 0,
+            first=k == 0,
             style=self.style,
         )
 
@@ -211,13 +117,14 @@ class BigLittleLego(Lego):
 class BigLittleStemLego(Lego):
     """The Big-Little stem: (n, 3, 224, 224) -> (n, num_output, 56, 56), without pooling.
 
-    Unit `1` 7x7 of stride 2; from it `X_big` 3x3 of stride 2, and beside it `X_little_a`, `_b` (stride 2) and
-    `_c` at 1/alpha of the width; their sum and ReLU; `X_fusion` 1x1.
+    `entry` makes unit `1`, 7x7 of stride 2 (see `legos.stem`); from it `X_big` 3x3 of stride 2, and beside it
+    `X_little_a`, `_b` (stride 2) and `_c` at 1/alpha of the width; their sum and ReLU; `X_fusion` 1x1.
     Raises ConfigError if alpha does not divide num_output. Source: the official code's stem.
     """
 
     num_output: int = 64
     alpha: int = 2
+    entry: Callable[..., Lego] = seven_by_seven
 
     def __post_init__(self) -> None:
         if self.alpha < 1 or self.num_output % self.alpha:
@@ -227,7 +134,7 @@ class BigLittleStemLego(Lego):
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         n, narrow = self.num_output, self.num_output // self.alpha
-        x = ConvBNReLULego(name="1", num_output=n, kernel=7, stride=2).attach(net, bottoms)
+        x = self.entry(name="1", num_output=n).attach(net, bottoms)
         big = ConvBNLego(name=f"{self.name}_big", num_output=n, kernel=3, stride=2)
         little = SequenceLego(
             name=f"{self.name}_little",

@@ -1,4 +1,7 @@
-"""Convolution units: convolution, BatchNorm, Scale and ReLU, the last three in place."""
+"""Convolution units: convolution, and BatchNorm, Scale and ReLU in place behind it.
+
+Classes without fields of their own have no decorator: each costs a millisecond at every start.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,24 @@ from typing import Any
 from legos.base import Lego, Pair, as_pair, window_fields
 from netbuilder.net import Blob, Net
 
-__all__ = ["ConvBNLego", "ConvBNReLULego"]
+__all__ = ["ConvBNLego", "ConvBNReLULego", "ConvLego"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvBNLego(Lego):
-    """Convolution `conv_X`, BatchNorm `bn_X` and Scale `scale_X`: (n, c, h, w) -> (n, num_output, h/s, w/s).
+class ConvLego(Lego):
+    """Convolution `conv_X` alone: (n, c, h, w) -> (n, num_output, h/s, w/s).
 
     `kernel` and `stride` are one number or (h, w); kernels are odd, so that the pad keeps the size at
-    stride 1. The convolution has no bias, since Scale adds one, unless the net's defaults say otherwise.
-    `gamma` is where Scale's factor starts. Raises ConfigError for an even kernel.
+    stride 1. There is no bias, since a BatchNorm follows or went before, unless the net's defaults say
+    otherwise. With `fan_in_uniform` the weights start uniform within 1/sqrt(fan-in), as in PyTorch; Caffe's
+    own fillers have no such rule, so the number is written out. Raises ConfigError for an even kernel.
     """
 
     num_output: int
     kernel: Pair = 1
     stride: Pair = 1
     group: int = 1
-    gamma: float = 1
+    fan_in_uniform: bool = False
 
     def __post_init__(self) -> None:
         if any(k % 2 == 0 for k in as_pair(self.kernel)):
@@ -38,7 +42,10 @@ class ConvBNLego(Lego):
         fields: dict[str, Any] = window_fields((kh, kw), self.stride, (kh // 2, kw // 2))
         if self.group != 1:
             fields["group"] = self.group
-        x = net.add(
+        if self.fan_in_uniform:
+            bound = (x.known_shape[1] // self.group * kh * kw) ** -0.5
+            fields["weight_filler"] = {"type": "uniform", "min": -bound, "max": bound}
+        return net.add(
             "Convolution",
             x,
             name=f"conv_{self.name}",
@@ -46,13 +53,24 @@ class ConvBNLego(Lego):
             bias_term=net.default("Convolution", "bias_term", False),
             **fields,
         )
-        x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
-        # Caffe's own default is 1; a filler is written only for something else.
-        filler = None if self.gamma == 1 else {"type": "constant", "value": self.gamma}
-        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, filler=filler, bias_term=True)
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvBNLego(ConvLego):
+    """Convolution `conv_X`, BatchNorm `bn_X` and Scale `scale_X`. `gamma` is where Scale's factor starts."""
+
+    gamma: float = 1
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        x = super().build(net, *bottoms)
+        x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
+        # Caffe's own default is 1; a filler is written only for something else.
+        filler: dict[str, Any] = (
+            {} if self.gamma == 1 else {"filler": {"type": "constant", "value": self.gamma}}
+        )
+        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, **filler, bias_term=True)
+
+
 class ConvBNReLULego(ConvBNLego):
     """`ConvBNLego` followed by the ReLU `relu_X`."""
 

@@ -2,15 +2,20 @@
 
 Units are called as in pynetbuilder, since trained weights are found by these names; there "3by1" is the
 kernel of width 3 and height 1. `num_output` is the width of the block, `stride` its stride.
+
+Classes without fields of their own have no decorator: each costs a millisecond at every start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from legos.base import Lego, Pair
-from legos.conv import ConvBNLego, ConvBNReLULego
+from legos.conv import ConvBNLego, ConvBNReLULego, ConvLego
+from legos.unit import Unit, factored, square
 from netbuilder.net import Blob, Net
 
 __all__ = [
@@ -25,20 +30,42 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class MainBranch(Lego):
-    """What the four branches have in common: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
+    """What the branches have in common: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
 
     `expansion` is the width of the block over that of its inner convolutions; `depth` counts the
     convolutions. With `zero_gamma` the last Scale starts at 0, so that the block starts as its shortcut
-    (Goyal et al. 2017, section 5.1).
+    (Goyal et al. 2017, section 5.1). Without `normalize` the last unit is the convolution alone.
+
+    `spatial` is the unit with the stride (see `legos.unit`), None in a branch of which it cannot be taken
+    out; `around` are wrappers around it, the innermost first. `after` makes the lego that follows each of the
+    other units, given its name. Raises ConfigError where there is no unit to wrap.
     """
 
     expansion: ClassVar[int] = 1
     depth: ClassVar[int] = 4
     ends_in_relu: ClassVar[bool] = False
+    spatial: ClassVar[Unit | None] = None
 
     num_output: int
     stride: int = 1
     zero_gamma: bool = False
+    normalize: bool = True
+    around: tuple[Callable[..., Lego], ...] = ()
+    after: Callable[..., Lego] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.around or self.after) and self.spatial is None:
+            raise self._refuse("there is no spatial unit in this branch that could be wrapped", "around")
+        if not self.normalize and (self.ends_in_relu or self.zero_gamma):
+            needs = "the ReLU at its end" if self.ends_in_relu else "zero_gamma"
+            raise self._refuse(f"{needs} needs the last BatchNorm, which normalize leaves out", "normalize")
+
+    def _spatial(self, suffix: str, num_output: int, stride: int, group: int = 1) -> Lego:
+        unit = self.spatial
+        assert unit
+        for wrapper in self.around:
+            unit = partial(wrapper, unit=unit)
+        return unit(name=f"{self.name}_{suffix}", num_output=num_output, stride=stride, group=group)
 
     def _unit(
         self, suffix: str, num_output: int, kernel: Pair, stride: Pair = 1, group: int = 1
@@ -46,27 +73,34 @@ class MainBranch(Lego):
         name = f"{self.name}_{suffix}"
         return ConvBNReLULego(name=name, num_output=num_output, kernel=kernel, stride=stride, group=group)
 
-    def _last(self, suffix: str, kernel: Pair) -> ConvBNLego:
-        gamma = 0 if self.zero_gamma else 1
-        return ConvBNLego(
-            name=f"{self.name}_{suffix}", num_output=self.num_output, kernel=kernel, gamma=gamma
-        )
+    def _last(self, suffix: str, kernel: Pair) -> ConvLego:
+        name, gamma = f"{self.name}_{suffix}", 0 if self.zero_gamma else 1
+        if not self.normalize:
+            return ConvLego(name=name, num_output=self.num_output, kernel=kernel)
+        return ConvBNLego(name=name, num_output=self.num_output, kernel=kernel, gamma=gamma)
+
+    def _attach(self, net: Net, x: Blob, unit: Lego) -> Blob:
+        """One of the other units, and what follows it."""
+        parts = (unit, self.after(name=unit.name)) if self.after else (unit,)
+        for part in parts:
+            x = part.attach(net, x)
+        return x
 
 
-@dataclass(frozen=True, kw_only=True)
 class NormalBranch(MainBranch):
     """Two 3x3 convolutions, the first with the stride. Source: He et al. 2015, section 4.1."""
 
     depth: ClassVar[int] = 2
+    spatial: ClassVar[Unit | None] = staticmethod(square)
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
-        x = self._unit("branch2a", self.num_output, 3, self.stride).attach(net, bottoms)
-        return self._last("branch2b", 3).attach(net, x)
+        x = self._spatial("branch2a", self.num_output, self.stride).attach(net, bottoms)
+        return self._attach(net, x, self._last("branch2b", 3))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Bottleneck(MainBranch):
-    """The frame of both bottlenecks: 1x1 to the inner width, something, 1x1 to the block's width.
+    """The frame of both bottlenecks: 1x1 to the inner width, the spatial unit, 1x1 to the block's width.
 
     The inner width is a quarter of the block's unless `width` gives it; the inner convolutions have `group`
     groups (ResNeXt, Xie et al. 2016, figure 3c).
@@ -77,12 +111,14 @@ class _Bottleneck(MainBranch):
     """
 
     expansion: ClassVar[int] = 4
+    suffix: ClassVar[str] = ""
 
     stride_in: str = "1x1"
     width: int | None = None
     group: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.width is None and (self.num_output < 4 or self.num_output % 4):
             raise self._refuse(
                 f"num_output must be a multiple of 4, four times the width of the inner convolutions, "
@@ -98,27 +134,21 @@ class _Bottleneck(MainBranch):
         return self.num_output // 4 if self.width is None else self.width
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
         outer, inner = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
-        x = self._unit("branch2a", self.inner_width, 1, outer).attach(net, bottoms)
-        x = self._inner(net, x, inner)
-        return self._last("branch2c", 1).attach(net, x)
-
-    def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
-        raise NotImplementedError
+        x = self._attach(net, x, self._unit("branch2a", self.inner_width, 1, outer))
+        x = self._spatial(self.suffix, self.inner_width, inner, self.group).attach(net, x)
+        return self._attach(net, x, self._last("branch2c", 1))
 
 
-@dataclass(frozen=True, kw_only=True)
 class BottleneckBranch(_Bottleneck):
     """1x1, 3x3, 1x1. Source: He et al. 2015, figure 5."""
 
     depth: ClassVar[int] = 3
-
-    def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
-        unit = self._unit("branch2b", self.inner_width, 3, stride, self.group)
-        return unit.attach(net, x)  # type: ignore[no-any-return]
+    spatial: ClassVar[Unit | None] = staticmethod(square)
+    suffix: ClassVar[str] = "branch2b"
 
 
-@dataclass(frozen=True, kw_only=True)
 class InceptionTrickBranch(MainBranch):
     """1x3, 3x1, 1x3, 3x1, each followed by ReLU: two 3x3 convolutions, each factored in two.
 
@@ -129,8 +159,10 @@ class InceptionTrickBranch(MainBranch):
     """
 
     ends_in_relu: ClassVar[bool] = True
+    spatial: ClassVar[Unit | None] = staticmethod(partial(factored, letter="a"))
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.zero_gamma:
             raise self._refuse(
                 "zero_gamma would switch this branch off for good: its last Scale is followed by a ReLU, "
@@ -140,25 +172,19 @@ class InceptionTrickBranch(MainBranch):
             )
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
-        n, s = self.num_output, self.stride
-        x = self._unit("branch_3by1a", n, (1, 3), (1, s)).attach(net, bottoms)
-        x = self._unit("branch_1by3a", n, (3, 1), (s, 1)).attach(net, x)
-        x = self._unit("branch_3by1b", n, (1, 3)).attach(net, x)
-        return self._unit("branch_1by3b", n, (3, 1)).attach(net, x)
+        x = self._spatial("branch", self.num_output, self.stride).attach(net, bottoms)
+        second = factored(name=f"{self.name}_branch", num_output=self.num_output, letter="b")
+        return self._attach(net, x, second)
 
 
-@dataclass(frozen=True, kw_only=True)
 class InceptionTrickBottleneckBranch(_Bottleneck):
     """A bottleneck whose 3x3 is factored into 1x3 and 3x1. With stride_in "3x3" each takes its own axis.
 
     Source: pynetbuilder.
     """
 
-    def _inner(self, net: Net, x: Blob, stride: int) -> Blob:
-        width = self.inner_width
-        x = self._unit("branch_b_3by1", width, (1, 3), (1, stride), self.group).attach(net, x)
-        unit = self._unit("branch_b_1by3", width, (3, 1), (stride, 1), self.group)
-        return unit.attach(net, x)  # type: ignore[no-any-return]
+    spatial: ClassVar[Unit | None] = staticmethod(factored)
+    suffix: ClassVar[str] = "branch_b"
 
 
 # The names by which the command line and configs call the branches.

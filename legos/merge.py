@@ -8,7 +8,7 @@ from typing import Any
 from legos.base import Lego
 from netbuilder.net import Blob, Net
 
-__all__ = ["EltwiseReLULego"]
+__all__ = ["EltwiseBNReLULego", "EltwiseReLULego"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +23,19 @@ class EltwiseReLULego(Lego):
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         x = net.add("Eltwise", *bottoms, name=f"eltwise_{self.name}", operation=self.operation)
+        x = self._after(net, x)
         return net.add("ReLU", x, name=f"relu_{self.name}", in_place=True) if self.relu else x
+
+    def _after(self, net: Net, x: Blob) -> Blob:
+        return x
+
+
+class EltwiseBNReLULego(EltwiseReLULego):
+    """The same with BatchNorm `bn_X` and Scale `scale_X` between sum and ReLU.
+
+    Source: torch-residual-networks (gcr), the variants with BatchNorm after the addition.
+    """
+
+    def _after(self, net: Net, x: Blob) -> Blob:
+        x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
+        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)  # type: ignore[no-any-return]

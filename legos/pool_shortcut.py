@@ -1,7 +1,8 @@
-"""The pooled shortcut; a module of its own, so that plain residual blocks need not import resampling."""
+"""Shortcuts that pool before they project; a module of its own, since plain nets need not import it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +16,22 @@ __all__ = ["PoolProjectionLego"]
 
 @dataclass(frozen=True, kw_only=True)
 class PoolProjectionLego(Lego):
-    """A shortcut in two parts: 3x3 average if the stride is 2, then a 1x1 unit if the channels change.
+    """A shortcut in two parts: an average if the stride is 2, then a 1x1 unit if the channels change.
 
-    (n, c, h, w) -> (n, num_output, h/stride, w/stride). The 1x1 unit `X_proj_shortcut` has stride 1. With
-    neither part it is the identity. Raises ConfigError for a stride other than 1 and 2.
-    Source: the official Big-Little code; ResNet-D is alike, with a 2x2 average.
+    (n, c, h, w) -> (n, num_output, h/stride, w/stride). The 1x1 unit `X_proj_shortcut` has stride 1, unless
+    there is no `downsample` to halve the image before it. `projects` makes it stand in any case; `keep` is
+    then what goes before it at stride 1; `after` makes what follows it, given its name. With no part it is
+    the identity. Raises ConfigError for a stride other than 1 and 2.
+    Source: the official Big-Little code (3x3 average); ResNet-D (2x2); Assembled-CNN (both, always
+    projecting).
     """
 
     num_output: int
     stride: int = 1
-    downsample: type[AverageDownLego] = AverageDownLego
+    downsample: Callable[..., Lego] | None = AverageDownLego
+    keep: Callable[..., Lego] | None = None
+    projects: bool = False
+    after: Callable[..., Lego] | None = None
 
     def __post_init__(self) -> None:
         if self.stride not in (1, 2):
@@ -32,9 +39,11 @@ class PoolProjectionLego(Lego):
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
         (x,) = bottoms
-        if self.stride == 2:
-            x = self.downsample(name=self.name).attach(net, x)
-        if x.known_shape[1] != self.num_output:
-            unit = ConvBNLego(name=f"{self.name}_proj_shortcut", num_output=self.num_output)
-            x = unit.attach(net, x)
-        return x
+        stride, pool = self.stride, self.downsample if self.stride == 2 else self.keep
+        if pool:
+            x, stride = pool(name=self.name).attach(net, x), 1
+        if stride == 1 and x.known_shape[1] == self.num_output and not self.projects:
+            return x
+        name = f"{self.name}_proj_shortcut"
+        x = ConvBNLego(name=name, num_output=self.num_output, stride=stride).attach(net, x)
+        return self.after(name=name).attach(net, x) if self.after else x

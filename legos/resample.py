@@ -1,33 +1,36 @@
 """Down- and upsampling by fixed means, exact against their references.
 
 Fixed filters are frozen (lr_mult 0) Convolutions and Deconvolutions; counts list them apart and never as
-learnable.
+learnable. The classes have no fields of their own and so no decorator: each costs a millisecond at every
+start.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from legos.base import Lego
+from legos.edges import with_copies
 from netbuilder.net import Blob, Net
 
 __all__ = [
+    "AVERAGES",
     "DOWNSAMPLINGS",
     "UPSAMPLINGS",
     "AverageDownLego",
     "BilinearUpLego",
     "CropAverageDownLego",
     "DepthwiseAverageDownLego",
+    "EdgeAverageLego",
     "FloorAverageDownLego",
     "NearestUpLego",
+    "SquareAverageDownLego",
     "UpLego",
 ]
 
 _FROZEN = [{"lr_mult": 0, "decay_mult": 0}]
 
 
-@dataclass(frozen=True, kw_only=True)
 class AverageDownLego(Lego):
     """Average of 3x3 pixels, stride 2, pad 1, rounded down: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
 
@@ -42,7 +45,6 @@ class AverageDownLego(Lego):
         return form(name=self.name).build(net, *bottoms)
 
 
-@dataclass(frozen=True, kw_only=True)
 class FloorAverageDownLego(AverageDownLego):
     """By round_mode: FLOOR: one layer `pool_X`, in Caffes of March 2018 and later only."""
 
@@ -53,7 +55,6 @@ class FloorAverageDownLego(AverageDownLego):
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
 class CropAverageDownLego(AverageDownLego):
     """By cutting the surplus row and column off: `pool_X`, and for even sizes `size_X` and `crop_X`.
 
@@ -73,7 +74,6 @@ class CropAverageDownLego(AverageDownLego):
         return net.add("Crop", pooled, size, name=f"crop_{self.name}", axis=2, offset=0)
 
 
-@dataclass(frozen=True, kw_only=True)
 class DepthwiseAverageDownLego(AverageDownLego):
     """By a frozen depthwise convolution `down_X` whose nine weights are 1/9; equal up to rounding (1e-6)."""
 
@@ -87,7 +87,40 @@ class DepthwiseAverageDownLego(AverageDownLego):
         )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+class SquareAverageDownLego(Lego):
+    """Average `pool_X` of each square of 2x2 pixels: (n, c, h, w) -> (n, c, h/2, w/2), for even h and w only.
+
+    Raises ConfigError for odd ones: Caffe leaves the missing row out of the mean, and the references differ.
+    Source: ResNet-D (He et al. 2018, arXiv 1812.01187).
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        height, width = bottoms[0].known_shape[2:]
+        if height % 2 or width % 2:
+            raise self._refuse(
+                f"needs an even height and width, got {height}x{width}: beyond an odd edge the official "
+                "code counts zeros, and Caffe counts nothing",
+                "input_size",
+                hint="give an input_size that is a multiple of 32",
+            )
+        return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="AVE", kernel_size=2, stride=2)
+
+
+class EdgeAverageLego(Lego):
+    """Average `pool_X` of 2x2 pixels at stride 1, over what there is of them: (n, c, h, w) -> the same.
+
+    Pixel (i, j) is the mean of (i, j) to (i + 1, j + 1), of fewer at the last row and column. Copies of those
+    give the same mean, so they stand behind the image (see `legos.edges`), and the net fixes its size.
+    Source: Assembled-CNN's ResNet-D, which pools with TensorFlow's SAME also where the stride is 1.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        behind = [(n - 1,) for n in x.known_shape[2:]]
+        x = with_copies(net, x, self.name, ((), ()), behind)
+        return net.add("Pooling", x, name=f"pool_{self.name}", pool="AVE", kernel_size=2, stride=1)
+
+
 class UpLego(Lego):
     """Upsampling of bottom 0 to the size of bottom 1: by a whole factor, then cut if that is too much.
 
@@ -113,7 +146,6 @@ class UpLego(Lego):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class NearestUpLego(UpLego):
     """Nearest neighbour: each pixel becomes a square of its own value, then the last rows are cut off.
 
@@ -130,7 +162,6 @@ class NearestUpLego(UpLego):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
 class BilinearUpLego(UpLego):
     """Bilinear. The outermost ring is too small (by 3/4, corners 9/16, at factor 2): Caffe pads with zeros.
 
@@ -153,5 +184,11 @@ DOWNSAMPLINGS: dict[str, type[AverageDownLego]] = {
     "crop": CropAverageDownLego,
     "depthwise": DepthwiseAverageDownLego,
     "floor": FloorAverageDownLego,
+}
+# Averages of the same kind by the size of their window; "none" is for a shortcut that does not average.
+AVERAGES: dict[str, type[Lego] | None] = {
+    "none": None,
+    "2x2": SquareAverageDownLego,
+    "3x3": AverageDownLego,
 }
 UPSAMPLINGS: dict[str, type[UpLego]] = {"nearest": NearestUpLego, "bilinear": BilinearUpLego}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from legos.base import Lego
-from legos.conv import ConvBNLego
+from legos.conv import ConvBNLego, ConvLego
 from netbuilder.net import Blob, Net
 
 __all__ = ["ProjectionLego", "ShortcutLego"]
@@ -16,14 +16,18 @@ __all__ = ["ProjectionLego", "ShortcutLego"]
 class ProjectionLego(Lego):
     """The projection shortcut `X_proj_shortcut`: 1x1 convolution with the block's stride, BatchNorm, Scale.
 
-    (n, c, h, w) -> (n, num_output, h/stride, w/stride). Source: He et al. 2015, section 3.3, option B.
+    (n, c, h, w) -> (n, num_output, h/stride, w/stride). Without `normalize` it is the convolution alone, as
+    in pre-activation blocks, where BatchNorm went before.
+    Source: He et al. 2015, section 3.3, option B; He et al. 2016 (their resnet-1k-layers).
     """
 
     num_output: int
     stride: int = 1
+    normalize: bool = True
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
-        unit = ConvBNLego(name=f"{self.name}_proj_shortcut", num_output=self.num_output, stride=self.stride)
+        form = ConvBNLego if self.normalize else ConvLego
+        unit = form(name=f"{self.name}_proj_shortcut", num_output=self.num_output, stride=self.stride)
         return unit.attach(net, bottoms)
 
 

@@ -5,11 +5,13 @@ Both come with the test extra. Missing, the test is skipped, or fails where NETB
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +21,48 @@ import pytest
 from netbuilder import Net, prototxt
 from netbuilder.proto import NetParameter
 
-# MNN's converter ends its process on what it does not know, so it gets one of its own. Its module `_tools`
-# is the bare converter; `MNN.tools` would install a logging package by pip and call home.
+# MNN's converter ends its process on what it does not know, so each model gets one of its own: a fork of one
+# that has imported everything. Its module `_tools` is the bare converter; `MNN.tools` would install a logging
+# package by pip and call home.
 _MNN_CODE = """
-import sys
+import ctypes, os, sys, traceback
 import numpy as np
 import MNN, _tools
-folder = sys.argv[1]
-_tools.mnnconvert(["mnnconvert", "-f", "CAFFE", "--modelFile", folder + "/net.caffemodel", "--prototxt",
-                   folder + "/net.prototxt", "--MNNModel", folder + "/net.mnn", "--bizCode", "netbuilder"])
-data = np.load(folder + "/input.npy")
-interpreter = MNN.Interpreter(folder + "/net.mnn")
-# Hint 3 is WINOGRAD_MEMORY_LEVEL. At MNN's default its fast 3x3 convolutions round to about 4e-4 here,
-# whatever net they belong to; level 0 computes them plainly (3e-6).
-interpreter.setSessionHint(3, 0)
-session = interpreter.createSession({"precision": "high"})
-caffe = MNN.Tensor_DimensionType_Caffe
-blob = interpreter.getSessionInput(session)
-blob.copyFrom(MNN.Tensor(data.shape, MNN.Halide_Type_Float, data, caffe))
-interpreter.runSession(session)
-top = interpreter.getSessionOutput(session)
-host = MNN.Tensor(top.getShape(), MNN.Halide_Type_Float, np.zeros(top.getShape(), np.float32), caffe)
-top.copyToHostTensor(host)
-np.save(folder + "/output.npy", np.array(host.getData(), np.float32).reshape(top.getShape()))
+
+def run(folder, output):
+    _tools.mnnconvert(["mnnconvert", "-f", "CAFFE", "--modelFile", folder + "/net.caffemodel", "--prototxt",
+                       folder + "/net.prototxt", "--MNNModel", folder + "/net.mnn", "--bizCode", "nb"])
+    data = np.load(folder + "/input.npy")
+    interpreter = MNN.Interpreter(folder + "/net.mnn")
+    # Hint 3 is WINOGRAD_MEMORY_LEVEL. At MNN's default its fast 3x3 convolutions round to about 4e-4 here,
+    # whatever net they belong to; level 0 computes them plainly (3e-6).
+    interpreter.setSessionHint(3, 0)
+    session = interpreter.createSession({"precision": "high"})
+    caffe = MNN.Tensor_DimensionType_Caffe
+    blob = interpreter.getSessionInput(session)
+    blob.copyFrom(MNN.Tensor(data.shape, MNN.Halide_Type_Float, data, caffe))
+    interpreter.runSession(session)
+    tops = interpreter.getSessionOutputAll(session)
+    top = tops.get(output) or interpreter.getSessionOutput(session)
+    host = MNN.Tensor(top.getShape(), MNN.Halide_Type_Float, np.zeros(top.getShape(), np.float32), caffe)
+    top.copyToHostTensor(host)
+    np.save(folder + "/output.npy", np.array(host.getData(), np.float32).reshape(top.getShape()))
+
+for line in sys.stdin:
+    folder, _, output = line.rstrip("\\n").partition("\\t")
+    child = os.fork()
+    if child == 0:
+        log = os.open(folder + "/mnn.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            run(folder, output)
+        except BaseException:
+            traceback.print_exc()
+        ctypes.CDLL(None).fflush(None)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print("done", flush=True)
 """
 
 
@@ -78,9 +99,17 @@ def write_model(net: Net, params: Mapping[str, Sequence[Any]], folder: Path) -> 
         for value, param in zip(values or (), layer.params, strict=True):
             blob = proto.blobs.add()
             blob.shape.dim.extend(param.shape)
-            blob.data.extend(np.asarray(value, np.float32).reshape(param.shape).ravel())
+            numbers = np.asarray(value, "<f4").reshape(param.shape).tobytes()
+            # BlobProto.data (field 5, packed) as bytes: to append the numbers takes a hundred times as long.
+            blob.MergeFromString(b"\x2a" + _varint(len(numbers)) + numbers)
     (folder / "net.prototxt").write_text(prototxt.dumps(net), encoding="utf-8")
     (folder / "net.caffemodel").write_bytes(model.SerializeToString())
+
+
+def _varint(number: int) -> bytes:
+    """A length as protobuf writes it: seven bits to a byte, the lowest first."""
+    low, high = number % 128, number // 128
+    return bytes([low]) if not high else bytes([low + 128]) + _varint(high)
 
 
 def opencv(folder: Path, data: Any, output: str) -> Any:
@@ -92,11 +121,24 @@ def opencv(folder: Path, data: Any, output: str) -> Any:
     return net.forward(output)
 
 
-def mnn(folder: Path, data: Any) -> Any:
-    """The last blob that MNN computes from the model in the folder."""
-    np.save(folder / "input.npy", data)
-    done = subprocess.run(
-        [sys.executable, "-c", _MNN_CODE, str(folder)], capture_output=True, text=True, check=False
+@lru_cache
+def _mnn_server() -> subprocess.Popen[str]:
+    server = subprocess.Popen(
+        [sys.executable, "-c", _MNN_CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert (folder / "output.npy").exists(), done.stdout + done.stderr
+    atexit.register(server.kill)
+    return server
+
+
+def mnn(folder: Path, data: Any, output: str = "") -> Any:
+    """The output of this name that MNN computes from the model in the folder, or the first if it has none."""
+    np.save(folder / "input.npy", data)
+    server = _mnn_server()
+    assert server.stdin
+    assert server.stdout
+    server.stdin.write(f"{folder}\t{output}\n")
+    server.stdin.flush()
+    while server.stdout.readline() not in ("done\n", ""):  # MNN itself says what the device supports
+        pass
+    assert (folder / "output.npy").exists(), (folder / "mnn.log").read_text(errors="replace")
     return np.load(folder / "output.npy")

@@ -51,6 +51,18 @@ CIFAR = {
     "cifar_326_bottleneck": {"main_branch": "bottleneck", "N": 36},
     "cifar_38_inception_trick": {"main_branch": "inception_trick", "N": 3},
     "cifar_38_inception_trick_bottleneck": {"main_branch": "inception_trick_bottleneck", "N": 3},
+    "cifar_20_a": {"depth": 20, "shortcut": "A"},
+    "cifar_110_a": {"depth": 110, "shortcut": "A"},
+    "cifar_20_a_no_final_relu": {"depth": 20, "shortcut": "A", "final_relu": False},
+    "cifar_20_a_bn_after": {"depth": 20, "shortcut": "A", "bn": "after"},
+    "cifar_20_a_bn_after_no_final_relu": {"depth": 20, "shortcut": "A", "bn": "after", "final_relu": False},
+    "cifar_20_preactivation": {"depth": 20, "block": "preactivation"},
+    "cifar_20_a_preactivation_at_31x18": {
+        "depth": 20,
+        "shortcut": "A",
+        "block": "preactivation",
+        "input_size": (31, 18),
+    },
 }
 BIG_LITTLE = {
     **{f"bl_resnet_{depth}": {"depth": depth} for depth in ("50", "101", "152")},

@@ -1,4 +1,7 @@
-"""`netbuilder build NETWORK`: write train, test and deploy prototxt files, and print what the net costs."""
+"""`netbuilder build NETWORK|CONFIG`: write train, test and deploy prototxt files, print what the net costs.
+
+A network takes flags, which are read off its config dataclass; a config is a YAML file, or the name of one.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,45 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.networks import PHASES, NetConfig, Network, all_networks, find_network
+from app.networks import PHASES, NetConfig, Network, all_networks, find_network, is_network, options
+from app.networks.registry import Words
 from netbuilder import checks, counts, prototxt, report
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.files import write_files
 from netbuilder.net import Net
 
-__all__ = ["add_parser", "build_files", "script_parser"]
+__all__ = [
+    "add_choice_of_config",
+    "add_folders",
+    "add_parser",
+    "build_files",
+    "describe",
+    "flow_text",
+    "option_text",
+    "script_parser",
+    "stitch_phases",
+    "write_nets",
+]
 
 
-def add_parser(verbs: Any) -> None:
-    """Add the verb to the command, with one sub-command per network."""
+def add_parser(verbs: Any, name: str = "") -> None:
+    """Add the verb to the command, with a sub-command for `name`, or one per network if there is no name."""
     parser = verbs.add_parser(
         "build",
-        help="write the prototxt files of a network",
+        help="write the prototxt files of a network or a config",
         description="Write train, test and deploy prototxt files, and print what the net costs.",
+        epilog="A config is a YAML file, or the name of one: `netbuilder list` lists those that there are, "
+        "`netbuilder build NAME --help` says what they take.",
     )
-    networks = parser.add_subparsers(dest="network", required=True, metavar="NETWORK")
-    for entry in all_networks().values():
-        child = networks.add_parser(entry.name, help=entry.about, description=entry.about)
-        _add_options(child, entry)
+    names = parser.add_subparsers(dest="network", required=True, metavar="NETWORK|CONFIG")
+    if not name or name.startswith("-"):
+        for entry in all_networks().values():
+            _add_options(names.add_parser(entry.name, help=entry.about, description=entry.about), entry)
+    elif not name.endswith((".yaml", ".yml")) and "/" not in name and is_network(name):
+        entry = find_network(name)
+        _add_options(names.add_parser(name, description=entry.about), entry)
+    else:
+        _add_config_options(names.add_parser(name, description=f"Build the net of config {name}."), name)
 
 
 def script_parser(name: str) -> argparse.ArgumentParser:
@@ -43,41 +65,58 @@ def build_files(entry: Network, config: NetConfig, folder: Path, *, force: bool 
 
     Nothing is written if one of them cannot be built or has a finding of severity error.
     """
+    nets = stitch_phases(entry, config)
+    write_nets(nets, folder, header=describe(entry, config), force=force)
+    return nets
+
+
+def stitch_phases(entry: Network, config: NetConfig) -> dict[str, Net]:
+    """The nets of all phases, by phase. Raises ConfigError if one of them has a finding of severity error."""
     nets = {phase: entry.stitch(config, phase) for phase in PHASES}
     for phase, net in nets.items():
         for finding in checks.check(net):
             if finding.severity == "error":
                 raise ConfigError(f"the {phase} net of {entry.name} would not work: {finding}")
-    header = describe(entry, config)
+    return nets
+
+
+def write_nets(nets: dict[str, Net], folder: Path, *, header: str, force: bool = False) -> None:
+    """Write one file per phase, all or none."""
     texts: dict[bytes, str] = {}
     files = {
         folder / f"{phase}.prototxt": prototxt.dumps(net, header=header, texts=texts)
         for phase, net in nets.items()
     }
     write_files(files, force=force)
-    return nets
 
 
 def describe(entry: Network, config: NetConfig) -> str:
     """The configuration in one line per value, as it stands at the top of each file."""
     lines = [f"network: {entry.name}"]
-    for field in dataclasses.fields(config):
+    for field in options(entry.config):
         value = getattr(config, field.name)
         if value is not None:
-            lines.append(f"  {field.name}: {_words(field, value)}")
+            lines.append(f"  {field.name}: {option_text(field, value)}")
+    for type, fields in config.defaults.items():
+        lines += [f"  defaults.{type}.{name}: {flow_text(value)}" for name, value in fields.items()]
     return "\n".join(lines)
 
 
 def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
-    for field in dataclasses.fields(entry.config):
+    for field in options(entry.config):
         _add_option(parser, field)
+    _add_output_options(parser)
+    parser.set_defaults(run=_run, entry=entry)
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output_folder", required=True, type=Path, help="folder for the prototxt files"
     )
     parser.add_argument("--force", action="store_true", help="replace files that netbuilder did not write")
+    parser.add_argument("--by-block", action="store_true", help="print what each block costs, too")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
-    parser.set_defaults(run=_run, entry=entry)
 
 
 def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
@@ -86,24 +125,37 @@ def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) 
     # None means that the help text itself says what then holds.
     shown = not (required or meta["switch"] or field.default is None)
     settings: dict[str, Any] = {
-        "help": meta["help"] + (f" (default: {_words(field, field.default)})" if shown else ""),
+        "help": meta["help"] + (f" (default: {option_text(field, field.default)})" if shown else ""),
         "required": required,
         "default": None if required else field.default,
     }
     if meta["switch"]:
         settings["action"] = argparse.BooleanOptionalAction
+    elif isinstance(meta["choices"], Words):
+        settings |= {"metavar": "WORD", "help": _HelpWithWords(settings["help"])}
+        settings["help"].words = meta["choices"]
     elif meta["choices"]:
         # Not argparse's own choices: the config refuses a wrong word better, with the nearest right one.
         settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
     else:
-        settings |= {"type": _config_value(meta["parse"]), "metavar": "N" if meta["parse"] is int else "SIZE"}
+        metavar = {int: "N", float: "X", str: "NAME"}.get(meta["parse"], "SIZE")
+        settings |= {"type": _config_value(meta["parse"]), "metavar": metavar}
         settings |= {"nargs": "+"} if meta["many"] else {}
     parser.add_argument(*meta["flags"], f"--{field.name}", dest=field.name, **settings)
 
 
+class _HelpWithWords(str):
+    """A help text that ends in words which are looked up when it is shown."""
+
+    words: Words
+
+    def __mod__(self, params: Any) -> str:
+        return f"{self}: {', '.join(self.words)}" % params
+
+
 def _config_value(parse: Any) -> Any:
-    if parse is int:
-        return int
+    if parse in (int, float, str):
+        return parse
 
     def value(text: str) -> Any:
         try:
@@ -114,38 +166,107 @@ def _config_value(parse: Any) -> Any:
     return value
 
 
+def _add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
+    add_choice_of_config(parser)
+    _add_output_options(parser)
+    parser.set_defaults(run=_run_config, config=name)
+
+
+def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
+    """The flags of all verbs that take a config: --set and --configs."""
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[],
+        help="another value for an option, or for a field of defaults, as in --set classes=10 or "
+        "--set defaults.BatchNorm.eps=1e-4; may be given again",
+    )  # fmt: skip
+    add_folders(parser)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """The flag --configs."""
+    parser.add_argument(
+        "--configs", metavar="DIR", action="append", default=[],
+        help="a folder of configs of your own, to be found by name; may be given again "
+        "(and in the environment: NETBUILDER_CONFIGS)",
+    )  # fmt: skip
+
+
 def _run(args: argparse.Namespace) -> int:
     entry: Network = args.entry
-    values = {f.name: getattr(args, f.name) for f in dataclasses.fields(entry.config)}
+    values = {field.name: getattr(args, field.name) for field in options(entry.config)}
     config = entry.config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     nets = build_files(entry, config, args.output_folder, force=args.force)
+    _report(args, entry, config, nets, counts.count(nets["train"]))
+    return 0
+
+
+def _run_config(args: argparse.Namespace) -> int:
+    from app.config import load
+
+    try:
+        loaded = load(args.config, args.set, args.configs)
+    except ConfigError as error:
+        if error.key == "name":
+            error.text = f"there is no network and no config '{args.config}'"
+            error.hint = did_you_mean(args.config, all_networks()) or error.hint
+        raise
+    with loaded.located():
+        nets = stitch_phases(loaded.entry, loaded.config)
+    counted = counts.count(nets["train"])
+    loaded.check_expected(counts.totals(counted))
+    header = f"{loaded.origin}\n{describe(loaded.entry, loaded.config)}"
+    write_nets(nets, args.output_folder, header=header, force=args.force)
+    _report(args, loaded.entry, loaded.config, nets, counted)
+    return 0
+
+
+def _report(
+    args: argparse.Namespace, entry: Network, config: NetConfig, nets: dict[str, Net], counted: counts.Counts
+) -> None:
     net = nets["train"]
-    counted = counts.count(net)
     files = {phase: str(args.output_folder / f"{phase}.prototxt") for phase in nets}
+    found = None
+    if args.by_block:
+        from netbuilder.blocks import blocks
+
+        found = blocks(net)
     if args.json:
         import json
 
         data = {
             "network": entry.name,
-            "config": values,
+            "config": _plain(entry, config),
             "files": files,
-            "counts": report.as_data(net, counted),
+            "counts": report.as_data(net, counted, blocks=found),
         }
         print(json.dumps(data, indent=2))
-        return 0
+        return
     height, width = config.input_size
+    if found is not None:
+        print(f"{report.block_table(counted, found)}\n")
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {len(net)} layers")
     print(report.totals_table(counted))
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
-    return 0
 
 
-def _words(field: dataclasses.Field[Any], value: Any) -> str:
+def option_text(field: dataclasses.Field[Any], value: Any) -> str:
     """A value of a config as one would give it on the command line."""
-    if field.metadata["switch"]:
+    if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
         return (" " if field.metadata["many"] else "x").join(str(v) for v in value)
     return str(value)
+
+
+def flow_text(value: Any) -> str:
+    """A value of `defaults` in one line, as JSON, which is YAML too."""
+    import json
+
+    return json.dumps(value)
+
+
+def _plain(entry: Network, config: NetConfig) -> dict[str, Any]:
+    values = {field.name: getattr(config, field.name) for field in options(entry.config)}
+    return values | ({"defaults": config.defaults} if config.defaults else {})

@@ -7,8 +7,10 @@ from app.networks.registry import (
     Network,
     all_networks,
     find_network,
+    is_network,
     network,
     option,
+    options,
 )
 
 __all__ = [
@@ -18,6 +20,8 @@ __all__ = [
     "Network",
     "all_networks",
     "find_network",
+    "is_network",
     "network",
     "option",
+    "options",
 ]

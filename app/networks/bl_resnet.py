@@ -13,19 +13,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from app.networks.big_little import STEM_WIDTH, big_little_module, check_big_little
+from app.networks.elements import (
+    antialias_option,
+    attention_option,
+    check_elements,
+    elements,
+    gate_option,
+    stem_option,
+)
 from app.networks.registry import network, option
 from app.networks.residual import ImageNetConfig, number_list, source
-from legos.attention import SE_GATES
-from legos.big_little import BigLittleLego, BigLittleStemLego, BlockLego, BlockStyle, ScaledBranch
+from legos.big_little import BigLittleLego, BigLittleStemLego
+from legos.block import BlockLego, BlockStyle
 from legos.main_branch import BRANCHES
 from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
+from legos.stem import STEM_ENTRIES
 from netbuilder.dialects import dialect as find_dialect
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
 
 __all__ = ["DEPTHS", "FAMILIES", "BLResNetConfig", "stitch"]
-
-STEM_WIDTH = 64
 
 
 class Family(NamedTuple):
@@ -73,11 +81,10 @@ class BLResNetConfig(ImageNetConfig):
         default="auto",
         choices=tuple(DOWNSAMPLINGS),
     )
-    se_gate: str = option(
-        help="how seresnext multiplies by its gates; auto is concat in the deploy net, for MNN, else scale",
-        default="auto",
-        choices=("auto", *SE_GATES),
-    )
+    se_gate: str = gate_option()
+    attention: str | None = attention_option(None, " (default: se in family seresnext, else none)")
+    antialias: str = antialias_option()
+    stem: str = stem_option()
     main_branch: str = option(
         "-m", help="main branch of the blocks", default="bottleneck", choices=tuple(BRANCHES)
     )
@@ -99,9 +106,15 @@ class BLResNetConfig(ImageNetConfig):
             ("family", FAMILIES),
             ("upsample", UPSAMPLINGS),
             ("pooling", DOWNSAMPLINGS),
-            ("se_gate", ("auto", *SE_GATES)),
         ):
             self.check_known(key, known)
+        check_elements(self, stride_in=self.stride_in)
+        if FAMILIES[self.family].excites and self.attention not in (None, "se", "sk_se"):
+            raise ConfigError(
+                f"family {self.family} has squeeze-and-excitation, attention {self.attention} has not",
+                key="attention",
+                hint="take family resnet or resnext, or leave attention out",
+            )
         if self.depth is not None:
             self.check_known("depth", DEPTHS)
             if self.blocks is not None:
@@ -139,51 +152,28 @@ class BLResNetConfig(ImageNetConfig):
                 f"got {number_list(self.stages)}",
                 key="blocks",
             )
-        self._check_divisions()
-
-    def _check_divisions(self) -> None:
-        """What the legos would refuse too, in terms of the options."""
-        n, step = self.num_output_stage1, self.branch.expansion * self.alpha
-        if STEM_WIDTH % self.alpha:
-            raise ConfigError(
-                f"alpha {self.alpha} does not divide the stem's width {STEM_WIDTH}",
-                key="alpha",
-                hint="give a power of 2, such as 1, 2 or 4",
-            )
-        if n % step:
-            inside = f"{self.branch.expansion} x alpha" if self.branch.expansion > 1 else "alpha"
-            raise ConfigError(
-                f"num_output_stage1 must be a multiple of {step} ({inside}), got {n}",
-                key="num_output_stage1",
-                hint=f"give {max(1, round(n / step)) * step}, or another alpha",
-            )
-        groups = self.style("train").cardinality
-        if groups > 1 and groups % self.alpha:
-            raise ConfigError(
-                f"alpha {self.alpha} does not divide the cardinality {groups}",
-                key="alpha",
-                hint=f"give a cardinality that is a multiple of {self.alpha}",
-            )
-        for stage, count in enumerate(self.stages[:-1]):
-            if count < 2:
-                raise ConfigError(
-                    f"stage {stage} has 1 block, which leaves none for its big branch",
-                    key="blocks",
-                    hint="give every stage but the last at least 2 blocks",
-                )
-            self.module(stage, "train")
+        check_big_little(
+            self, stages=self.stages, alpha=self.alpha, beta=self.beta, style=self.style("train")
+        )
 
     @property
     def stages(self) -> tuple[int, ...]:
         """The number of blocks in each stage."""
         return self.blocks if self.blocks is not None else DEPTHS[self.depth or "50"]
 
+    @property
+    def _attention(self) -> str:
+        return self.attention or ("se" if FAMILIES[self.family].excites else "none")
+
     def style(self, phase: str) -> BlockStyle:
         """How the residual blocks are made."""
-        grouped, excites = FAMILIES[self.family]
-        gate = self.se_gate
-        if gate == "auto":
-            gate = "concat" if phase == "deploy" else "scale"
+        grouped = FAMILIES[self.family].grouped
+        around, behind = elements(
+            attention=self._attention,
+            antialias=self.antialias,
+            gate=self.se_gate,
+            phase=phase,
+        )
         zero_gamma = not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
         return BlockStyle(
             main=self.branch,
@@ -191,24 +181,17 @@ class BLResNetConfig(ImageNetConfig):
             cardinality=(self.cardinality or 32) if grouped else 1,
             base_width=(self.base_width or 4) if grouped else 64,
             zero_gamma=zero_gamma,
-            attention=SE_GATES[gate] if excites else None,
+            attention=behind,
+            around=around,
             downsample=DOWNSAMPLINGS[self.pooling],
         )
 
     def module(self, stage: int, phase: str) -> BigLittleLego:
         """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
-        name, n, count = f"stage{stage}", self.width(stage), self.stages[stage]
-        last, style = stage == len(self.stages) - 2, self.style(phase)
-        return BigLittleLego(
-            name=name,
-            branches=(
-                ScaledBranch(name=f"{name}_big", num_output=n, blocks=count, halvings=1, style=style),
-                ScaledBranch(
-                    name=f"{name}_little", num_output=n, blocks=count, alpha=self.alpha, beta=self.beta,
-                    style=style,
-                ),
-            ),
-            fusion=BlockLego(name=f"{name}_fusion", num_output=n, stride=1 if last else 2, style=style),
+        last = stage == len(self.stages) - 2
+        return big_little_module(
+            name=f"stage{stage}", num_output=self.width(stage), blocks=self.stages[stage],
+            alpha=self.alpha, beta=self.beta, stride=1 if last else 2, style=self.style(phase),
             upsample=UPSAMPLINGS[self.upsample],
         )  # fmt: skip
 
@@ -222,6 +205,12 @@ class BLResNetConfig(ImageNetConfig):
         parts.append(f"a{self.alpha}_b{self.beta}")
         if self.main_branch != "bottleneck":
             parts.append(self.main_branch)
+        if self.stem != "7x7":
+            parts.append(self.stem)
+        if self._attention != ("se" if FAMILIES[self.family].excites else "none"):
+            parts.append(self._attention)
+        if self.antialias != "none":
+            parts.append("aa")
         return "_".join(parts)
 
     def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
@@ -247,7 +236,8 @@ def stitch(cfg: BLResNetConfig, phase: str) -> Net:
     net = cfg.net(phase)
     x, label = source(cfg, net, phase)
     with net.scope("stem", comment="stem"):
-        x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=cfg.alpha).attach(net, x)
+        entry = STEM_ENTRIES[cfg.stem]
+        x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=cfg.alpha, entry=entry).attach(net, x)
     last = len(cfg.stages) - 1
     for stage in range(last):
         about = f"stage {stage}: Big-Little module, {cfg.width(stage)} channels"

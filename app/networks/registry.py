@@ -1,39 +1,69 @@
 """Configs, recipes and the registry `NETWORKS` that the command line finds them by.
 
 A network is a config dataclass and a function `stitch(config, phase) -> Net`. The dataclass is the only
-statement of its options: command-line flags (and, in time, YAML keys) are read off its fields.
+statement of its options: command-line flags and YAML keys are read off its fields. Networks are the modules
+of this package, what the entry points of other installed packages register, and what a config's `module`
+registers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
+import importlib.util
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from netbuilder.dialects import DIALECTS
+from netbuilder.dialects import BVLC
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
 
 __all__ = [
+    "ENTRY_POINTS",
     "NETWORKS",
     "PHASES",
     "NetConfig",
     "Network",
+    "Words",
     "all_networks",
     "find_network",
+    "is_network",
     "network",
     "option",
+    "options",
     "parse_size",
 ]
 
 # What is written: deploy is TEST without data and loss.
 PHASES = ("train", "test", "deploy")
 
+# The group under which installed packages name the modules that register networks.
+ENTRY_POINTS = "netbuilder.networks"
+
 C = TypeVar("C")
+
+
+class Words(Sequence[str]):
+    """The names in a registry of `legos`, behind those given here; imported when somebody asks for one.
+
+    A network has options for many legos and most builds use none of them: they must not cost a start.
+    """
+
+    def __init__(self, module: str, registry: str, *first: str) -> None:
+        self._place = module, registry
+        self._first = first
+
+    def _all(self) -> tuple[str, ...]:
+        module, registry = self._place
+        return (*self._first, *getattr(importlib.import_module(module), registry))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
 
 
 def option(
@@ -60,6 +90,11 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def options(config: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields of a config that are options of its network: `defaults` is none."""
+    return [field for field in dataclasses.fields(config) if "help" in field.metadata]
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """An image size, "224" or "224x320" (height x width); raises ConfigError."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
@@ -71,24 +106,29 @@ def parse_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig:
-    """What all networks share. Raises ConfigError for values out of range."""
+    """What all networks share. Raises ConfigError for values out of range.
+
+    `defaults` are the user's own fields for layer types, which come before those of the network.
+    `net_type` makes the nets; one that only counts may take its place (see `app.designing`).
+    """
+
+    net_type = Net
 
     classes: int = option(help="number of classes", default=1000)
     input_size: tuple[int, int] = option(
         help="size of the images: a number, or HEIGHTxWIDTH", default=(224, 224), parse=parse_size
     )
-    dialect: str = option(
-        help="the Caffe that must load the files", default="caffe-1.0", choices=tuple(DIALECTS)
-    )
+    dialect: str = option(help="the Caffe that must load the files", default="caffe-1.0", choices=BVLC)
     conv_bias: bool = option(
         help="pynetbuilder's layout: biases before BatchNorm, and use_global_stats written out",
         default=False,
         switch=True,
     )
+    defaults: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         self.check_at_least("classes", 1)
-        self.check_known("dialect", DIALECTS)
+        self.check_known("dialect", BVLC)
         if min(self.input_size) < 1:
             height, width = self.input_size
             raise ConfigError(f"input_size must be at least 1x1, got {height}x{width}", key="input_size")
@@ -106,11 +146,15 @@ class NetConfig:
     def net(self, phase: str) -> Net:
         """An empty net for "train", "test" or "deploy", with this config's layer defaults."""
         train = phase == "train"
-        defaults = self.layer_defaults(phase)
-        return Net(self.title, "TRAIN" if train else "TEST", dialect=self.dialect, defaults=defaults)
+        defaults = {**self.layer_defaults(phase)}
+        for type, fields in self.defaults.items():
+            defaults[type] = {**defaults.get(type, {}), **fields}
+        return self.net_type(
+            self.title, "TRAIN" if train else "TEST", dialect=self.dialect, defaults=defaults
+        )
 
     def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
-        """What layers are filled in with, by type; None leaves a field to Caffe."""
+        """What this network fills layers in with, by type; None leaves a field to Caffe."""
         if not self.conv_bias:
             return {}
         height, width = self.input_size
@@ -152,9 +196,17 @@ NETWORKS: dict[str, Network] = {}
 
 
 def network(name: str, config: type[C]) -> Callable[[Callable[[C, str], Net]], Callable[[C, str], Net]]:
-    """Register a stitch function under a name; the first line of its docstring describes it."""
+    """Register a stitch function under a name; the first line of its docstring describes it.
+
+    Raises ConfigError if another module has registered that name, or is the network of that name here.
+    """
 
     def register(stitch: Callable[[C, str], Net]) -> Callable[[C, str], Net]:
+        owner = _own_module(name) or (NETWORKS[name].stitch.__module__ if name in NETWORKS else "")
+        if owner and owner != stitch.__module__:
+            raise ConfigError(
+                f"there is already a network '{name}', from {owner}", key="network", hint="take another name"
+            )
         about = (stitch.__doc__ or "").partition("\n")[0]
         NETWORKS[name] = Network(name, config, stitch, about)
         return stitch
@@ -163,22 +215,31 @@ def network(name: str, config: type[C]) -> Callable[[Callable[[C, str], Net]], C
 
 
 def all_networks() -> dict[str, Network]:
-    """All networks by name, in alphabetical order."""
+    """All networks by name, in alphabetical order. Raises ConfigError if an entry point cannot be loaded."""
     import pkgutil
 
     import app.networks
 
     for info in pkgutil.iter_modules(app.networks.__path__):
         importlib.import_module(f"app.networks.{info.name}")
+    _load_entry_points()
     return dict(sorted(NETWORKS.items()))
 
 
-def find_network(name: str) -> Network:
-    """The network of this name, importing no other; raises ConfigError with the nearest one."""
-    if name not in NETWORKS and name.isidentifier():
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(f"app.networks.{name}")
+def is_network(name: str) -> bool:
+    """Whether there is a network of this name; imports it, and no other of this package."""
     if name not in NETWORKS:
+        module = _own_module(name)
+        if module:
+            importlib.import_module(module)
+        else:
+            _load_entry_points(name)
+    return name in NETWORKS
+
+
+def find_network(name: str) -> Network:
+    """The network of this name, importing no other of this package; raises ConfigError with the nearest."""
+    if not is_network(name):
         names = list(all_networks())
         raise ConfigError(
             f"unknown network '{name}': there are {', '.join(names)}",
@@ -186,3 +247,27 @@ def find_network(name: str) -> Network:
             hint=did_you_mean(name, names),
         )
     return NETWORKS[name]
+
+
+def _own_module(name: str) -> str:
+    """The module of this package that is called like a network, or ""."""
+    module = f"app.networks.{name}"
+    return module if name.isidentifier() and importlib.util.find_spec(module) else ""
+
+
+def _load_entry_points(name: str = "") -> None:
+    """Load the entry points of installed packages, all of them or those of one name."""
+    from importlib.metadata import entry_points  # slow to import, and few have any
+
+    for point in entry_points(group=ENTRY_POINTS):
+        if name not in ("", point.name):
+            continue
+        try:
+            point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else "an unknown package"
+            raise ConfigError(
+                f"cannot load the networks of {package}: {type(error).__name__}: {error}",
+                path=f"entry point {point.name} = {point.value}",
+                hint=f"mend or remove {package}",
+            ) from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from app.networks.registry import NetConfig, option
+from legos.base import Lego
 from legos.data import InputLego, LossLego, MemoryDataLego, ProbabilityLego
 from legos.head import ClassifierLego, FCStageLego
 from legos.main_branch import BRANCHES, MainBranch
@@ -47,12 +48,22 @@ class ResidualConfig(NetConfig):
 
     @property
     def _takes_stride_in(self) -> bool:
-        return any(f.name == "stride_in" for f in fields(self.branch))
+        return "stride_in" in self.branch.__dataclass_fields__
 
-    def main(self, name: str, num_output: int, stride: int) -> MainBranch:
+    def main(self, name: str, num_output: int, stride: int, **fields: Any) -> MainBranch:
         """The main branch of one block."""
-        extra: dict[str, Any] = {"stride_in": self.stride_in} if self._takes_stride_in else {}
-        return self.branch(name=name, num_output=num_output, stride=stride, **extra)
+        if self._takes_stride_in:
+            fields["stride_in"] = self.stride_in
+        return self.branch(name=name, num_output=num_output, stride=stride, **fields)
+
+    def residual_block(self, name: str, num_output: int, stride: int, *, first: bool, projects: bool) -> Lego:
+        """One residual block, the `first` of its stage or not; its shortcut `projects` or is the identity."""
+        return ShortcutLego(
+            name=name,
+            main=self.main(name, num_output, stride),
+            shortcut=ProjectionLego(name=name, num_output=num_output, stride=stride) if projects else None,
+            merge=EltwiseReLULego(name=name),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,33 +120,29 @@ def residual_stages(
             for block in range(count):
                 name = f"stage{stage}_block{block}"
                 stride = 2 if stage > 0 and block == 0 else 1
-                lego = ShortcutLego(
-                    name=name,
-                    main=cfg.main(name, width, stride),
-                    shortcut=ProjectionLego(name=name, num_output=width, stride=stride)
-                    if projects(stage, block)
-                    else None,
-                    merge=EltwiseReLULego(name=name),
+                lego = cfg.residual_block(
+                    name, width, stride, first=block == 0, projects=projects(stage, block)
                 )
                 with net.scope(name, comment=name):
                     x = lego.attach(net, x)
     return x
 
 
-def source(cfg: NetConfig, net: Net, phase: str) -> tuple[Blob, Blob | None]:
-    """The data, and the labels unless this is the deploy net."""
+def source(cfg: NetConfig, net: Net, phase: str, batch: int | None = None) -> tuple[Blob, Blob | None]:
+    """The data (`batch` images if one will not do), and the labels unless this is the deploy net."""
+    shape = cfg.input_shape if batch is None else (batch, *cfg.input_shape[1:])
     if phase == "deploy":
-        return InputLego(name="data", shape=cfg.input_shape).attach(net, []), None
-    data, label = MemoryDataLego(name="data", shape=cfg.input_shape).attach(net, [])
+        return InputLego(name="data", shape=shape).attach(net, []), None
+    data, label = MemoryDataLego(name="data", shape=shape).attach(net, [])
     return data, label
 
 
-def finish(net: Net, scores: Blob, label: Blob | None) -> None:
-    """The loss (and accuracy), or the probabilities in the deploy net."""
+def finish(net: Net, scores: Blob, label: Blob | None, loss: Lego | None = None) -> None:
+    """The loss, plain unless `loss` is another (and accuracy), or the probabilities in the deploy net."""
     if label is None:
         ProbabilityLego(name="prob").attach(net, scores)
     else:
-        LossLego(name="loss").attach(net, [scores, label])
+        (loss or LossLego(name="loss")).attach(net, [scores, label])
 
 
 def number_list(numbers: Sequence[int]) -> str:

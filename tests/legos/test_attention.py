@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from legos import SE_GATES, ConcatSELego, SELego
+from legos import GATES, ConcatGateLego, Lego, ScaleGateLego, SELego
 from netbuilder import Net, counts, prototxt
 from netbuilder.engines.caffe import Caffe, RunResult
 from netbuilder.errors import ConfigError
@@ -15,13 +15,13 @@ from netbuilder.net import Blob
 
 CHANNELS, REDUCTION, BATCH = 12, 4, 2
 
-each_gate = pytest.mark.parametrize("gate", SE_GATES.values(), ids=SE_GATES)
+each_gate = pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
 each_size = pytest.mark.parametrize(
     "size", [(8, 8), (7, 7), (5, 8), (1, 1), (1, 6), (3, 1)], ids=lambda size: f"{size[0]}x{size[1]}"
 )
 
 
-def attached(lego: SELego, *shape: int, defaults: Any = None) -> tuple[Net, Blob]:
+def attached(lego: Lego, *shape: int, defaults: Any = None) -> tuple[Net, Blob]:
     net = Net("n", defaults=defaults)
     return net, lego.attach(net, net.add("Input", name="data", shape={"dim": list(shape)}))
 
@@ -78,19 +78,19 @@ def run(caffe: Caffe, net: Net, top: Blob, params: Any, x: Any, top_diff: Any) -
 
 
 def test_the_two_forms_go_by_these_names() -> None:
-    assert list(SE_GATES.items()) == [("scale", SELego), ("concat", ConcatSELego)]
+    assert list(GATES.items()) == [("scale", ScaleGateLego), ("concat", ConcatGateLego)]
 
 
 @each_gate
 @each_size
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 def test_real_caffe_computes_the_unit_and_its_gradients(
-    real_caffe: Caffe, gate: type[SELego], size: tuple[int, int], bias: bool
+    real_caffe: Caffe, gate: type[Lego], size: tuple[int, int], bias: bool
 ) -> None:
     shape = (BATCH, CHANNELS, *size)
     x, top_diff, params = drawn(5, *shape), drawn(6, *shape), weights(bias=bias)
     expected = in_numpy(x, params, top_diff)
-    net, top = attached(gate(name="a", reduction=REDUCTION, bias=bias), *shape)
+    net, top = attached(SELego(name="a", gate=gate, reduction=REDUCTION, bias=bias), *shape)
     ran = run(real_caffe, net, top, params, x, top_diff)
     assert abs(ran.outputs[top.name] - expected.top).max() <= 1e-6
     assert abs(ran.diffs["data"] - expected.data_diff).max() <= 1e-5
@@ -123,7 +123,7 @@ def test_the_layers_of_the_unit_with_scale() -> None:
 
 
 def test_the_layers_of_the_unit_with_concat() -> None:
-    net, top = attached(ConcatSELego(name="a"), 2, 64, 7, 5)
+    net, top = attached(SELego(name="a", gate=ConcatGateLego), 2, 64, 7, 5)
     assert [(x.name, x.type, x.tops[0].shape) for x in net.layers[6:]] == [
         ("a_se_gate", "Reshape", (2, 64, 1, 1)),
         ("a_se_row", "Concat", (2, 64, 1, 5)),
@@ -137,8 +137,8 @@ def test_the_layers_of_the_unit_with_concat() -> None:
 @pytest.mark.parametrize("size", [(7, 5), (1, 1)])
 def test_weights_carry_over_between_the_two_forms(bias: bool, size: tuple[int, int]) -> None:
     of_each = []
-    for gate in SE_GATES.values():
-        net, _ = attached(gate(name="a", bias=bias), 1, 64, *size)
+    for gate in GATES.values():
+        net, _ = attached(SELego(name="a", gate=gate, bias=bias), 1, 64, *size)
         of_each.append({x.name: [p.shape for p in x.params] for x in net.layers if x.params})
     assert of_each[0] == of_each[1]
     assert of_each[0] == {
@@ -148,21 +148,23 @@ def test_weights_carry_over_between_the_two_forms(bias: bool, size: tuple[int, i
 
 
 @each_gate
-def test_the_inner_width_is_rounded_down(gate: type[SELego]) -> None:
-    net, _ = attached(gate(name="a", reduction=16), 1, 40, 3, 3)
+def test_the_inner_width_is_rounded_down(gate: type[Lego]) -> None:
+    net, _ = attached(SELego(name="a", gate=gate, reduction=16), 1, 40, 3, 3)
     assert net["a_se_fc1"].params[0].shape == (2, 40)
 
 
 @each_gate
-def test_the_macs_are_those_of_the_two_inner_products(gate: type[SELego]) -> None:
-    cost = counts.count(attached(gate(name="a"), 1, 64, 7, 5)[0])
+def test_the_macs_are_those_of_the_two_inner_products(gate: type[Lego]) -> None:
+    cost = counts.count(attached(SELego(name="a", gate=gate), 1, 64, 7, 5)[0])
     assert (cost.macs, cost.learnable_params) == (2 * 64 * 4, 2 * 64 * 4 + 4 + 64)
 
 
 @each_gate
-def test_weights_start_as_the_nets_convolutions_do_and_biases_at_0(gate: type[SELego]) -> None:
+def test_weights_start_as_the_nets_convolutions_do_and_biases_at_0(gate: type[Lego]) -> None:
     filler = {"type": "msra", "variance_norm": "FAN_OUT"}
-    net, _ = attached(gate(name="a"), 1, 64, 7, 5, defaults={"Convolution": {"weight_filler": filler}})
+    net, _ = attached(
+        SELego(name="a", gate=gate), 1, 64, 7, 5, defaults={"Convolution": {"weight_filler": filler}}
+    )
     for name in ("a_se_fc1", "a_se_fc2"):
         proto = net[name].proto
         p = proto.inner_product_param
@@ -172,25 +174,25 @@ def test_weights_start_as_the_nets_convolutions_do_and_biases_at_0(gate: type[SE
 
 
 @each_gate
-def test_too_few_channels_are_refused(gate: type[SELego]) -> None:
+def test_too_few_channels_are_refused(gate: type[Lego]) -> None:
     with pytest.raises(ConfigError) as refused:
-        attached(gate(name="a"), 1, 15, 7, 7)
+        attached(SELego(name="a", gate=gate), 1, 15, 7, 7)
     assert str(refused.value) == (
-        f"{gate.__name__} 'a': 15 channels cannot be reduced by 16\n  hint:    give a reduction of at most 15"
+        "SELego 'a': 15 channels cannot be reduced by 16\n  hint:    give a reduction of at most 15"
     )
     assert refused.value.key == "reduction"
 
 
 @each_gate
-def test_as_many_channels_as_the_reduction_are_enough(gate: type[SELego]) -> None:
-    net, _ = attached(gate(name="a"), 1, 16, 7, 7)
+def test_as_many_channels_as_the_reduction_are_enough(gate: type[Lego]) -> None:
+    net, _ = attached(SELego(name="a", gate=gate), 1, 16, 7, 7)
     assert net["a_se_fc1"].params[0].shape == (1, 16)
 
 
 @each_gate
 @pytest.mark.parametrize("reduction", [0, -1])
-def test_a_reduction_below_1_is_refused(gate: type[SELego], reduction: int) -> None:
+def test_a_reduction_below_1_is_refused(gate: type[Lego], reduction: int) -> None:
     with pytest.raises(ConfigError) as refused:
-        attached(gate(name="a", reduction=reduction), 1, 16, 7, 7)
-    assert str(refused.value) == f"{gate.__name__} 'a': reduction must be at least 1, got {reduction}"
+        attached(SELego(name="a", gate=gate, reduction=reduction), 1, 16, 7, 7)
+    assert str(refused.value) == f"SELego 'a': reduction must be at least 1, got {reduction}"
     assert refused.value.key == "reduction"

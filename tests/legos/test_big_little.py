@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from legos import (
     BlockStyle,
     BottleneckBranch,
     ClassifierLego,
-    ConcatSELego,
+    ConcatGateLego,
     ConvBNReLULego,
     CropAverageDownLego,
     DepthwiseAverageDownLego,
@@ -170,8 +171,8 @@ def test_both_factors_of_a_factored_bottleneck_are_grouped() -> None:
     }
 
 
-@pytest.mark.parametrize("attention", [SELego, ConcatSELego])
-def test_attention_comes_after_the_main_branch_and_before_the_sum(attention: type[Lego]) -> None:
+@pytest.mark.parametrize("attention", [SELego, partial(SELego, gate=ConcatGateLego)])
+def test_attention_comes_after_the_main_branch_and_before_the_sum(attention: Any) -> None:
     excited = BlockStyle(attention=attention)
     net, _ = attached(BlockLego(name="b", num_output=256, divisor=4, style=excited), 1, 64, 8, 8)
     assert list(net["eltwise_b"].proto.bottom) == ["data", "b_se"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from legos import ClassifierLego, FCStageLego
+from legos import ClassifierLego, ConcatPoolLego, FCStageLego, GlobalPoolLego, MaxPoolLego
 from netbuilder import Net
+from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import NameClash
 from netbuilder.net import Blob
+from tests.legos.judge import drawn, forward_backward
 
 
 def attached(lego: ClassifierLego | FCStageLego, *shape: int) -> tuple[Net, Blob]:
@@ -93,3 +96,53 @@ def test_an_fc_stage_with_as_many_classes_as_an_inner_width_is_refused_for_its_n
     with pytest.raises(NameClash) as refused:
         attached(FCStageLego(name="1by1", num_output=classes), 1, 8, 7, 7)
     assert f"there is already a layer 'conv_1by1_{classes}'" in refused.value.text
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_classifier_may_have_no_bias(bias: bool) -> None:
+    net, _ = attached(ClassifierLego(name="fc", num_output=10, bias=bias), 1, 64, 7, 7)
+    proto = net["fc"].proto
+    assert [p.shape for p in net["fc"].params] == [(10, 64), (10,)][: 1 + bias]
+    assert [(p.lr_mult, p.decay_mult) for p in proto.param] == [(1, 1), (2, 0)][: 1 + bias]
+    assert proto.inner_product_param.HasField("bias_filler") == bias
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_nets_own_rates_hold_for_a_classifier_without_bias_too(bias: bool) -> None:
+    net = Net("n", defaults={"InnerProduct": {"param": [{"lr_mult": 3}, {"lr_mult": 4}]}})
+    data = net.add("Input", name="data", shape={"dim": [1, 4, 2, 2]})
+    ClassifierLego(name="fc", num_output=10, bias=bias).attach(net, data)
+    assert [p.lr_mult for p in net["fc"].proto.param] == [3, 4][: 1 + bias]
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 3), (1, 1)])
+@pytest.mark.parametrize("pooling", [GlobalPoolLego, MaxPoolLego, ConcatPoolLego])
+def test_poolings_take_the_average_the_maximum_or_both_of_the_whole_image(
+    real_caffe: Caffe, pooling: type[GlobalPoolLego | ConcatPoolLego], size: tuple[int, int]
+) -> None:
+    net = Net("n")
+    data = net.add("Input", name="data", shape={"dim": [2, 3, *size]})
+    top = pooling(name="pool").attach(net, data)
+    x, diff = drawn(2, 3, *size), drawn(*top.known_shape, seed=2)
+    ran = forward_backward(real_caffe, net, top, {"data": x}, diff)
+    average, maximum = x.mean((2, 3), keepdims=True), x.max((2, 3), keepdims=True)
+    to_average = np.ones_like(x) / (size[0] * size[1])
+    to_maximum = (x == maximum).astype(np.float32)
+    expected, back = {
+        GlobalPoolLego: (average, diff[:, :3] * to_average),
+        MaxPoolLego: (maximum, diff[:, :3] * to_maximum),
+        ConcatPoolLego: (
+            np.concatenate([maximum, average], 1),
+            diff[:, :3] * to_maximum + diff[:, -3:] * to_average,
+        ),
+    }[pooling]
+    assert abs(ran.outputs["pool"] - expected).max() <= 1e-6
+    assert abs(ran.diffs["data"] - back).max() <= 1e-6
+
+
+def test_maximum_and_average_are_concatenated_in_this_order() -> None:
+    net, _ = attached(ClassifierLego(name="fc", num_output=10, pooling=ConcatPoolLego), 2, 256, 4, 4)
+    assert [(layer.name, layer.tops[0].shape) for layer in net.layers[1:]] == [
+        ("pool_max", (2, 256, 1, 1)), ("pool_ave", (2, 256, 1, 1)), ("pool", (2, 512, 1, 1)), ("fc", (2, 10)),
+    ]  # fmt: skip
+    assert list(net["pool"].proto.bottom) == ["pool_max", "pool_ave"]

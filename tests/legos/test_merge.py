@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from legos import EltwiseReLULego
+from legos import EltwiseBNReLULego, EltwiseReLULego
 from netbuilder import Net
 from netbuilder.errors import NetBuilderError, ShapeError
 from netbuilder.net import Blob
@@ -68,3 +68,12 @@ def test_an_unknown_operation_is_refused() -> None:
     net = Net("n")
     with pytest.raises(NetBuilderError, match=r"Eltwise 'eltwise_x': .*'MEAN'"):
         EltwiseReLULego(name="x", operation="MEAN").attach(net, inputs(net, (1, 8), (1, 8)))
+
+
+@pytest.mark.parametrize("relu", [True, False])
+def test_batchnorm_may_stand_between_sum_and_relu(relu: bool) -> None:
+    net = Net("n")
+    top = EltwiseBNReLULego(name="x", relu=relu).attach(net, inputs(net, (1, 8, 2, 2), (1, 8, 2, 2)))
+    assert [layer.name for layer in net.layers[2:]] == ["eltwise_x", "bn_x", "scale_x", "relu_x"][: 3 + relu]
+    assert all(layer.in_place for layer in net.layers[3:])
+    assert (top.name, top.shape) == ("eltwise_x", (1, 8, 2, 2))

@@ -42,6 +42,13 @@ def test_a_projection_is_a_1x1_unit_with_the_stride_of_the_block_and_without_rel
     assert top.shape == (1, 128, 28, 28)
 
 
+def test_a_projection_may_be_a_convolution_alone() -> None:
+    net, top = attached(ProjectionLego(name="s", num_output=128, stride=2, normalize=False), 1, 64, 56, 56)
+    assert [layer.name for layer in net.layers[1:]] == ["conv_s_proj_shortcut"]
+    assert [p.shape for p in net["conv_s_proj_shortcut"].params] == [(128, 64, 1, 1)]
+    assert top.shape == (1, 128, 28, 28)
+
+
 def test_with_an_identity_shortcut_the_sum_takes_the_input_itself_first() -> None:
     net, top = attached(block(NormalBranch, 64, projection=False), 1, 64, 56, 56)
     assert list(net["eltwise_s"].proto.bottom) == ["data", "conv_s_branch2b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from legos import ImageNetStemLego
+from legos import STEM_ENTRIES, ImageNetStemLego
 from netbuilder import Net
 from netbuilder.net import Blob
 
@@ -43,3 +43,25 @@ def test_the_pooling_writes_no_pad() -> None:
 
 def test_the_width_of_the_stem_can_be_chosen() -> None:
     assert attached(ImageNetStemLego(name="1", num_output=32), 224, 224)[1].shape == (1, 32, 56, 56)
+
+
+def test_the_deep_stem_has_three_3x3_units_of_which_the_first_halves() -> None:
+    lego = ImageNetStemLego(name="1", entry=STEM_ENTRIES["deep"])
+    net, top = attached(lego, 224, 224)
+    units = [x for x in net.layers if x.type == "Convolution"]
+    assert [(x.name, x.params[0].shape, x.tops[0].known_shape[2:]) for x in units] == [
+        ("conv_1a", (32, 3, 3, 3), (112, 112)),
+        ("conv_1b", (32, 32, 3, 3), (112, 112)),
+        ("conv_1c", (64, 32, 3, 3), (112, 112)),
+    ]
+    assert [x.name for x in net.layers[-3:]] == ["scale_1c", "relu_1c", "pool1"]
+    assert top.shape == (1, 64, 56, 56)
+
+
+def test_the_first_convolutions_go_by_these_names() -> None:
+    assert list(STEM_ENTRIES) == ["7x7", "deep"]
+    plain, named = (
+        attached(lego, 64, 64)[0]
+        for lego in (ImageNetStemLego(name="1"), ImageNetStemLego(name="1", entry=STEM_ENTRIES["7x7"]))
+    )
+    assert [x.proto for x in plain.layers] == [x.proto for x in named.layers]

@@ -1,0 +1,97 @@
+"""Make the weights of DavidNet's whitening from CIFAR-10's images, as a .caffemodel; see --help.
+
+python app/cifar10/whiten.py data_batch_1.bin -o whitening.caffemodel
+caffe train --solver solver.prototxt --weights whitening.caffemodel
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Run from a clone, the script means this clone's netbuilder, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from app.main import run
+from legos.whitening import whitening_filter
+from netbuilder.errors import FileError
+from netbuilder.prototxt.weights import write_model
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+LAYER = "whiten_prep"  # as `netbuilder build davidnet --whitening` calls it
+RECORD = 1 + 3 * 32 * 32  # a label, and the red, green and blue plane
+MEAN, DEVIATION = (125.31, 122.95, 113.87), (62.99, 62.09, 66.70)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of this script."""
+    parser = argparse.ArgumentParser(
+        description="Make the weights of DavidNet's frozen whitening convolution from images."
+    )
+    parser.add_argument(
+        "images", nargs="+", type=Path,
+        help="CIFAR-10's binary batches (.bin), or arrays of images (n, 3, height, width) in .npy files",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", required=True, type=Path, help="the .caffemodel to write")
+    parser.add_argument(
+        "--first", type=int, default=10000, metavar="N", help="how many images to take (default: 10000)"
+    )
+    parser.add_argument(
+        "--mean", type=float, nargs=3, default=MEAN, metavar="X",
+        help="subtracted from each channel, as in training (default: 125.31 122.95 113.87)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--std", type=float, nargs=3, default=DEVIATION, metavar="X",
+        help="what each channel is then divided by (default: 62.99 62.09 66.70)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epsilon", type=float, default=0.01, metavar="X",
+        help="added to the eigenvalues (default: 0.01)",
+    )  # fmt: skip
+    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def read_images(path: Path) -> npt.NDArray[Any]:
+    """The images of a file, (n, 3, height, width); raises FileError."""
+    import numpy as np
+
+    try:
+        if path.suffix == ".npy":
+            images = np.load(path, allow_pickle=False)
+        else:
+            data = np.fromfile(path, np.uint8)
+            if not data.size or data.size % RECORD:
+                raise ValueError(f"{data.size} bytes are no whole records of {RECORD}")
+            images = data.reshape(-1, RECORD)[:, 1:].reshape(-1, 3, 32, 32)
+    except OSError as error:
+        raise FileError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from None
+    except ValueError as error:
+        raise FileError(f"cannot read images from '{path}': {error}") from None
+    if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < 3 or not len(images):
+        raise FileError(
+            f"cannot read images from '{path}': the shape must be (n, 3, height, width), got {images.shape}"
+        )
+    return images
+
+
+def _run(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    batches = [read_images(path) for path in args.images]
+    images = np.concatenate(batches)[: args.first].astype(np.float32)
+    mean, std = (np.reshape(v, (3, 1, 1)).astype(np.float32) for v in (args.mean, args.std))
+    weights = whitening_filter((images - mean) / std, epsilon=args.epsilon)
+    write_model(args.output, {LAYER: [weights]}, force=args.force)
+    print(f"wrote {args.output}: layer {LAYER}, from {len(images)} images", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(make_parser()))

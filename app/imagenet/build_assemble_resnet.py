@@ -1,0 +1,15 @@
+"""Build an Assembled ResNet for ImageNet, or a step on the way to one; see --help."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# Run from a clone, the script means this clone's netbuilder, installed or not.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from app.commands.build import script_parser
+from app.main import run
+
+if __name__ == "__main__":
+    sys.exit(run(script_parser("assemble_resnet")))

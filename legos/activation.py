@@ -1,0 +1,41 @@
+"""Activations as units of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from legos.base import Lego
+from netbuilder.net import Blob, Net
+
+__all__ = ["CELULego", "ReLULego"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReLULego(Lego):
+    """The ReLU `relu_X`, in place."""
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        return net.add("ReLU", *bottoms, name=f"relu_{self.name}", in_place=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CELULego(Lego):
+    """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)): as smooth at 0 as ELU with alpha 1, for any alpha.
+
+    That is alpha * ELU(x / alpha): Power `shrink_X`, ELU `elu_X` in place, Power `celu_X`. Caffe's ELU with
+    another alpha is not the same: it has a kink at 0. Raises ConfigError unless alpha is above 0.
+    Source: Barron 2017 (arXiv 1704.07483).
+    """
+
+    alpha: float = 1
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise self._refuse(f"alpha must be above 0, got {self.alpha:g}", "alpha")
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        # Power must not be in place: Caffe then loses the gradient that comes in.
+        x = net.add("Power", *bottoms, name=f"shrink_{self.name}", scale=1 / self.alpha)
+        x = net.add("ELU", x, name=f"elu_{self.name}", in_place=True)
+        return net.add("Power", x, name=f"celu_{self.name}", scale=self.alpha)

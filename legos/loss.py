@@ -1,0 +1,147 @@
+"""Losses other than the plain one of `legos.data`, and the scale of the scores before them.
+
+All take the scores themselves, not probabilities, and divide by the batch, whatever its size. Their gradients
+are exact also where probabilities underflow, which those of Softmax and Log are not: the mean of -log p_k
+under any weights is a SoftmaxWithLoss and something linear, since log(sum_k exp(z_k)) = -log p_0 + z_0.
+Only the printed value is wrong where a probability is below 1.2e-38, of which SoftmaxWithLoss says 87.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from legos.base import Lego
+from netbuilder.net import Blob, Net
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = [
+    "InfogainLossLego",
+    "LabelSmoothingLossLego",
+    "LogitsScaleLego",
+    "SoftTargetLossLego",
+    "smoothing_matrix",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitsScaleLego(Lego):
+    """The scores times a number, `X`: a Power, which every consumer reads.
+
+    Not in place, where Caffe's Power loses the gradient that comes in.
+    """
+
+    factor: float
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        return net.add("Power", *bottoms, name=self.name, scale=self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSmoothingLossLego(Lego):
+    """(1 - epsilon) * (-log p_label) + epsilon * mean_k(-log p_k): scores (n, k), labels (n,) -> ().
+
+    The mean is over all classes, the label's too. No file, and the same in every Caffe. `X` is the plain
+    loss, weighted by 1 - epsilon; `X_smooth`, weighted by epsilon, is that of class 0 for every image, and
+    `X_first` and `X_rest` are what the mean over the classes differs by. The net's loss is the sum of the
+    four. A TEST net has `accuracy` as well. Raises ConfigError unless 0 < epsilon < 1, and for less than two
+    classes.
+    Source: Szegedy et al. 2015 (arXiv 1512.00567), section 7.
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.epsilon < 1:
+            raise self._refuse(f"epsilon must be above 0 and below 1, got {self.epsilon:g}", "epsilon")
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        scores, label = bottoms
+        classes = scores.known_shape[1]
+        if classes < 2:
+            raise self._refuse(f"needs at least 2 classes, got {classes}", "classes")
+        loss = net.add("SoftmaxWithLoss", *bottoms, name=self.name, loss_weight=[1 - self.epsilon])
+        zero = net.add("Power", label, name=f"{self.name}_zero", scale=0)
+        net.add("SoftmaxWithLoss", scores, zero, name=f"{self.name}_smooth", loss_weight=[self.epsilon])
+        first, rest = _first_and_rest(net, scores, self.name)
+        # z_0 - mean(z) is (k - 1) / k of the difference between z_0 and the mean of the other scores.
+        share = self.epsilon * (classes - 1) / classes
+        _mean(net, first, f"{self.name}_first", share)
+        _mean(net, rest, f"{self.name}_rest", -share)
+        if net.phase == "TEST":
+            net.add("Accuracy", *bottoms, name="accuracy")
+        return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargetLossLego(Lego):
+    """-sum_k(q_k * log p_k), mean over the images: scores and targets q of shape (n, k) -> ().
+
+    The targets of an image must sum to 1 (mixup, distillation); they come from HDF5Data or an Input, and
+    nothing flows back to them. `X` is the loss of class 0 for every image, `X_first` its score and `X_target`
+    minus the targets times the scores: the net's loss is the sum of the three. Raises ConfigError for less
+    than two classes.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        scores, targets = bottoms
+        classes = scores.known_shape[1]
+        if classes < 2:
+            raise self._refuse(f"needs at least 2 classes, got {classes}", "classes")
+        zero = net.add("Reduction", targets, name=f"{self.name}_zero", operation="SUM", axis=1, coeff=0)
+        loss = net.add("SoftmaxWithLoss", scores, zero, name=self.name)
+        first, rest = _first_and_rest(net, scores, self.name)
+        net.add("Silence", rest, name=f"{self.name}_silence")
+        _mean(net, first, f"{self.name}_first", 1)
+        product = net.add("Eltwise", scores, targets, name=f"{self.name}_product", operation="PROD")
+        # The mean over images and classes, so that it fits any batch.
+        _mean(net, product, f"{self.name}_target", -classes)
+        return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfogainLossLego(Lego):
+    """-sum_k(H[label, k] * log p_k) `X`: scores, labels and, unless `source` is given, the matrix H -> ().
+
+    `source` is a binaryproto with k x k numbers (see `smoothing_matrix`), as Caffe finds it when it loads the
+    net. A TEST net has `accuracy` as well. Raises ConfigError in dialects from before Caffe 1.0, whose layer
+    takes probabilities instead of scores.
+    """
+
+    source: str = ""
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        # The field came with the softmax inside.
+        if not net.dialect.has_field("InfogainLoss", "infogain_loss_param.axis"):
+            raise self._refuse(
+                f"InfogainLoss takes probabilities, not scores, in dialect {net.dialect.name}",
+                "dialect",
+                hint="for label smoothing take LabelSmoothingLossLego, which is the same in every dialect",
+            )
+        loss = net.add("InfogainLoss", *bottoms, name=self.name, source=self.source or None)
+        if net.phase == "TEST":
+            net.add("Accuracy", *bottoms[:2], name="accuracy")
+        return loss
+
+
+def smoothing_matrix(classes: int, epsilon: float) -> npt.NDArray[np.float32]:
+    """The matrix H with which InfogainLoss is label smoothing: (1 - epsilon) * I + epsilon / classes.
+
+    `netbuilder.prototxt.write_blob` writes it to a file.
+    """
+    import numpy as np
+
+    return ((1 - epsilon) * np.eye(classes) + epsilon / classes).astype(np.float32)
+
+
+def _first_and_rest(net: Net, scores: Blob, name: str) -> tuple[Blob, Blob]:
+    """The scores of class 0, and those of all others."""
+    tops = [f"{name}_score_first", f"{name}_score_rest"]
+    return net.add("Slice", scores, name=f"{name}_slice", tops=tops, axis=1, slice_point=[1])  # type: ignore[no-any-return]
+
+
+def _mean(net: Net, x: Blob, name: str, weight: float) -> None:
+    net.add("Reduction", x, name=name, operation="MEAN", loss_weight=[weight])

@@ -1,0 +1,73 @@
+"""The shortcut without parameters (option A), and `SHORTCUTS`, where A and B are mapped to classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from legos.base import Lego, window_fields
+from legos.shortcut import ProjectionLego
+from netbuilder.net import Blob, Net
+
+__all__ = ["PREACTIVATION_SHORTCUTS", "SHORTCUTS", "PaddingShortcutLego"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddingShortcutLego(Lego):
+    """Every `stride`-th pixel, and channels of zeros behind the real ones; no parameters.
+
+    (n, c, h, w) -> (n, num_output, ceil(h/stride), ceil(w/stride)), pixel (i, j) being that of
+    (stride * i, stride * j). Exact forward and backward for any size and batch, in every Caffe that has Crop.
+
+    A pooling of one pixel with a stride is all there is to it, but Caffe rounds up: 32 pixels become 17, the
+    last one from outside the image (NaN or -FLT_MAX). So the rows and columns that no window needs are cut
+    off first: `size_X` is a maximum whose size alone is used, since Crop takes its size from a second bottom,
+    and `crop_X` cuts. Where the last window fits (odd sizes at stride 2) `pool_X` stands alone. `zeros_X`
+    (Power of scale 0) makes the zeros, and `concat_X` puts them behind, X being the name and "_pad_shortcut".
+
+    Raises ConfigError if num_output is no multiple of the channels: zeros come in copies of the whole blob.
+    Source: He et al. 2015, section 3.3, option A; torch-residual-networks (gcr), where the zeros are last.
+    """
+
+    num_output: int
+    stride: int = 1
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        channels = x.known_shape[1]
+        copies, rest = divmod(self.num_output, channels)
+        if rest or not copies:
+            raise self._refuse(
+                f"num_output must be a multiple of the {channels} channels that come in, "
+                f"since zeros are added by whole copies, got {self.num_output}",
+                "num_output",
+                hint=f"give {max(1, round(self.num_output / channels)) * channels}, or take a projection",
+            )
+        name = f"{self.name}_pad_shortcut"
+        if self.stride > 1:
+            x = self._every(net, x, name)
+        if copies == 1:
+            return x
+        zeros = net.add("Power", x, name=f"zeros_{name}", scale=0)
+        return net.add("Concat", x, *[zeros] * (copies - 1), name=f"concat_{name}")
+
+    def _every(self, net: Net, x: Blob, name: str) -> Blob:
+        height, width = ((n - 1) % self.stride + 1 for n in x.known_shape[2:])
+        if (height, width) != (1, 1):
+            window = {k: v for k, v in window_fields((height, width), 1, 0).items() if "pad" not in k}
+            size = net.add("Pooling", x, name=f"size_{name}", pool="MAX", **window)
+            x = net.add("Crop", x, size, name=f"crop_{name}", axis=2, offset=0)
+        return net.add(  # type: ignore[no-any-return]
+            "Pooling", x, name=f"pool_{name}", pool="AVE", kernel_size=1, stride=self.stride
+        )
+
+
+# The names of the paper. A value takes name, num_output and stride.
+SHORTCUTS: dict[str, Callable[..., Lego]] = {"A": PaddingShortcutLego, "B": ProjectionLego}
+# The same in pre-activation blocks: no BatchNorm behind the projection, since one went before.
+PREACTIVATION_SHORTCUTS: dict[str, Callable[..., Lego]] = {
+    "A": PaddingShortcutLego,
+    "B": partial(ProjectionLego, normalize=False),
+}

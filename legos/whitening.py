@@ -1,0 +1,76 @@
+"""Whitening of small patches by a frozen convolution whose weights are made from images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from legos.base import Lego
+from netbuilder.net import Blob, Net
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["WhiteningLego", "whitening_filter"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhiteningLego(Lego):
+    """The frozen convolution `whiten_X` over patches: (n, c, h, w) -> (n, c * kernel^2, h, w).
+
+    Its weights are those of `whitening_filter`, which the net must be given (`caffe train --weights`); until
+    then they are random ones. `kernel` is odd, or ConfigError is raised.
+    Source: Page's cifar10-fast, "bag of tricks".
+    """
+
+    kernel: int = 3
+
+    def __post_init__(self) -> None:
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise self._refuse(
+                f"kernel must be odd, so that padding keeps the size, got {self.kernel}", "kernel"
+            )
+
+    def build(self, net: Net, *bottoms: Blob) -> Any:
+        (x,) = bottoms
+        return net.add(
+            "Convolution",
+            x,
+            name=f"whiten_{self.name}",
+            num_output=x.known_shape[1] * self.kernel**2,
+            kernel_size=self.kernel,
+            stride=1,
+            pad=self.kernel // 2,
+            bias_term=False,
+            bias_filler=None,
+            param=[{"lr_mult": 0, "decay_mult": 0}],
+        )
+
+
+def whitening_filter(
+    images: npt.ArrayLike, kernel: int = 3, epsilon: float = 0.01
+) -> npt.NDArray[np.float32]:
+    """Weights (c * kernel^2, c, kernel, kernel) for `WhiteningLego` from images (n, c, h, w).
+
+    Row i is the eigenvector i of the uncentred second moment of all patches inside the images, the largest
+    eigenvalue first, over sqrt(eigenvalue + epsilon). The sign of a row is arbitrary. Give the images as the
+    net sees them: normalised, without borders. Directions whose eigenvalue is not far above epsilon stay
+    small; that is meant.
+    """
+    import numpy as np
+
+    pixels = np.asarray(images)
+    channels = pixels.shape[1]
+    size = channels * kernel**2
+    moment, patches = np.zeros((size, size)), 0
+    for start in range(0, len(pixels), 500):  # the patches of all images at once would fill the memory
+        batch = pixels[start : start + 500].astype(np.float64)
+        windows = np.lib.stride_tricks.sliding_window_view(batch, (kernel, kernel), (2, 3))
+        rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, size)
+        moment += rows.T @ rows
+        patches += len(rows)
+    values, vectors = np.linalg.eigh(moment / patches)
+    scaled = vectors / np.sqrt(values + epsilon)
+    weights: npt.NDArray[np.float32] = scaled.T[::-1].astype(np.float32)
+    return weights.reshape(size, channels, kernel, kernel)
