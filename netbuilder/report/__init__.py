@@ -1,6 +1,19 @@
 """Figures as text: data in, text out, nothing counted here."""
 
-from netbuilder.report.data import as_data
-from netbuilder.report.table import format_table, headline, layer_table, totals_table
+from netbuilder.report.data import SCHEMA, as_data, model_as_data, several_as_data
+from netbuilder.report.formats import TEXT_FORMATS, format_table, render
+from netbuilder.report.table import block_table, headline, layer_table, totals_table
 
-__all__ = ["as_data", "format_table", "headline", "layer_table", "totals_table"]
+__all__ = [
+    "SCHEMA",
+    "TEXT_FORMATS",
+    "as_data",
+    "block_table",
+    "format_table",
+    "headline",
+    "layer_table",
+    "model_as_data",
+    "render",
+    "several_as_data",
+    "totals_table",
+]

@@ -1,43 +1,131 @@
-"""Counts as plain data, for JSON. The form is a contract: see docs/counting.md."""
+"""Counts as plain data, for JSON. The form is a contract: `count.schema.json` beside this file holds it.
+
+docs/counting.md says what each key means.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from netbuilder.counts import Counts, totals
-from netbuilder.net import Blob, Net
+from netbuilder.counts import LAYER_FIGURES, Counts, LayerCounts, totals
+from netbuilder.net import Blob, Layer, Net, Param
+from netbuilder.report.table import block_figures
 
-__all__ = ["as_data"]
+if TYPE_CHECKING:
+    from netbuilder.blocks import Block
+    from netbuilder.geometry import ReceptiveField
+    from netbuilder.prototxt.binary import Model
+
+__all__ = ["FORMAT_VERSION", "SCHEMA", "as_data", "model_as_data", "several_as_data"]
 
 FORMAT_VERSION = 1
+SCHEMA = Path(__file__).with_name("count.schema.json")
 
 
-def as_data(net: Net, counts: Counts) -> dict[str, Any]:
-    """A net's figures as dicts, lists and numbers; a shape that is not known is null."""
-    return {
+def as_data(
+    net: Net,
+    counts: Counts,
+    *,
+    fields: Mapping[Blob, ReceptiveField] | None = None,
+    blocks: Iterable[Block] | None = None,
+) -> dict[str, Any]:
+    """A net's figures as dicts, lists and numbers; what is not known is None.
+
+    `fields` adds each layer's receptive field, `blocks` the sums over blocks.
+    """
+    data: dict[str, Any] = {
         "version": FORMAT_VERSION,
         "name": net.name,
         "phase": net.phase,
         "batch": counts.batch,
         "totals": totals(counts),
-        "layers": [
-            {
-                "name": row.layer.name,
-                "type": row.layer.type,
-                "bottoms": [_blob(b) for b in row.layer.bottoms],
-                "tops": [_blob(b) for b in row.layer.tops],
-                "params": [{"shape": list(p.shape), "learnable": p.learnable} for p in row.layer.params],
-                "macs": None if row.layer.unknown else row.macs,
-                "flops": None if row.layer.unknown else row.flops,
-                "total_flops": None if row.layer.unknown else row.total_flops,
-            }
-            for row in counts.layers
-        ],
+        "layers": [_layer(row) for row in counts.layers],
+        "complete": not counts.uncounted,
         "uncounted": [
             {"name": layer.name, "type": layer.type, "reason": layer.unknown} for layer in counts.uncounted
         ],
+    }
+    if fields is not None:
+        for row, found in zip(counts.layers, data["layers"], strict=True):
+            tops = row.layer.tops
+            found["receptive_field"] = _field(fields.get(tops[0]) if tops else None)
+    if blocks is not None:
+        by_layer = {row.layer: row for row in counts.layers}
+        data["blocks"] = [_block(block, [by_layer[layer] for layer in block.layers]) for block in blocks]
+    return data
+
+
+def several_as_data(nets: Iterable[tuple[str, dict[str, Any]]], errors: Mapping[str, str]) -> dict[str, Any]:
+    """Several nets, each with its file and as from `as_data`; files that could not be read, and why not."""
+    return {
+        "version": FORMAT_VERSION,
+        "nets": [{"file": file, **data} for file, data in nets],
+        "errors": [{"file": file, "error": text} for file, text in errors.items()],
+    }
+
+
+def model_as_data(model: Model) -> dict[str, Any]:
+    """What a trained model stores."""
+    return {
+        "version": FORMAT_VERSION,
+        "name": model.name,
+        "totals": {"stored_params": model.stored_params},
+        "layers": [
+            {"name": x.name, "type": x.type, "params": [{"shape": list(s)} for s in x.blobs]}
+            for x in model.layers
+        ],
+    }
+
+
+def _layer(row: LayerCounts) -> dict[str, Any]:
+    layer = row.layer
+    return {
+        "name": layer.name,
+        "type": layer.type,
+        "bottoms": [_blob(b) for b in layer.bottoms],
+        "tops": [_blob(b) for b in layer.tops],
+        "params": [_param(p) for p in layer.params],
+        "kernel": _kernel(layer),
+        **{name: row.figure(name) for name in LAYER_FIGURES},
+    }
+
+
+def _param(param: Param) -> dict[str, Any]:
+    shared = {"shared_with": param.shared_with} if param.shared_with else {}
+    return {"shape": list(param.shape), "learnable": param.learnable, **shared}
+
+
+def _block(block: Block, rows: list[LayerCounts]) -> dict[str, Any]:
+    figures = block_figures(rows, LAYER_FIGURES)
+    return {
+        "name": block.name,
+        "layers": [layer.name for layer in block.layers],
+        **dict(zip(LAYER_FIGURES, figures, strict=True)),
     }
 
 
 def _blob(blob: Blob) -> dict[str, Any]:
     return {"name": blob.name, "shape": None if blob.shape is None else list(blob.shape)}
+
+
+def _kernel(layer: Layer) -> dict[str, Any] | None:
+    from netbuilder.geometry import group, window
+
+    w = window(layer)
+    if w is None:
+        return None
+    return {
+        "size": list(w.kernel),
+        "stride": list(w.stride),
+        "pad": list(w.pad),
+        "dilation": list(w.dilation),
+        "group": group(layer),
+    }
+
+
+def _field(field: ReceptiveField | None) -> dict[str, Any] | None:
+    if field is None:
+        return None
+    return {"size": list(field.size), "jump": list(field.jump), "whole": list(field.whole)}

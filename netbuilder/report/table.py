@@ -1,95 +1,341 @@
-"""Aligned text tables, and the table of a net's figures by counting convention."""
+"""The figures of nets as tables: totals by counting convention, several nets side by side, layers, blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from netbuilder.counts import Counts
+from netbuilder.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.errors import shape_text
+from netbuilder.net import Blob, Layer
+from netbuilder.report.formats import Cell, Column, Table, number, render
 
-__all__ = ["format_table", "headline", "layer_table", "totals_table"]
+if TYPE_CHECKING:
+    from netbuilder.blocks import Block
+    from netbuilder.geometry import ReceptiveField
+    from netbuilder.prototxt.binary import Model
+
+__all__ = [
+    "SORT_KEYS",
+    "arranged",
+    "block_figures",
+    "block_rows",
+    "block_table",
+    "comparison",
+    "field_text",
+    "headline",
+    "kernel_text",
+    "layer_rows",
+    "layer_table",
+    "model_rows",
+    "not_counted",
+    "plain_totals",
+    "slim",
+    "total_rows",
+    "totals_table",
+]
+
+# What `arranged` sorts by, and the column that it means.
+SORT_KEYS = {
+    "name": "name",
+    "params": "learnable_params",
+    "stored": "stored_params",
+    "macs": "macs",
+    "flops": "flops",
+    "ops": "ops",
+    "activations": "activations",
+}
+
+
+# ---- a net's totals ----------------------------------------------------------------------------------------
+
+_CAPTIONS = (
+    ("learnable_params", "learnable params", "weights, biases, gammas, betas"),
+    ("stored_params", "stored params", "all numbers in the .caffemodel, with BatchNorm statistics"),
+    ("fixed_params", "fixed params", ""),
+    ("macs", "MACs", "multiply-accumulates of convolution and inner product, per image"),
+    ("flops", "FLOPs", "2 x MACs, per image"),
+    ("total_flops", "all FLOPs", "and bias, BatchNorm, Scale, ReLU, pooling, sum, softmax"),
+    ("activations", "activations", "elements of all blobs, per image"),
+    ("pynetbuilder_params", "pynetbuilder params", "first blob of each layer"),
+    ("pynetbuilder_flops", "pynetbuilder flops", "the same, times output size for convolutions"),
+    ("weight_bytes", "weights", "memory of the stored params"),
+    ("peak_bytes", "peak at test", ""),
+    ("train_bytes", "training", "params, gradients, momentum, blobs and their gradients"),
+)
 
 
 def headline(counts: Counts) -> str:
     """pynetbuilder's two lines: millions by its own convention, exact to the last digit."""
+    more = " (at least)" if counts.uncounted else ""
     return (
-        f"Number of params: {_millions(counts.pynetbuilder_params)} Million\n"
-        f"Number of flops: {_millions(counts.pynetbuilder_flops)} Million"
+        f"Number of params: {_millions(counts.pynetbuilder_params)} Million{more}\n"
+        f"Number of flops: {_millions(counts.pynetbuilder_flops)} Million{more}"
     )
 
 
 def totals_table(counts: Counts) -> str:
+    """Every figure of the net, with its convention, and what was not counted."""
+    return "\n".join([render(total_rows(counts), "table"), *not_counted(counts)])
+
+
+def total_rows(counts: Counts) -> Table:
     """Every figure of the net, with its convention. Operations and activations are per image."""
-    rows = [
-        ("learnable params", _number(counts.learnable_params), "weights, biases, gammas, betas"),
-        (
-            "stored params",
-            _number(counts.stored_params),
-            "all numbers in the .caffemodel, with BatchNorm statistics",
-        ),
-        ("MACs", _number(counts.macs), "multiply-accumulates of convolution and inner product, per image"),
-        ("FLOPs", _number(counts.flops), "2 x MACs, per image"),
-        ("all FLOPs", _number(counts.total_flops), "and bias, BatchNorm, Scale, ReLU, pooling, sum, softmax"),
-        ("activations", _number(counts.activations), "elements of all blobs, per image"),
-        ("pynetbuilder params", _number(counts.pynetbuilder_params), "first blob of each layer"),
-        (
-            "pynetbuilder flops",
-            _number(counts.pynetbuilder_flops),
-            "the same, times output size for convolutions",
-        ),
-        ("weights", _mebibytes(counts.weight_bytes), "memory of the stored params"),
-        ("peak at test", _mebibytes(counts.peak_bytes), f"blobs alive at once, batch {counts.batch}"),
-        (
-            "training",
-            _mebibytes(counts.train_bytes),
-            "params, gradients, momentum, blobs and their gradients",
-        ),
+    meanings = {
+        "fixed_params": f"fixed filters, apart from the above: {number(counts.fixed_macs)} MACs",
+        "peak_bytes": f"blobs alive at once, batch {counts.batch}",
+    }
+    rows = tuple(
+        (caption, _total(counts, key), meanings.get(key, meaning))
+        for key, caption, meaning in _CAPTIONS
+        if key != "fixed_params" or counts.fixed_params
+    )
+    columns = (Column("figure", "figure"), Column("value", "", True), Column("meaning", "what is counted"))
+    return Table(columns, rows)
+
+
+def comparison(nets: Mapping[str, Counts]) -> Table:
+    """A column of totals for each net."""
+    counted = nets.values()
+    rows: list[tuple[Cell, ...]] = [("layers", *(len(c.layers) for c in counted))]
+    rows += [
+        (caption, *(_total(c, key) for c in counted))
+        for key, caption, _ in _CAPTIONS
+        if key != "fixed_params" or any(c.fixed_params for c in counted)
     ]
-    if counts.fixed_params:
-        fixed = f"fixed filters, apart from the above: {_number(counts.fixed_macs)} MACs"
-        rows.insert(2, ("fixed params", _number(counts.fixed_params), fixed))
-    lines = [format_table(("figure", "", "what is counted"), rows, right=(1,))]
-    if counts.uncounted:
-        lines.append(f"not counted: {len(counts.uncounted)} layers")
-        lines += [f"  {layer.name}: {layer.unknown}" for layer in counts.uncounted]
-    return "\n".join(lines)
+    rows.append(("batch", *(c.batch for c in counted)))
+    if any(c.uncounted for c in counted):
+        rows.append(("layers not counted", *(len(c.uncounted) for c in counted)))
+    return Table((Column("figure", "figure"), *(Column(n, n, True) for n in nets)), tuple(rows))
 
 
-def layer_table(counts: Counts) -> str:
-    """One row per layer, with a last row of totals. Unknown values are printed as "?"."""
-    rows = []
-    for row in counts.layers:
-        layer = row.layer
-        unknown = bool(layer.unknown)
-        shapes = " ".join("?" if t.shape is None else shape_text(t.shape) for t in layer.tops)
-        figures = (row.learnable_params, row.macs, row.ops, row.activations)
-        rows.append((layer.name, layer.type, shapes, *("?" if unknown else _number(f) for f in figures)))
-    known = [r for r in counts.layers if not r.layer.unknown]
-    sums = (sum(getattr(r, f) for r in known) for f in ("learnable_params", "macs", "ops", "activations"))
-    rows.append(("total", "", "", *(_number(n) for n in sums)))
-    head = ("layer", "type", "output", "learnable", "MACs", "other ops", "activations")
-    return format_table(head, rows, right=(3, 4, 5, 6))
+def plain_totals(nets: Mapping[str, Counts]) -> Table:
+    """The same as plain numbers under the names that they have in JSON, for CSV."""
+    counted = nets.values()
+    figures = [totals(c) for c in counted]
+    rows: list[tuple[Cell, ...]] = [(key, *(f[key] for f in figures)) for key in figures[0]]
+    rows += [
+        ("batch", *(c.batch for c in counted)),
+        ("layers", *(len(c.layers) for c in counted)),
+        ("uncounted_layers", *(len(c.uncounted) for c in counted)),
+    ]
+    heads = list(nets) if len(nets) > 1 else ["value"]
+    return Table((Column("figure", "figure"), *(Column(h, h, True) for h in heads)), tuple(rows))
 
 
-def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
-    """Columns separated by two spaces under a rule; those in `right` are aligned to the right."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = []
-    for row in (head, ["-" * w for w in widths], *rows):
-        cells = (
-            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def _total(counts: Counts, key: str) -> str:
+    value = getattr(counts, key)
+    text = _memory(value) if key.endswith("_bytes") else number(value)
+    return f">= {text}" if counts.uncounted else text
 
 
-def _number(n: int | float) -> str:
-    return f"{n:,}" if isinstance(n, int) else f"{n:,.1f}"
+def not_counted(counts: Counts) -> list[str]:
+    """Lines that say which layers were not counted, and why; none if all were."""
+    if not counts.uncounted:
+        return []
+    return [
+        f"not counted: {len(counts.uncounted)} layers",
+        *(f"  {layer.name}: {layer.unknown}" for layer in counts.uncounted),
+    ]
+
+
+def _memory(n: int) -> str:
+    return f"{n / 2**20:,.1f} MiB" if n >= 2**20 / 10 else f"{n / 2**10:,.1f} KiB"
 
 
 def _millions(n: int) -> str:
     return f"{n // 10**6}.{n % 10**6:06d}"
 
 
-def _mebibytes(n: int) -> str:
-    return f"{n / 2**20:,.1f} MiB"
+# ---- layers and blocks -------------------------------------------------------------------------------------
+
+_FIGURE_COLUMNS = (
+    Column("learnable_params", "params", True),
+    Column("stored_params", "stored", True),
+    Column("macs", "MACs", True),
+    Column("flops", "FLOPs", True),
+    Column("ops", "other ops", True),
+    Column("activations", "activations", True),
+)
+_FIGURES = tuple(c.key for c in _FIGURE_COLUMNS)
+
+
+def layer_table(counts: Counts) -> str:
+    """The layers as text; see `layer_rows`."""
+    return render(slim(layer_rows(counts)), "table")
+
+
+def block_table(counts: Counts, found: Iterable[Block]) -> str:
+    """The blocks as text; see `block_rows`."""
+    return render(slim(block_rows(counts, found)), "table")
+
+
+def layer_rows(counts: Counts, fields: Mapping[Blob, ReceptiveField] | None = None) -> Table:
+    """One row per layer and a last one of sums; with `fields`, the receptive field of the first top."""
+    columns = [
+        Column("name", "layer"),
+        Column("type", "type"),
+        Column("kernel", "kernel"),
+        Column("output", "output"),
+        *_FIGURE_COLUMNS,
+        *(
+            (Column("receptive_field", "receptive field"), Column("jump", "jump"))
+            if fields is not None
+            else ()
+        ),
+        Column("shared_with", "shared with"),
+    ]
+    rows = []
+    for row in counts.layers:
+        layer = row.layer
+        seen: tuple[str, ...] = ()
+        if fields is not None:
+            field = fields.get(layer.tops[0]) if layer.tops else None
+            seen = field_text(field)
+        rows.append(
+            (
+                layer.name,
+                layer.type,
+                kernel_text(layer),
+                " ".join("?" if t.shape is None else shape_text(t.shape) for t in layer.tops),
+                *(row.figure(key) for key in _FIGURES),
+                *seen,
+                " ".join(row.shared_with),
+            )
+        )
+    sums = add_up(counts.layers)
+    blank = ("", "") if fields is not None else ()
+    last = (_sum_label(counts), "", "", "", *(sums[key] for key in _FIGURES), *blank, "")
+    return Table(tuple(columns), tuple(rows), last)
+
+
+def block_rows(counts: Counts, found: Iterable[Block]) -> Table:
+    """One row per block and a last one of sums; a figure that a layer of the block lacks is not known."""
+    by_layer = {row.layer: row for row in counts.layers}
+    rows: list[tuple[Cell, ...]] = []
+    for block in found:
+        own = [by_layer[layer] for layer in block.layers]
+        rows.append((block.name, len(own), _last_shape(block), *block_figures(own)))
+    sums = add_up(counts.layers)
+    last = (_sum_label(counts), len(counts.layers), "", *(sums[key] for key in _FIGURES))
+    columns = (
+        Column("name", "block"),
+        Column("layers", "layers", True),
+        Column("output", "output"),
+        *_FIGURE_COLUMNS,
+    )
+    return Table(columns, tuple(rows), last)
+
+
+def block_figures(rows: Sequence[LayerCounts], names: Sequence[str] = _FIGURES) -> tuple[Cell, ...]:
+    """Sums over layers; None where one of them is not known."""
+    sums = add_up(rows)
+    return tuple(None if any(r.figure(n) is None for r in rows) else sums[n] for n in names)
+
+
+def model_rows(model: Model) -> Table:
+    """One row per layer of a trained model that stores something, and a last one of sums."""
+    rows = tuple(
+        (x.name, x.type or "?", " ".join(shape_text(s) for s in x.blobs), x.params)
+        for x in model.layers
+        if x.blobs
+    )
+    columns = (
+        Column("name", "layer"),
+        Column("type", "type"),
+        Column("blobs", "blobs"),
+        Column("stored_params", "stored params", True),
+    )
+    return Table(columns, rows, ("total", "", "", model.stored_params))
+
+
+def slim(table: Table) -> Table:
+    """The table without columns that say nothing: stored params where they are the learnable, no sharing."""
+    keys = [c.key for c in table.columns]
+    idle = []
+    for i, key in enumerate(keys):
+        if key == "shared_with" and not any(row[i] for row in table.rows):
+            idle.append(key)
+        if key == "stored_params" and "learnable_params" in keys:
+            j = keys.index("learnable_params")
+            if all(row[i] == row[j] for row in table.rows):
+                idle.append(key)
+    return table.without(*idle)
+
+
+def arranged(table: Table, sort: str | None = None, top: int | None = None) -> Table:
+    """The rows sorted by a key of SORT_KEYS, and all but the first `top` summed up in one.
+
+    Names rise, figures fall, what is not known comes last; equal ones stay in their order.
+    """
+    keys = [c.key for c in table.columns]
+    rows = list(table.rows)
+    if sort:
+        i = keys.index(SORT_KEYS[sort])
+        if sort == "name":
+            rows.sort(key=lambda row: str(row[i]))
+        else:
+            rows.sort(key=lambda row: (row[i] is None, -(row[i] or 0)))  # type: ignore[operator]
+    if top is not None and len(rows) > top:
+        rest = rows[top:]
+        cells: list[Cell] = []
+        for i, column in enumerate(table.columns):
+            values = [row[i] for row in rest]
+            cells.append(None if None in values else sum(values) if column.number else "")  # type: ignore[arg-type]
+        rows = [*rows[:top], (f"{len(rest)} others", *cells[1:])]
+    return Table(table.columns, tuple(rows), table.last)
+
+
+def _sum_label(counts: Counts) -> str:
+    return "total, at least" if counts.uncounted else "total"
+
+
+def _last_shape(block: Block) -> str:
+    top = next((t for layer in reversed(block.layers) for t in layer.tops), None)
+    return "" if top is None else "?" if top.shape is None else shape_text(top.shape)
+
+
+_POOL = ("max", "ave", "stochastic")
+
+
+def kernel_text(layer: Layer) -> str:
+    """The window of a convolution or pooling as in `3x3/2 p1 g32 d2`, (h, w) where they differ: `1x3 p0x1`.
+
+    Kernel, stride after a slash, pad, groups, dilation; what is 1 (or pad 0) is left out.
+    """
+    from netbuilder.geometry import group, window
+
+    w = window(layer)
+    pooling = layer.type == "Pooling"
+    if w is None:
+        covers_all = pooling and layer.proto.pooling_param.global_pooling
+        return f"{_POOL[layer.proto.pooling_param.pool]} global" if covers_all else ""
+    words = [_POOL[layer.proto.pooling_param.pool]] if pooling else []
+    kernel = "x".join(str(n) for n in w.kernel)
+    words.append(kernel if set(w.stride) == {1} else f"{kernel}/{_pair(w.stride)}")
+    if any(w.pad):
+        words.append(f"p{_pair(w.pad)}")
+    if group(layer) != 1:
+        words.append(f"g{group(layer)}")
+    if set(w.dilation) != {1}:
+        words.append(f"d{_pair(w.dilation)}")
+    if pooling and layer.proto.pooling_param.global_pooling:
+        words.append("global")
+    return " ".join(words)
+
+
+def field_text(field: ReceptiveField | None) -> tuple[str, str]:
+    """Size and jump of a receptive field, "-" if it has none: `11x11` and `4`, (h, w)."""
+    if field is None:
+        return "-", "-"
+    if all(field.whole):
+        return "whole", "-"
+    jumps = ["-" if j is None else str(j) for j in field.jump]
+    return (
+        "x".join("whole" if w else str(n) for n, w in zip(field.size, field.whole, strict=True)),
+        jumps[0] if len(set(jumps)) == 1 else "x".join(jumps),
+    )
+
+
+def _pair(numbers: Sequence[int]) -> str:
+    return str(numbers[0]) if len(set(numbers)) == 1 else "x".join(str(n) for n in numbers)

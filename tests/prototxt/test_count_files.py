@@ -36,9 +36,7 @@ def file(tmp_path: Path, text: str) -> str:
 def test_what_was_not_counted_is_listed_with_the_reason(tmp_path: Path, capsys: Printed) -> None:
     assert main(["count", file(tmp_path, FORK)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.endswith(
-        "not counted: 1 layers\n  perm: dialect caffe-cudnn has no layer type Permuted\n"
-    )
+    assert printed.out.endswith("not counted: 1 layers\n  perm: dialect any has no layer type Permuted\n")
     assert "Number of flops: 0.001944 Million" in printed.out
     assert printed.err == ""
 
@@ -46,7 +44,9 @@ def test_what_was_not_counted_is_listed_with_the_reason(tmp_path: Path, capsys: 
 def test_a_net_without_data_says_how_to_give_its_shape(tmp_path: Path, capsys: Printed) -> None:
     said = "the shapes of its data are not in the file: give them, as in --input data=64,C,24,24\n"
     assert main(["count", file(tmp_path, TRAIN + CONV)]) == 0
-    assert capsys.readouterr().out.endswith(said)
+    printed = capsys.readouterr()
+    assert printed.err == said
+    assert said not in printed.out
     assert main(["count", file(tmp_path, TRAIN + CONV), "--json"]) == 0
     printed = capsys.readouterr()
     assert printed.err == said

@@ -1,0 +1,28 @@
+"""The comments above the layers of files that netbuilder wrote: each names the block that begins there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netbuilder.files import MARK
+
+__all__ = ["above_layers"]
+
+
+def above_layers(text: str, lines: Iterable[int]) -> dict[int, str]:
+    """The comment that ends on the line before each of `lines` (counted from 1), where there is one.
+
+    Empty for a file that somebody else wrote, whose comments may be anything. The header of a file, which
+    begins on line 1, is no comment of a layer.
+    """
+    if not text.startswith(MARK):
+        return {}
+    rows = text.split("\n")
+    found = {}
+    for line in lines:
+        first = line - 1
+        while first > 0 and rows[first - 1].startswith("#"):
+            first -= 1
+        if 0 < first < line - 1:
+            found[line] = "\n".join(row[1:].strip() for row in rows[first : line - 1])
+    return found
