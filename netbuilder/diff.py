@@ -18,7 +18,10 @@ __all__ = ["Change", "Difference", "diff"]
 
 @dataclass(frozen=True)
 class Change:
-    """A layer of both nets that is not the same; each pair is (in the first net, in the second)."""
+    """A layer of both nets that is not the same; each pair is (in the first net, in the second).
+
+    Shapes and parameters that one of the nets does not know, for want of its data, are not compared.
+    """
 
     layer: str
     fields: tuple[str, str] | None
@@ -32,7 +35,9 @@ class Difference:
     """What `diff` found; `costs` has the figures that differ, (in the first net, in the second).
 
     `weights_fit` is true if Caffe would load the first net's weights into the second and leave no parameter
-    of the second as it was initialised; `refused` names the layers on which it would abort.
+    of the second as it was initialised; `refused` names the layers on which it would abort, because one of
+    that name has another number of parameters, or other shapes. `uncompared` names the layers whose shapes
+    one of the nets does not know, for want of its data or of a rule; then there are no costs.
     """
 
     removed: tuple[str, ...]
@@ -42,6 +47,7 @@ class Difference:
     costs: dict[str, tuple[float, float]]
     refused: tuple[str, ...]
     unfilled: tuple[str, ...]
+    uncompared: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -63,15 +69,17 @@ def diff(first: Net, second: Net) -> Difference:
     renamed = _renamed([a[name] for name in removed], [b[name] for name in added])
     gone, new = {old for old, _ in renamed}, {name for _, name in renamed}
     both = [name for name in a if name in b]
-    figures = [totals(count(net)) for net in (first, second)]
+    uncompared = tuple(name for name in both if bool(a[name].unknown) != bool(b[name].unknown))
+    figures = [totals(count(net)) for net in (first, second)] if not uncompared else [{}, {}]
     return Difference(
         removed=tuple(name for name in removed if name not in gone),
         added=tuple(name for name in added if name not in new),
         renamed=tuple(renamed),
         changed=tuple(change for name in both if (change := _change(a[name], b[name]))),
         costs={key: (n, figures[1][key]) for key, n in figures[0].items() if n != figures[1][key]},
-        refused=tuple(name for name in both if _params(a[name]) and _params(a[name]) != _params(b[name])),
-        unfilled=tuple(n for n, layer in b.items() if layer.params and not (n in a and a[n].params)),
+        refused=tuple(name for name in both if _other_params(a[name], b[name])),
+        unfilled=tuple(name for name in added if b[name].params),
+        uncompared=uncompared,
     )
 
 
@@ -83,8 +91,8 @@ def _change(first: Layer, second: Layer) -> Change | None:
         first.name,
         pair(_fields(first), _fields(second)),  # type: ignore[arg-type]
         pair(tuple(x.name for x in first.bottoms), tuple(x.name for x in second.bottoms)),  # type: ignore[arg-type]
-        pair(_tops(first), _tops(second)),  # type: ignore[arg-type]
-        pair(_params(first), _params(second)),  # type: ignore[arg-type]
+        None if _same_tops(first, second) else (_tops(first), _tops(second)),
+        (_params(first), _params(second)) if _other_params(first, second) else None,
     )
     differs = change.fields or change.bottoms or change.tops or change.params
     return change if differs else None
@@ -114,6 +122,19 @@ def _fields(layer: Layer) -> str:
     for name in ("name", "bottom", "top", "blobs"):
         proto.ClearField(name)
     return " ".join(text_format.format_fields(proto).split())
+
+
+def _same_tops(first: Layer, second: Layer) -> bool:
+    """Whether the tops have the same names, and the same shapes where both are known."""
+    return len(first.tops) == len(second.tops) and all(
+        x.name == y.name and (x.shape == y.shape or x.shape is None or y.shape is None)
+        for x, y in zip(first.tops, second.tops, strict=True)
+    )
+
+
+def _other_params(first: Layer, second: Layer) -> bool:
+    """Whether both layers' parameters are known, and differ."""
+    return not (first.unknown or second.unknown) and _params(first) != _params(second)
 
 
 def _tops(layer: Layer) -> tuple[tuple[str, object], ...]:

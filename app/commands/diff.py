@@ -6,9 +6,12 @@ import argparse
 import dataclasses
 from typing import Any
 
+from app.commands.reading import add_input, given_inputs
 from netbuilder import prototxt, report
 from netbuilder.diff import Difference, diff
 from netbuilder.errors import shape_text
+from netbuilder.examine import PHASES, phases_of
+from netbuilder.net import Net
 
 __all__ = ["add_parser"]
 
@@ -19,29 +22,70 @@ def add_parser(verbs: Any) -> None:
         "diff",
         help="compare two prototxt files",
         description="Layers, fields, shapes and costs that differ, and whether the weights of A fit B.",
-        epilog="exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",
+        epilog="example: netbuilder diff resnet_50/test.prototxt deploy.prototxt. "
+        "Exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",
     )
     parser.add_argument("first", metavar="A", help="a prototxt file")
     parser.add_argument("second", metavar="B", help="another one")
-    parser.add_argument("--phase", choices=("TRAIN", "TEST"), default="TEST", help="default: TEST")
+    parser.add_argument(
+        "--phase",
+        action="append",
+        choices=PHASES,
+        default=[],
+        help="compare in this phase only (default: those that both files are for)",
+    )
+    add_input(parser)
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    first, second = (
-        prototxt.read(path, args.phase, dialect="caffe-cudnn") for path in (args.first, args.second)
-    )
-    found = diff(first, second)
+    first, second = _read(args.first, args), _read(args.second, args)
+    shared = [p for p in first if p in second]
+    found = {
+        p: diff(first.get(p) or _any(first), second.get(p) or _any(second))
+        for p in shared or [p for p in PHASES if p in first or p in second]
+    }
+    same = all(d.same for d in found.values())
     if args.json:
         import json
 
-        data = dataclasses.asdict(found) | {"same": found.same, "weights_fit": found.weights_fit}
-        print(json.dumps(data, indent=2))
+        phases = {
+            p: dataclasses.asdict(d) | {"same": d.same, "weights_fit": d.weights_fit}
+            for p, d in found.items()
+        }
+        fit = all(d.weights_fit for d in found.values())
+        print(json.dumps({"version": 1, "same": same, "weights_fit": fit, "phases": phases}, indent=2))
     else:
-        print("\n".join(_lines(found)))
-    return 0 if found.same else 1
+        print("\n\n".join(_text_of(found)))
+    return 0 if same else 1
+
+
+def _read(path: str, args: argparse.Namespace) -> dict[str, Net]:
+    """The nets of a file by phase: those asked for, or those that the file is for."""
+    inputs = given_inputs(args)
+    nets = {}
+    for phase in args.phase or PHASES:
+        net = prototxt.read(path, phase, dialect="any", unknown="keep")
+        tops = {top.name for top in net.inputs}
+        given = {name: shape for name, shape in inputs.items() if name in tops}
+        if given:
+            net = prototxt.read(path, phase, dialect="any", unknown="keep", inputs=given)
+        nets[phase] = net
+    return {p: nets[p] for p in args.phase or phases_of(nets)}
+
+
+def _any(nets: dict[str, Net]) -> Net:
+    return next(iter(nets.values()))
+
+
+def _text_of(found: dict[str, Difference]) -> list[str]:
+    """What is said of each phase; once, if it is the same of all."""
+    texts = {p: "\n".join(_lines(d)) for p, d in found.items()}
+    if len(set(texts.values())) == 1:
+        return list(texts.values())[:1]
+    return [f"{p}:\n{text}" for p, text in texts.items()]
 
 
 def _lines(found: Difference) -> list[str]:
@@ -59,13 +103,19 @@ def _lines(found: Difference) -> list[str]:
     if found.costs:
         rows = [(key, f"{a:,}", f"{b:,}", f"{b - a:+,}") for key, (a, b) in found.costs.items()]
         lines += ["", report.format_table(("figure", "A", "B", "B - A"), rows, right=(1, 2, 3))]
+    if found.uncompared:
+        names = _some(found.uncompared)
+        lines += [
+            "",
+            f"one of the nets does not know the shapes of {names}: give those of its data by --input",
+        ]
     lines += ["", _weights(found)]
     return lines
 
 
 def _weights(found: Difference) -> str:
     if found.weights_fit:
-        return "weights of A fit B"
+        return "weights of A fit B" + (", as far as their shapes are known" if found.uncompared else "")
     reasons = []
     if found.refused:
         reasons.append(f"Caffe aborts on {_some(found.refused)}, whose parameters have other shapes")

@@ -1,0 +1,28 @@
+"""Findings about a finished net: what Caffe accepts in silence, and what is better said.
+
+Everything on which Caffe aborts is refused earlier, by `Net.append`. `check` returns data and prints
+nothing; codes are stable (`CODES`). A check is a function in `CHECKS` that yields findings about a `Graph`;
+`between` compares the TRAIN and the TEST net of one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from netbuilder.checks import fields, training, wiring
+from netbuilder.checks.finding import CODES, Code, Finding, found
+from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.checks.phases import between
+from netbuilder.net import Net
+
+__all__ = ["CHECKS", "CODES", "Code", "Finding", "Graph", "between", "check", "found", "has_loss"]
+
+CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (*wiring.CHECKS, *fields.CHECKS, *training.CHECKS)
+
+
+def check(net: Net) -> list[Finding]:
+    """All findings about a net, in the order of its layers."""
+    graph = Graph(net)
+    order = {layer.name: i for i, layer in reversed(list(enumerate(net.layers)))}
+    findings = [finding for one in CHECKS for finding in one(graph)]
+    return sorted(findings, key=lambda f: (f.line, order.get(f.layer, -1)))

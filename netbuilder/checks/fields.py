@@ -1,0 +1,204 @@
+"""Checks of the fields of single layers: what has no effect, or another one than it seems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from netbuilder.checks.finding import Finding, found
+from netbuilder.checks.graph import Graph
+from netbuilder.errors import ShapeError
+from netbuilder.fields import has_field
+from netbuilder.layers import RULES, canonical_axis
+from netbuilder.layers.arithmetic import conv_window, pool_window
+from netbuilder.net import CUDNN, Layer
+
+__all__ = ["CHECKS", "lone_pairs"]
+
+_CONVOLUTIONS = ("Convolution", "Deconvolution")
+_STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
+_PHASES = ("TRAIN", "TEST")
+# What a layer type reads besides its own messages: the transformation of what is put into memory.
+_ALSO_READ = {"MemoryData": ("transform_param",)}
+# Fields of data layers that moved to transform_param; today's format ignores them where they were.
+_MOVED = ("scale", "mean_file", "crop_size", "mirror")
+_DATA = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+
+
+def _ignored_params(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        rule = RULES.get(layer.type)
+        if rule is None:
+            continue
+        read = (*rule.params, *_ALSO_READ.get(layer.type, ()))
+        for field, _ in layer.proto.ListFields():
+            if field.name.endswith("_param") and field.name not in read:
+                yield found(
+                    "ignored-param", layer, f"{layer.type} does not read {field.name}: it has no effect",
+                    f"leave {field.name} out"
+                    + (f", or move its fields to {rule.params[0]}" if rule.params else ""),
+                )  # fmt: skip
+
+
+def _ignored_fields(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        for name, why, fix in _without_effect(layer):
+            yield found("ignored-field", layer, f"{name} has no effect {why}", fix)
+
+
+def _without_effect(layer: Layer) -> Iterator[tuple[str, str, str]]:
+    proto = layer.proto
+    if layer.type in _DATA:
+        own = getattr(proto, _DATA[layer.type])
+        for name in _MOVED:
+            if has_field(own, name) and own.HasField(name):
+                yield f"{name} in {_DATA[layer.type]}", "in today's format", f"move {name} to transform_param"
+    if layer.type == "Eltwise" and proto.eltwise_param.coeff and proto.eltwise_param.operation == _MAX:
+        yield "coeff", "with operation MAX", "leave coeff out, or scale the bottoms by Power before"
+    if layer.type == "LRN" and proto.lrn_param.norm_region == _WITHIN and proto.lrn_param.k != 1:
+        yield "k", "with WITHIN_CHANNEL: Caffe takes 1", "leave k out"
+
+
+def _phase_fields(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        own = _PHASES[layer.proto.phase]
+        if layer.proto.HasField("phase") and own != graph.net.phase:
+            yield found(
+                "phase-field", layer,
+                f"phase: {own} does not leave it out of the {graph.net.phase} net: it is there, "
+                f"and runs as in {own}",
+                f"write include {{ phase: {own} }} to leave it out, or no phase",
+            )  # fmt: skip
+
+
+def _kernels_outside(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if layer.type != "Convolution" or layer.unknown or not layer.bottoms[0].shape:
+            continue
+        p, shape = layer.proto.convolution_param, layer.bottoms[0].shape
+        size = shape[canonical_axis(p.axis, shape) + 1 :]
+        k, _, pad, d = conv_window(p, len(size))
+        extent = [d[i] * (k[i] - 1) + 1 for i in range(len(size))]
+        if any(extent[i] > n + 2 * pad[i] for i, n in enumerate(size)):
+            yield found(
+                "kernel-outside", layer,
+                f"its kernel reaches over {_by(extent)}, the padded image has "
+                f"{_by([n + 2 * pad[i] for i, n in enumerate(size)])}: Caffe takes zeros for the rest",
+                "give the net a larger input, or the layer a smaller kernel or more pad",
+            )  # fmt: skip
+
+
+def _pooling_outside(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if layer.type != "Pooling" or layer.bottoms[0].shape is None or layer.tops[0].shape is None:
+            continue
+        p, size, out = layer.proto.pooling_param, layer.bottoms[0].shape[2:], layer.tops[0].shape[2:]
+        if p.global_pooling:
+            continue
+        try:
+            _, stride, pad, _ = pool_window(p, size)
+        except ShapeError:  # its shape was given, not computed
+            continue
+        if any((o - 1) * s - q >= n for n, o, s, q in zip(size, out, stride, pad, strict=True)):
+            yield found(
+                "pooling-outside", layer,
+                "the last window lies outside the image: Caffe writes -FLT_MAX or NaN there",
+                "use a kernel at least as large as the stride",
+            )  # fmt: skip
+
+
+def lone_pairs(layer: Layer) -> list[tuple[str, str]]:
+    """The halves of _h/_w pairs of a convolution that are given without the other: (there, missing)."""
+    if layer.type not in _CONVOLUTIONS:
+        return []
+    p = layer.proto.convolution_param
+    lone = []
+    for stem in ("kernel", "stride", "pad"):
+        h, w = f"{stem}_h", f"{stem}_w"
+        if p.HasField(h) != p.HasField(w):
+            lone.append((h, w) if p.HasField(h) else (w, h))
+    return lone
+
+
+def _lone_pairs(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        for there, missing in lone_pairs(layer):
+            yield found(
+                "lone-pair", layer,
+                f"{there} is given without {missing}: OpenCV and some chip compilers then ignore it",
+                f"write {missing} as well",
+            )  # fmt: skip
+
+
+def _engines(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        rule = RULES.get(layer.type)
+        own: Any = getattr(layer.proto, rule.params[0]) if rule and rule.params else None
+        if own is not None and has_field(own, "engine") and own.engine == CUDNN and layer.type != "Im2col":
+            yield found(
+                "engine-cudnn", layer, "engine: CUDNN: a Caffe built without cuDNN aborts on it",
+                "leave engine out: Caffe takes cuDNN where it has it",
+            )  # fmt: skip
+
+
+def _stochastic(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if layer.type == "Pooling" and layer.proto.pooling_param.pool == _STOCHASTIC:
+            yield found(
+                "stochastic-cpu", layer, "Caffe has STOCHASTIC pooling for the GPU only: on a CPU it aborts",
+                "run it on a GPU, or use MAX or AVE",
+            )  # fmt: skip
+
+
+def _databases(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        p = layer.proto.data_param
+        if layer.type == "Data" and not p.HasField("backend") and "lmdb" in p.source.lower():
+            yield found(
+                "leveldb-default", layer,
+                f"'{p.source}' is opened as LevelDB, which is what Caffe takes by default",
+                "write backend: LMDB in data_param",
+            )  # fmt: skip
+
+
+def _dropped(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        phase = _PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+        if layer.type == "Dropout" and phase == "TRAIN" and layer.proto.dropout_param.dropout_ratio >= 1:
+            yield found(
+                "dropout-all", layer, "dropout_ratio 1 drops everything and divides by 0: its top is NaN",
+                "give a dropout_ratio below 1",
+            )  # fmt: skip
+
+
+def _bilinear(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if layer.type not in _CONVOLUTIONS or not layer.params:
+            continue
+        p, weight = layer.proto.convolution_param, layer.params[0].shape
+        mixed = weight[0] // p.group if layer.type == "Deconvolution" else weight[1]
+        if p.weight_filler.type == _BILINEAR and mixed > 1:
+            yield found(
+                "bilinear-mixes", layer,
+                f"a bilinear filter is the same for every pair of channels: each output is a sum of {mixed}",
+                "give group and num_output as many as there are channels",
+            )  # fmt: skip
+
+
+def _by(values: list[int]) -> str:
+    return "x".join(str(n) for n in values)
+
+
+CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
+    _ignored_params,
+    _ignored_fields,
+    _phase_fields,
+    _kernels_outside,
+    _pooling_outside,
+    _lone_pairs,
+    _engines,
+    _stochastic,
+    _databases,
+    _dropped,
+    _bilinear,
+)

@@ -1,0 +1,163 @@
+"""What a check says: `Finding`, and the codes that there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from netbuilder.net import Layer
+
+__all__ = ["CODES", "Code", "Finding", "found"]
+
+
+class Code(NamedTuple):
+    """A kind of finding: how severe it is ("error", "warning" or "info"), and what it is in one sentence."""
+
+    severity: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a net. `severity` is "error", "warning" or "info"; `fix` says what to do.
+
+    `layer` is "" for what concerns a whole file. `line` and `column` count from 1, 0 is unknown; `file` is
+    where they are. `target` names the consumer that has the trouble, "" for Caffe itself. `phases` are those
+    in which it was found, where several were looked at.
+    """
+
+    severity: str
+    code: str
+    layer: str
+    text: str
+    fix: str = ""
+    line: int = 0
+    column: int = 0
+    file: str = ""
+    target: str = ""
+    phases: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        about = f"{self.layer}: {self.text}" if self.layer else self.text
+        return f"{self.severity}: {about} [{self.code}]" + (f"\n  fix: {self.fix}" if self.fix else "")
+
+
+def found(code: str, layer: Layer, text: str, fix: str = "", *, target: str = "") -> Finding:
+    """A finding about a layer, at its place, with the severity of the code; about a target, an error."""
+    origin = layer.origin
+    severity = "error" if target else CODES[code].severity
+    return Finding(
+        severity, code, layer.name, text, fix, origin.line, origin.column, origin.file, target
+    )  # fmt: skip
+
+
+def _codes(severity: str, **titles: str) -> dict[str, Code]:
+    return {name.replace("_", "-"): Code(severity, title) for name, title in titles.items()}
+
+
+# Each code is stable, and always as severe, but that a consumer's limit is an error, whatever it is to Caffe.
+# docs/checking.md has the same list, and a test compares them.
+CODES: dict[str, Code] = {
+    # What Caffe refuses when it builds the net.
+    **_codes(
+        "error",
+        syntax="The file is no prototxt that Caffe can parse.",
+        shape="Shapes, numbers of blobs or fields do not fit; Caffe aborts.",
+        field="A field has a value that Caffe does not take.",
+        name_clash="Two layers give a blob of one name.",
+        missing_bottom="A layer reads a blob that no layer before it gives.",
+        in_place_refused="A layer writes in place where Caffe refuses it.",
+        unknown_type="No Caffe has this layer type.",
+        unknown_field="No Caffe has this field or label.",
+        phase_shape="A parameter has another shape in TEST than in TRAIN: Caffe aborts when it tests.",
+        weights_shape="The model has parameters of another number or shape: Caffe aborts.",
+    ),
+    # What Caffe accepts, and what is then wrong.
+    **_codes(
+        "error",
+        in_place="The layer computes wrong values in place.",
+        in_place_gradient="The layer's gradient is wrong in place.",
+        in_place_chain="A layer in place overwrites values that the layer before needs for its gradient.",
+        empty_blob="A blob has no elements.",
+        pooling_outside="A pooling window lies outside the image.",
+        no_backward="Caffe aborts in the backward pass: the layer has no gradient for this bottom.",
+        dropout_all="Everything is dropped, and divided by zero.",
+    ),
+    **_codes(
+        "warning",
+        no_layers="The net has no layers.",
+        duplicate_name="Two layers with parameters have one name.",
+        phase_field="The layer runs in the phase that it names, and is not left out of the other.",
+        phase_weights="A layer of the TEST net has no counterpart in the TRAIN net.",
+        ignored_param="The layer type does not read this parameter message.",
+        ignored_field="The field has no effect here.",
+        unused_blob="Nobody reads a blob of the net in training.",
+        input_overwritten="A layer writes over the input of the net.",
+        kernel_outside="The kernel is larger than the padded image.",
+        lone_pair="Half of an _h/_w pair is given.",
+        engine_cudnn="A Caffe without cuDNN aborts.",
+        stochastic_cpu="Caffe has stochastic pooling for the GPU only.",
+        batchnorm_without_scale="No Scale follows a BatchNorm.",
+        batchnorm_trained="Old Caffes would train the statistics of a BatchNorm.",
+        batchnorm_frozen="A BatchNorm does not update its statistics in training.",
+        batchnorm_batch_stats="A BatchNorm normalises by the batch in TEST.",
+        zero_weights="All weights start at zero.",
+        zero_scale="A Scale starts at zero.",
+        bilinear_mixes="A bilinear filter adds up several channels.",
+        double_softmax="A loss applies its own Softmax or Sigmoid to probabilities.",
+        loss_without_softmax="A loss takes probabilities, and gets scores.",
+        dropout_on_scores="Dropout stands right before a loss.",
+        mirror_in_test="Images are mirrored at random in TEST.",
+        crop_in_one_phase="Images are cropped in one phase only.",
+        leveldb_default="A database that looks like LMDB is opened as LevelDB.",
+        weights_missing="A layer finds no parameters in the model.",
+    ),
+    **_codes(
+        "info",
+        uncounted="The layer was not counted, and what depends on its shape was not checked.",
+        bias_before_batchnorm="BatchNorm takes the bias before it away again.",
+        filler_fan="A filler scales by another number of connections than is meant.",
+        loss_without_top="A loss without a top is never printed.",
+        weights_unused="The model has parameters that no layer takes.",
+    ),
+    # What a consumer other than BVLC's Caffe refuses, or computes otherwise (`netbuilder.targets`).
+    **_codes(
+        "error",
+        no_such_type="The consumer does not have this layer type.",
+        no_such_field="The consumer does not have this field.",
+        not_deploy="The consumer takes deploy nets: no data and no loss layers.",
+        old_format="The consumer does not read files of this format.",
+        old_input="The consumer does not read inputs given as `input:` fields.",
+        argmax="ArgMax gives other values.",
+        axpy="Axpy adds and multiplies other bottoms.",
+        batch_stats="BatchNorm must use its stored statistics.",
+        coeff="Coefficients are ignored, or give other values.",
+        crop_offset="Crop without an offset gives other values.",
+        deconv_dilation="Deconvolution ignores its dilation.",
+        image_size="An image is too large.",
+        kernel_large="A kernel larger than the padded image fails.",
+        log="Log gives other values, or ignores its fields.",
+        lrn="LRN ignores k.",
+        lrn_alpha="LRN needs its alpha.",
+        mvn="MVN gives other values.",
+        negative_axis="A negative axis fails.",
+        other_tile="Tile has another interface.",
+        params_dropped="The fields of the layer are not read.",
+        prelu_shared="PReLU with one slope for all channels fails.",
+        reshape_axes="Reshape ignores axis and num_axes.",
+        round_mode="Pooling rounds up, whatever round_mode says.",
+        scale_axes="Scale over other axes than the channels fails.",
+        scale_bias="Scale with two bottoms and a bias fails.",
+        scale_scalar="Scale by one number fails.",
+        scale_two_bottoms="Scale with two bottoms fails.",
+        several_bottoms="One layer with several bottoms and tops fails.",
+        slice_equal="Slice needs its slice_point.",
+        slice_unread="Slice needs its slice_point where a piece is not read.",
+        spatial_axes="A convolution over one or three axes fails.",
+        statistics_trained="The statistics of a BatchNorm would be trained.",
+        swish_beta="Swish takes beta for 1.",
+        top_name="A top must be called like its layer.",
+        transpose="InnerProduct ignores transpose.",
+        uneven_window="Repeated kernel_size, stride or pad are not all read.",
+    ),
+}

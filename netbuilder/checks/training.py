@@ -1,0 +1,184 @@
+"""Checks of what a net learns: fillers, BatchNorm, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from netbuilder.checks.finding import Finding, found
+from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.layers import RULES
+from netbuilder.net import Layer
+
+__all__ = ["CHECKS"]
+
+_FILLED = {
+    "Convolution": "convolution_param",
+    "Deconvolution": "convolution_param",
+    "Embed": "embed_param",
+    "InnerProduct": "inner_product_param",
+    "LSTM": "recurrent_param",
+    "RNN": "recurrent_param",
+}
+_LINEAR = ("Convolution", "Deconvolution", "InnerProduct")
+_BY_FAN = ("msra", "xavier")
+_FAN_IN, _FAN_OUT = 0, 1
+_OWN_ACTIVATION = {
+    "InfogainLoss": "Softmax",
+    "SigmoidCrossEntropyLoss": "Sigmoid",
+    "SoftmaxWithLoss": "Softmax",
+}
+
+
+def _batch_norm(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if layer.type != "BatchNorm":
+            continue
+        affine = len(layer.params) > 3  # NVIDIA's scales and shifts by itself
+        if not affine and not any(r.type in ("Scale", "Bias") for r in graph.readers.get(layer.tops[0], ())):
+            yield found(
+                "batchnorm-without-scale", layer,
+                "BatchNorm has no scale and shift of its own, and no Scale follows",
+                "add a Scale layer with bias_term: true after it",
+            )  # fmt: skip
+        if graph.trained and not affine and len(layer.proto.param) < 3:
+            yield found(
+                "batchnorm-trained", layer,
+                "Caffes of before 2017 would train the statistics like weights",
+                "write param { lr_mult: 0 decay_mult: 0 } three times",
+            )  # fmt: skip
+        p = layer.proto.batch_norm_param
+        if graph.trained and p.use_global_stats:
+            yield found(
+                "batchnorm-frozen", layer,
+                "use_global_stats: true in training: the statistics stay as they were loaded, 0 without a "
+                "model",
+                "leave use_global_stats out, unless a trained model is fine-tuned with its statistics",
+            )  # fmt: skip
+        if graph.net.phase == "TEST" and p.HasField("use_global_stats") and not p.use_global_stats:
+            yield found(
+                "batchnorm-batch-stats", layer,
+                "use_global_stats: false in TEST: an image's result depends on the others of its batch",
+                "leave use_global_stats out: it is then true in TEST and false in TRAIN",
+            )  # fmt: skip
+        before = layer.bottoms[0].layer if layer.bottoms else None
+        if before and before.type in _LINEAR and any(p.role == "bias" and p.learnable for p in before.params):
+            yield found(
+                "bias-before-batchnorm", before, "BatchNorm takes this bias away again",
+                "set bias_term: false, unless trained weights need it",
+            )  # fmt: skip
+
+
+def _zero_weights(graph: Graph) -> Iterator[Finding]:
+    if not graph.trained:
+        return
+    for layer in graph.layers:
+        filler = _weight_filler(layer)
+        if (
+            filler is None
+            or not layer.params[0].learnable
+            or layer.params[0].shared_with
+            or layer.proto.blobs
+        ):
+            continue
+        if filler.type == "constant" and filler.value == 0:
+            yield found(
+                "zero-weights", layer, "all weights start at 0, and may stay there",
+                "give a weight_filler, such as { type: \"msra\" }; Caffe's default is constant 0",
+            )  # fmt: skip
+
+
+def _weight_filler(layer: Layer) -> Any:
+    if layer.type not in _FILLED or not layer.params:
+        return None
+    return getattr(layer.proto, _FILLED[layer.type]).weight_filler
+
+
+def _zero_scale(graph: Graph) -> Iterator[Finding]:
+    if not graph.trained:
+        return
+    for layer in graph.layers:
+        p = layer.proto.scale_param
+        if layer.type != "Scale" or len(layer.bottoms) != 1 or not p.HasField("filler") or layer.proto.blobs:
+            continue
+        if p.filler.type == "constant" and not p.filler.HasField("value"):
+            yield found(
+                "zero-scale", layer,
+                "filler without a value: the factor starts at 0, and all that follows with it",
+                "leave filler out (the factor then starts at 1), or give it a value",
+            )  # fmt: skip
+
+
+def _filler_fans(graph: Graph) -> Iterator[Finding]:
+    if not graph.trained:
+        return
+    for layer in graph.layers:
+        filler = _weight_filler(layer)
+        if filler is None or filler.type not in _BY_FAN:
+            continue
+        if layer.type == "InnerProduct":
+            swapped = layer.proto.inner_product_param.transpose
+            uneven = layer.params[0].shape[0] != layer.params[0].shape[-1]
+        else:
+            p = layer.proto.convolution_param
+            swapped = layer.type == "Deconvolution"
+            uneven = swapped and layer.params[0].shape[0] // p.group != layer.params[0].shape[1]
+        if swapped and uneven and filler.variance_norm in (_FAN_IN, _FAN_OUT):
+            yield found(
+                "filler-fan", layer,
+                f"{filler.type} scales by the number of outputs instead of inputs, as the weights are stored "
+                "transposed",
+                "swap variance_norm: FAN_OUT for FAN_IN (the default), or the other way round",
+            )  # fmt: skip
+
+
+def _losses(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        rule = RULES.get(layer.type)
+        if rule is None or not rule.auto_top or not layer.bottoms:
+            continue
+        before = layer.bottoms[0].layer
+        own = _OWN_ACTIVATION.get(layer.type)
+        if own and before.type == own:
+            yield found(
+                "double-softmax", layer,
+                f"it applies {own} itself, and gets the result of {own} '{before.name}': it learns slowly, "
+                "towards other values",
+                f"give it the scores before '{before.name}'",
+            )  # fmt: skip
+        if layer.type == "MultinomialLogisticLoss" and before.type in _LINEAR:
+            yield found(
+                "loss-without-softmax", layer,
+                f"it takes the logarithm of probabilities, and gets the scores of {before.type} "
+                f"'{before.name}'",
+                "use SoftmaxWithLoss, or put a Softmax before it",
+            )  # fmt: skip
+        if before.type == "Dropout" and graph.trained:
+            yield found(
+                "dropout-on-scores", layer, f"Dropout '{before.name}' drops the scores themselves",
+                "put the Dropout before the layer that computes the scores",
+            )  # fmt: skip
+        if graph.trained and not layer.tops and has_loss(layer):
+            yield found(
+                "loss-without-top", layer, "without a top it counts in the loss, but Caffe never prints it",
+                "give it a top",
+            )  # fmt: skip
+
+
+def _mirrors(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if graph.net.phase == "TEST" and not layer.bottoms and layer.proto.transform_param.mirror:
+            yield found(
+                "mirror-in-test", layer, "mirror: true flips images at random in TEST too",
+                "set mirror: false for TEST",
+            )  # fmt: skip
+
+
+CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
+    _batch_norm,
+    _zero_weights,
+    _zero_scale,
+    _filler_fans,
+    _losses,
+    _mirrors,
+)

@@ -1,0 +1,100 @@
+"""Where the fields of a prototxt stand in its text: for tools that point at them, or edit them in place.
+
+The text must be one that `text.parse` accepts; nothing is checked here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Span", "spans"]
+
+_SKIP = re.compile(r"(?:\s|#[^\n]*(?:\n|\Z)|[,;])*")
+_NAME = re.compile(r"\w+")
+# A string, and what stands between it and another that it continues with.
+_STRINGS = re.compile(
+    r"(?:\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*')(?:(?:\s|#[^\n]*\n)*(?=[\"']))?"
+)
+_WORD = re.compile(r"-?\s*[A-Za-z0-9_.+-]+")
+_LIST = re.compile(r"\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*'|#[^\n]*|[\[\]]")
+_OPEN, _CLOSE = "{<", "}>"
+
+
+class Span(NamedTuple):
+    """One field: text[start:end] is all of it, text[value:end] its value, with its brackets if it has any.
+
+    `fields` are those inside a message, None for anything else.
+    """
+
+    name: str
+    start: int
+    value: int
+    end: int
+    fields: tuple[Span, ...] | None
+
+    def all(self, *path: str) -> Iterator[Span]:
+        """The fields at a path of names inside this one."""
+        for field in self.fields or ():
+            if field.name == path[0]:
+                if len(path) == 1:
+                    yield field
+                else:
+                    yield from field.all(*path[1:])
+
+    def find(self, *path: str) -> Span | None:
+        """The first field at a path of names inside this one."""
+        return next(self.all(*path), None)
+
+
+def spans(text: str) -> tuple[Span, ...]:
+    """The fields of the top level, in order."""
+    found, _ = _fields(text, 0)
+    return found
+
+
+def _fields(text: str, at: int) -> tuple[tuple[Span, ...], int]:
+    """The fields from here to the closing bracket or the end, and where that is."""
+    found: list[Span] = []
+    while True:
+        at = _skip(text, at)
+        if at >= len(text) or text[at] in _CLOSE:
+            return tuple(found), at
+        start = at
+        name = _match(_NAME, text, at)
+        at = _skip(text, name.end())
+        if text[at] == ":":
+            at = _skip(text, at + 1)
+        value, inner = at, None
+        if text[at] in _OPEN:
+            inner, at = _fields(text, at + 1)
+            at += 1
+        elif text[at] == "[":
+            at = _end_of_list(text, at)
+        elif text[at] in "\"'":
+            while at < len(text) and text[at] in "\"'":
+                at = _match(_STRINGS, text, at).end()
+        else:
+            at = _match(_WORD, text, at).end()
+        found.append(Span(name[0], start, value, at, inner))
+
+
+def _skip(text: str, at: int) -> int:
+    return _match(_SKIP, text, at).end()
+
+
+def _end_of_list(text: str, at: int) -> int:
+    depth = 0
+    for m in _LIST.finditer(text, at):
+        depth += {"[": 1, "]": -1}.get(m[0], 0)
+        if depth == 0:
+            return m.end()
+    raise ValueError(f"the list at {at} has no end")
+
+
+def _match(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    m = pattern.match(text, at)
+    if m is None:
+        raise ValueError(f"no prototxt at {at}")
+    return m
