@@ -8,8 +8,24 @@
 3888
 """
 
-from netbuilder import checks, counts, prototxt
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from netbuilder import counts, prototxt
 from netbuilder._version import __version__
 from netbuilder.net import Blob, Layer, Net
 
+if TYPE_CHECKING:
+    from netbuilder import checks
+
 __all__ = ["Blob", "Layer", "Net", "__version__", "checks", "counts", "prototxt"]
+
+
+def __getattr__(name: str) -> Any:
+    # Counting and building a net should not wait for the checks.
+    if name == "checks":
+        import importlib
+
+        return importlib.import_module("netbuilder.checks")
+    raise AttributeError(f"module 'netbuilder' has no attribute {name!r}")

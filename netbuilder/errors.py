@@ -29,6 +29,9 @@ __all__ = [
 ]
 
 
+_MAX_WORD = 200
+
+
 class NetBuilderError(Exception):
     """A mistake that the user can mend; the command line prints it without a traceback.
 
@@ -94,6 +97,8 @@ class EngineError(NetBuilderError):
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """A hint that offers the nearest of the `known` words, or "" if none is near (1 is equal)."""
+    if len(word) > _MAX_WORD:
+        return ""  # a comparison takes the square of its length
     import difflib  # slow to import, and needed for mistakes only
 
     by_lower = {k.lower(): k for k in known}

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from netbuilder.dialects import ANY, DIALECTS, homes
 from netbuilder.dialects import dialect as find_dialect
 from netbuilder.errors import (
     FieldError,
@@ -26,12 +28,14 @@ from netbuilder.errors import (
     did_you_mean,
     shape_text,
 )
-from netbuilder.fields import assign, has_field
+from netbuilder.fields import assign, fork_names, has_field, known_fields, refuse_fork
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape, elements
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.proto import LayerParameter, NetParameter
 
-__all__ = ["Blob", "Layer", "Net", "Origin", "Param"]
+__all__ = ["PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param"]
+
+REFUSED = "Caffe refuses it"
 
 PHASES = ("TRAIN", "TEST")
 CUDNN = 2
@@ -41,7 +45,7 @@ _ENGINE_IGNORED = ("Im2col", "SPP")
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
 # filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
 # unless told not to.
-_PROJECT_DEFAULTS: dict[str, dict[str, Any]] = {
+PROJECT_DEFAULTS: dict[str, dict[str, Any]] = {
     "Convolution": {"weight_filler": {"type": "msra"}},
     "InnerProduct": {"weight_filler": {"type": "msra"}},
     "BatchNorm": {"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
@@ -49,11 +53,15 @@ _PROJECT_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class Origin(NamedTuple):
-    """Where a layer comes from: the user's file and line, and the legos around it, outermost first."""
+    """Where a layer comes from: the user's file and line, and the legos around it, outermost first.
+
+    `column` counts from 1; 0 where it is not known.
+    """
 
     file: str
     line: int
     scope: tuple[str, ...]
+    column: int = 0
 
     def __str__(self) -> str:
         file = self.file
@@ -137,6 +145,20 @@ class Layer:
     def __repr__(self) -> str:
         blobs = (", ".join(b.name for b in blobs) or "-" for blobs in (self.bottoms, self.tops))
         return f"Layer({self.type} {self.name!r}: {' -> '.join(blobs)})"
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Part(Protocol):
+        """What `Net.attach` takes: a lego."""
+
+        @property
+        def name(self) -> str:
+            """What the names of its layers are made of."""
+
+        def build(self, net: Net, *bottoms: Blob) -> Any:
+            """Add its layers; return its top or tops."""
 
 
 class Net:
@@ -233,6 +255,14 @@ class Net:
         finally:
             self._scope = outer
 
+    def attach(self, part: Part, bottoms: tuple[Blob, ...]) -> Any:
+        """Let a lego add its layers on these blobs, under its name; this is what `Lego.attach` calls.
+
+        One way in for all legos: a net that only costs gives back what it knows of one like it.
+        """
+        with self.scope(f"{type(part).__name__}({part.name})"):
+            return part.build(self, *bottoms)
+
     def default(self, type: str, field: str, fallback: Any) -> Any:
         """What this net's `defaults` say of a field, else `fallback`, a lego's own default."""
         return self.defaults.get(type, {}).get(field, fallback)
@@ -284,7 +314,7 @@ class Net:
             self._assign(proto, rule, fields)
         except NetBuilderError as error:
             raise self._located(error, f"{type} '{name}'", origin, bottoms) from None
-        layer = self.append(proto, origin=origin, top_shapes=top_shapes)
+        layer = self._append(proto, origin, top_shapes, "")
         return layer.tops[0] if len(layer.tops) == 1 else layer.tops
 
     def append(
@@ -302,6 +332,17 @@ class Net:
         `top_shapes`: its type and fields are then not checked. Raises like `add`.
         """
         origin = origin or self._here()
+        if self.dialect is not ANY and not unknown:
+            try:
+                for name in fork_names(proto):
+                    refuse_fork(name, self.dialect)
+            except FieldError as error:
+                raise self._located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
+        return self._append(proto, origin, top_shapes, unknown)
+
+    def _append(
+        self, proto: Any, origin: Origin, top_shapes: Sequence[Sequence[int]] | None, unknown: str
+    ) -> Layer:
         bottoms: tuple[Blob, ...] = ()
         try:
             rule = None if unknown else self._rule(proto.type, top_shapes is not None)
@@ -320,6 +361,15 @@ class Net:
         except NetBuilderError as error:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
         return self._attach(proto, bottoms, facts, params, unknown, origin)
+
+    def keep(self, proto: Any, origin: Origin) -> Layer:
+        """Append a layer that `append` refused, so that what follows can be examined all the same.
+
+        Nothing of it is checked; bottoms that do not exist are left out, and its tops have unknown shapes.
+        Its `unknown` is REFUSED.
+        """
+        bottoms = tuple(self._blobs[name] for name in proto.bottom if name in self._blobs)
+        return self._attach(proto, bottoms, Facts(()), (), REFUSED, origin)
 
     # -- the steps of add and append -----------------------------------------------------------------
 
@@ -354,12 +404,14 @@ class Net:
 
     def _rule(self, type: str, custom: bool) -> Rule | None:
         """The rule of a type that the dialect has; None for one without a rule, or of the user's own."""
-        if type in self.dialect.types or custom:
+        if type in self.dialect.types:
             return RULES.get(type)
-        if any(type in d.types for d in _other_dialects(self.dialect)):
-            names = ", ".join(d.name for d in _other_dialects(self.dialect) if type in d.types)
+        if custom:  # a fork's type of the same name may be another one
+            return RULES.get(type) if type in DIALECTS["caffe-master"].types else None
+        if type in ANY.types:
             raise FieldError(
-                f"dialect {self.dialect.name} has no layer type {type}", hint=f"it is in {names}"
+                f"dialect {self.dialect.name} has no layer type {type}",
+                hint=f"it is in {homes(lambda d: type in d.types)}",
             )
         raise FieldError(
             f"unknown layer type '{type}'",
@@ -393,6 +445,8 @@ class Net:
             check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
             if rule.same and len(bottoms) != len(tops):
                 raise ShapeError(f"needs as many tops as bottoms, got {len(bottoms)} and {len(tops)}")
+        given: set[str] = set()  # sets: a layer may have a hundred thousand of either
+        twice = {b for b, n in Counter(bottoms).items() if n > 1} if len(bottoms) > 1 else ()
         for i, name in enumerate(tops):
             if i < len(bottoms) and bottoms[i].name == name:
                 if rule and rule.in_place == "refused":
@@ -400,26 +454,25 @@ class Net:
                         f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
                     )
                 reader = self._readers.get(bottoms[i])
-                if reader or sum(b is bottoms[i] for b in bottoms) > 1 or _in_loss(bottoms[i]):
+                if reader or bottoms[i] in twice or _in_loss(bottoms[i]):
                     other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
                     raise ShapeError(
                         f"cannot write over blob '{name}' in place: {other}",
                         hint="Caffe splits a blob with two readers, and then refuses the in-place layer: "
                         "give the top a name of its own",
                     )
-            elif name in self._blobs or name in tops[:i]:
+            elif name in self._blobs or name in given:
                 by = self._blobs[name].layer.name if name in self._blobs else proto.name
                 raise NameClash(f"top '{name}' is already produced by layer '{by}'")
+            given.add(name)
 
     def _check_dialect(self, proto: Any, rule: Rule | None) -> None:
         for path in self.dialect.lacks.get(proto.type, ()):
             message, field = path.split(".")
             if getattr(proto, message).HasField(field):
-                names = ", ".join(
-                    d.name for d in _other_dialects(self.dialect) if path not in d.lacks.get(proto.type, ())
-                )
                 raise FieldError(
-                    f"dialect {self.dialect.name} has no field {field}", hint=f"leave it out, or use {names}"
+                    f"dialect {self.dialect.name} has no field {field}",
+                    hint=f"leave it out, or use {_homes_of_field(proto.type, path)}",
                 )
         if rule and rule.params and not self.dialect.cudnn and proto.type not in _ENGINE_IGNORED:
             p = getattr(proto, rule.params[0])
@@ -465,18 +518,18 @@ class Net:
             if not isinstance(whole, Mapping):
                 raise FieldError(f"{own} takes a dict of fields, got {whole!r}")
             fields = {**whole, **fields}
-        fields = {**_PROJECT_DEFAULTS.get(proto.type, {}), **self.defaults.get(proto.type, {}), **fields}
+        fields = {**PROJECT_DEFAULTS.get(proto.type, {}), **self.defaults.get(proto.type, {}), **fields}
         messages = [getattr(proto, n) for n in names]
         for key, value in fields.items():
             if value is None:
                 continue
             target = next((m for m in messages if has_field(m, key)), proto)
             if target is proto and not has_field(proto, key):
-                known = [f for m in (*messages, proto) for f in m.DESCRIPTOR.fields_by_name]
+                known = [f for m in (*messages, proto) for f in known_fields(m, self.dialect)]
                 raise FieldError(
                     f"no field '{key}' in layer type {proto.type}", hint=did_you_mean(key, known)
                 )
-            assign(target, key, value)
+            assign(target, key, value, self.dialect)
 
     def _params(self, proto: Any, facts: Facts) -> tuple[Param, ...]:
         """The parameter blobs with their multipliers, and their owners if they are shared by name."""
@@ -485,6 +538,8 @@ class Net:
         for i, fact in enumerate(facts.params):
             spec = specs[i] if i < len(specs) else None
             lr_mult = 1.0 if spec is None else spec.lr_mult
+            if fact.lr_mult is not None:
+                lr_mult = fact.lr_mult
             owner = None
             if spec is not None and spec.name:
                 owner = self._shared.setdefault(spec.name, Owner(proto.name, fact))
@@ -528,10 +583,8 @@ def _in_loss(blob: Blob) -> bool:
     return any(w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False))
 
 
-def _other_dialects(own: Any) -> list[Any]:
-    from netbuilder.dialects import DIALECTS
-
-    return [d for d in DIALECTS.values() if d is not own]
+def _homes_of_field(type: str, path: str) -> str:
+    return homes(lambda d: d.has_field(type, path))
 
 
 def _producer(blob: Any) -> str:

@@ -21,9 +21,7 @@ import pytest
 from netbuilder import Net, prototxt
 from netbuilder.proto import NetParameter
 
-# MNN's converter ends its process on what it does not know, so each model gets one of its own: a fork of one
-# that has imported everything. Its module `_tools` is the bare converter; `MNN.tools` would install a logging
-# package by pip and call home.
+# MNN's module `_tools` is the bare converter; `MNN.tools` would install a logging package by pip and call home.
 _MNN_CODE = """
 import ctypes, os, sys, traceback
 import numpy as np
@@ -48,11 +46,29 @@ def run(folder, output):
     top.copyToHostTensor(host)
     np.save(folder + "/output.npy", np.array(host.getData(), np.float32).reshape(top.getShape()))
 
+"""
+
+_OPENCV_CODE = """
+import ctypes, os, sys, traceback
+import cv2
+import numpy as np
+
+cv2.setNumThreads(0)  # threads do not outlive a fork
+
+def run(folder, output):
+    net = cv2.dnn.readNetFromCaffe(folder + "/net.prototxt", folder + "/net.caffemodel")
+    net.setInput(np.load(folder + "/input.npy"))
+    np.save(folder + "/output.npy", net.forward(output))
+"""
+
+# Both also end their process on some nets (a division by zero in OpenCV, for one), so each net gets a process
+# of its own: a fork of one that has imported everything.
+_SERVE = """
 for line in sys.stdin:
     folder, _, output = line.rstrip("\\n").partition("\\t")
     child = os.fork()
     if child == 0:
-        log = os.open(folder + "/mnn.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
         try:
@@ -61,7 +77,10 @@ for line in sys.stdin:
             traceback.print_exc()
         ctypes.CDLL(None).fflush(None)
         os._exit(0)
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        with open(folder + "/log", "a") as log:
+            log.write("ended by signal " + str(os.WTERMSIG(status)))
     print("done", flush=True)
 """
 
@@ -113,32 +132,33 @@ def _varint(number: int) -> bytes:
 
 
 def opencv(folder: Path, data: Any, output: str) -> Any:
-    """The blob that OpenCV computes from the model in the folder."""
-    import cv2
+    """The blob of this name that OpenCV computes from the model in the folder; AssertionError if it fails."""
+    return _computed(_OPENCV_CODE, folder, data, output)
 
-    net = cv2.dnn.readNetFromCaffe(str(folder / "net.prototxt"), str(folder / "net.caffemodel"))
-    net.setInput(data)
-    return net.forward(output)
+
+def mnn(folder: Path, data: Any, output: str = "") -> Any:
+    """The output of this name that MNN computes from the model in the folder, or the first if it has none."""
+    return _computed(_MNN_CODE, folder, data, output)
 
 
 @lru_cache
-def _mnn_server() -> subprocess.Popen[str]:
+def _server(code: str) -> subprocess.Popen[str]:
     server = subprocess.Popen(
-        [sys.executable, "-c", _MNN_CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code + _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     atexit.register(server.kill)
     return server
 
 
-def mnn(folder: Path, data: Any, output: str = "") -> Any:
-    """The output of this name that MNN computes from the model in the folder, or the first if it has none."""
-    np.save(folder / "input.npy", data)
-    server = _mnn_server()
+def _computed(code: str, folder: Path, data: Any, output: str) -> Any:
+    np.save(folder / "input.npy", np.asarray(data, np.float32))
+    (folder / "output.npy").unlink(missing_ok=True)
+    server = _server(code)
     assert server.stdin
     assert server.stdout
     server.stdin.write(f"{folder}\t{output}\n")
     server.stdin.flush()
     while server.stdout.readline() not in ("done\n", ""):  # MNN itself says what the device supports
         pass
-    assert (folder / "output.npy").exists(), (folder / "mnn.log").read_text(errors="replace")
+    assert (folder / "output.npy").exists(), (folder / "log").read_text(errors="replace")
     return np.load(folder / "output.npy")

@@ -337,7 +337,7 @@ def test_mnn_has_the_layer_types_that_we_say_it_has(tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(b"")
     with pytest.raises(AssertionError):
         consumers.mnn(tmp_path, np.zeros((1, 4, 6, 6), np.float32))
-    log = (tmp_path / "mnn.log").read_text(errors="replace")
+    log = (tmp_path / "log").read_text(errors="replace")
     lacking = {w.removeprefix("Caffe::") for line in log.splitlines() for w in line.split() if "Caffe::" in w}
     assert lacking == {t for t in asked if said_to_be_missing(t, "mnn")}
 

@@ -26,6 +26,7 @@ from netbuilder.layers.base import (
 # one per multiplication or addition around it.
 ELEMENTWISE = (
     ("ReLU", "relu_param", 1, "exact"),
+    ("ReLU6", "relu6_param", 2, "exact"),  # of forks: relu6_layer.cpp
     ("ELU", "elu_param", 3, "exact"),
     ("Sigmoid", "sigmoid_param", 3, "exact"),
     ("TanH", "tanh_param", 3, "exact"),
@@ -36,6 +37,7 @@ ELEMENTWISE = (
     ("Power", "power_param", 3, "wrong"),
     ("AbsVal", "", 1, "refused"),
     ("Dropout", "dropout_param", 0, "exact"),  # a copy at TEST; the mask of TRAIN is not counted
+    ("SpatialDropout", "spatial_dropout_param", 0, "exact"),  # intel/caffe: likewise, by whole channels
 )
 
 

@@ -13,6 +13,9 @@ from netbuilder.errors import ShapeError
 __all__ = ["Window", "conv_extent", "conv_window", "deconv_extent", "pool_extent", "pool_window"]
 
 
+INT_MAX = 2**31 - 1
+
+
 class Window(NamedTuple):
     """Kernel, stride, padding and dilation, one number per spatial axis (height first)."""
 
@@ -37,7 +40,17 @@ def conv_window(p: Any, axes: int) -> Window:
         raise ShapeError(f"kernel must be at least 1 on every axis, got {_text(kernel)}")
     if 0 in stride:
         raise ShapeError(f"stride must be at least 1 on every axis, got {_text(stride)}")
-    return Window(kernel, stride, pad, dilation)
+    return _checked(Window(kernel, stride, pad, dilation))
+
+
+def _checked(window: Window) -> Window:
+    """Refuse what an int of C does not hold: Caffe reads it as a negative number, and may go on with that."""
+    kernel, stride, pad, dilation = window
+    if max(kernel + stride + pad + dilation, default=0) > INT_MAX:
+        pairs = zip(window._fields, map(max, window), strict=True)
+        name, value = next(pair for pair in pairs if pair[1] > INT_MAX)
+        raise ShapeError(f"{name} {value} is more than {INT_MAX}, and Caffe reads {value - 2**32}")
+    return window
 
 
 def _conv_field(p: Any, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
@@ -105,7 +118,7 @@ def pool_window(p: Any, size: Sequence[int]) -> Window:
         raise ShapeError(f"stride must be at least 1 on both axes, got {_text(stride)}")
     if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
         raise ShapeError(f"pad {_text(pad)} must be smaller than the kernel {_text(kernel)} on both axes")
-    return Window(kernel, stride, pad, (1, 1))
+    return _checked(Window(kernel, stride, pad, (1, 1)))
 
 
 def _pool_pair(p: Any, name: str, stem: str) -> tuple[int, int]:

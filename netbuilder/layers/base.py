@@ -40,13 +40,15 @@ class ParamFacts(NamedTuple):
 
     `filler` is the `FillerParameter` message, or None for a blob that Caffe initialises by itself.
     A "statistic" (BatchNorm) is stored in a .caffemodel but never changed by the solver. A blob that is not
-    `filled` may be empty: Caffe refuses to fill nothing.
+    `filled` may be empty: Caffe refuses to fill nothing. `lr_mult` is what the layer sets it to, whatever the
+    file says.
     """
 
     shape: Shape
     role: str
     filler: Any = None
     filled: bool = True
+    lr_mult: float | None = None
 
 
 class Facts(NamedTuple):

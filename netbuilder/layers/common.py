@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
+from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import check_filler
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
-INT_MAX = 2**31 - 1
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 _REBUILT = ("LSTM", "RNN")  # these make their blobs anew, whatever the file gives
 
@@ -59,9 +59,10 @@ def check_shape(shape: Shape) -> None:
     """The limits of any blob. Source: blob.cpp, Reshape."""
     if len(shape) > MAX_AXES:
         raise ShapeError(f"a blob has at most {MAX_AXES} axes, got {len(shape)}")
-    if any(n < 0 for n in shape):
+    if shape and min(shape) < 0:
         raise ShapeError(f"a blob cannot have a negative size, got {shape_text(shape)}")
-    if elements(shape) > INT_MAX:
+    count = elements(shape)
+    if count > INT_MAX or (count == 0 and max(shape) > INT_MAX):
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 

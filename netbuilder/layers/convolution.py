@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution and Im2col."""
+"""Convolution, its depthwise forms in forks, Deconvolution and Im2col."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent
-from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import (
+    Facts,
+    ParamFacts,
+    Shape,
+    canonical_axis,
+    elements,
+    legacy_shape,
+    rule,
+)
 
 
+@rule("DepthwiseConvolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
 @rule("Convolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
 def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Cross-correlation, (n, c, h, w) -> (n, num_output, h', w'); any number of spatial axes.
@@ -18,7 +27,9 @@ def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     Several bottoms of one shape share the weights, one top each.
     Parameters: weight (num_output, c/group, kh, kw); bias (num_output,) unless bias_term is false.
     MACs: every output element times c/group * kh * kw. Other operations: one addition per output
-    element if there is a bias.
+    element if there is a bias; in intel/caffe, with relu, one comparison.
+    DepthwiseConvolution (yonghenglh6/DepthwiseConvolution, depthwise_conv_layer.cpp) is the same layer with
+    a faster kernel for group = c; it reads group from the file as well.
     Raises ShapeError. Source: base_conv_layer.cpp, conv_layer.cpp.
     """
     p = layer.convolution_param
@@ -33,7 +44,29 @@ def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         (top,) * len(bottoms),
         _params(p, weight),
         macs=outputs * per_group * elements(window.kernel),
-        ops=outputs if p.bias_term else 0,
+        ops=(outputs if p.bias_term else 0) + (outputs if p.relu else 0),
+    )
+
+
+@rule("ConvolutionDepthwise", "convolution_param")
+def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    """One kernel for each channel, (n, c, h, w) -> (n, c, h', w'); num_output and group do not act.
+
+    Parameters: weight (c, 1, kh, kw); bias (c,) unless bias_term is false. h', MACs, operations: as in
+    Convolution. Raises ShapeError. Source: farmingyard/ShuffleNet, conv_dw_layer.cpp, LayerSetUp and Reshape;
+    where that one reads beyond an empty list, stride is 1 and pad 0 here.
+    """
+    p = layer.convolution_param
+    n, c, *size = legacy_shape(bottoms[0])
+    window = conv_window(p, 2)
+    extent = _extents(conv_extent, tuple(size), window)
+    top = (n, c, *extent)
+    params = [ParamFacts((c, 1, *window.kernel), "weight", p.weight_filler)]
+    if p.bias_term:
+        params.append(ParamFacts((c,), "bias", p.bias_filler))
+    outputs = elements(top)
+    return Facts(
+        (top,), tuple(params), macs=outputs * elements(window.kernel), ops=outputs if p.bias_term else 0
     )
 
 

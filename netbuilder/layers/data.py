@@ -69,6 +69,7 @@ def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels handed over in memory -> (batch_size, channels, height, width), (batch_size,).
 
+    The fields of CaffeOnSpark say where the images come from, and change no shape.
     Raises ShapeError. Source: memory_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.memory_data_param
@@ -78,22 +79,44 @@ def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((shape, (p.batch_size,)))
 
 
+# Forks' fields that change the size of an image, unless crop_size then cuts all to one.
+_RESIZING = (
+    "resize_param",
+    "expand_param",
+    "random_resize_param",
+    "random_aspect_ratio_param",
+    "img_rand_resize_lower",
+    "img_rand_resize_upper",
+    "var_sz_img_enabled",
+)
+
+
+def resized_by_fork(transform: Any) -> str:
+    """The field of a fork on which the size of the transformed images depends, or ""."""
+    names = ("crop_h", "crop_w") if transform.crop_size else ("crop_h", "crop_w", *_RESIZING)
+    return next((name for name in names if transform.HasField(name)), "")
+
+
 @rule("ImageData", "image_data_param", "transform_param", bottoms=0, tops=2)
 def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels listed in a text file -> (batch_size, c, h, w), (batch_size,).
 
     h and w are crop_size, else new_height and new_width; with neither they are those of the first image.
+    force_gray and force_color are for databases of encoded images, and do nothing here.
     Raises ShapeError and UnknownShape. Source: image_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.image_data_param
-    crop = layer.transform_param.crop_size
+    t = layer.transform_param
+    crop = t.crop_size
     if bool(p.new_height) != bool(p.new_width):
         raise ShapeError("new_height and new_width come in pairs: give both or neither")
     if crop and p.new_height and crop > min(p.new_height, p.new_width):
         raise ShapeError(f"crop_size {crop} is larger than the images, {p.new_height}x{p.new_width}")
     if not (crop or p.new_height):
         raise UnknownShape("the size of the images: give new_height and new_width, or crop_size")
-    channels = 1 if layer.transform_param.force_gray or not p.is_color else 3
+    if field := resized_by_fork(t):
+        raise UnknownShape(f"what {field}, which forks have, makes of the images")
+    channels = 3 if p.is_color else 1
     h, w = (crop, crop) if crop else (p.new_height, p.new_width)
     return Facts(((p.batch_size, channels, h, w), (p.batch_size,)))
 

@@ -26,21 +26,50 @@ def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
     Parameters: mean (c,), variance (c,) and their common factor (1,): statistics, never learnt.
     Operations: 2 per element (subtract, divide), as at TEST.
+    Forks can do the scale and the shift as well, where the file has their fields for it: see `_affine`.
     Raises ShapeError. Source: batch_norm_layer.cpp, LayerSetUp.
     """
     (bottom,) = bottoms
     if len(bottom) < 2:
         raise ShapeError(f"needs at least 2 axes, the channels being axis 1, got {shape_text(bottom)}")
     check_not_empty(bottom, "the bottom")
+    affine, ops = _affine(layer.batch_norm_param, bottom) if layer.HasField("batch_norm_param") else ((), 0)
     specs = layer.param
     # Three entries are set to zero by Caffe itself, whatever they say (upgrade_proto.cpp).
-    if len(specs) < 3 and any(spec.lr_mult for spec in specs):
+    forced = bool(affine) and affine[0].lr_mult is not None  # NVIDIA's fork sets all of them itself
+    if len(specs) != 3 and len(specs) <= 3 + len(affine) and not forced and any(s.lr_mult for s in specs[:3]):
         raise ShapeError(
             "lr_mult must be 0: the statistics are not learnt by the solver",
             hint="write param { lr_mult: 0 decay_mult: 0 } three times",
         )
     stats = ((bottom[1],), (bottom[1],), (1,))
-    return Facts((bottom,), tuple(ParamFacts(s, "statistic") for s in stats), ops=2 * elements(bottom))
+    params = (*(ParamFacts(s, "statistic") for s in stats), *affine)
+    return Facts((bottom,), params, ops=(2 + ops) * elements(bottom))
+
+
+def _affine(p: Any, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
+    """The scale (c,) and bias (c,) of a fork's BatchNorm, and the operations per element, with its relu.
+
+    NVIDIA/caffe: with scale_bias or either filler; learnt, whatever lr_mult says. intel/caffe: if the file
+    has use_weight_bias, bias_term or filler, each of which is true unless said otherwise. Without any of
+    these the blobs are BVLC's, though MKL-DNN, the engine that Intel's fork takes if it may, would make five.
+    Raises ShapeError. Source: NVIDIA/caffe, batch_norm_layer.cpp; intel/caffe, mkldnn_batch_norm_layer.cpp;
+    LayerSetUp of both.
+    """
+    relu = 1 if p.relu else 0
+    intel = any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
+    nvidia = p.scale_bias or p.HasField("scale_filler")
+    if nvidia and len(bottom) != 4:
+        raise ShapeError(f"needs a bottom of 4 axes (n,c,h,w) with scale_bias, got {shape_text(bottom)}")
+    if not (intel or nvidia or p.HasField("bias_filler")) or (intel and not p.use_weight_bias):
+        return (), relu
+    lr_mult = 1.0 if nvidia else None
+    filler = next((getattr(p, f) for f in ("scale_filler", "filler") if p.HasField(f)), None)
+    scale = ParamFacts((bottom[1],), "weight", filler, lr_mult=lr_mult)
+    if intel and not p.bias_term:
+        return (scale,), 1 + relu
+    filler = p.bias_filler if p.HasField("bias_filler") else None
+    return (scale, ParamFacts((bottom[1],), "bias", filler, lr_mult=lr_mult)), 2 + relu
 
 
 @rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact")

@@ -17,8 +17,9 @@ FLOOR = 1
 def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Maximum, average or stochastic pooling, (n, c, h, w) -> (n, c, h', w').
 
-    h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR. If either axis is
-    padded, a last window that starts beyond the image and its leading pad is dropped.
+    h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR, or in some forks
+    ceil_mode is false. If either axis is padded, a last window that starts beyond the image and its leading
+    pad is dropped.
     A second top (MAX only) holds the index of each maximum. Parameters: none.
     Operations: one comparison or addition per window element, n*c*h'*w'*kh*kw.
     Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp and Reshape.
@@ -33,7 +34,7 @@ def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         raise ShapeError("stochastic pooling cannot pad")
     if len(layer.top) > 1 and p.pool != MAX:
         raise ShapeError("only MAX pooling has a second top (the index of each maximum)")
-    floor = p.round_mode == FLOOR
+    floor = p.round_mode == FLOOR or not p.ceil_mode
     (kh, kw), (sh, sw), (ph, pw), _ = window
     oh = pool_extent(bottom[2], kh, sh, ph, floor=floor, clip=padded)
     ow = pool_extent(bottom[3], kw, sw, pw, floor=floor, clip=padded)

@@ -2,7 +2,8 @@
 
 `parse` accepts what Caffe's own reader accepts and nothing else, and says of everything it refuses where it
 stands, what was expected and what was found; asked to, it keeps fields and enum labels that the schema lacks
-as they stand (see `unknown`). `format_fields` and `format_layer` write our layout.
+as they stand (see `unknown`). Given a dialect, it knows only that one's fields and labels of forks.
+`format_fields` and `format_layer` write our layout.
 Files, headers and nets are not here: they are built on top of this module, which knows descriptors only.
 """
 
@@ -15,7 +16,9 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
+from netbuilder.dialects import FORK, Dialect, homes
 from netbuilder.errors import PrototxtError, did_you_mean
+from netbuilder.fields import fork_label, has_label
 from netbuilder.prototxt.unknown import keep, keeps_any, kept
 
 __all__ = ["Parsed", "format_fields", "format_layer", "parse"]
@@ -52,51 +55,68 @@ class _Field(NamedTuple):
     write: Callable[[Any], str]
     expected: str  # for error texts
     words: tuple[str, ...]  # of an enum
+    enum: Any  # its descriptor
 
 
 class _Fields(dict[str, _Field]):
-    """The fields of one message type by name."""
+    """The fields of one message type by name. They are filled in when the first such message is met."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, descriptor: Any, dialect: Dialect | None) -> None:
         super().__init__()
-        self.message = name
+        self.descriptor = descriptor
+        self.dialect = dialect
+        self.message: str = descriptor.name
         self.required: list[str] = []
         self.order: dict[str, int] = {}  # in which the fields are written
 
+    def fill(self) -> None:
+        dialect = self.dialect
+        for f in sorted(self.descriptor.fields, key=lambda f: f.number):
+            if f.number >= FORK and dialect and f"{self.message}.{f.name}" not in dialect.adds:
+                continue
+            new_api = hasattr(f, "is_repeated")  # of protobuf 6.31; the label is gone from 7
+            if f.is_required if new_api else f.label == _REQUIRED:
+                self.required.append(f.name)
+            labels = [v for v in f.enum_type.values if has_label(v, dialect)] if f.type == _TYPE_ENUM else []
+            read, write, expected = _scalar(f, labels)
+            self[f.name] = _Field(
+                name=f.name,
+                repeated=f.is_repeated if new_api else f.label == _REPEATED,
+                children=_fields_of(f.message_type, dialect) if f.type == _TYPE_MESSAGE else None,
+                quoted=f.type if f.type in (_TYPE_STRING, _TYPE_BYTES) else 0,
+                read=read,
+                write=write,
+                expected=expected,
+                words=tuple(v.name for v in labels),
+                enum=f.enum_type,
+            )
+        names = list(self)
+        if self.message == "LayerParameter":  # people look for the wiring right after the name
+            names = ["name", "type", "bottom", "top"] + [
+                n for n in names if n not in ("name", "type", "bottom", "top")
+            ]
+        self.order = {n: i for i, n in enumerate(names)}
 
-_known: dict[Any, _Fields] = {}
+
+_known: dict[tuple[Any, str], _Fields] = {}
 
 
-def _fields_of(descriptor: Any) -> _Fields:
-    """The prepared fields of a message type; types that contain themselves are fine."""
-    if descriptor in _known:
-        return _known[descriptor]
-    fields = _known[descriptor] = _Fields(descriptor.name)
-    for f in sorted(descriptor.fields, key=lambda f: f.number):
-        new_api = hasattr(f, "is_repeated")  # of protobuf 6.31; the label is gone from 7
-        if f.is_required if new_api else f.label == _REQUIRED:
-            fields.required.append(f.name)
-        read, write, expected = _scalar(f)
-        fields[f.name] = _Field(
-            name=f.name,
-            repeated=f.is_repeated if new_api else f.label == _REPEATED,
-            children=_fields_of(f.message_type) if f.type == _TYPE_MESSAGE else None,
-            quoted=f.type if f.type in (_TYPE_STRING, _TYPE_BYTES) else 0,
-            read=read,
-            write=write,
-            expected=expected,
-            words=tuple(v.name for v in f.enum_type.values) if f.type == _TYPE_ENUM else (),
-        )
-    names = list(fields)
-    if descriptor.name == "LayerParameter":  # people look for the wiring right after the name
-        names = ["name", "type", "bottom", "top"] + [
-            n for n in names if n not in ("name", "type", "bottom", "top")
-        ]
-    fields.order = {n: i for i, n in enumerate(names)}
+def _fields_of(descriptor: Any, dialect: Dialect | None) -> _Fields:
+    """The fields of a message type that a dialect has, None having all; not yet filled in."""
+    key = descriptor, dialect.name if dialect else ""
+    if key not in _known:
+        _known[key] = _Fields(descriptor, dialect)
+    return _known[key]
+
+
+def _filled(descriptor: Any, dialect: Dialect | None = None) -> _Fields:
+    fields = _fields_of(descriptor, dialect)
+    if not fields:
+        fields.fill()
     return fields
 
 
-def _scalar(f: Any) -> tuple[Callable[[str], Any], Callable[[Any], str], str]:
+def _scalar(f: Any, enum: list[Any]) -> tuple[Callable[[str], Any], Callable[[Any], str], str]:
     """How a field's values are read and written, and what they are called."""
     if f.type == _TYPE_BOOL:
         return _read_bool, lambda v: "true" if v else "false", "true or false"
@@ -111,8 +131,8 @@ def _scalar(f: Any) -> tuple[Callable[[str], Any], Callable[[Any], str], str]:
     if f.type == _TYPE_MESSAGE:
         return _read_nothing, str, "a message in braces"
     if f.type == _TYPE_ENUM:
-        numbers = {v.name: v.number for v in f.enum_type.values}
-        labels = {v.number: v.name for v in reversed(f.enum_type.values)}
+        numbers = {v.name: v.number for v in enum}
+        labels = {v.number: v.name for v in reversed(enum)}
         words = list(numbers) if len(numbers) <= 8 else [*list(numbers)[:6], "..."]
         return (
             lambda word: _read_enum(word, numbers, labels),
@@ -185,13 +205,14 @@ class Parsed(NamedTuple):
 
 
 # No part of these can match one stretch of text in two ways, so that no file makes the search slow.
-_SKIP = r"\s*(?:#[^\n]*\n\s*)*"
+# Of comments it takes a hundred at most, as re keeps something for each; `skip` goes on.
+_SKIP = r"\s*(?:#[^\n]*\n\s*){0,100}"
 _WORD = r"[A-Za-z0-9_.]+(?:(?<=[eE])[+-][0-9]+[fF]?)?"
 _END = rf"(?:[,;]{_SKIP})?"
 # What files mostly consist of: name: "text", name: word, name {. The rest is left to _Reader.field.
 _match_simple = re.compile(
     rf"([A-Za-z_]\w*){_SKIP}(?:"
-    rf":{_SKIP}(?:\"([^\"\\\n]*)\"(?!{_SKIP}[\"'])|(-?{_WORD})){_SKIP}{_END}"
+    rf":{_SKIP}(?:\"([^\"\\\n]*)\"(?!{_SKIP}[\"'#])|(-?{_WORD})){_SKIP}{_END}"
     rf"|(?::{_SKIP})?(\{{){_SKIP})",
     re.ASCII,
 ).match
@@ -206,13 +227,16 @@ _END_OF_FILE = "\0"
 _CLOSERS = {"{": "}", "<": ">", "[": "]"}
 
 
-def parse(text: str, message_type: Any, *, path: str = "", lenient: bool = False) -> Parsed:
+def parse(
+    text: str, message_type: Any, *, path: str = "", lenient: bool = False, dialect: Dialect | None = None
+) -> Parsed:
     """Read a message of a type from text; `path` is for error texts only.
 
-    `lenient` keeps the text of fields and enum labels that the schema lacks (`unknown.kept`).
+    `lenient` keeps the text of fields and enum labels that the schema lacks, or the dialect
+    (`unknown.kept`). Without a dialect those of all forks are known.
     Raises PrototxtError, with line and column, at the first thing that Caffe's reader would refuse.
     """
-    return _Reader(text, path, lenient).read(message_type)
+    return _Reader(text, path, lenient, dialect).read(message_type)
 
 
 class _Open(NamedTuple):
@@ -229,8 +253,9 @@ class _Open(NamedTuple):
 class _Reader:
     """One pass over a text, without recursion; `at` is always an offset where a token begins."""
 
-    def __init__(self, text: str, path: str, lenient: bool) -> None:
+    def __init__(self, text: str, path: str, lenient: bool, dialect: Dialect | None) -> None:
         self.lenient = lenient
+        self.dialect = dialect
         self.text = f"{text}\n{_END_OF_FILE}"  # the line end lets a last comment end like any other
         self.path = path
         self.stack: list[_Open] = []
@@ -239,7 +264,7 @@ class _Reader:
     def read(self, message_type: Any) -> Parsed:
         self.refuse_odd_characters()
         message = root = message_type()
-        fields = _fields_of(message.DESCRIPTOR)
+        fields = _filled(message.DESCRIPTOR, self.dialect)
         self.starts = {f.name: [] for f in fields.values() if f.repeated and f.children is not None}
         self.stack.append(_Open(message, fields, None, 0, "", False))
         text, simple, end = self.text, _match_simple, len(self.text) - 1
@@ -247,6 +272,9 @@ class _Reader:
         while at < end:
             m = simple(text, at)
             if m is None:
+                if text[at] == "#":  # the match before took as many comments as it can
+                    at = self.skip(at)
+                    continue
                 at = self.close(at) if text[at] in "}>" else self.field(at)
                 message, fields = self.stack[-1][:2]
                 continue
@@ -281,10 +309,14 @@ class _Reader:
     # -- the parts of the grammar; each returns where the next token begins
 
     def skip(self, at: int) -> int:
-        return _match_skip(self.text, at).end()  # type: ignore[union-attr]  # matches the empty text too
+        at = _match_skip(self.text, at).end()  # type: ignore[union-attr]  # matches the empty text too
+        while self.text[at] == "#":
+            at = _match_skip(self.text, at).end()  # type: ignore[union-attr]
+        return at
 
     def end_of_field(self, at: int) -> int:
-        return _match_end(self.text, self.skip(at)).end()  # type: ignore[union-attr]  # likewise
+        at = _match_end(self.text, self.skip(at)).end()  # type: ignore[union-attr]  # likewise
+        return self.skip(at) if self.text[at] == "#" else at
 
     def field(self, at: int) -> int:
         """A field in any spelling."""
@@ -333,6 +365,8 @@ class _Reader:
     def open(self, f: _Field, start: int, closer: str, in_list: bool) -> tuple[Any, _Fields]:
         message = self.stack[-1].message
         assert f.children is not None
+        if not f.children:
+            f.children.fill()
         if len(self.stack) > _MAX_DEPTH:
             self.fail(start, f"messages are nested more than {_MAX_DEPTH} deep")
         if f.repeated:
@@ -369,15 +403,14 @@ class _Reader:
         """A value that is no message, and where the next token begins."""
         text, start = self.text, at
         if f.quoted:
-            parts = []
+            joined = bytearray()
             while text[at] in "\"'":
                 content, at = self.string(at)
-                parts.append(content)
-            if not parts:
+                joined += content
+            if at == start:
                 self.fail_value(at, f)
             try:
-                joined = b"".join(parts)
-                return joined.decode() if f.quoted == _TYPE_STRING else joined, at
+                return joined.decode() if f.quoted == _TYPE_STRING else bytes(joined), at
             except UnicodeDecodeError:
                 self.fail(start, f"'{f.name}' takes text, and the bytes given here are not UTF-8")
         sign = text[at] == "-"
@@ -416,7 +449,11 @@ class _Reader:
         fields = self.stack[-1].fields
         # A field of the message around it is no fork's: there, a brace is missing. Nor is a near miss of one
         # of Caffe's, unless it is a message: forks call theirs roi_pooling_param and the like.
-        misspelt = not name.endswith("_param") and bool(did_you_mean(name, fields, cutoff=0.85))
+        misspelt = (
+            not name.endswith("_param")
+            and name not in fields.descriptor.fields_by_name
+            and bool(did_you_mean(name, fields, cutoff=0.85))
+        )
         if not self.lenient or name in fields or misspelt or any(name in o.fields for o in self.stack[:-1]):
             self.fail_name(at, name)
         value_at = self.skip(at + len(name))
@@ -426,7 +463,7 @@ class _Reader:
         if self.text[value_at] in _CLOSERS:
             end = self.brackets(value_at)
         elif not colon:
-            self.fail(value_at, f"expected ':' after '{name}', found {self.found(value_at)}")
+            self.fail(value_at, f"expected ':' after {self.found(at)!r}, found {self.found(value_at)}")
         else:
             end = self.bare_value(value_at, name)
         return self.keep(at, end)
@@ -464,7 +501,7 @@ class _Reader:
             return end
         m = _match_word(self.text, self.skip(at + 1) if self.text[at] == "-" else at)
         if m is None:
-            self.fail(at, f"expected a value for '{name}', found {self.found(at)}")
+            self.fail(at, f"expected a value for '{name[:60]}', found {self.found(at)}")
         return m.end()
 
     def brackets(self, at: int) -> int:
@@ -545,9 +582,11 @@ class _Reader:
         if name in fields:
             self.fail(at, f"'{name}' is given a second time in {self.place()}, which takes it once")
         hint = did_you_mean(name, fields)
+        if name in fields.descriptor.fields_by_name:
+            hint = _where(f"{fields.message}.{name}")
         if any(name in outer.fields for outer in self.stack[:-1]):
             hint = f"is a '{self.stack[-1].closer}' missing? {self.place()} is still open"
-        self.fail(at, f"{fields.message} has no field '{name}'", hint)
+        self.fail(at, f"{fields.message} has no field {self.found(at)!r}", hint)
 
     def fail_value(self, at: int, f: _Field) -> NoReturn:
         """Refuse a value that does not suit its field."""
@@ -556,6 +595,8 @@ class _Reader:
         hint = ""
         if f.quoted and found == bare and _match_name(found) and at < len(self.text) - 2:
             hint = f'put it in quotes: {f.name}: "{found}"'
+        elif f.words and bare not in f.words and bare in f.enum.values_by_name:
+            hint = _where(fork_label(f.enum.values_by_name[bare]))
         elif f.words:
             hint = (
                 f"write it without quotes: {f.name}: {bare}"
@@ -612,6 +653,11 @@ def _unescape(e: re.Match[str]) -> bytes | None:
     return units.decode("utf-16-le", "surrogatepass").encode("utf-8", "surrogatepass")
 
 
+def _where(name: str) -> str:
+    """Which dialects have a fork's field or label."""
+    return f"dialects that have it: {homes(lambda d: name in d.adds)}"
+
+
 def _reads(f: _Field, word: str) -> bool:
     try:
         f.read(word)
@@ -641,7 +687,7 @@ def format_fields(message: Any, indent: int = 0) -> str:
 
 def _values(message: Any) -> Iterator[tuple[_Field, Any]]:
     """The set fields in the order of writing, a repeated one value by value."""
-    fields = _fields_of(message.DESCRIPTOR)
+    fields = _filled(message.DESCRIPTOR)
     found = [(f.name, value) for f, value in message.ListFields() if f.name in fields]
     if fields.message == "LayerParameter":
         found.sort(key=lambda item: fields.order[item[0]])

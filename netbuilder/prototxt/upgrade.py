@@ -14,10 +14,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from netbuilder.dialects import FORK
 from netbuilder.errors import PrototxtError, did_you_mean
 from netbuilder.proto import LayerParameter, NetParameter, message
 from netbuilder.prototxt.text import Parsed
-from netbuilder.prototxt.unknown import keep, kept
+from netbuilder.prototxt.unknown import field_name, keep, kept
 
 __all__ = ["Upgraded", "type_of_v0", "type_of_v1", "upgrade"]
 
@@ -114,15 +115,15 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
             old, places = _without_padding(proto, places, path)
             old = [_from_v0(v0, at, path, lenient) for v0, at in zip(old, places, strict=True)]
         _move_transformation(old)
-        layers = [_from_v1(v1) for v1 in old]
+        layers = [_from_v1(v1, at, path) for v1, at in zip(old, places, strict=True)]
     net = NetParameter()
     # Caffe copies these two only when it upgrades V0, and leaves out whatever else the net says.
     names = ["name", "force_backward"]
     if not (proto.layers and is_v0):
         names += ["debug_info", "state"]
-    for name in names:
-        if proto.HasField(name):
-            _copy(proto, name, net, name)
+    for field, _ in proto.ListFields():
+        if field.name in names or field.number >= FORK:
+            _copy(proto, field.name, net, field.name)
     for text in kept(proto):
         keep(net, text)
     for layer in layers:
@@ -237,7 +238,7 @@ def _move_transformation(layers: Sequence[Any]) -> None:
                 own.ClearField(name)
 
 
-def _from_v1(v1: Any) -> Any:
+def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
     """A layer of V1 as one of today's. Source: UpgradeV1LayerParameter."""
     out = LayerParameter()
     for field, _ in v1.ListFields():
@@ -259,6 +260,9 @@ def _from_v1(v1: Any) -> Any:
         m = re.fullmatch(r"type\s*:\s*(\w+)", text)
         if m and not out.type:
             out.type = m[1]
+        elif field_name(text) in out.DESCRIPTOR.fields_by_name:
+            # Kept, it would turn into a field of today's format.
+            raise _error(f"layer '{out.name}': 'layers' has no field '{field_name(text)}'", path, place)
         else:
             keep(out, text)
     return out

@@ -1,6 +1,7 @@
 """Our schema is Caffe's: every name, number, type and default, and the bytes on the wire.
 
 tests/ground_truth/schema-facts.json was dumped from the descriptors of a real Caffe; its `source` says which.
+What forks add has numbers from FORK on, and messages of its own; the dialects say whose it is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from netbuilder import proto
+from netbuilder.dialects import ANY, DIALECTS, FORK
 from netbuilder.proto import BlobProto, BlobShape, LayerParameter, NetParameter, _schema, message
 
 FACTS = json.loads((Path(__file__).parents[1] / "ground_truth" / "schema-facts.json").read_text())
@@ -58,12 +60,31 @@ def described(field: Any) -> dict[str, Any]:
     return out
 
 
+FILE = NetParameter.DESCRIPTOR.file
+
+
+def of_forks() -> set[str]:
+    """The fields and labels that forks add to BVLC's messages and enums, as dialects name them."""
+    found = set()
+    for name, fields in ((name, message(name).DESCRIPTOR) for name in FACTS["messages"]):
+        short = name.removeprefix("caffe.")
+        found |= {f"{short}.{f.name}" for f in fields.fields if f.number >= FORK}
+        found |= {
+            f"{short}.{enum.name}.{v.name}"
+            for enum in fields.enum_types
+            for v in enum.values
+            if v.number >= FORK
+        }
+    return found
+
+
 @pytest.mark.parametrize("name", sorted(FACTS["messages"]))
 def test_a_message_has_the_fields_of_the_real_one(name: str) -> None:
     descriptor = message(name).DESCRIPTOR
     expected = {fact["name"]: fact for fact in FACTS["messages"][name]["fields"]}
-    assert sorted(descriptor.fields_by_name) == sorted(expected)
-    for field in descriptor.fields:
+    fields = [field for field in descriptor.fields if field.number < FORK]
+    assert sorted(field.name for field in fields) == sorted(expected)
+    for field in fields:
         fact = expected[field.name]
         ours = described(field)
         assert ours == {key: fact[key] for key in ours}
@@ -78,13 +99,46 @@ def test_a_message_has_the_fields_of_the_real_one(name: str) -> None:
             assert field.default_value in (fact["default"], str(fact["default"]).encode())
 
 
-def test_there_is_no_message_and_no_enum_but_the_real_ones() -> None:
-    file = NetParameter.DESCRIPTOR.file
-    messages = {m.full_name: m for m in file.message_types_by_name.values()}
-    assert sorted(messages) == sorted(FACTS["messages"])
+def test_every_message_and_enum_of_the_real_one_is_there_and_what_is_more_is_the_forks() -> None:
+    messages = {m.full_name: m for m in FILE.message_types_by_name.values()}
+    assert set(FACTS["messages"]) < set(messages)
     assert not any(m.nested_types for m in messages.values())
-    enums = [*file.enum_types_by_name.values(), *(e for m in messages.values() for e in m.enum_types)]
-    assert {e.full_name: {v.name: v.number for v in e.values} for e in enums} == FACTS["enums"]
+    enums = [*FILE.enum_types_by_name.values(), *(e for m in messages.values() for e in m.enum_types)]
+    real = {e.full_name: {v.name: v.number for v in e.values if v.number < FORK} for e in enums}
+    assert {name: real[name] for name in FACTS["enums"]} == FACTS["enums"]
+    reached, queue = set(), [messages["caffe.NetParameter"], messages["caffe.SolverParameter"]]
+    while queue:
+        for field in queue.pop().fields:
+            inner = field.message_type or field.enum_type
+            if inner and inner.full_name not in reached:
+                reached.add(inner.full_name)
+                queue += [field.message_type] if field.message_type else []
+    more = (set(messages) | set(real)) - set(FACTS["messages"]) - set(FACTS["enums"])
+    assert more <= reached, "a fork's message that no field leads to"
+
+
+def test_every_field_and_label_of_a_fork_belongs_to_a_dialect_and_the_other_way_round() -> None:
+    assert of_forks() == ANY.adds == frozenset().union(*(d.adds for d in DIALECTS.values()))
+    assert len(ANY.adds) > 100
+
+
+def test_no_message_of_a_fork_requires_a_field_since_its_rule_says_what_is_missing() -> None:
+    for name in set(FILE.message_types_by_name) - {n.removeprefix("caffe.") for n in FACTS["messages"]}:
+        assert not any(label_of(field) == "required" for field in message(name).DESCRIPTOR.fields)
+
+
+def test_a_binary_net_of_caffeonspark_is_read_with_its_own_fields() -> None:
+    layer = LayerParameter.FromString(b"\x8a\xf1\x04\x01a")  # field 10001
+    assert (layer.source_class, layer.ByteSize()) == ("a", 5)
+    numbers = {f.name: f.number for f in message("MemoryDataParameter").DESCRIPTOR.fields if f.number >= FORK}
+    assert numbers == {
+        "share_in_parallel": 10000,
+        "source": 10001,
+        "dataframe_column_select": 10002,
+        "image_encoded": 10003,
+        "dataframe_format": 10004,
+    }
+    assert LayerParameter.DESCRIPTOR.fields_by_name["cos_data_param"].number == 10010
 
 
 def test_a_message_is_found_by_its_short_and_its_full_name() -> None:
