@@ -14,8 +14,6 @@ import re
 from functools import cache
 from typing import Any
 
-# The C code beneath these would be there a sixth of a start sooner; but it is private, and asking it directly
-# ended the process under an older protobuf.
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
