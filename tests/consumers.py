@@ -21,7 +21,8 @@ import pytest
 from netbuilder import Net, prototxt
 from netbuilder.proto import NetParameter
 
-# MNN's module `_tools` is the bare converter; `MNN.tools` would install a logging package by pip and call home.
+# MNN's module `_tools` is the bare converter; `MNN.tools` would install a logging package by pip and call
+# home.
 _MNN_CODE = """
 import ctypes, os, sys, traceback
 import numpy as np

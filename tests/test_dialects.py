@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_a_field_of_a_fork_is_refused_elsewhere_and_set_there() -> None:
 
 
 def test_a_label_of_a_fork_is_refused_elsewhere_and_set_there() -> None:
-    fields = {"num_output": 2, "kernel_size": 1, "engine": "MKLDNN"}
+    fields: dict[str, Any] = {"num_output": 2, "kernel_size": 1, "engine": "MKLDNN"}
     net = image("ssd")
     text = refusal(net.add, "Convolution", net.blobs["x"], name="c", **fields)
     assert "dialect ssd has no label MKLDNN in ConvolutionParameter.Engine" in text

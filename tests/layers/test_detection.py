@@ -53,12 +53,15 @@ def ssd300(dialect: str) -> Net:
     for stage, (width, repeats) in enumerate(WIDTHS, 1):
         for i in range(1, repeats + 1):
             x = found[f"conv{stage}_{i}"] = conv(net, x, f"conv{stage}_{i}", width, 3, pad=1)
-        size = {"kernel_size": 3, "stride": 1, "pad": 1} if stage == 5 else {"kernel_size": 2, "stride": 2}
+        size: dict[str, Any] = (
+            {"kernel_size": 3, "stride": 1, "pad": 1} if stage == 5 else {"kernel_size": 2, "stride": 2}
+        )
         x = net.add("Pooling", x, name=f"pool{stage}", pool="MAX", **size)
     x = conv(net, x, "fc6", 1024, 3, pad=6, dilation=6)
     x = found["fc7"] = conv(net, x, "fc7", 1024, 1)
     halved = {"pad": 1, "stride": 2}
-    extras = ((256, 512, halved), (128, 256, halved), (128, 256, {}), (128, 256, {}))
+    plain: dict[str, Any] = {}
+    extras = ((256, 512, halved), (128, 256, halved), (128, 256, plain), (128, 256, plain))
     for n, (squeeze, width, more) in enumerate(extras, 6):
         x = conv(net, x, f"conv{n}_1", squeeze, 1)
         x = found[f"conv{n}_2"] = conv(net, x, f"conv{n}_2", width, 3, **more)
@@ -159,7 +162,7 @@ def test_ssd300_is_read_back_as_it_was_written() -> None:
 
 
 def test_ssds_loss_is_a_scalar_of_what_the_heads_and_the_truth_say() -> None:
-    fields = {"num_classes": 3, "mining_type": "MAX_NEGATIVE", "share_location": True}
+    fields: dict[str, Any] = {"num_classes": 3, "mining_type": "MAX_NEGATIVE", "share_location": True}
     found = layer("MultiBoxLoss", (2, 40), (2, 30), (1, 2, 40), (1, 1, 5, 8), **fields)
     assert [top.shape for top in found.tops] == [()]
     assert found.ops == 5 * 60
@@ -201,7 +204,7 @@ def test_regions_are_pooled_to_one_size() -> None:
     image, regions = (1, 512, 38, 50), (300, 5)
     fields = {"pooled_h": 7, "pooled_w": 6, "spatial_scale": 0.0625}
     assert shapes("ROIPooling", image, regions, **fields) == [(300, 512, 7, 6)]
-    fields = {"output_dim": 21, "group_size": 7, "spatial_scale": 0.0625}
+    fields: dict[str, Any] = {"output_dim": 21, "group_size": 7, "spatial_scale": 0.0625}
     assert shapes("PSROIPooling", (1, 21 * 49, 38, 50), regions, **fields) == [(300, 21, 7, 7)]
     assert shapes("PSROIPooling", (1, 21 * 49, 38, 50), (300, 5, 1, 1), **fields) == [(300, 21, 7, 7)]
 

@@ -157,13 +157,14 @@ def test_segnets_upsampling_undoes_pooling_of_its_360_by_480_images() -> None:
         )
         masks.append(mask)
     assert [m.known_shape[2:] for m in masks] == [(180, 240), (90, 120), (45, 60), (23, 30), (12, 15)]
-    for i, fields in (
+    sizes: tuple[tuple[int, dict[str, Any]], ...] = (
         (5, {"scale": 2, "upsample_w": 30, "upsample_h": 23}),
         (4, {"scale": 2, "upsample_w": 60, "upsample_h": 45}),
         (3, {"scale": 2}),
         (2, {"scale": 2}),
         (1, {"scale": 2}),
-    ):
+    )
+    for i, fields in sizes:
         x = net.add("Upsample", x, masks[i - 1], name=f"upsample{i}", **fields)
     assert x.shape == (1, 3, 360, 480)
     assert shapes("Upsample", (1, 8, 23, 30), (1, 8, 23, 30), scale=2, pad_out_h=True) == [(1, 8, 45, 60)]
@@ -198,7 +199,7 @@ def test_bn_of_segnet_keeps_two_blobs_and_may_show_its_statistics() -> None:
     one = (1, 64, 1, 1)
     found = layer("BN", (4, 64, 9, 9), scale_filler={"value": 1}, shift_filler={"value": 0.001})
     assert params(found) == [(one, "weight", True), (one, "bias", True)]
-    fields = {"scale_filler": {"value": 1}, "bn_mode": "INFERENCE"}
+    fields: dict[str, Any] = {"scale_filler": {"value": 1}, "bn_mode": "INFERENCE"}
     test = layer("BN", (4, 64, 9, 9), tops=3, **fields)
     assert [top.shape for top in test.tops] == [(4, 64, 9, 9), one, one]
     assert (found.ops, test.ops) == (4 * 4 * 64 * 81, 2 * 4 * 64 * 81)
@@ -256,13 +257,13 @@ def test_pooling_with_ceil_mode_false_drops_the_rest(fields: dict[str, Any], siz
 
 
 def test_densenets_first_pooling_is_112_to_56_in_both_modes_of_rounding() -> None:
-    fields = {"pool": "MAX", "kernel_size": 3, "stride": 2, "pad": 1}
+    fields: dict[str, Any] = {"pool": "MAX", "kernel_size": 3, "stride": 2, "pad": 1}
     assert shapes("Pooling", (1, 64, 112, 112), ceil_mode=False, **fields) == [(1, 64, 56, 56)]
     assert shapes("Pooling", (1, 64, 112, 112), **fields) == [(1, 64, 57, 57)]
 
 
 def test_whether_an_average_includes_the_pad_changes_no_shape() -> None:
-    fields = {"pool": "AVE", "kernel_size": 3, "pad": 1}
+    fields: dict[str, Any] = {"pool": "AVE", "kernel_size": 3, "pad": 1}
     padded = layer("Pooling", (1, 8, 7, 7), dialect="intel", avg_include_pad=True, **fields)
     assert [top.shape for top in padded.tops] == [(1, 8, 7, 7)]
     assert padded.ops == layer("Pooling", (1, 8, 7, 7), **fields).ops
@@ -279,7 +280,7 @@ def test_a_convolution_of_intel_may_have_its_relu_within() -> None:
     ("field", "value"), [("resize_param", {"height": 300}), ("crop_h", 200), ("var_sz_img_enabled", True)]
 )
 def test_images_of_a_list_may_be_made_another_size_by_a_fork(field: str, value: object) -> None:
-    fields = {"batch_size": 4, "new_height": 256, "new_width": 256}
+    fields: dict[str, Any] = {"batch_size": 4, "new_height": 256, "new_width": 256}
     assert shapes("ImageData", tops=2, **fields) == [(4, 3, 256, 256), (4,)]
     resized = layer("ImageData", tops=2, transform_param={field: value}, **fields)
     assert resized.tops[0].shape is None

@@ -91,12 +91,17 @@ def test_opencv_finds_rows_of_seven_in_what_the_heads_say(tmp_path: Path) -> Non
     net = Net("n", phase="TEST", dialect="ssd")
     feature = net.add("Input", name="feature", shape={"dim": [1, 3, 1, 2]})
     image = net.add("Input", name="image", shape={"dim": [1, 3, 30, 60]})
-    fields = {"min_size": [10], "max_size": [20], "aspect_ratio": [2, 3, 4], "flip": False}
+    fields: dict[str, Any] = {"min_size": [10], "max_size": [20], "aspect_ratio": [2, 3, 4], "flip": False}
     priors = net.add("PriorBox", feature, image, name="priors", variance=VARIANCE, **fields)
     assert priors.shape == (1, 2, 40)
     shifts = net.add("Input", name="shifts", shape={"dim": [1, 40]})
     scores = net.add("Input", name="scores", shape={"dim": [1, 30]})
-    fields = {"num_classes": 3, "share_location": True, "background_label_id": 0, "keep_top_k": 5}
+    fields = {
+        "num_classes": 3,
+        "share_location": True,
+        "background_label_id": 0,
+        "keep_top_k": 5,
+    }
     fields |= {"nms_param": {"nms_threshold": 0.45, "top_k": 10}, "code_type": "CENTER_SIZE"}
     top = net.add("DetectionOutput", shifts, scores, priors, name="t", confidence_threshold=0, **fields)
     found = judged(net, "t", tmp_path).shape
@@ -111,7 +116,7 @@ def test_opencv_computes_the_same_with_a_depthwise_layer_as_with_a_grouped_one(t
     for type in ("Convolution", "ConvolutionDepthwise"):
         net = Net("n", phase="TEST", dialect="any")
         x = net.add("Input", name="x", shape={"dim": IMAGE})
-        group = {"group": 6} if type == "Convolution" else {}
+        group: dict[str, Any] = {"group": 6} if type == "Convolution" else {}
         x = net.add(type, x, name="dw", num_output=6, kernel_size=3, pad=1, **group)
         net.add("Convolution", x, name="t", num_output=4, kernel_size=1)
         found.append(judged(net, "t", tmp_path))
