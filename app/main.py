@@ -7,6 +7,7 @@ it); 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,29 +17,52 @@ from netbuilder.errors import NetBuilderError
 
 __all__ = ["main", "run"]
 
+# In the order of the help. A verb is the module of its name in app.commands, with _ for -.
+VERBS = (
+    "build", "list", "show-config", "sweep", "fit", "check", "count", "diff",
+    "data", "solver", "train", "test", "time",
+)  # fmt: skip
+_MODULES = {"test": "test_net", "time": "time_net"}  # a verb whose module has another name
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of the installed command."""
-    from app.commands import build, check, count, diff
+    return _guarded(_parser, argv)
 
+
+def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments and call the function that the parser set as `run`; return the exit code."""
+    return _guarded(lambda words: parser, argv)
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these words: with the one verb that they name, so that no other is imported, or all."""
     parser = argparse.ArgumentParser(
         prog="netbuilder",
         description="Convolutional networks for Caffe: generate prototxt files, count what they cost.",
         epilog="example: netbuilder build resnet --main_branch bottleneck -n 256 -o resnet_50",
     )
     parser.add_argument("--version", action="version", version=f"netbuilder {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for command in (build, check, count, diff):
-        command.add_parser(verbs)
-    return run(parser, argv)
+    # Without prog argparse would format a help text to find it, for which it imports half of shutil.
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="netbuilder")
+    named = words[0] if words and words[0] in VERBS else ""
+    for verb in [named] if named else VERBS:
+        command = importlib.import_module(f"app.commands.{_MODULES.get(verb) or verb.replace('-', '_')}")
+        if verb == "build":
+            command.add_parser(verbs, words[1] if named and len(words) > 1 else "")
+        else:
+            command.add_parser(verbs)
+    return parser
 
 
-def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
-    """Parse the arguments and call the function that the parser set as `run`; return the exit code."""
+def _guarded(
+    parser_for: Callable[[Sequence[str]], argparse.ArgumentParser], argv: Sequence[str] | None
+) -> int:
     parsed = argv if argv is not None else sys.argv[1:]
     debug = "--debug" in parsed
+    words = [a for a in parsed if a != "--debug"]
     try:
-        args = parser.parse_args([a for a in parsed if a != "--debug"])
+        args = parser_for(words).parse_args(words)
         action: Callable[[argparse.Namespace], int] = args.run
         code = action(args)
         sys.stdout.flush()

@@ -8,26 +8,34 @@ from pathlib import Path
 
 from netbuilder.errors import FileError
 
-__all__ = ["MARK", "read_text", "write_files"]
+__all__ = ["MARK", "read_text", "reason", "write_files"]
+
+_MAX_TEXT = 2**29
 
 # The first line of every file that netbuilder writes begins with this.
 MARK = "# Made by netbuilder"
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file; raises FileError if it cannot be read or is not UTF-8."""
+    """The text of a file as it stands; raises FileError if it cannot be read, is too long or not UTF-8."""
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot read '{path}': {_reason(error)}") from None
+        with open(path, "rb") as file:
+            content = file.read(_MAX_TEXT + 1)  # a device may have no end
+        if len(content) > _MAX_TEXT:
+            raise FileError(
+                f"cannot read '{path}': it has more than {_MAX_TEXT >> 20} MiB, too much for text"
+            )
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(
             f"cannot read '{path}': it is not text (byte {error.start} is not UTF-8)",
             hint="a .caffemodel is binary: netbuilder count reads it, and so does prototxt.read_model",
         ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
 
 
-def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
+def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> None:
     """Write all of the files, or none of them; folders are made as needed.
 
     A file that is there already is replaced if netbuilder wrote it (its first line says so), or if `force`.
@@ -39,7 +47,7 @@ def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            what = "there is a file of that name" if folder.is_file() else _reason(error)
+            what = "there is a file of that name" if folder.is_file() else reason(error)
             raise FileError(
                 f"cannot make the folder '{folder}': {what}", hint="choose another output folder"
             ) from None
@@ -48,7 +56,7 @@ def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
         for path, text in files.items():
             partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
             finished.append((partial, path))
-            partial.write_text(text, encoding="utf-8", newline="\n")
+            partial.write_bytes(text if isinstance(text, bytes) else text.encode())
         for partial, path in finished:
             partial.replace(path)
     except OSError as error:
@@ -56,7 +64,7 @@ def write_files(files: Mapping[Path, str], *, force: bool = False) -> None:
             if partial.parent.is_dir():
                 partial.unlink(missing_ok=True)
         raise FileError(
-            f"cannot write '{path}': {_reason(error)}", hint="choose another output folder"
+            f"cannot write '{path}': {reason(error)}", hint="choose another output folder"
         ) from None
 
 
@@ -72,7 +80,7 @@ def _check_free(path: Path, force: bool) -> None:
             f"cannot write '{path}': it is a folder", hint="choose another output folder"
         ) from None
     except OSError as error:
-        raise FileError(f"cannot write '{path}': {_reason(error)}") from None
+        raise FileError(f"cannot write '{path}': {reason(error)}") from None
     if first != MARK.encode() and not force:
         raise FileError(
             f"'{path}' is in the way, and netbuilder did not write it",
@@ -80,5 +88,6 @@ def _check_free(path: Path, force: bool) -> None:
         )
 
 
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+def reason(error: OSError | ValueError) -> str:
+    """What the system says of a failure, to go on a sentence with."""
+    return (getattr(error, "strerror", "") or str(error)).lower()

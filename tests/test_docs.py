@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.commands.build import script_parser
+from app.networks import options
 from netbuilder.counts import count
 from netbuilder.net import Net
 from netbuilder.report import headline
@@ -35,6 +36,12 @@ COUNTS_ROW = re.compile(r"^\| (\S+)[^|]* \| `(-[^`]*)` \| ([\d,]+) \| ([\d,]+) \
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of a page in one language."""
     return [text for name, text in FENCE.findall(page.read_text(encoding="utf-8")) if name == language]
+
+
+def files(page: Path) -> dict[str, str]:
+    """The blocks that are files, for the commands of the page: their first line says `# file: NAME`."""
+    texts = [text for language in ("yaml", "python") for text in blocks(page, language)]
+    return {m[1]: text for text in texts if (m := re.match(r"# file: (\S+)\n", text))}
 
 
 def with_blocks(language: str) -> list[Path]:
@@ -90,6 +97,8 @@ def test_the_error_on_the_lego_page_is_the_one_that_is_raised(tmp_path: Path) ->
 @pytest.mark.parametrize("page", with_blocks("console"), ids=lambda p: p.name)
 def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
     (tmp_path / "app").symlink_to(ROOT / "app")
+    for name, text in files(page).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
     for block in blocks(page, "console"):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, said = part.partition("\n")
@@ -135,7 +144,7 @@ def train_net(name: str, flags: str) -> Net:
     network = families.get(re.split("[-_]", name.lower())[0], "resnet")
     args = vars(script_parser(network).parse_args([*flags.split(), "-o", "unused"]))
     entry = args["entry"]
-    values = {key: args[key] for key in entry.config.__dataclass_fields__}
+    values = {field.name: args[field.name] for field in options(entry.config)}
     return entry.stitch(entry.config(**values), "train")
 
 

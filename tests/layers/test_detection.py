@@ -202,9 +202,9 @@ def test_a_batch_of_images_has_one_set_of_priors() -> None:
 
 def test_regions_are_pooled_to_one_size() -> None:
     image, regions = (1, 512, 38, 50), (300, 5)
-    fields = {"pooled_h": 7, "pooled_w": 6, "spatial_scale": 0.0625}
+    fields: dict[str, Any] = {"pooled_h": 7, "pooled_w": 6, "spatial_scale": 0.0625}
     assert shapes("ROIPooling", image, regions, **fields) == [(300, 512, 7, 6)]
-    fields: dict[str, Any] = {"output_dim": 21, "group_size": 7, "spatial_scale": 0.0625}
+    fields = {"output_dim": 21, "group_size": 7, "spatial_scale": 0.0625}
     assert shapes("PSROIPooling", (1, 21 * 49, 38, 50), regions, **fields) == [(300, 21, 7, 7)]
     assert shapes("PSROIPooling", (1, 21 * 49, 38, 50), (300, 5, 1, 1), **fields) == [(300, 21, 7, 7)]
 
