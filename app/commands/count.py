@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from app.commands.reading import add_input, given_inputs
 from netbuilder import counts, prototxt, report
 from netbuilder.counts import Counts
 from netbuilder.dialects import DIALECTS
@@ -41,14 +42,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file; or one .caffemodel")
     parser.add_argument("--phase", choices=("TRAIN", "TEST"), default="TEST", help="default: TEST")
-    parser.add_argument(
-        "--input",
-        metavar="NAME=N,C,H,W",
-        action="append",
-        default=[],
-        help="the shape of a data layer's top, where it lives in data, or another one than the file's; "
-        "may be given again for other tops",
-    )
+    add_input(parser)
     parser.add_argument(
         "--batch", type=_positive, metavar="N", help="count with this batch size in place of the file's"
     )
@@ -102,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
         return _count_model(args)
     if not args.by_block:
         args.per_layer = bool(args.per_layer or args.sort or args.top or args.receptive_field)
-    inputs = _inputs(args.input)
+    inputs = given_inputs(args)
     found: list[_Counted] = []
     errors: dict[str, str] = {}
     for file in args.files:
@@ -146,20 +140,6 @@ def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]
     from netbuilder.rebatch import rebatched
 
     return rebatched(net, args.batch)
-
-
-def _inputs(texts: list[str]) -> dict[str, tuple[int, ...]]:
-    """The shapes that `--input` gives, by name."""
-    shapes = {}
-    for text in texts:
-        name, _, dims = text.partition("=")
-        try:
-            shapes[name] = tuple(int(n) for n in dims.split(","))
-        except ValueError:
-            raise ConfigError(
-                f"--input takes a name and a shape, got '{text}'", hint="as in --input data=1,3,224,224"
-            ) from None
-    return shapes
 
 
 def _labelled(found: list[_Counted]) -> list[_Counted]:
