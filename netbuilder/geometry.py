@@ -120,7 +120,7 @@ def _convolved(axis: _Axis, kernel: int, stride: int, pad: int, dilation: int) -
 def _deconvolved(axis: _Axis, kernel: int, stride: int, pad: int, dilation: int) -> _Axis | None:
     """Position o reads i where o = stride*i - pad + dilation*t, t being within the kernel."""
     period = len(axis.seen) * stride
-    if period > _MAX_PERIOD:
+    if not 0 < period <= _MAX_PERIOD:
         return None
     seen = []
     for o in range(period):

@@ -91,6 +91,10 @@ CASES: dict[str, Case] = {
     ),
     "empty-blob": Case(INPUT + one("Slice", "slice_param { slice_point: 3 }", more="").replace(
         'top: "t"', 'top: "t" top: "u"'), "slice_point: 3", "slice_point: 2", "t", 2),
+    "stride-zero": Case(
+        INPUT + conv("kernel_size: 3 stride_h: 1 stride_w: 0", type="Deconvolution"), "stride_w: 0",
+        "stride_w: 2", "t", 2,
+    ),
     "pooling-outside": Case(
         INPUT + one("Pooling", "pooling_param { kernel_size: 1 stride: 2 }"),
         "kernel_size: 1", "kernel_size: 2", "t", 2,

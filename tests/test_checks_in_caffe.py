@@ -168,6 +168,13 @@ def test_a_kernel_beyond_the_image_takes_zeros_there(real_caffe: Caffe) -> None:
     assert (forward(real_caffe, text, params={"t": weights})["t"] == 3 * 8 * 8).all()
 
 
+def test_a_stride_of_0_is_built_and_divided_by(real_caffe: Caffe) -> None:
+    text = CASES["stride-zero"].text
+    assert real_caffe.load(text).blobs["t"] == (2, 4, 10, 3)
+    with pytest.raises(CaffeRefused, match="SIGFPE"):
+        forward(real_caffe, text)
+
+
 def test_dropping_everything_gives_nan(real_caffe: Caffe) -> None:
     layer = one("Dropout", "dropout_param { dropout_ratio: 1 }")
     assert np.isnan(forward(real_caffe, INPUT + layer, phase="TRAIN")["t"]).all()

@@ -88,6 +88,19 @@ def _kernels_outside(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _zero_strides(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        if layer.type != "Deconvolution" or layer.unknown or not layer.bottoms[0].shape:
+            continue
+        p, shape = layer.proto.convolution_param, layer.bottoms[0].shape
+        if 0 in conv_window(p, len(shape) - 1 - canonical_axis(p.axis, shape)).stride:
+            yield found(
+                "stride-zero", layer,
+                "its stride is 0 on one axis: Caffe builds the net, and dies of a division by zero when it runs",
+                "write stride_h and stride_w, both",
+            )  # fmt: skip
+
+
 def _pooling_outside(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         if layer.type != "Pooling" or layer.bottoms[0].shape is None or layer.tops[0].shape is None:
@@ -194,6 +207,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _ignored_fields,
     _phase_fields,
     _kernels_outside,
+    _zero_strides,
     _pooling_outside,
     _lone_pairs,
     _engines,

@@ -80,6 +80,7 @@ CODES: dict[str, Code] = {
         in_place_chain="A layer in place overwrites values that the layer before needs for its gradient.",
         empty_blob="A blob has no elements.",
         pooling_outside="A pooling window lies outside the image.",
+        stride_zero="A stride is 0: Caffe builds the net, and dies in its first forward pass.",
         no_backward="Caffe aborts in the backward pass: the layer has no gradient for this bottom.",
         dropout_all="Everything is dropped, and divided by zero.",
     ),

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple
 
 from netbuilder.errors import ShapeError
 
-__all__ = ["Window", "conv_extent", "conv_window", "deconv_extent", "pool_extent", "pool_window"]
+__all__ = [
+    "Window",
+    "check_stride",
+    "conv_extent",
+    "conv_window",
+    "deconv_extent",
+    "pool_extent",
+    "pool_window",
+]
 
 
 INT_MAX = 2**31 - 1
@@ -29,7 +37,8 @@ def conv_window(p: Any, axes: int) -> Window:
     """The window of a `ConvolutionParameter` over `axes` spatial axes.
 
     Each of kernel, stride and pad is given once for all axes, once per axis, or (2-D only) as an _h/_w
-    pair whose missing half counts as 0. Dilation has no pair.
+    pair whose missing half counts as 0. Dilation has no pair. A stride of 0 is refused where it is not in a
+    pair, as by Caffe; in a pair it is for the caller to refuse.
     Raises ShapeError. Source: base_conv_layer.cpp, LayerSetUp.
     """
     kernel = _conv_field(p, "kernel_size", "kernel", axes, None)
@@ -38,9 +47,15 @@ def conv_window(p: Any, axes: int) -> Window:
     dilation = _repeated(p.dilation, "dilation", axes, 1)
     if 0 in kernel:
         raise ShapeError(f"kernel must be at least 1 on every axis, got {_text(kernel)}")
+    if 0 in p.stride:
+        check_stride(stride)
+    return _checked(Window(kernel, stride, pad, dilation))
+
+
+def check_stride(stride: tuple[int, ...]) -> None:
+    """Raise ShapeError for a stride of 0, by which Caffe would divide."""
     if 0 in stride:
         raise ShapeError(f"stride must be at least 1 on every axis, got {_text(stride)}")
-    return _checked(Window(kernel, stride, pad, dilation))
 
 
 def _checked(window: Window) -> Window:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent
+from netbuilder.layers.arithmetic import Window, check_stride, conv_extent, conv_window, deconv_extent
 from netbuilder.layers.base import (
     Facts,
     ParamFacts,
@@ -74,7 +74,8 @@ def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Transposed convolution, (n, c, h, w) -> (n, num_output, h', w').
 
-    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad.
+    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A stride of 0 in an _h/_w pair builds, and ends Caffe in
+    the forward pass (`netbuilder.checks`).
     Parameters: weight (c, num_output/group, kh, kw), input channels first; bias as in Convolution.
     MACs: every input element times num_output/group * kh * kw. Other operations: bias additions.
     Raises ShapeError. Source: base_conv_layer.cpp, deconv_layer.cpp.
@@ -137,6 +138,8 @@ def _geometry(p: Any, bottoms: Sequence[Shape]) -> tuple[Shape, int, Shape, Wind
 def _extents(extent: Any, size: Shape, window: Window) -> Shape:
     # Plain indexing: this runs once per convolution of every net, and a zip of five costs more.
     k, s, p, d = window
+    if extent is conv_extent:
+        check_stride(s)
     out = tuple(extent(n, k[i], s[i], p[i], d[i]) for i, n in enumerate(size))
     if any(n < 0 for n in out):
         raise ShapeError(

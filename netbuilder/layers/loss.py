@@ -56,12 +56,14 @@ def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     "loss_param",
     "softmax_param",
     bottoms=(2, 3),
+    tops=(1, 2),
     in_place="refused",
     auto_top=True,
 )
 def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
 
+    A second top has the probabilities, in the shape of the scores; then loss_weight must be written.
     Operations: 5 per score (softmax), 3 per score (log, multiply, add).
     Raises ShapeError. Source: infogain_loss_layer.cpp, Reshape.
     """
@@ -79,7 +81,9 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         )
     if len(bottoms) == 2 and not layer.infogain_loss_param.source:
         raise ShapeError("the matrix is missing: give it as bottom 2 or as source")
-    return Facts((SCALAR,), ops=8 * elements(scores))
+    if len(layer.top) == 2 and not layer.loss_weight:
+        raise ShapeError("two tops need loss_weight for each: Caffe by itself supposes one")
+    return Facts((SCALAR, scores)[: max(1, len(layer.top))], ops=8 * elements(scores))
 
 
 @rule("HingeLoss", "hinge_loss_param", bottoms=2, auto_top=True)

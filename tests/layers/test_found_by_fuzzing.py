@@ -122,6 +122,30 @@ FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
         "recurrent_param { num_output: 1 }",
         [(6, 3, 1)],
     ),
+    "a stride of 0 in half a pair of a deconvolution": (
+        [(9, 7, 6, 8)], 'type: "Deconvolution" bottom: "x0" top: "y" convolution_param { num_output: 2 '
+        "kernel_size: 4 kernel_size: 3 stride_h: 1 }",
+        [(9, 2, 9, 3)],
+    ),
+    "a stride of 0 in half a pair of a convolution": (
+        [(9, 7, 6, 8)], 'type: "Convolution" bottom: "x0" top: "y" convolution_param { num_output: 2 '
+        "kernel_size: 4 kernel_size: 3 stride_h: 1 }",
+        "it crashed (SIGFPE)",
+    ),
+    "a stride of 0 in a deconvolution": (
+        [(9, 7, 6, 8)], 'type: "Deconvolution" bottom: "x0" top: "y" convolution_param { num_output: 2 '
+        "kernel_size: 3 stride: 0 }",
+        "Stride dimensions must be nonzero (base_conv_layer.cpp)",
+    ),
+    "the probabilities of an InfogainLoss": (
+        [(3, 9), (3,), (9, 9)], 'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z" '
+        "loss_weight: 1 loss_weight: 0",
+        [(), (3, 9)],
+    ),
+    "the probabilities of an InfogainLoss without weights": (
+        [(3, 9), (3,), (9, 9)], 'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z"',
+        "loss_weight must be unspecified or specified once per top blob (layer.hpp)",
+    ),
     "a weight on an input without shape": (
         [], 'type: "Input" top: "y" loss_weight: 0.5', "diff_ (blob.cpp)",
     ),
