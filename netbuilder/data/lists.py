@@ -1,0 +1,135 @@
+"""Which images go into a database, in which order, with which labels: from a folder or a list file."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from netbuilder.errors import FileError
+from netbuilder.files import reason
+
+__all__ = ["Listing", "Source", "digest", "folder_listing", "list_listing", "shuffled"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".pnm", ".tif", ".tiff")
+_MAX_LABEL = 2**31 - 1
+
+T = TypeVar("T")
+
+
+class Source(NamedTuple):
+    """An image: its path below the root, with /, and its label; `line` of the list, 0 for a folder."""
+
+    path: str
+    label: int
+    line: int = 0
+
+
+class Listing(NamedTuple):
+    """The images, the folder that their paths begin in, and the names of the classes where they are known."""
+
+    root: Path
+    sources: list[Source]
+    classes: tuple[str, ...] = ()
+    ignored: int = 0  # files that are no images, or lie outside of the classes
+
+
+def folder_listing(root: Path) -> Listing:
+    """A folder for each class: labels 0, 1, ... in the order of the folders' names.
+
+    The images of a class are all below its folder, in the order of their paths.
+    """
+    try:
+        entries = sorted(os.scandir(root), key=lambda e: e.name)
+    except OSError as error:
+        raise FileError(f"cannot read the folder '{root}': {reason(error)}") from None
+    classes = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+    if not classes:
+        raise FileError(
+            f"'{root}' has no folders, one of which each class should have",
+            hint="or give a list file with lines 'path label'",
+        )
+    sources: list[Source] = []
+    ignored = sum(e.is_file() and not e.name.startswith(".") for e in entries)
+    for label, name in enumerate(classes):
+        found = []
+        for folder, _, files in os.walk(root / name, followlinks=True):
+            below = Path(folder).relative_to(root).as_posix()
+            found += [f"{below}/{file}" for file in files]
+        images = sorted(path for path in found if path.lower().endswith(SUFFIXES))
+        ignored += len(found) - len(images)
+        if not images:
+            raise FileError(
+                f"the folder of class {label}, '{root / name}', has no images",
+                hint=f"images are {' '.join(SUFFIXES)}; remove the folder if it is no class",
+            )
+        sources += [Source(path, label) for path in images]
+    return Listing(root, sources, tuple(classes), ignored)
+
+
+def list_listing(file: Path, root: Path | None = None, classes: int | None = None) -> Listing:
+    """A list file, lines `path label`, split at the last space; paths begin in `root`, by default its folder.
+
+    Source of the form: convert_imageset.cpp, which reads anything for a label; here it must be a number.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise FileError(f"cannot read the list '{file}': {reason(error)}") from None
+    sources = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if not line.strip():
+            continue
+        path, space, label = line.rstrip(" ").rpartition(" ")
+        where = f"{file}:{number}"
+        if not space or not path.strip():
+            raise FileError(
+                f"a line must be 'path label', got {_quoted(line)}",
+                where=where,
+                hint="between them stands a space" if "\t" in line else "",
+            )
+        if not re.fullmatch(r"[+-]?[0-9]+", label):
+            raise FileError(f"the label of '{_shown(path)}' is not a number: {_quoted(label)}", where=where)
+        top = (classes or _MAX_LABEL + 1) - 1
+        if not 0 <= int(label) <= top:
+            raise FileError(
+                f"the label of '{_shown(path)}' is out of range: {label}, not in 0..{top}",
+                where=where,
+                hint="Caffe's labels begin at 0" if classes and int(label) == classes else "",
+            )
+        sources.append(Source(path, int(label), number))
+    if not sources:
+        raise FileError(f"the list '{file}' has no lines 'path label'")
+    return Listing(file.parent if root is None else root, sources)
+
+
+def shuffled(sources: Sequence[T], seed: int) -> list[T]:
+    """The items in an order that depends on the seed alone."""
+    # By random(), the one generator whose numbers Python promises to keep from version to version.
+    draw = random.Random(seed).random
+    mixed = list(sources)
+    for i in range(len(mixed) - 1, 0, -1):
+        j = int(draw() * (i + 1))
+        mixed[i], mixed[j] = mixed[j], mixed[i]
+    return mixed
+
+
+def digest(sources: Sequence[Source]) -> str:
+    """A checksum of the paths and labels in their order."""
+    total = sha256()
+    for source in sources:
+        total.update(f"{source.path} {source.label}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def _shown(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _quoted(text: str) -> str:
+    return repr(_shown(text))

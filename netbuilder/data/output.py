@@ -1,0 +1,172 @@
+"""A folder that has its name only when it is whole, and can be gone on with after the process was killed.
+
+The work is done in `.NAME.partial` beside it. There `netbuilder.json` says what is being made: a later run
+that is to make the same goes on, any other is refused. At the end the folder is renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from netbuilder.errors import FileError
+from netbuilder.files import reason
+
+__all__ = ["ABOUT", "AlreadyMade", "Output", "about"]
+
+ABOUT = "netbuilder.json"
+# All that an output may hold: with anything else in it, it is not deleted.
+_OURS = {ABOUT, "data.mdb", "lock.mdb", "train_lmdb", "test_lmdb", "mean.binaryproto", "labels.txt"}
+
+
+class AlreadyMade(Exception):
+    """The folder is there, and is what was to be made."""
+
+
+class Output:
+    """A context manager: work in `folder`, then call `finish`. One process at a time.
+
+    `job` is whatever decides the content, as JSON; `more` is kept beside it in netbuilder.json. An existing
+    folder is refused, replaced (`force`), or taken as the answer if it is of the same job (`resume`):
+    AlreadyMade. Only a folder that holds a database is ever replaced.
+    """
+
+    def __init__(
+        self, place: Path, job: dict[str, Any], more: dict[str, Any], *, force: bool, resume: bool
+    ) -> None:
+        self.place = place
+        self.folder = place.with_name(f".{place.name}.partial")
+        self.continued = False
+        self._about = {"version": 1, **more, "job": job}
+        self._force, self._resume = force, resume
+        self._lock = -1
+
+    def __enter__(self) -> Output:
+        self._check_place()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(
+                f"cannot make the folder '{self.folder}': {reason(error)}", hint="choose another output"
+            ) from None
+        self._take_lock()
+        try:
+            self._begin()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock >= 0:
+            if kind is not None and self.folder.is_dir() and os.listdir(self.folder) == [ABOUT]:
+                shutil.rmtree(self.folder)  # nothing was done yet
+            os.close(self._lock)
+            self._lock = -1
+
+    def finish(self) -> None:
+        """Give the folder its name; what was there goes away only then."""
+        old = self.place.with_name(f".{self.place.name}.old")
+        try:
+            if os.path.lexists(self.place):
+                if old.exists():
+                    shutil.rmtree(old)
+                self.place.rename(old)
+            self.folder.rename(self.place)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise FileError(
+                f"cannot rename '{self.folder}' to '{self.place}': {reason(error)}",
+                hint="it is whole: rename it by hand, or run the same command again",
+            ) from None
+
+    def _check_place(self) -> None:
+        place = self.place
+        if not place.name:
+            raise FileError(f"'{place}' is no name for a database", hint="choose another output")
+        if not os.path.lexists(place):
+            return
+        mine = about(place)
+        hint = "choose another output; --force replaces nothing but databases"
+        names = set(os.listdir(place)) if place.is_dir() and not place.is_symlink() else {""}
+        if names and not names & {ABOUT, "data.mdb"}:
+            raise FileError(f"'{place}' is in the way, and is no database", hint=hint)
+        if foreign := sorted(names - _OURS):
+            raise FileError(f"'{place}' is in the way, and has other files: '{foreign[0]}'", hint=hint)
+        if self._force:
+            return
+        if self._resume and mine:
+            if mine.get("job") == self._about["job"]:
+                raise AlreadyMade
+            told = _difference(mine.get("job"), self._about["job"])
+            raise FileError(
+                f"'{place}' is there, and was made from something else: {told}",
+                hint="--force makes it anew; or choose another output",
+            )
+        raise FileError(
+            f"'{place}' is there already",
+            hint="--force makes it anew, --resume leaves it if it is the same; or choose another output",
+        )
+
+    def _take_lock(self) -> None:
+        import fcntl
+
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have renamed the folder since we opened it.
+            free = os.path.samestat(os.fstat(self._lock), os.stat(self.folder))
+        except OSError:
+            free = False
+        if not free:
+            self.__exit__(None, None, None)
+            raise FileError(f"another process is making '{self.place}'", hint="wait for it to end")
+
+    def _begin(self) -> None:
+        there = about(self.folder)
+        if there is not None and there.get("job") == self._about["job"]:
+            self.continued = True
+            return
+        if any(self.folder.iterdir()):
+            if not self._force:
+                told = _difference(there and there.get("job"), self._about["job"])
+                raise FileError(
+                    f"'{self.folder}' is unfinished, and of something else: {told}",
+                    hint="run the command that began it, or --force to begin anew",
+                )
+            for path in self.folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        path = self.folder / ABOUT
+        draft = path.with_suffix(".draft")
+        try:
+            draft.write_text(json.dumps(self._about, indent=2) + "\n", encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            raise FileError(f"cannot write '{path}': {reason(error)}", hint="is the disk full?") from None
+
+
+def about(place: Path) -> dict[str, Any] | None:
+    """What netbuilder.json in this folder says, or None if there is none that can be read."""
+    try:
+        found = json.loads((place / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _difference(old: object, new: dict[str, Any]) -> str:
+    if not isinstance(old, dict):
+        return "its netbuilder.json is missing"
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return ", ".join(
+        f"{key} differs"
+        if key == "list"
+        else f"{key} {json.dumps(old.get(key))}, now {json.dumps(new.get(key))}"
+        for key in keys
+    )

@@ -1,0 +1,111 @@
+"""Records into an LMDB, in the order of their keys, so that the last key tells how far it got."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from netbuilder.data.reader import DamagedDatabase, Reader
+from netbuilder.errors import FileError
+
+__all__ = ["Writer"]
+
+_BATCH, _BATCH_BYTES = 1000, 2**26  # records and bytes for one transaction; Caffe's tools take 1000 records
+_MAP = 2**28  # bytes at first: doubled when they are used up
+_MAX_KEY = 511
+
+
+class Writer:
+    """A database that is written to; a context manager.
+
+    A process that is killed leaves all but the records since the last transaction. Whatever is wrong with the
+    disk is a FileError.
+    """
+
+    def __init__(self, folder: Path, *, map_size: int = _MAP) -> None:
+        try:
+            import lmdb
+        except ImportError:
+            raise FileError(
+                "writing an LMDB needs the package lmdb, which is not installed",
+                hint="pip install 'netbuilder[data]'",
+            ) from None
+        self._lmdb: Any = lmdb
+        self.folder = folder
+        self._batch: list[tuple[bytes, bytes]] = []
+        self._bytes = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            existing = (folder / "data.mdb").stat().st_size if (folder / "data.mdb").exists() else 0
+            if existing:
+                Reader(folder / "data.mdb")  # lmdb would be killed over a file that is cut short
+            size = max(map_size, 2 * existing)
+            self._env: Any = lmdb.open(str(folder), map_size=size, mode=0o664)
+        except DamagedDatabase as error:
+            raise FileError(
+                f"cannot go on with the database '{folder}': {error}", hint="remove it, to begin anew"
+            ) from None
+        except (OSError, lmdb.Error) as error:
+            raise self._failed(error) from None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None or issubclass(kind, (FileError, KeyboardInterrupt)):
+                self.commit()  # what came before the fault is kept for the next run
+        finally:
+            self._env.close()
+
+    def count(self) -> int:
+        """The number of records that are stored."""
+        return int(self._env.stat()["entries"])
+
+    def last_key(self) -> bytes | None:
+        """The greatest key that is stored, or None."""
+        with self._env.begin() as transaction, transaction.cursor() as cursor:
+            return bytes(cursor.key()) if cursor.last() else None
+
+    def first_key(self) -> bytes | None:
+        """The least key that is stored, or None."""
+        with self._env.begin() as transaction, transaction.cursor() as cursor:
+            return bytes(cursor.key()) if cursor.first() else None
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Add a record; its key must be greater than all before it."""
+        if len(key) > _MAX_KEY:
+            raise FileError(
+                f"a key may have {_MAX_KEY} bytes, and has {len(key)}: '{key.decode(errors='replace')}'",
+                hint="shorten the folders below the root",
+            )
+        self._batch.append((key, value))
+        self._bytes += len(value)
+        if len(self._batch) >= _BATCH or self._bytes >= _BATCH_BYTES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what has been put, safely on the disk."""
+        batch, self._batch, self._bytes = self._batch, [], 0
+        while batch:
+            try:
+                with self._env.begin(write=True) as transaction:
+                    for key, value in batch:
+                        if not transaction.put(key, value, append=True):
+                            raise AssertionError(f"key {key!r} is not greater than the one before")
+                return
+            except self._lmdb.MapFullError:
+                self._env.set_mapsize(2 * self._env.info()["map_size"])
+            except self._lmdb.Error as error:
+                raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> FileError:
+        # lmdb says "function: reason"; a write that falls short, as on a full disk, is an "I/O error".
+        told = str(getattr(error, "strerror", "") or error).rpartition(": ")[2].lower()
+        return FileError(
+            f"cannot write the database '{self.folder}': {told}",
+            hint="is the disk full? With room made, the same command goes on where this one stopped",
+        )
