@@ -1,0 +1,404 @@
+"""Training by real Caffe: what is recorded, stopped, killed, resumed and refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.main import main
+from netbuilder.engines import training
+from netbuilder.engines.caffe import Caffe
+from netbuilder.engines.training_worker import _death, plain_reason
+from netbuilder.errors import NetBuilderError
+from netbuilder.proto import message
+
+ROOT = Path(__file__).parents[2]
+
+# Random crops and mirroring, Dropout, an epoch that is no whole number of batches, in TRAIN and in TEST.
+NET = """name: "noisy"
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { crop_size: 8 mirror: true scale: 0.01 }
+  data_param { source: "db" backend: LMDB batch_size: 7 } }
+layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
+  transform_param { crop_size: 8 scale: 0.01 } data_param { source: "db" backend: LMDB batch_size: 10 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 8 kernel_size: 3 weight_filler { type: "msra" } } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" dropout_param { dropout_ratio: 0.3 } }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param { num_output: 5 weight_filler { type: "msra" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy"
+  include { phase: TEST } }
+"""
+SOLVER = """net: "net.prototxt"
+base_lr: 0.05 lr_policy: "warmup 20 from 0, cosine" momentum: 0.9 weight_decay: 0.0005
+iter_size: 2 display: 25 test_iter: 3 test_interval: 40 random_seed: 3
+max_iter: 200 snapshot: 60 snapshot_prefix: "out/x"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that one is in, with a net, a solver and a database of 50 random images."""
+    lmdb = pytest.importorskip("lmdb")
+    monkeypatch.chdir(tmp_path)
+    datum, rng = message("Datum"), np.random.default_rng(0)
+    with lmdb.open("db", map_size=1 << 24) as env, env.begin(write=True) as records:
+        for i in range(50):
+            pixels = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()
+            record = datum(channels=3, height=10, width=10, data=pixels, label=i % 5)
+            records.put(b"%05d" % i, record.SerializeToString())
+    (tmp_path / "net.prototxt").write_text(NET)
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    return tmp_path
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "app.main", "train", *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit, f"{path} did not come"
+        time.sleep(0.005)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file, without the times."""
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def worker_of(process: subprocess.Popen[str]) -> int:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(children[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker in /proc")
+def test_killed_and_resumed_it_ends_with_the_same_bytes(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Undisturbed.
+    assert main(["train", "solver.prototxt", "--no-draw"]) == 0
+    capsys.readouterr()
+    # Twice killed: once the worker, once netbuilder, each by SIGKILL after a snapshot.
+    (folder / "other.prototxt").write_text(SOLVER.replace("out/x", "killed/x"))
+    process = start("other.prototxt", "--no-draw")
+    wait_for(folder / "killed/x_iter_60.solverstate", process)
+    os.kill(worker_of(process), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "EngineError: Caffe was killed (SIGKILL), by hand or by the kernel for its memory" in err
+    assert json.loads((folder / "killed/x_run.json").read_text())["end"] == "failed"
+    process = start("other.prototxt", "--no-draw", "--resume", "latest")
+    wait_for(folder / "killed/x_iter_120.solverstate", process)
+    process.kill()
+    process.communicate(timeout=60)
+    # And a state that was not renamed is not taken: it does not have its name.
+    (folder / "killed/x_iter_900.solverstate").write_bytes(b"")
+    assert main(["train", "other.prototxt", "--no-draw", "--resume", "latest"]) == 0
+    for name in ("x_iter_200.caffemodel",):
+        assert (folder / "killed" / name).read_bytes() == (folder / "out" / name).read_bytes()
+    for name in ("x_train.csv", "x_test.csv"):
+        assert rows(folder / "killed" / name) == rows(folder / "out" / name)
+    # The history of the solver too; only the name of the model differs.
+    ours, other = (state_of(folder / place / "x_iter_200.solverstate") for place in ("killed", "out"))
+    assert ours.history == other.history
+    assert (ours.iter, ours.learned_net) == (200, "killed/x_iter_200.caffemodel")
+
+
+def state_of(path: Path) -> Any:
+    state = message("SolverState")()
+    state.ParseFromString(path.read_bytes())
+    return state
+
+
+def test_ctrl_c_gives_a_snapshot_and_130(folder: Path, real_caffe: Caffe) -> None:
+    (folder / "long.prototxt").write_text(SOLVER.replace("max_iter: 200", "max_iter: 100000"))
+    process = start("long.prototxt", "--no-draw", "--json")
+    wait_for(folder / "out/x_iter_60.solverstate", process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    data = json.loads(out)
+    assert data["end"] == "stopped"
+    assert data["snapshots"][-1] == f"out/x_iter_{data['iteration']}.solverstate"
+    assert "stopping after this iteration; once more ends at once" in err
+    assert not (folder / "out/.x.partial").exists()
+
+
+def test_hdf5_snapshots_are_resumed_from(folder: Path, real_caffe: Caffe) -> None:
+    h5py = pytest.importorskip("h5py")
+    text = SOLVER.replace("max_iter: 200", "max_iter: 30 snapshot_format: HDF5").replace("60", "25")
+    (folder / "solver.prototxt").write_text(text)
+    assert main(["train", "solver.prototxt", "--no-draw"]) == 0
+    model = folder / "out/x_iter_30.caffemodel.h5"
+    with h5py.File(model) as file:
+        undisturbed = file["data/conv/0"][...]
+    model.unlink()
+    assert main(["train", "solver.prototxt", "--no-draw", "--resume", "latest"]) == 0
+    with h5py.File(model) as file:
+        assert np.array_equal(file["data/conv/0"][...], undisturbed)
+
+
+def test_the_record_is_what_caffe_said_and_a_test_is_its_mean(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "step" gamma: 0.5 stepsize: 10 max_iter: 20\n'
+        'display: 5 average_loss: 4 test_iter: 5 test_interval: 20 random_seed: 1 snapshot_prefix: "out/x"'
+    )
+    assert main(["train", "solver.prototxt", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [(row["iteration"], row["lr"]) for row in data["train"]] == [
+        (0, 0.01), (5, 0.01), (10, 0.005), (15, 0.005), (19, 0.005),
+    ]  # fmt: skip
+    # The mean of the last average_loss losses that the log has.
+    log = (folder / "out/x_caffe.log").read_text().splitlines()
+    losses = [float(line.rpartition("= ")[2]) for line in log if "iters), loss = " in line]
+    assert len(losses) == 20
+    assert data["train"][1]["loss"] == pytest.approx(sum(losses[2:6]) / 4)
+    assert (folder / "out/x_curves.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((folder / "out/x_run.json").read_text()) == data
+    # What `netbuilder test` says of the snapshot: 50 images in 5 passes, as the last test in training.
+    words = ["test", "net.prototxt", "--weights", "out/x_iter_20.caffemodel", "--images", "50", "--json"]
+    assert main(words) == 0
+    tested = json.loads(capsys.readouterr().out)
+    assert tested["outputs"] == data["tests"][-1]["outputs"]
+    # The first pass, as a Caffe of its own computes it from the same weights and records.
+    assert main([*words[:4], "--iterations", "1", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["outputs"]
+    model = message("NetParameter")()
+    model.ParseFromString((folder / "out/x_iter_20.caffemodel").read_bytes())
+    params = {
+        layer.name: [np.array(b.data, np.float32).reshape(tuple(b.shape.dim)) for b in layer.blobs]
+        for layer in model.layer
+        if layer.blobs
+    }
+    files = {"db/data.mdb": (folder / "db/data.mdb").read_bytes()}
+    expected = real_caffe.run(NET, phase="TEST", files=files, params=params).outputs
+    assert first == {name: [pytest.approx(float(value))] for name, value in expected.items()}
+
+
+def test_a_loss_that_is_no_number_is_warned_of(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Softmax would hide it: Caffe takes the logarithm of no less than 1e-38.
+    (folder / "net.prototxt").write_text(
+        """layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
+  shape { dim: 2 dim: 3 } shape { dim: 2 dim: 2 } data_filler { type: "constant" value: 1 } } }
+layer { name: "y" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
+"""
+    )
+    (folder / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 1e30 lr_policy: "fixed" max_iter: 8 display: 1 snapshot_prefix: "out/x"'
+    )
+    assert main(["train", "solver.prototxt"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count(": nothing is learnt any more\n") == 1
+    assert "warning: random_seed is not set: no two runs are alike, a resumed one neither\n" in captured.err
+    assert captured.out.endswith("last loss nan\n")
+
+    def refuse(word: str) -> float:
+        raise AssertionError(f"{word} is no JSON")
+
+    record = json.loads((folder / "out/x_run.json").read_text(), parse_constant=refuse)
+    assert record["train"][-1]["loss"] is None
+
+
+def test_times_stand_beside_counts(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["time", "net.prototxt", "--iterations", "3", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    macs = {layer["name"]: layer["macs"] for layer in data["layers"]}
+    # conv: 8 x 6 x 6 outputs of 3 x 3 x 3; fc: 5 of 288
+    assert macs == {"data": 0, "conv": 7776, "bn": 0, "relu": 0, "drop": 0, "fc": 1440, "loss": 0}
+    assert all(layer["forward_ms"] > 0 for layer in data["layers"])
+    assert data["totals"]["backward_ms"] == pytest.approx(sum(x["backward_ms"] for x in data["layers"]))
+
+
+# -- what is refused -----------------------------------------------------------------------------------------
+
+
+def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 2
+    return capsys.readouterr().err.replace("\n  ", "\n").split("Error: ")[1]
+
+
+def test_a_gpu_without_cuda_is_told(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(["train", "solver.prototxt", "--gpu", "0"], capsys).startswith(
+        "this Caffe is built for CPUs only, and a GPU was asked for\n"
+    )
+    assert not list((folder / "out").glob("*.solverstate"))
+
+
+def test_weights_that_do_not_fit_are_told(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = message("NetParameter")()
+    layer = model.layer.add(name="fc", type="InnerProduct")
+    for shape in ((5, 100), (5,)):
+        blob = layer.blobs.add()
+        blob.shape.dim.extend(shape)
+        blob.data.extend([0.0] * int(np.prod(shape)))
+    (folder / "other.caffemodel").write_bytes(model.SerializeToString())
+    assert refusal(["train", "solver.prototxt", "--weights", "other.caffemodel"], capsys).startswith(
+        "the weights do not fit: "
+        "param 0 of layer 'fc' is 5 100 (500) in the file and 5 288 (1440) in the net\n"
+    )
+
+
+def test_a_broken_database_is_told(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "db" / "data.mdb").write_bytes(b"no database" * 1000)
+    assert refusal(["train", "solver.prototxt"], capsys).startswith("a database of the net cannot be read: ")
+
+
+def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "solver.prototxt").write_text(SOLVER.replace("max_iter: 200", "max_iter: 21"))
+    assert main(["train", "solver.prototxt", "--no-draw"]) == 0
+    model = folder / "out/x_iter_21.caffemodel"
+    model.write_bytes(model.read_bytes()[:-10])
+    capsys.readouterr()
+    assert refusal(["train", "solver.prototxt", "--resume", "latest"], capsys) == (
+        "out/x_iter_21.solverstate cannot be resumed from: it is cut short, or no protobuf\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("solver", "words", "error"),
+    [
+        (
+            SOLVER.replace("net.prototxt", "nett.prototxt"), [],
+            "the solver names a net that is not there: 'nett.prototxt'\n"
+            "hint:    Caffe looks from the folder that it is started in\n",
+        ),
+        (
+            SOLVER, ["--resume", "latest"],
+            "there is no snapshot to resume from: out/x_iter_*.solverstate\nhint:    leave --resume out\n",
+        ),
+        (SOLVER, ["--weights", "a.caffemodel"], "there is no file 'a.caffemodel' of weights\n"),
+        (
+            SOLVER, ["--gpu", "one"],
+            "--gpu takes numbers or all, got 'one'\nhint:    as in --gpu 0,1\n",
+        ),
+        (
+            SOLVER.replace("max_iter: 200", ""), [],
+            "max_iter must be above 0, got 0\nwhere:   solver.prototxt\n",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_caffe_starts(
+    solver: str, words: list[str], error: str, folder: Path, real_caffe: Caffe,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (folder / "solver.prototxt").write_text(solver)
+    assert refusal(["train", "solver.prototxt", *words], capsys) == error
+    assert not (folder / "out").exists()
+
+
+def test_a_missing_database_is_told_with_its_layer(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "db").rename(folder / "away")
+    assert refusal(["train", "solver.prototxt"], capsys) == (
+        "layer 'data' reads 'db', which is not there\nwhere:   net.prototxt\n"
+        "hint:    netbuilder data makes databases; names are relative to the folder that one is in\n"
+    )
+
+
+def test_shapes_that_do_not_fit_are_told_as_on_reading(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "net.prototxt").write_text(NET.replace("kernel_size: 3", "kernel_size: 30"))
+    assert "kernel" in refusal(["train", "solver.prototxt"], capsys)
+
+
+def test_an_earlier_training_is_not_overwritten(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "out").mkdir()
+    for ending in ("caffemodel", "solverstate"):
+        (folder / f"out/x_iter_500.{ending}").touch()
+    assert refusal(["train", "solver.prototxt"], capsys) == (
+        "there are snapshots of an earlier training: out/x_iter_500.solverstate is the latest of 1\n"
+        "hint:    --resume latest goes on with it; --force removes them and begins anew; "
+        "or give the solver another snapshot_prefix\n"
+    )
+    assert training.latest("out/x") == Path("out/x_iter_500.solverstate")
+
+
+def test_caffe_that_is_not_installed_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NETBUILDER_CAFFE", sys.executable)
+    assert "has no usable Caffe" in refusal(["train", "solver.prototxt"], capsys)
+
+
+# The words are those of Caffe's CHECKs; the numbers of CUDA's errors are in its driver_types.h.
+@pytest.mark.parametrize(
+    ("reason", "plain"),
+    [
+        ("Check failed: error == cudaSuccess (2 vs. 0)  out of memory", "the GPU has too little memory"),
+        ("Check failed: error == cudaSuccess (100 vs. 0)  no CUDA-capable device is detected",
+         "there is no GPU that CUDA can use"),
+        ("Check failed: error == cudaSuccess (10 vs. 0)  invalid device ordinal",
+         "there is no GPU of that number"),
+        ("Check failed: error == cudaSuccess (719 vs. 0)  unspecified launch failure",
+         "CUDA failed: unspecified launch failure (error 719)"),
+        ("Check failed: mdb_status == 0 (2 vs. 0) No such file or directory",
+         "a database of the net is not there"),
+        ("Check failed: fd != -1 (-1 vs. -1) File not found: a.binaryproto",
+         "Caffe does not find the file 'a.binaryproto'"),
+        ("Check failed: bottom[0]->num() == 3", ""),
+    ],
+)  # fmt: skip
+def test_reasons_in_plain_words(reason: str, plain: str) -> None:
+    assert plain_reason(reason)[0] == plain
+
+
+def test_a_crash_without_a_reason_says_how_it_ended() -> None:
+    error: NetBuilderError = _death(-signal.SIGSEGV, "")
+    assert str(error) == (
+        "Caffe died (SIGSEGV)\n  hint:    a label that is out of range crashes Caffe, for one"
+    )
+
+
+def test_a_full_disk_is_told_and_leaves_no_snapshot(folder: Path, real_caffe: Caffe) -> None:
+    # A limit on the size of files stands for the disk: the model of 1.2 MB does not fit, the log does.
+    (folder / "net.prototxt").write_text(NET.replace("num_output: 5", "num_output: 1000"))
+    (folder / "solver.prototxt").write_text(SOLVER.replace("snapshot: 60", "snapshot: 3"))
+    command = [sys.executable, "-m", "app.main", "train", "solver.prototxt", "--no-draw"]
+    limited = ["bash", "-c", 'ulimit -f 500; exec "$@"', "-", *command]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(limited, env=env, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert (
+        "EngineError: Caffe cannot write a snapshot: the disk is full, or the file may not grow so large\n"
+        in done.stderr
+    )
+    assert [path.name for path in (folder / "out").iterdir() if "_iter_" in path.name] == []
+    assert not (folder / "out/.x.partial").exists()
