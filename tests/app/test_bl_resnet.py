@@ -11,16 +11,16 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-from app.main import main
 from app.networks import PHASES, find_network
 from netbuilder import Net, __version__, counts, prototxt, report
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
+from tests.command import Command, Ran
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "app" / "imagenet" / "build_bl_resnet.py"
@@ -444,29 +444,9 @@ def test_the_gate_is_concat_in_the_deploy_net_and_scale_in_the_others_unless_one
 # ---- the command -------------------------------------------------------------------------------------------
 
 
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """`netbuilder build bl_resnet ARGS` in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *args: str | Path) -> Ran:
-        try:
-            code: Any = main(["build", "bl_resnet", *map(str, args)])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        return Ran(code, *self._capsys.readouterr())
-
-
 @pytest.fixture
 def build(capsys: pytest.CaptureFixture[str]) -> Command:
-    return Command(capsys)
+    return Command(capsys, "build", "bl_resnet")
 
 
 def script(*args: str | Path) -> Ran:

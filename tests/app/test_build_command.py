@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from app.networks import NETWORKS, find_network
 from app.networks.registry import parse_size
 from netbuilder import __version__
 from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from tests.command import Command, Ran
 
 ROOT = Path(__file__).parents[2]
 IMAGENET = ROOT / "app" / "imagenet" / "build_resnet.py"
@@ -22,26 +23,6 @@ CIFAR = ROOT / "app" / "cifar10" / "build_resnet.py"
 FILES = ["deploy.prototxt", "test.prototxt", "train.prototxt"]
 RESNET_50 = ["build", "resnet", "--main_branch", "bottleneck", "-n", "256"]
 TINY = ["build", "cifar_resnet", "-m", "normal", "-n", "1"]
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """`netbuilder ARGS` in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *args: str | Path) -> Ran:
-        try:
-            code: Any = main([str(a) for a in args])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        return Ran(code, *self._capsys.readouterr())
 
 
 @pytest.fixture

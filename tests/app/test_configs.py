@@ -11,17 +11,17 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from app.commands.build import stitch_phases
 from app.config import Loaded, all_configs, load
 from app.config.places import ENVIRONMENT, SHIPPED
-from app.main import main
 from app.networks import NetConfig, all_networks, find_network, options
 from netbuilder import __version__, counts, prototxt
 from netbuilder.engines.caffe import Caffe
+from tests.command import Command, Ran
 from tests.test_emitted_nets import NETS
 
 ROOT = Path(__file__).parents[2]
@@ -35,26 +35,6 @@ network: cifar_resnet
 N: 1
 classes: 7
 """
-
-
-class Ran(NamedTuple):
-    code: Any
-    out: str
-    err: str
-
-
-class Command:
-    """`netbuilder ARGS` in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *args: str | Path) -> Ran:
-        try:
-            code: Any = main([str(a) for a in args])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        return Ran(code, *self._capsys.readouterr())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -19,6 +19,7 @@ from app.main import main
 from app.networks import find_network
 from netbuilder.counts import count
 from netbuilder.errors import ConfigError
+from tests.command import Ran
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,12 +36,6 @@ axes:
 constraints: [macs <= 4.8M, learnable_params > 0.39M]
 objectives: [minimise macs, maximise learnable_params, maximise depth]
 """
-
-
-class Ran(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture
