@@ -96,7 +96,7 @@ def _zero_strides(graph: Graph) -> Iterator[Finding]:
         if 0 in conv_window(p, len(shape) - 1 - canonical_axis(p.axis, shape)).stride:
             yield found(
                 "stride-zero", layer,
-                "its stride is 0 on one axis: Caffe builds the net, and dies of a division by zero when it runs",
+                "its stride is 0 on one axis: Caffe builds the net, and divides by it when it runs",
                 "write stride_h and stride_w, both",
             )  # fmt: skip
 

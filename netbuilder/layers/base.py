@@ -13,7 +13,6 @@ Both are for the whole batch. A layer without a rule has *unknown* facts, never 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
@@ -63,8 +62,7 @@ class Facts(NamedTuple):
 Infer = Callable[[Any, Sequence[Shape]], Facts]
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A layer type: the sub-messages that hold its fields, how many blobs it takes and gives, its facts.
 
     `bottoms` and `tops` are (least, most), most None for no limit. `in_place` says what happens when a top

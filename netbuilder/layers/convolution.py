@@ -74,8 +74,8 @@ def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Transposed convolution, (n, c, h, w) -> (n, num_output, h', w').
 
-    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A stride of 0 in an _h/_w pair builds, and ends Caffe in
-    the forward pass (`netbuilder.checks`).
+    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A stride of 0 in an _h/_w pair builds, and
+    ends Caffe in the forward pass (`netbuilder.checks`).
     Parameters: weight (c, num_output/group, kh, kw), input channels first; bias as in Convolution.
     MACs: every input element times num_output/group * kh * kw. Other operations: bias additions.
     Raises ShapeError. Source: base_conv_layer.cpp, deconv_layer.cpp.

@@ -87,6 +87,7 @@ def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     if 0 in outer:
         check_not_empty(inner, "what the factor is spread over")
     if p.bias_term:
+        canonical_axis(p.axis, bottoms[0])  # which a scalar factor alone has no need of
         check_not_empty(inner, "what the bias is spread over")
     params = []
     if len(bottoms) == 1:

@@ -138,13 +138,23 @@ FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
         "Stride dimensions must be nonzero (base_conv_layer.cpp)",
     ),
     "the probabilities of an InfogainLoss": (
-        [(3, 9), (3,), (9, 9)], 'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z" '
+        [(3, 9), (3,), (9, 9)],
+        'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z" '
         "loss_weight: 1 loss_weight: 0",
         [(), (3, 9)],
     ),
     "the probabilities of an InfogainLoss without weights": (
-        [(3, 9), (3,), (9, 9)], 'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z"',
+        [(3, 9), (3,), (9, 9)],
+        'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z"',
         "loss_weight must be unspecified or specified once per top blob (layer.hpp)",
+    ),
+    "a scalar times a scalar": (
+        [(), ()], 'type: "Scale" bottom: "x0" bottom: "x1" top: "y" scale_param { axis: -1 }', [()],
+    ),
+    "a scalar times a scalar plus a bias": (
+        [(), ()],
+        'type: "Scale" bottom: "x0" bottom: "x1" top: "y" scale_param { axis: -1 bias_term: true }',
+        "axis -1 out of range for 0-D Blob (blob.hpp)",
     ),
     "a weight on an input without shape": (
         [], 'type: "Input" top: "y" loss_weight: 0.5', "diff_ (blob.cpp)",
