@@ -2,15 +2,19 @@
 """Compare netbuilder's rules with real Caffe on random nets: `tools/fuzz.py --nets 5000 --seed 1`.
 
 Prints how many nets Caffe accepted and refused, how often each layer type was in them, and every net on
-which the two differ, cut down to the layers that show it. Exit status: 0 no difference, 1 differences,
-2 no Caffe.
+which the two differ, cut down to the layers that show it; how far it is goes to stderr.
+`--reader 20000` tries as many damaged texts and models on the readers instead, without Caffe.
+Exit status: 0 no difference, 1 differences (or something else than an error that is told), 2 no Caffe.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import sys
+import tempfile
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -19,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import EngineError
+from tests.fuzz import reader
 from tests.fuzz.compare import Finding, judge, minimised
 from tests.fuzz.generate import TYPES, case
 
@@ -45,27 +50,73 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], Counter[str], list[
     return types, verdicts, findings
 
 
+def read(seeds: list[str]) -> tuple[Counter[str], list[str]]:
+    """The texts and models of these seeds: verdicts counted, and what should not have come of them."""
+    verdicts: Counter[str] = Counter()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="netbuilder-fuzz-") as folder:
+        for seed in seeds:
+            rng = random.Random(seed)
+            text, model = reader.text(rng), reader.model(rng)
+            try:
+                verdicts[f"texts {reader.try_text(text)}"] += 1
+                verdicts[f"models {reader.try_model(model, Path(folder) / 'm')}"] += 1
+            except Exception:
+                found.append(f"seed {seed}\n{text}\n{traceback.format_exc()}")
+    return verdicts, found
+
+
+def progress(done: int, of: int, start: float) -> None:
+    seconds = time.perf_counter() - start
+    left = seconds * (of - done) / done
+    print(f"\r{done} of {of}, {seconds:.0f} s, {left:.0f} s to go ", end="", file=sys.stderr, flush=True)
+
+
+def fuzz_reader(seeds: list[str], jobs: int) -> int:
+    verdicts: Counter[str] = Counter()
+    findings, done, start = 0, 0, time.perf_counter()
+    with ProcessPoolExecutor(jobs) as pool:
+        chunks = [seeds[i : i + 10 * CHUNK] for i in range(0, len(seeds), 10 * CHUNK)]
+        for chunk, (some, found) in zip(chunks, pool.map(read, chunks), strict=True):
+            verdicts += some
+            findings += len(found)
+            done += len(chunk)
+            print(*found, sep="\n", end="", flush=True)
+            progress(done, len(seeds), start)
+    print(file=sys.stderr)
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items()))
+    print(f"{counted}; {findings} gave something else than an error that is told")
+    return 1 if findings else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--nets", type=int, default=1000, help="how many nets (1000)")
     parser.add_argument("--seed", default="1", help="seed of the first net; the n-th has SEED:n (1)")
     parser.add_argument("--jobs", type=int, default=2, help="how many Caffes at a time (2)")
     parser.add_argument("--only", help="one net, by its whole seed, as a difference prints it")
+    parser.add_argument("--reader", type=int, metavar="N", help="try N damaged texts and models instead")
     args = parser.parse_args()
+    if args.reader is not None:
+        seeds = [f"reader:{args.seed}:{i}" for i in range(args.reader)]
+        return fuzz_reader([args.only] if args.only else seeds, args.jobs)
     seeds = [args.only] if args.only else [f"{args.seed}:{i}" for i in range(args.nets)]
     types: Counter[tuple[str, str]] = Counter()
     verdicts: Counter[str] = Counter()
-    findings = 0
+    findings = done = 0
     start = time.perf_counter()
     try:
         with ProcessPoolExecutor(args.jobs) as pool:
             chunks = [seeds[i : i + CHUNK] for i in range(0, len(seeds), CHUNK)]
-            for some_types, some_verdicts, found in pool.map(run, chunks):
+            for chunk, (some_types, some_verdicts, found) in zip(chunks, pool.map(run, chunks), strict=True):
                 types += some_types
                 verdicts += some_verdicts
                 findings += len(found)
                 for finding in found:
                     print(finding, flush=True)
+                done += len(chunk)
+                progress(done, len(seeds), start)
+        print(file=sys.stderr)
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2

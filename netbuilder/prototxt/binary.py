@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from netbuilder.errors import FileError, PrototxtError, shape_text
+from netbuilder.files import reason
 from netbuilder.layers import Shape, elements
 from netbuilder.prototxt.upgrade import type_of_v0, type_of_v1
 
@@ -23,6 +23,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_NAME = 2**16
 _MAX_AXES = 32
 _CHUNK = 2**16
+_MAX_FIELDS = 2**22  # some twenty seconds; the largest models have some ten thousand
 
 # The fields that are read, by the field's number: in the net, in each of the layer formats.
 _NET_NAME, _NET_V1, _NET_LAYER = 1, 2, 100
@@ -34,8 +35,7 @@ _DATA = {5: 4, 8: 8}
 _DIFF = {6: 4, 9: 8}
 
 
-@dataclass(frozen=True)
-class ModelLayer:
+class ModelLayer(NamedTuple):
     """A layer of a model: its blobs' shapes, in order. `type` is "" where the file does not say."""
 
     name: str
@@ -48,8 +48,7 @@ class ModelLayer:
         return sum(elements(shape) for shape in self.blobs)
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """What a .caffemodel holds; layers without blobs are there too."""
 
     name: str
@@ -62,12 +61,17 @@ class Model:
 
 
 def is_binary(path: str | Path) -> bool:
-    """Whether a file is no text, told by its first bytes. Raises FileError if it cannot be read."""
+    """Whether a file is no text, told by its first bytes. Raises FileError if it cannot be read.
+
+    What is no file, such as a pipe, cannot be read twice and is taken for text.
+    """
     try:
+        if not os.path.isfile(path):
+            return False
         with open(path, "rb") as file:
             start = file.read(1024)
-    except OSError as error:
-        raise FileError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
     return any(byte < 32 and byte not in b"\t\n\r\f\v" for byte in start)
 
 
@@ -80,8 +84,8 @@ def read_model(path: str | Path) -> Model:
     try:
         with open(path, "rb") as file:
             return _Scan(file, str(path)).model()
-    except OSError as error:
-        raise FileError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
 
 
 class _Scan:
@@ -91,6 +95,7 @@ class _Scan:
         self.file = file
         self.path = path
         self.at = 0
+        self.count = 0  # of fields
         self.size = os.fstat(file.fileno()).st_size
 
     # -- the messages
@@ -233,6 +238,9 @@ class _Scan:
         """Number, wire type and offset of each field up to `end`; whoever asks takes its value."""
         while self.at < end:
             at = self.at
+            self.count += 1
+            if self.count > _MAX_FIELDS:
+                self.fail(f"is no .caffemodel: it has more than {_MAX_FIELDS} fields", at)
             tag = self.varint(end, "a field")
             field, wire = tag >> 3, tag & 7
             if not 0 < field < 2**29 or wire not in (_VARINT, _FIXED64, _BYTES, _FIXED32):

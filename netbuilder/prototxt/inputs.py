@@ -1,18 +1,28 @@
-"""Shapes that the user gives for the tops of data layers: for those that live in data, or instead."""
+"""Shapes of the tops of data layers that a file does not say: given by the user, else those of the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from netbuilder.errors import FieldError, did_you_mean, shape_text
+from netbuilder.errors import FieldError, ShapeError, did_you_mean, shape_text
 from netbuilder.layers import RULES, Shape
 from netbuilder.net import Net, Origin
 
-__all__ = ["apply", "checked", "how_to_give"]
+__all__ = ["apply", "checked", "find", "how_to_give"]
 
-# Their first top is a batch of images, (n, c, h, w), and the second, if any, the labels, (n,).
-_IMAGES = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
+# Their first top is a batch of images, (n, c, h, w), and the second, if any, the labels: (n,), or boxes.
+_IMAGES = {
+    "Data": "data_param",
+    "ImageData": "image_data_param",
+    "WindowData": "window_data_param",
+    "AnnotatedData": "data_param",
+    "VideoData": "data_param",
+}
+_OWN = {**_IMAGES, "HDF5Data": "hdf5_data_param"}
+_BOXES = "AnnotatedData"  # of which each batch has another number
+_READ = ("Data", "ImageData", "WindowData", "HDF5Data")
 _IMAGE_AXES = 4
 
 
@@ -46,6 +56,28 @@ def apply(layer: Any, shapes: Mapping[str, Shape], origin: Origin) -> list[Shape
             return None
         return _top_shapes(layer, shapes)
     except FieldError as error:
+        error.where = str(origin)
+        raise
+
+
+def find(
+    layer: Any, shapes: Mapping[str, Shape], folder: Path | None, origin: Origin
+) -> tuple[list[Shape] | None, str]:
+    """The shapes of a data layer's tops, given or read from its data; else None, and why not.
+
+    None without a reason stands for a layer that needs neither. `folder` is where the file lies; without it
+    no data is read. Raises as `apply`, and ShapeError for data on which Caffe would abort.
+    """
+    given = apply(layer, shapes, origin) if shapes else None
+    if given is not None or folder is None or layer.type not in _READ or layer.bottom:
+        return given, ""
+    from netbuilder.prototxt.data_shapes import shapes_in_data
+
+    try:
+        return shapes_in_data(layer, folder)
+    except ShapeError as error:
+        error.text = f"{layer.type} '{layer.name}': {error.text}"
+        error.args = (error.text,)
         error.where = str(origin)
         raise
 
@@ -88,9 +120,9 @@ def _top_shapes(layer: Any, shapes: Mapping[str, Shape]) -> list[Shape]:
     for top in others:
         if top in shapes:
             known.append(shapes[top])
-        elif images:
+        elif images and layer.type != _BOXES:
             known.append(shape[:1])
-        elif layer.type in RULES:
+        elif layer.type in RULES and layer.type != _BOXES:
             raise FieldError(f"the shape of '{top}', which '{layer.name}' gives too, must be given as well")
         else:
             break
@@ -102,13 +134,21 @@ def _top_shapes(layer: Any, shapes: Mapping[str, Shape]) -> list[Shape]:
 
 
 def how_to_give(net: Net) -> list[str]:
-    """For each data layer whose shape is unknown: `data=256,C,227,227`, with what the file says filled in."""
+    """What to give for each data layer whose shape is unknown, with what the file says filled in.
+
+    `data=256,C,227,227` for images, whose labels follow; `x=20,...` for each top of HDF5Data, which may have
+    any number of axes.
+    """
     out = []
     for layer in net.layers:
         if layer.bottoms or not layer.tops or layer.tops[0].shape is not None:
             continue
-        own = getattr(layer.proto, _IMAGES.get(layer.type, ""), None)
-        batch = str(getattr(own, "batch_size", "") or "N")
-        crop = str(layer.proto.transform_param.crop_size or "")
-        out.append(f"{layer.tops[0].name}={batch},C,{crop or 'H'},{crop or 'W'}")
+        own: Any = getattr(layer.proto, _OWN.get(layer.type, ""), None)
+        batch = getattr(own, "batch_size", 0) or "N"
+        if layer.type == "HDF5Data":
+            out += [f"{top.name}={batch},..." for top in layer.tops]
+            continue
+        channels = "C" if layer.type != "ImageData" else 3 if own.is_color else 1
+        crop = layer.proto.transform_param.crop_size
+        out.append(f"{layer.tops[0].name}={batch},{channels},{crop or 'H'},{crop or 'W'}")
     return out

@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netbuilder.errors import FieldError, PrototxtError
+from netbuilder.dialects import FORK
+from netbuilder.dialects import dialect as find_dialect
+from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleBlob
+from netbuilder.fields import assign
 from netbuilder.files import read_text
 from netbuilder.layers import RULES
-from netbuilder.net import Net, Origin
+from netbuilder.net import Layer, Net, Origin
 from netbuilder.proto import NetParameter, SolverParameter
 from netbuilder.prototxt import inputs as given_inputs
 from netbuilder.prototxt import text as text_format
+from netbuilder.prototxt.comments import above_layers
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.prototxt.upgrade import upgrade
 
-__all__ = ["parse", "read"]
+__all__ = ["net_of_solver", "parse", "read"]
 
 PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
 # Fields of forks that say how a layer is computed, and not what.
@@ -45,7 +49,7 @@ def read(
     whatever `Net.append` raises, located at the layer's line.
     """
     text = read_text(path)
-    named = _net_of_solver(text, Path(path), phase)
+    named = net_of_solver(text, Path(path), phase)
     if named is not None:
         path, text = named, read_text(named)
     return parse(
@@ -64,38 +68,69 @@ def parse(
     path: str = "",
     unknown: str = "refuse",
     inputs: Mapping[str, Sequence[int]] | None = None,
+    refused: list[tuple[Layer, NetBuilderError]] | None = None,
 ) -> Net:
-    """Like `read`, from text; `path` is what errors call it."""
+    """Like `read`, from text; `path` is what errors call it.
+
+    With a list as `refused`, a layer that `Net.append` refuses is put into it, with the error, and reading
+    goes on: the layer stays in the net, its tops of unknown shape.
+    """
     if unknown not in ("refuse", "keep"):
         raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
     lenient = unknown == "keep"
-    parsed = text_format.parse(text, NetParameter, path=path, lenient=lenient)
+    parsed = text_format.parse(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
     proto, layers, places = upgrade(parsed, path=path, lenient=lenient)
     active = {*stages, *proto.state.stage}
-    wanted = []
-    for layer, (line, _) in zip(layers, places, strict=True):
-        if layer.include and layer.exclude:
+    wanted, left_out = [], []
+    for layer, (line, column) in zip(layers, places, strict=True):
+        if layer.include and layer.exclude and refused is None:
             raise PrototxtError(f"layer '{layer.name}' has both include and exclude", path=path, line=line)
-        if _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
-            wanted.append((layer, line))
+        both = layer.include and layer.exclude  # which Caffe refuses in any phase
+        if both or _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
+            wanted.append((layer, Origin(path or "<text>", line, (), column)))
+        else:
+            left_out.append(layer)
     net = Net(proto.name, phase, dialect=dialect)
-    for field in ("force_backward", "debug_info"):
-        if proto.HasField(field):
-            setattr(net.proto, field, getattr(proto, field))
+    for field, value in proto.ListFields():
+        if field.name in ("force_backward", "debug_info") or field.number >= FORK:
+            assign(net.proto, field.name, value)
     for kept_text in kept(proto):
         keep(net.proto, kept_text)
     shapes = given_inputs.checked(inputs or {}, [layer for layer, _ in wanted], path) if inputs else {}
-    for layer, line in wanted:
-        origin = Origin(path or "<text>", line, ())
-        top_shapes = given_inputs.apply(layer, shapes, origin) if shapes else None
-        why = _why_unknown(net, layer) if lenient else ""
-        if not lenient and layer.type not in net.dialect.types:
-            top_shapes = None  # given, they would make it a type of the user's own
-        net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why)
+    folder = Path(path).parent
+    comments = above_layers(text, (origin.line for _, origin in wanted))
+    for layer, origin in wanted:
+        try:
+            if origin.line in comments:
+                with net.scope("", comments[origin.line]):
+                    _append(net, layer, origin, shapes, folder, lenient)
+            else:
+                _append(net, layer, origin, shapes, folder, lenient)
+        except NetBuilderError as error:
+            _explain(error, net, layer, left_out)
+            if refused is None:
+                raise
+            refused.append((net.keep(layer, origin), error))
     return net
 
 
-def _net_of_solver(text: str, path: Path, phase: str) -> Path | None:
+def _append(
+    net: Net, layer: Any, origin: Origin, shapes: Mapping[str, Any], folder: Path, lenient: bool
+) -> None:
+    """Append a layer of the file, with the shapes of its tops where they are given or found in its data."""
+    why = _why_unknown(net, layer) if lenient else ""
+    # What an unknown field makes of the data is not in the data.
+    top_shapes, unread = given_inputs.find(layer, shapes, None if why else folder, origin)
+    if not lenient and layer.type not in net.dialect.types:
+        top_shapes = None  # given, they would make it a type of the user's own
+    if top_shapes and len(top_shapes) < len(layer.top):
+        why = why or f"the shape of its top '{layer.top[len(top_shapes)]}' is not given"
+    appended = net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why, of_dialect=True)
+    if unread and appended.unknown:
+        appended.unknown += f" ({unread})"
+
+
+def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
     """The file of the net that a solver file names, None if it is no solver file.
 
     Caffe looks from the folder it is started in; here, the solver's own folder comes second.
@@ -103,7 +138,7 @@ def _net_of_solver(text: str, path: Path, phase: str) -> Path | None:
     if not re.search(r"^\s*(?:net|train_net|test_net)\s*:", text, re.MULTILINE):
         return None
     try:
-        solver = text_format.parse(text, SolverParameter).message
+        solver = text_format.parse(text, SolverParameter, lenient=True).message
     except PrototxtError:
         return None  # what reading it as a net says of it
     own = solver.train_net if phase == "TRAIN" else next(iter(solver.test_net), "")
@@ -111,6 +146,21 @@ def _net_of_solver(text: str, path: Path, phase: str) -> Path | None:
     if not name:
         raise PrototxtError(f"this solver names no net for phase {phase}", path=str(path))
     return Path(name) if Path(name).exists() else path.parent / name
+
+
+def _explain(error: NetBuilderError, net: Net, layer: Any, left_out: Sequence[Any]) -> None:
+    """Name the layers that would give a missing bottom, had they not been left out in this state."""
+    missing = next((name for name in layer.bottom if name not in net.blobs), None)
+    makers = [other for other in left_out if missing in other.top]
+    if isinstance(error, StaleBlob) and makers:
+        names = ", ".join(f"'{maker.name}' ({_rules(maker)})" for maker in makers)
+        error.hint = f"left out in this phase, at this level and with these stages: {names}"
+
+
+def _rules(layer: Any) -> str:
+    """The include and exclude rules of a layer, as they are written."""
+    lines = text_format.format_fields(layer).splitlines()
+    return " ".join(line for line in lines if line.startswith(("include", "exclude")))
 
 
 def _kept(layer: Any, phase: int, level: int, stages: set[str]) -> bool:
@@ -148,8 +198,4 @@ def _why_unknown(net: Net, layer: Any) -> str:
                 what = " ".join(text.split())
                 what = what if len(what) < 40 else field_name(text)
                 return f"'{what}' in {name} is not known, and may change its shape"
-    for name in layer.bottom:
-        blob = net.blobs.get(name)
-        if blob is not None and blob.shape is None:
-            return f"the shape of bottom '{name}' is unknown"
     return ""

@@ -218,6 +218,7 @@ _match_simple = re.compile(
 ).match
 _match_skip = re.compile(_SKIP, re.ASCII).match
 _match_end = re.compile(_END, re.ASCII).match
+_match_close = re.compile(rf"[}}>]{_SKIP}{_END}", re.ASCII).match
 _match_name = re.compile(r"[A-Za-z_]\w*", re.ASCII).match
 _match_word = re.compile(_WORD, re.ASCII).match
 _match_string = re.compile(r"\"((?:[^\"\\\n]|\\[^\n])*)\"|'((?:[^'\\\n]|\\[^\n])*)'").match
@@ -388,11 +389,14 @@ class _Reader:
         if fields.required:
             self.check_required(message, fields, start)
         self.stack.pop()
+        if not in_list:
+            at = _match_close(self.text, at).end()  # type: ignore[union-attr]  # a closer stands here
+            return at if self.text[at] != "#" else self.end_of_field(at)
         at = self.skip(at + 1)
-        if in_list and self.text[at] != "]":
+        if self.text[at] != "]":
             at = self.comma(f, at)
             return self.message_value(f, at, at, in_list=True)
-        return self.end_of_field(at + 1 if in_list else at)
+        return self.end_of_field(at + 1)
 
     def comma(self, f: _Field, at: int) -> int:
         if self.text[at] != ",":

@@ -21,7 +21,7 @@ def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) 
     """
     parts = [f"{MARK} {__version__}"]
     parts += [f"# {line}".rstrip() for line in header.splitlines()]
-    parts += text_format.format_fields(net.proto).splitlines()
+    parts += text_format.format_fields(net.proto).split("\n")[:-1]  # a kept field may hold other line ends
     for layer in net.layers:
         if layer.comment:
             parts.append("")

@@ -58,7 +58,12 @@ def test_only_what_is_given_is_known_of_a_layer_type_of_a_fork() -> None:
 
 def test_what_is_missing_is_told_with_what_the_file_says() -> None:
     assert how_to_give(parse(DATA + CONV)) == ["data=64,C,24,24"]
-    assert how_to_give(parse(HDF5)) == ["data=N,C,H,W"]
+    assert how_to_give(parse(HDF5)) == ["data=N,...", "y=N,..."]
+    hdf5 = HDF5.replace('"list"', '"list" batch_size: 7')
+    assert how_to_give(parse(hdf5)) == ["data=7,...", "y=7,..."]
+    listed = 'layer { name: "i" type: "ImageData" top: "i" top: "y" image_data_param { source: "l" %s } }'
+    assert how_to_give(parse(listed % "")) == ["i=1,3,H,W"]
+    assert how_to_give(parse(listed % "is_color: false batch_size: 9")) == ["i=9,1,H,W"]
     assert how_to_give(parse(INPUT)) == []
 
 
@@ -124,5 +129,5 @@ def test_a_file_that_knows_better_is_not_overruled() -> None:
 
 
 def test_a_given_shape_does_not_admit_a_type_of_a_fork() -> None:
-    with pytest.raises(NetBuilderError, match="unknown layer type 'AnnotatedData'"):
+    with pytest.raises(NetBuilderError, match="dialect caffe-master has no layer type AnnotatedData"):
         parse(FORK, "refuse", data=(1, 3, 8, 8), boxes=(1,))
