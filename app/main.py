@@ -7,6 +7,8 @@ it); 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -60,6 +62,10 @@ def _guarded(
 ) -> int:
     parsed = argv if argv is not None else sys.argv[1:]
     debug = "--debug" in parsed
+    # A net is one large graph without garbage. Looking through it for some, again and again and once more at
+    # the end, takes a tenth of a short command's time.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     words = [a for a in parsed if a != "--debug"]
     try:
         args = parser_for(words).parse_args(words)

@@ -62,7 +62,7 @@ def run_pairs(caffe: Install, pairs: int) -> tuple[Run, list[tuple[Run, Run]]]:
         ours = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         ours["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
         first = measure(build, ours)
-        with tempfile.TemporaryDirectory(prefix="netbuilder-bench-", dir=_inside(caffe, "/tmp")) as place:
+        with tempfile.TemporaryDirectory(prefix="netbuilder-bench-", dir=inside(caffe, "/tmp")) as place:
             file = shutil.copy(Path(folder) / "train.prototxt", place)
             seen = file if caffe.root is None else "/" + str(Path(file).relative_to(caffe.root))
             load, theirs = [*caffe.command, "-c", LOAD, seen], environment(caffe)
@@ -70,7 +70,8 @@ def run_pairs(caffe: Install, pairs: int) -> tuple[Run, list[tuple[Run, Run]]]:
             return first, [(measure(build, ours), measure(load, theirs)) for _ in range(pairs)]
 
 
-def _inside(caffe: Install, folder: str) -> str | None:
+def inside(caffe: Install, folder: str) -> str | None:
+    """A folder of Caffe's own system, None where that is ours."""
     return None if caffe.root is None else str(caffe.root) + folder
 
 

@@ -11,7 +11,6 @@ fields are in `netbuilder.geometry`, blocks in `netbuilder.blocks`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from netbuilder.layers import RULES, elements
@@ -86,8 +85,7 @@ class LayerCounts(NamedTuple):
         return value if known else None
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """The figures of a net; where `uncounted` is not empty they are what is known, and at least that.
 
     learnable_params    what the solver may change: weights, biases, gammas, betas
@@ -127,8 +125,12 @@ class Counts:
     caffe_data_bytes: int
     pynetbuilder_params: int
     pynetbuilder_flops: int
-    layers: tuple[LayerCounts, ...] = field(repr=False)
-    uncounted: tuple[Layer, ...] = field(repr=False)
+    layers: tuple[LayerCounts, ...]
+    uncounted: tuple[Layer, ...]
+
+    def __repr__(self) -> str:
+        figures = (f"{name}={getattr(self, name)}" for name in self._fields[:-2])  # without the two of layers
+        return f"Counts({', '.join(figures)})"
 
 
 def count(net: Net) -> Counts:
@@ -185,9 +187,7 @@ def count(net: Net) -> Counts:
 def totals(counts: Counts) -> dict[str, int | float]:
     """The net's figures by name, in the order of `Counts`."""
     return {
-        name: getattr(counts, name)
-        for name in Counts.__dataclass_fields__
-        if name not in ("batch", "layers", "uncounted")
+        name: getattr(counts, name) for name in Counts._fields if name not in ("batch", "layers", "uncounted")
     }
 
 

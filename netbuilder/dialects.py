@@ -8,7 +8,7 @@ what is missing from BVLC's part of that schema, and what it has of the forks' p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netbuilder.errors import ConfigError, did_you_mean
 
@@ -111,8 +111,7 @@ _ROUND_MODE: dict[str, tuple[str, ...]] = {"Pooling": ("pooling_param.round_mode
 _NO_2017 = {**_ROUND_MODE, "InfogainLoss": ("infogain_loss_param.axis",)}
 
 
-@dataclass(frozen=True)
-class Dialect:
+class Dialect(NamedTuple):
     """A named set of layer types and fields.
 
     `lacks` maps a layer type to the fields of BVLC's schema that this Caffe does not read, each written

@@ -14,7 +14,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.dialects import ANY, DIALECTS, homes
@@ -100,8 +99,7 @@ class Blob:
         return self.shape
 
 
-@dataclass(frozen=True)
-class Param:
+class Param(NamedTuple):
     """One parameter blob of a layer.
 
     `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: a
@@ -121,7 +119,6 @@ class Param:
         return elements(self.shape)
 
 
-@dataclass(eq=False, repr=False)
 class Layer:
     """A layer of a net; `proto` (LayerParameter) holds its fields and is not to be edited.
 
@@ -129,18 +126,33 @@ class Layer:
     of the tops) are not known. `comment` is written above the layer in the prototxt.
     """
 
-    name: str
-    type: str
-    proto: Any
-    bottoms: tuple[Blob, ...]
-    tops: tuple[Blob, ...]
-    params: tuple[Param, ...]
-    macs: int
-    ops: int
-    in_place: bool
-    unknown: str
-    origin: Origin
-    comment: str = ""
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        proto: Any,
+        bottoms: tuple[Blob, ...],
+        tops: tuple[Blob, ...],
+        params: tuple[Param, ...],
+        macs: int,
+        ops: int,
+        in_place: bool,
+        unknown: str,
+        origin: Origin,
+        comment: str = "",
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.proto = proto
+        self.bottoms = bottoms
+        self.tops = tops
+        self.params = params
+        self.macs = macs
+        self.ops = ops
+        self.in_place = in_place
+        self.unknown = unknown
+        self.origin = origin
+        self.comment = comment
 
     def __repr__(self) -> str:
         blobs = (", ".join(b.name for b in blobs) or "-" for blobs in (self.bottoms, self.tops))
@@ -324,15 +336,17 @@ class Net:
         origin: Origin | None = None,
         top_shapes: Sequence[Sequence[int]] | None = None,
         unknown: str = "",
+        of_dialect: bool = False,
     ) -> Layer:
         """Append a finished LayerParameter as it stands; its bottoms are found by blob name.
 
         This is what reading a file and replaying a net go through. Names may repeat, as in Caffe (`net[name]`
         then gives the last). `unknown` says why nothing can be known of the layer besides the first of its
-        `top_shapes`: its type and fields are then not checked. Raises like `add`.
+        `top_shapes`: its type and fields are then not checked. `of_dialect` says that it has no field
+        or label of a fork that the dialect lacks: the reader lets none through. Raises like `add`.
         """
         origin = origin or self._here()
-        if self.dialect is not ANY and not unknown:
+        if not (of_dialect or unknown or self.dialect is ANY):
             try:
                 for name in fork_names(proto):
                     refuse_fork(name, self.dialect)
@@ -580,7 +594,9 @@ class Net:
 def _in_loss(blob: Blob) -> bool:
     """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
     weights = blob.layer.proto.loss_weight
-    return any(w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False))
+    return bool(weights) and any(
+        w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False)
+    )
 
 
 def _homes_of_field(type: str, path: str) -> str:

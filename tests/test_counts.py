@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from math import prod
@@ -133,7 +132,7 @@ def test_every_total_is_in_the_json() -> None:
     net = by_hand()
     c = counts.count(net)
     data = report.as_data(net, c)
-    fields = {f.name for f in dataclasses.fields(c)} - {"layers", "uncounted", "batch"}
+    fields = set(c._fields) - {"layers", "uncounted", "batch"}
     assert set(data["totals"]) == fields
     assert data["totals"]["macs"] == c.macs == sum(x["macs"] for x in data["layers"])
     assert sum(x["total_flops"] for x in data["layers"]) == c.total_flops

@@ -33,7 +33,7 @@ KEYS = {
     "expect": "counts that the net must have",
     "defaults": "fields that layers of a type get where the network does not set them itself",
 }
-EXPECTED = tuple(f.name for f in dataclasses.fields(Counts) if f.name not in ("batch", "layers", "uncounted"))
+EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
 
 
 class Value(NamedTuple):

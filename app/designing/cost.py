@@ -26,7 +26,7 @@ __all__ = ["FIGURES", "Cost", "Ledger", "NotInPieces", "Piece", "cost_of_layer",
 
 # What constraints and objectives may name: all totals of `counts.Counts`, and two more.
 FIGURES = (
-    *(name for name in Counts.__dataclass_fields__ if name not in ("batch", "layers", "uncounted")),
+    *(name for name in Counts._fields if name not in ("batch", "layers", "uncounted")),
     "depth",
     "layers",
 )
