@@ -57,7 +57,7 @@ def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     "softmax_param",
     bottoms=(2, 3),
     tops=(1, 2),
-    in_place="refused",
+    in_place="wrong",
     auto_top=True,
 )
 def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
@@ -68,6 +68,9 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     Raises ShapeError. Source: infogain_loss_layer.cpp, Reshape.
     """
     scores, labels = bottoms[0], bottoms[1]
+    if list(layer.top[:1]) == list(layer.bottom[:1]):
+        # The loss over the scores; the probabilities over the labels Caffe lets pass.
+        raise ShapeError(f"cannot write over its bottom '{layer.bottom[0]}'")
     _same_first_axis(bottoms)
     axis = layer.infogain_loss_param.axis
     _labels(scores, labels, axis)

@@ -148,6 +148,17 @@ FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
         'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z"',
         "loss_weight must be unspecified or specified once per top blob (layer.hpp)",
     ),
+    "the probabilities of an InfogainLoss over its labels": (
+        [(3, 9), (3,), (9, 9)],
+        'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "x1" '
+        "loss_weight: 1 loss_weight: 0",
+        [(), (3, 9)],
+    ),
+    "an InfogainLoss over its scores": (
+        [(3, 9), (3,), (9, 9)],
+        'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "x0"',
+        "axis 1 out of range for 0-D Blob (blob.hpp)",
+    ),
     "a scalar times a scalar": (
         [(), ()], 'type: "Scale" bottom: "x0" bottom: "x1" top: "y" scale_param { axis: -1 }', [()],
     ),
