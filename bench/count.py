@@ -12,8 +12,6 @@ Exit codes: 0 within the bars, 1 outside, 2 no real Caffe or something failed.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import shutil
 import statistics
@@ -26,9 +24,9 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.start import LOAD, ROOT, inside, measure
+from bench.start import LOAD, ROOT, against_caffe, inside, measure
 from netbuilder import counts, prototxt
-from netbuilder.engines.caffe_install import Install, environment, find, missing
+from netbuilder.engines.caffe_install import Install, environment
 from netbuilder.errors import EngineError
 from netbuilder.report import format_table
 
@@ -136,21 +134,11 @@ def table(data: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Time counting ResNet-152 against real Caffe.")
-    parser.add_argument("--pairs", type=int, default=5, metavar="N", help="default: 5")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    args = parser.parse_args()
-    try:
-        caffe = find()
-        if caffe is None:
-            print(f"{missing()}: nothing to compare with (docs/real-caffe.md)", file=sys.stderr)
-            return 2
-        data = summary(*run_pairs(caffe, max(1, args.pairs)))
-    except EngineError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(json.dumps(data, indent=2) if args.json else table(data))
-    return 0 if data["within"] else 1
+    return against_caffe(
+        "Time counting ResNet-152 against real Caffe.",
+        lambda caffe, pairs: summary(*run_pairs(caffe, pairs)),
+        table,
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,8 +119,11 @@ def table(data: dict[str, Any]) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Time the ResNet-50 command against real Caffe.")
+def against_caffe(
+    about: str, bench: Callable[[Install, int], dict[str, Any]], table: Callable[[dict[str, Any]], str]
+) -> int:
+    """The command of a bench that needs real Caffe: 0 within its bars, 1 outside, 2 without Caffe."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
@@ -129,12 +132,20 @@ def main() -> int:
         if caffe is None:
             print(f"{missing()}: nothing to compare with (docs/real-caffe.md)", file=sys.stderr)
             return 2
-        data = summary(*run_pairs(caffe, max(1, args.pairs)))
+        data = bench(caffe, max(1, args.pairs))
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps(data, indent=2) if args.json else table(data))
     return 0 if data["within"] else 1
+
+
+def main() -> int:
+    return against_caffe(
+        "Time the ResNet-50 command against real Caffe.",
+        lambda caffe, pairs: summary(*run_pairs(caffe, pairs)),
+        table,
+    )
 
 
 if __name__ == "__main__":
