@@ -41,7 +41,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for these words: with the one verb that they name, so that no other is imported, or all."""
     parser = argparse.ArgumentParser(
         prog="netbuilder",
-        description="Convolutional networks for Caffe: generate prototxt files, count what they cost.",
+        description="Convolutional networks for Caffe: design them, count and check them, train them.",
         epilog="example: netbuilder build resnet --main_branch bottleneck -n 256 -o resnet_50",
     )
     parser.add_argument("--version", action="version", version=f"netbuilder {__version__}")
