@@ -17,6 +17,7 @@ LEVELS = [
     ("netbuilder._version", 0),
     ("netbuilder.proto", 1),
     ("netbuilder.files", 1),
+    ("netbuilder.lmdb_file", 2),
     ("netbuilder.dialects", 1),
     ("netbuilder.fields", 1),
     ("netbuilder.layers", 2),

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netbuilder.data import datum, images
-from netbuilder.data.reader import DamagedDatabase, open_database
 from netbuilder.errors import FileError
+from netbuilder.lmdb_file import DamagedDatabase, open_database
 from netbuilder.proto import message
 
 __all__ = ["mean_image"]

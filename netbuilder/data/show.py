@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.data import datum, images
 from netbuilder.data.output import about
-from netbuilder.data.reader import DamagedDatabase, open_database
 from netbuilder.errors import FileError
+from netbuilder.lmdb_file import DamagedDatabase, open_database
 from netbuilder.report.formats import Column, Table
 
 if TYPE_CHECKING:

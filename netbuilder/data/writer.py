@@ -6,8 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from netbuilder.data.reader import DamagedDatabase, Reader
 from netbuilder.errors import FileError
+from netbuilder.lmdb_file import DamagedDatabase, Reader
 
 __all__ = ["Writer"]
 

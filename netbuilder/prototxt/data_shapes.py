@@ -22,8 +22,8 @@ from netbuilder.dialects import FORK
 from netbuilder.errors import ShapeError
 from netbuilder.layers import Shape
 from netbuilder.layers.data import resized_by_fork
+from netbuilder.lmdb_file import DamagedDatabase, Reader
 from netbuilder.proto import message
-from netbuilder.prototxt.lmdb_file import DamagedDatabase, first_record
 
 __all__ = ["READERS", "shapes_in_data"]
 
@@ -95,7 +95,7 @@ def _database(layer: Any, folder: Path) -> list[Shape]:
         raise ShapeError(f"'{p.source}' is a LevelDB, and backend is LMDB", hint="write backend: LEVELDB")
     if not (lmdb or leveldb):
         raise _Unread("there is no database in this folder" if path.is_dir() else "it is no folder")
-    record = first_record(path / "data.mdb") if p.backend == _LMDB else _first_of_leveldb(path)
+    record = Reader(path / "data.mdb").first() if p.backend == _LMDB else _first_of_leveldb(path)
     datum = message("Datum")()
     try:
         datum.ParseFromString(record)

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from app.main import main
-from netbuilder.data.reader import open_database
 from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.caffe_install import environment
+from netbuilder.lmdb_file import open_database
 
 Records = dict[bytes, bytes]
 

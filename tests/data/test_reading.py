@@ -10,7 +10,7 @@ import lmdb
 import pytest
 
 from netbuilder.data import datum
-from netbuilder.data.reader import DamagedDatabase, Reader
+from netbuilder.lmdb_file import DamagedDatabase, Reader
 from netbuilder.proto import message
 
 

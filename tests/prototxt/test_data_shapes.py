@@ -368,7 +368,7 @@ UNKNOWN: dict[str, tuple[Make, str, str]] = {
     "a LevelDB without records": (
         leveldb(), data("backend: LEVELDB"), DB.format("it has no records"),
     ),
-    "an empty data.mdb": (write("db/data.mdb", b""), data(), DB.format("it is no LMDB database")),
+    "an empty data.mdb": (write("db/data.mdb", b""), data(), DB.format("it is empty")),
     "another data.mdb": (write("db/data.mdb", b"x" * 9000), data(), DB.format("it is no LMDB database")),
     "a database without records": (database(), data(), DB.format("it has no records")),
     "a record that is no Datum": (

@@ -1,8 +1,9 @@
-"""All records of an LMDB database, read as a plain file, without the lmdb package and without its lock.
+"""The records of an LMDB database, read as a plain file, without the lmdb package and without its lock.
 
 The lmdb package trusts what it maps: a file that is cut short or damaged kills the process. Here every
 offset is checked first, so that damage is an error like any other. Nothing is written beside the database.
-Source: the structures of lmdb's mdb.c, as in `netbuilder.prototxt.lmdb_file`, which reads the first record.
+Source: the structures of lmdb's mdb.c (MDB_page, MDB_meta, MDB_db, MDB_node), as a 64-bit little-endian
+machine writes them, which is what Caffe's databases are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from netbuilder.errors import FileError
 from netbuilder.files import reason
-from netbuilder.prototxt.lmdb_file import DamagedDatabase
 
 __all__ = ["DamagedDatabase", "Reader", "open_database"]
 
@@ -23,6 +23,10 @@ _HEADER = 16  # bytes of a page before its contents
 _BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
 _BIG = 1  # of a node: its value is on pages of its own
 _NONE = 2**64 - 1  # the root of an empty tree
+
+
+class DamagedDatabase(Exception):
+    """A file that is no LMDB database, or one that is cut short or damaged; the text says how."""
 
 
 def open_database(place: Path) -> Reader:
@@ -74,6 +78,12 @@ class Reader:
 
     def __len__(self) -> int:
         return int(self._entries)
+
+    def first(self) -> bytes:
+        """The value of the least key."""
+        for _, value in self:
+            return bytes(value)
+        raise DamagedDatabase("it has no records")
 
     def __iter__(self) -> Iterator[tuple[bytes, memoryview]]:
         """(key, value) of every record; a value is a view of the file, to be let go before the reader."""
