@@ -169,7 +169,6 @@ def test_a_sample_is_always_the_same_and_so_is_what_is_said_of_it(sweep: Any) ->
 
 
 def test_the_pictures_are_the_same_bytes_each_time(sweep: Any) -> None:
-    pytest.importorskip("matplotlib")
     kinds = {"png": b"\x89PNG", "svg": b"<?xml"}
     made = []
     for _ in range(2):

@@ -52,7 +52,8 @@ max_iter: 200 snapshot: 60 snapshot_prefix: "out/x"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that one is in, with a net, a solver and a database of 50 random images."""
-    lmdb = pytest.importorskip("lmdb")
+    import lmdb
+
     monkeypatch.chdir(tmp_path)
     datum, rng = message("Datum"), np.random.default_rng(0)
     with lmdb.open("db", map_size=1 << 24) as env, env.begin(write=True) as records:
@@ -144,7 +145,8 @@ def test_ctrl_c_gives_a_snapshot_and_130(folder: Path, real_caffe: Caffe) -> Non
 
 
 def test_hdf5_snapshots_are_resumed_from(folder: Path, real_caffe: Caffe) -> None:
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     text = SOLVER.replace("max_iter: 200", "max_iter: 30 snapshot_format: HDF5").replace("60", "25")
     (folder / "solver.prototxt").write_text(text)
     assert main(["train", "solver.prototxt", "--no-draw"]) == 0

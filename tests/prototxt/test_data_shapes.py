@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
+import lmdb
+import numpy as np
 import pytest
+from PIL import Image
 
 from app.main import main
 from netbuilder import prototxt
@@ -17,11 +21,6 @@ from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError, ShapeError
 from netbuilder.proto import message
 from tests.layers.test_layer_cases import CASES, NEED_DATA, assert_shapes
-
-h5py = pytest.importorskip("h5py")
-lmdb = pytest.importorskip("lmdb")
-np = pytest.importorskip("numpy")
-Image = pytest.importorskip("PIL.Image")
 
 Make = Callable[[Path], None]
 

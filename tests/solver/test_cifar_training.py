@@ -40,7 +40,6 @@ PLACEHOLDER = """layer {
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train_lmdb and test_lmdb, of 32x32 images in 10 classes."""
-    pytest.importorskip("lmdb")
     kept = default_root().parent / f"cifar10-{TRAIN}-{TEST}"
     if (kept / "train_lmdb").is_dir():
         return kept

@@ -12,18 +12,17 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
+import lmdb
+import numpy as np
 import pytest
+from PIL import Image
 
 from app.main import main
 from netbuilder import Net, checks, counts, diff, prototxt
 from netbuilder.engines import caffe
 from netbuilder.errors import StaleBlob
 from netbuilder.proto import message
-
-h5py = pytest.importorskip("h5py")
-lmdb = pytest.importorskip("lmdb")
-np = pytest.importorskip("numpy")
-Image = pytest.importorskip("PIL.Image")
 
 HERE = Path(__file__).parent
 Printed = pytest.CaptureFixture[str]
