@@ -91,7 +91,8 @@ class Counts(NamedTuple):
     learnable_params    what the solver may change: weights, biases, gammas, betas
     stored_params       every number in the .caffemodel, BatchNorm statistics and fixed filters included
     fixed_params        weights of fixed filters (frozen, with a constant or bilinear filler)
-    macs                multiply-accumulates of convolution, deconvolution, inner product, without fixed_macs
+    macs                multiply-accumulates of convolution, deconvolution, inner product, recurrent layers,
+                        without fixed_macs
     fixed_macs          multiply-accumulates of fixed filters
     flops               2 x macs
     total_flops         2 x (macs + fixed_macs) + every other operation
