@@ -45,11 +45,12 @@ class GhostBNLego(Lego):
     """BatchNorm over `splits` parts of the batch, each by itself, and one Scale: (n, c, h, w) -> the same.
 
     Part s is made of the images i with i % splits == s. `split_X` makes (n/splits, splits * c, h, w) of the
-    blob, so that `ghost_X`, a BatchNorm, sees each part's channels as channels of its own; `bn_X` makes the
-    old shape again, and `scale_X` is shared by all parts. The batch must be a multiple of `splits`.
+    blob, so that `ghost_X`, a BatchNorm, sees each part's channels as channels of its own; `join_X` makes
+    the old shape again, and `scale_X` is shared by all parts. The batch must be a multiple of `splits`.
 
     In a TEST net it is a plain BatchNorm `bn_X`, whose statistics are the means of those of the parts. They
-    have another shape and so another layer name: `merged_statistics` makes them.
+    have another shape, and Caffe aborts over a layer of one name whose params differ: so no layer of the
+    TRAIN net has that name, and `merged_statistics` makes them.
     Source: Hoffer et al. 2017 (arXiv 1705.08741); Page's cifar10-fast, GhostBatchNorm.
     Raises ConfigError if the batch does not divide.
     """
@@ -67,7 +68,7 @@ class GhostBNLego(Lego):
         x = net.add("Reshape", x, name=f"split_{self.name}", shape={"dim": dims})
         # Not in place: a Reshape shares the memory of its bottom, which another layer may read.
         x = net.add("BatchNorm", x, name=f"ghost_{self.name}")
-        x = net.add("Reshape", x, name=f"bn_{self.name}", shape={"dim": [-1, channels, height, width]})
+        x = net.add("Reshape", x, name=f"join_{self.name}", shape={"dim": [-1, channels, height, width]})
         return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)
 
     @staticmethod

@@ -142,7 +142,7 @@ def test_ghost_normalises_each_part_by_itself_forward_and_backward(real_caffe: C
 
 def test_ghost_keeps_the_blob_it_reads() -> None:
     net, _ = attached(GhostBNLego(name="a", splits=2))
-    assert layers(net) == [("split_a", False), ("ghost_a", False), ("bn_a", False), ("scale_a", True)]
+    assert layers(net) == [("split_a", False), ("ghost_a", False), ("join_a", False), ("scale_a", True)]
     block = ShortcutLego(
         name="b", main=GhostBNLego(name="b", splits=2), merge=EltwiseReLULego(name="b")
     )  # its shortcut reads the same blob
