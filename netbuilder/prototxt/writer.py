@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from netbuilder.files import MARK, write_files
 from netbuilder.net import Net
 from netbuilder.prototxt import text as text_format
 
-__all__ = ["dumps", "write"]
+__all__ = ["dumps", "text_of", "write"]
 
 
 def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) -> str:
@@ -19,14 +20,21 @@ def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) 
     `texts` holds the texts of layers from one call to the next: the train, test and deploy nets of one
     configuration share most of theirs.
     """
+    return text_of(net.proto, ((layer.proto, layer.comment) for layer in net.layers), header, texts)
+
+
+def text_of(
+    proto: Any, layers: Iterable[tuple[Any, str]], header: str = "", texts: dict[bytes, str] | None = None
+) -> str:
+    """The text of a NetParameter's own fields, and of layers with the comments above them."""
     parts = [f"{MARK} {__version__}"]
     parts += [f"# {line}".rstrip() for line in header.splitlines()]
-    parts += text_format.format_fields(net.proto).split("\n")[:-1]  # a kept field may hold other line ends
-    for layer in net.layers:
-        if layer.comment:
+    parts += text_format.format_fields(proto).split("\n")[:-1]  # a kept field may hold other line ends
+    for layer, comment in layers:
+        if comment:
             parts.append("")
-            parts += [f"# {line}" for line in layer.comment.splitlines()]
-        parts.append(_layer_text(layer.proto, texts))
+            parts += [f"# {line}" for line in comment.splitlines()]
+        parts.append(_layer_text(layer, texts))
     return "\n".join(parts) + "\n"
 
 

@@ -1,0 +1,67 @@
+"""TRAIN and TEST nets as one file, which is what Caffe's `net` and CaffeOnSpark ask for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from netbuilder.net import Layer, Net
+from netbuilder.prototxt.writer import text_of
+
+__all__ = ["dumps_train_val"]
+
+
+def dumps_train_val(train: Net, test: Net, *, header: str = "") -> str:
+    """The text of both nets: what they share stands once, the rest names its phase.
+
+    Read for one phase it gives that net again, layer by layer. `use_global_stats` of a BatchNorm is left out
+    where it says what the phase says anyhow, so that one layer serves both.
+    """
+    return text_of(train.proto, _layers(train, test), header)
+
+
+def _layers(train: Net, test: Net) -> Iterator[tuple[Any, str]]:
+    """The layers of both in an order that is right for each, with the comment above."""
+    ours = [_without_default_stats(layer, "TRAIN") for layer in train]
+    theirs = [_without_default_stats(layer, "TEST") for layer in test]
+    keys, others = ([p.SerializeToString(deterministic=True) for p in protos] for protos in (ours, theirs))
+    matcher = difflib.SequenceMatcher(None, keys, others, autojunk=False)
+    for same, a, b, c, d in matcher.get_opcodes():
+        if same == "equal":
+            for i in range(a, b):
+                yield ours[i], train.layers[i].comment
+            continue
+        for i in range(a, b):
+            yield _only(ours[i], 0), train.layers[i].comment
+        for i in range(c, d):
+            # A stage that differs begins in both nets; it is announced once.
+            told = b > a and test.layers[i].comment == train.layers[a].comment
+            yield _only(theirs[i], 1), "" if told else test.layers[i].comment
+
+
+def _only(proto: Any, phase: int) -> Any:
+    """The layer, for one phase alone."""
+    copy = type(proto)()
+    copy.CopyFrom(proto)
+    del copy.include[:]
+    copy.include.add(phase=phase)
+    return copy
+
+
+def _without_default_stats(layer: Layer, phase: str) -> Any:
+    """The layer's fields, without a use_global_stats that is the default of the phase.
+
+    Source: batch_norm_layer.cpp, LayerSetUp.
+    """
+    p = layer.proto
+    if layer.type != "BatchNorm" or not p.batch_norm_param.HasField("use_global_stats"):
+        return p
+    if p.batch_norm_param.use_global_stats != (phase == "TEST"):
+        return p
+    copy = type(p)()
+    copy.CopyFrom(p)
+    copy.batch_norm_param.ClearField("use_global_stats")
+    if not copy.batch_norm_param.ListFields():
+        copy.ClearField("batch_norm_param")
+    return copy
