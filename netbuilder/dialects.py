@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netbuilder.errors import ConfigError, did_you_mean
 
-__all__ = ["ANY", "BVLC", "DIALECTS", "FORK", "Dialect", "dialect", "homes"]
+__all__ = ["ANY", "BVLC", "DIALECTS", "FORK", "WRITTEN", "Dialect", "dialect", "homes"]
 
 # Fields and enum values of forks are numbered from here on in netbuilder/proto/caffe.proto.
 FORK = 10_000
@@ -188,8 +188,9 @@ ANY = Dialect(
 
 DIALECTS = {d.name: d for d in (*_OWN, *_FORKS, ANY)}
 
-# The names of BVLC's own.
+# The names of BVLC's own, and of all that one can write a net for: those of one Caffe.
 BVLC = tuple(d.name for d in _OWN)
+WRITTEN = tuple(name for name in DIALECTS if name != ANY.name)
 
 
 def dialect(name: str) -> Dialect:

@@ -1,21 +1,25 @@
-"""The same net for another batch size."""
+"""The same net for another batch size, and from another source of data."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.counts import batch_size
 from netbuilder.errors import ConfigError, NetBuilderError, shape_text
 from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
 
+if TYPE_CHECKING:
+    from netbuilder.net import Part
+
 __all__ = ["rebatched"]
 
 
-def rebatched(net: Net, batch: int) -> Net:
+def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
     """A net in which the inputs have `batch` in their first axis wherever they had the net's own batch size.
 
-    Input, DummyData and every data layer with a `batch_size` are changed, and all else follows.
+    Input, DummyData and every data layer with a `batch_size` are changed, and all else follows. With a
+    `source`, a lego that gives the same tops, that one takes the place of the first layer.
     Raises ConfigError where the new batch does not go through the net: a layer cannot take it, or weights
     would change, as behind a Reshape that fixes the batch.
     """
@@ -28,7 +32,11 @@ def rebatched(net: Net, batch: int) -> Net:
         )
     new = Net(net.name, net.phase, dialect=net.dialect.name, defaults=net.defaults)
     new.proto.CopyFrom(net.proto)
-    for layer in net:
+    for i, layer in enumerate(net):
+        if source is not None and i == 0:
+            with new.scope("", layer.comment):
+                new.attach(source, ())
+            continue
         proto, top_shapes, unknown = layer.proto, None, layer.unknown
         if not layer.bottoms and layer.type != "Parameter":
             proto, top_shapes = _source(layer, old, batch)
@@ -43,10 +51,10 @@ def rebatched(net: Net, batch: int) -> Net:
             error.text = f"batch {batch} does not go through this net: {error.text}"
             raise
         copy.unknown = layer.unknown
-        for i, (ours, theirs) in enumerate(zip(layer.params, copy.params, strict=True)):
+        for k, (ours, theirs) in enumerate(zip(layer.params, copy.params, strict=True)):
             if ours.shape != theirs.shape:
                 raise ConfigError(
-                    f"batch {batch} would change the weights of {layer.type} '{layer.name}': parameter {i} "
+                    f"batch {batch} would change the weights of {layer.type} '{layer.name}': parameter {k} "
                     f"from {shape_text(ours.shape)} to {shape_text(theirs.shape)}",
                     path=str(layer.origin),
                     hint="a layer before it has the batch written into its fields, as a Reshape may: "

@@ -1,6 +1,7 @@
 """`netbuilder build NETWORK|CONFIG`: write train, test and deploy prototxt files, print what the net costs.
 
 A network takes flags, which are read off its config dataclass; a config is a YAML file, or the name of one.
+With `--data` the files have data layers to train from, and a fourth, train_val, has both phases.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from app.heads import Head, channels, with_data
 from app.networks import PHASES, NetConfig, Network, all_networks, find_network, is_network, options
 from app.networks.registry import Words
 from netbuilder import checks, counts, prototxt, report
@@ -22,7 +24,6 @@ __all__ = [
     "add_choice_of_config",
     "add_folders",
     "add_parser",
-    "build_files",
     "describe",
     "flow_text",
     "option_text",
@@ -60,46 +61,49 @@ def script_parser(name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def build_files(entry: Network, config: NetConfig, folder: Path, *, force: bool = False) -> dict[str, Net]:
-    """Stitch, check and write all phases of a network into a folder; return the nets by phase.
-
-    Nothing is written if one of them cannot be built or has a finding of severity error.
-    """
-    nets = stitch_phases(entry, config)
-    write_nets(nets, folder, header=describe(entry, config), force=force)
-    return nets
-
-
 def stitch_phases(entry: Network, config: NetConfig) -> dict[str, Net]:
     """The nets of all phases, by phase. Raises ConfigError if one of them has a finding of severity error."""
     nets = {phase: entry.stitch(config, phase) for phase in PHASES}
-    for phase, net in nets.items():
-        for finding in checks.check(net):
-            if finding.severity == "error":
-                raise ConfigError(f"the {phase} net of {entry.name} would not work: {finding}")
+    _check(nets)
     return nets
 
 
-def write_nets(nets: dict[str, Net], folder: Path, *, header: str, force: bool = False) -> None:
-    """Write one file per phase, all or none."""
+def _check(nets: dict[str, Net]) -> None:
+    for phase, net in nets.items():
+        for finding in checks.check(net):
+            if finding.severity == "error":
+                raise ConfigError(f"the {phase} net of {net.name} would not work: {finding}")
+
+
+def write_nets(
+    nets: dict[str, Net], folder: Path, *, header: str, force: bool = False, train_val: bool = False
+) -> list[Path]:
+    """Write one file per phase, and with `train_val` one of both, all or none; return their paths."""
     texts: dict[bytes, str] = {}
     files = {
         folder / f"{phase}.prototxt": prototxt.dumps(net, header=header, texts=texts)
         for phase, net in nets.items()
     }
+    if train_val:
+        from netbuilder.prototxt.train_val import dumps_train_val
+
+        files[folder / "train_val.prototxt"] = dumps_train_val(nets["train"], nets["test"], header=header)
     write_files(files, force=force)
+    return list(files)
 
 
 def describe(entry: Network, config: NetConfig) -> str:
     """The configuration in one line per value, as it stands at the top of each file."""
-    lines = [f"network: {entry.name}"]
-    for field in options(entry.config):
-        value = getattr(config, field.name)
-        if value is not None:
-            lines.append(f"  {field.name}: {option_text(field, value)}")
+    lines = [f"network: {entry.name}", *_option_lines(config)]
     for type, fields in config.defaults.items():
         lines += [f"  defaults.{type}.{name}: {flow_text(value)}" for name, value in fields.items()]
     return "\n".join(lines)
+
+
+def _option_lines(config: Any) -> list[str]:
+    """The options that have a value, one in a line."""
+    values = ((field, getattr(config, field.name)) for field in options(type(config)))
+    return [f"  {f.name}: {option_text(f, value)}" for f, value in values if value is not None]
 
 
 def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
@@ -117,9 +121,14 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by-block", action="store_true", help="print what each block costs, too")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    data = parser.add_argument_group(
+        "data", "With --data one can train from the files (docs/data-layers.md)."
+    )
+    for field in options(Head):
+        _add_option(data, field)
 
 
-def _add_option(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
     meta = field.metadata
     required = field.default is dataclasses.MISSING
     # None means that the help text itself says what then holds.
@@ -193,16 +202,18 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     entry: Network = args.entry
-    values = {field.name: getattr(args, field.name) for field in options(entry.config)}
-    config = entry.config(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    nets = build_files(entry, config, args.output_folder, force=args.force)
-    _report(args, entry, config, nets, counts.count(nets["train"]))
+    head = _head(args)
+    config = head.fitted(entry.config(**_values(args, entry.config)))
+    nets = stitch_phases(entry, config)
+    counted = counts.count(nets["train"])
+    _finish(args, entry, config, head, nets, counted, describe(entry, config))
     return 0
 
 
 def _run_config(args: argparse.Namespace) -> int:
     from app.config import load
 
+    head = _head(args)
     try:
         loaded = load(args.config, args.set, args.configs)
     except ConfigError as error:
@@ -210,21 +221,50 @@ def _run_config(args: argparse.Namespace) -> int:
             error.text = f"there is no network and no config '{args.config}'"
             error.hint = did_you_mean(args.config, all_networks()) or error.hint
         raise
+    config = head.fitted(loaded.config)
     with loaded.located():
-        nets = stitch_phases(loaded.entry, loaded.config)
+        nets = stitch_phases(loaded.entry, config)
     counted = counts.count(nets["train"])
     loaded.check_expected(counts.totals(counted))
-    header = f"{loaded.origin}\n{describe(loaded.entry, loaded.config)}"
-    write_nets(nets, args.output_folder, header=header, force=args.force)
-    _report(args, loaded.entry, loaded.config, nets, counted)
+    header = f"{loaded.origin}\n{describe(loaded.entry, config)}"
+    _finish(args, loaded.entry, config, head, nets, counted, header)
     return 0
 
 
+def _values(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
+    """The values of the options of a config, as its dataclass takes them."""
+    values = {field.name: getattr(args, field.name) for field in options(config)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def _head(args: argparse.Namespace) -> Head:
+    return Head(**_values(args, Head))
+
+
+def _finish(
+    args: argparse.Namespace, entry: Network, config: NetConfig, head: Head,
+    nets: dict[str, Net], counted: counts.Counts, header: str,
+) -> None:  # fmt: skip
+    """Put the data layers in, write the files, and report: counts are those of one image."""
+    written = nets
+    if head.data:
+        written = nets | {p: with_data(nets[p], head.lego(config, p)) for p in ("train", "test")}
+        _check(written)
+        for finding in checks.between(written["train"], written["test"]):
+            if finding.severity == "error":
+                raise ConfigError(f"{nets['train'].name} cannot be tested while it is trained: {finding}")
+            print(finding, file=sys.stderr)
+        header += "\n" + "\n".join(["data layers:", *_option_lines(head)])
+    paths = write_nets(
+        written, args.output_folder, header=header, force=args.force, train_val=head.data is not None
+    )
+    _report(args, entry, config, head, nets["train"], counted, {path.stem: str(path) for path in paths})
+
+
 def _report(
-    args: argparse.Namespace, entry: Network, config: NetConfig, nets: dict[str, Net], counted: counts.Counts
-) -> None:
-    net = nets["train"]
-    files = {phase: str(args.output_folder / f"{phase}.prototxt") for phase in nets}
+    args: argparse.Namespace, entry: Network, config: NetConfig, head: Head,
+    net: Net, counted: counts.Counts, files: dict[str, str],
+) -> None:  # fmt: skip
     found = None
     if args.by_block:
         from netbuilder.blocks import blocks
@@ -237,6 +277,7 @@ def _report(
             "network": entry.name,
             "config": _plain(entry, config),
             "files": files,
+            **({"data": _plain_head(head, config)} if head.data else {}),
             "counts": report.as_data(net, counted, blocks=found),
         }
         print(json.dumps(data, indent=2))
@@ -247,8 +288,24 @@ def _report(
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {len(net)} layers")
     print(report.totals_table(counted))
+    if head.data:
+        print(f"\n{_data_table(head, config)}")
+        if "mean" in head.about(config, "train"):
+            order = channels(head.train_source or "")
+            print(f"note: channels are in the order {order}, and so are means", file=sys.stderr)
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
+
+
+def _data_table(head: Head, config: NetConfig) -> str:
+    """What each phase reads, and what is done to it."""
+    train, test = (head.about(config, phase) for phase in ("train", "test"))
+    rows = [(key, train[key], test[key]) for key in train]
+    return report.format_table((f"data: {head.data}", "TRAIN", "TEST"), rows)
+
+
+def _plain_head(head: Head, config: NetConfig) -> dict[str, Any]:
+    return {"kind": head.data, **{phase: head.about(config, phase) for phase in ("train", "test")}}
 
 
 def option_text(field: dataclasses.Field[Any], value: Any) -> str:

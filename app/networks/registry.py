@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from netbuilder.dialects import BVLC
+from netbuilder.dialects import WRITTEN
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
 
@@ -118,7 +118,7 @@ class NetConfig:
     input_size: tuple[int, int] = option(
         help="size of the images: a number, or HEIGHTxWIDTH", default=(224, 224), parse=parse_size
     )
-    dialect: str = option(help="the Caffe that must load the files", default="caffe-1.0", choices=BVLC)
+    dialect: str = option(help="the Caffe that must load the files", default="caffe-1.0", choices=WRITTEN)
     conv_bias: bool = option(
         help="pynetbuilder's layout: biases before BatchNorm, and use_global_stats written out",
         default=False,
@@ -128,7 +128,7 @@ class NetConfig:
 
     def __post_init__(self) -> None:
         self.check_at_least("classes", 1)
-        self.check_known("dialect", BVLC)
+        self.check_known("dialect", WRITTEN)
         if min(self.input_size) < 1:
             height, width = self.input_size
             raise ConfigError(f"input_size must be at least 1x1, got {height}x{width}", key="input_size")
