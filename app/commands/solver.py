@@ -60,7 +60,8 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--dialect",
         default="caffe-1.0",
-        help="the Caffe that it is for; nvcaffe divides the batch (default: caffe-1.0)",
+        help="the Caffe that it is for: nvcaffe divides the batch, caffeonspark counts all devices of the "
+        "cluster as --gpus (default: caffe-1.0)",
     )
     parser.add_argument(
         "--stock", nargs="?", const="", metavar="POLICY",
@@ -98,7 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         iter_size=args.iter_size,
         test_batch=test_batch,
         scale=not args.no_scale,
-        divided=args.dialect == "nvcaffe",
+        dialect=args.dialect,
         fields=dict(map(_field, args.set)),
     )
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
@@ -111,6 +112,11 @@ def _run(args: argparse.Namespace) -> int:
         chosen = stock(solver, args.stock)
         notes.append(f"{chosen.name} in place of '{solver.lr_policy}': {_apart(chosen)}")
         solver = chosen.solver
+    elif near and args.dialect == "caffeonspark":
+        raise ConfigError(
+            f"CaffeOnSpark has the policies of stock Caffe, and lr_policy '{solver.lr_policy}' is none",
+            key="lr_policy", hint="--stock lists those that come near, --stock POLICY writes one",
+        )  # fmt: skip
     elif near:
         notes.append(
             f"stock Caffe refuses lr_policy '{solver.lr_policy}': `netbuilder train` drives it; "
@@ -193,13 +199,12 @@ def _own(args: argparse.Namespace) -> dict[str, Any]:
     if args.epochs is None:
         return own
     recipe = read_recipe(args.recipe)
-    if recipe.epochs is None:
-        raise ConfigError(
-            f"recipe {args.recipe} counts iterations, not epochs", key="epochs",
-            hint="give --set max_iter=N, and --set stepvalue=A,B",
-        )  # fmt: skip
-    factor = args.epochs / recipe.epochs
-    return {**own, "epochs": args.epochs, "milestones": tuple(m * factor for m in recipe.milestones)}
+    if recipe.epochs is not None:
+        factor, length = args.epochs / recipe.epochs, {"epochs": args.epochs}
+    else:
+        iterations = round(args.epochs * own.get("images", recipe.images) / recipe.batch)
+        factor, length = iterations / recipe.iterations, {"iterations": iterations}
+    return {**own, **length, "milestones": tuple(m * factor for m in recipe.milestones)}
 
 
 def _field(text: str) -> tuple[str, Any]:

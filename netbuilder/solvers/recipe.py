@@ -101,14 +101,17 @@ def plan(
     iter_size: int = 1,
     test_batch: int = 0,
     scale: bool = True,
-    divided: bool = False,
+    dialect: str = "caffe-1.0",
     fields: dict[str, Any] | None = None,
 ) -> Plan:
     """The solver of a recipe for a net, `batch` images a device (in the file) and so many devices.
 
-    `divided`: the Caffe divides the batch of the file by the devices (NVCaffe). `test_batch` 0 makes no
-    tests. `fields` are set last, over those of the recipe. Raises ConfigError and FieldError.
+    NVCaffe (dialect nvcaffe) divides the batch of the file by the devices. CaffeOnSpark (caffeonspark) puts
+    the name of a snapshot behind a path of its own, so that name has none there; and it must not be asked
+    for more images than there are between two tests, or in a test. `test_batch` 0 makes no tests. `fields`
+    are set last, over those of the recipe. Raises ConfigError and FieldError.
     """
+    divided, spark = dialect == "nvcaffe", dialect == "caffeonspark"
     for name, value in (("batch", batch), ("devices", devices), ("iter_size", iter_size)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}", key=name)
@@ -150,19 +153,35 @@ def plan(
         solver.iter_size = iter_size
     epoch = max(1, math.ceil(per_epoch))
     if test_batch and recipe.test_images:
-        count = -(-recipe.test_images // test_batch)
-        solver.test_iter.append(count)
-        solver.test_interval = min(epoch, solver.max_iter)
-        over = count * test_batch - recipe.test_images
-        how = f"{recipe.test_images} images / {test_batch}" + (f", {over} images twice" if over else "")
-        rows.append(("test_iter", how, str(count)))
+        _tests(solver, recipe, test_batch, whole, spark, rows)
     solver.display = max(1, min(100, epoch // 10))
     solver.snapshot = min(epoch, solver.max_iter)
-    solver.snapshot_prefix = "snapshots/" + (net.rsplit("/", 1)[-1].rsplit(".", 1)[0] or "net")
+    name = net.rsplit("/", 1)[-1].rsplit(".", 1)[0] or "net"
+    solver.snapshot_prefix = name if spark else f"snapshots/{name}"
     solver.random_seed = 1  # a run that can be repeated, and resumed as if it had not been stopped
     for name, value in {**recipe.fields, **(fields or {})}.items():
         _set(solver, name, value)
     return Plan(solver=solver, arithmetic=tuple(rows), lacks=recipe.lacks, iterations_per_epoch=per_epoch)
+
+
+def _tests(
+    solver: Any, recipe: Recipe, test_batch: int, whole: int, spark: bool, rows: list[tuple[str, str, str]]
+) -> None:
+    """A test of all images once an epoch."""
+    count = recipe.test_images // test_batch if spark else -(-recipe.test_images // test_batch)
+    interval = recipe.images // whole if spark else math.ceil(recipe.images / whole)
+    if not count:
+        raise ConfigError(
+            f"a test batch of {test_batch} is more than the {recipe.test_images} images", key="test_batch"
+        )
+    solver.test_iter.append(count)
+    solver.test_interval = min(interval, solver.max_iter)
+    over = count * test_batch - recipe.test_images
+    more = f", {over} images twice" if over > 0 else f", {-over} images left out" if over else ""
+    rows.append(("test_iter", f"{recipe.test_images} images / {test_batch}{more}", str(count)))
+    if spark:
+        how = f"{recipe.images} images / {whole}, rounded down: CaffeOnSpark has no more between two tests"
+        rows.append(("test_interval", how, str(solver.test_interval)))
 
 
 def _per_epoch(recipe: Recipe, whole: int, rows: list[tuple[str, str, str]]) -> float:

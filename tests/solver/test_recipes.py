@@ -65,11 +65,47 @@ def test_accumulated_gradients_count_as_batch() -> None:
 
 
 def test_a_caffe_that_divides_the_batch_by_the_devices() -> None:
-    planned = plan(read_recipe("resnet"), net="n", batch=256, devices=8, divided=True)
+    planned = plan(read_recipe("resnet"), net="n", batch=256, devices=8, dialect="nvcaffe")
     assert planned.arithmetic[:2] == (
         ("batch a device", "256 / 8 devices (this Caffe divides)", "32"),
         ("global batch", "32 a device * 8 devices * iter_size 1", "256"),
     )
+
+
+def test_caffeonspark_is_not_asked_for_more_images_than_there_are() -> None:
+    planned = plan(
+        read_recipe("resnet"), net="n.prototxt", batch=16, devices=16, test_batch=30, dialect="caffeonspark"
+    )
+    solver = planned.solver
+    # 1281167 / 256 = 5004.6, 50000 / 30 = 1666.7: one more of either is refused as insufficient data
+    assert (solver.test_interval, list(solver.test_iter)) == (5004, [1666])
+    assert solver.snapshot_prefix == "n"
+    assert ("test_iter", "50000 images / 30, 20 images left out", "1666") in planned.arithmetic
+
+
+def test_epochs_of_a_recipe_that_counts_iterations(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--net", "n.prototxt", "--batch", "128", "--epochs", "10.24", "-o", "s.prototxt"]
+    assert main(["solver", "cifar_resnet", *words]) == 0
+    # 10.24 * 50000 / 128 = 4000 of 64000 iterations: a sixteenth, milestones too
+    assert "4000 * 128 / 128 (10.2 epochs)" in capsys.readouterr().out
+    text = Path("s.prototxt").read_text()
+    assert "max_iter: 4000\n" in text
+    assert "stepvalue: 2000\nstepvalue: 3000\n" in text
+
+
+def test_caffeonspark_gets_no_schedule_that_stock_caffe_lacks(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--net", "n.prototxt", "--batch", "32", "--gpus", "8", "--dialect", "caffeonspark"]
+    assert main(["solver", "bl_resnet", *words, "-o", "s.prototxt"]) == 2
+    assert capsys.readouterr().err == (
+        "ConfigError: CaffeOnSpark has the policies of stock Caffe, and lr_policy 'cosine every 5005' "
+        "is none\n"
+        "  hint:    --stock lists those that come near, --stock POLICY writes one\n"
+    )
+    assert not Path("s.prototxt").exists()
+    assert main(["solver", "bl_resnet", *words, "--stock", "poly", "-o", "s.prototxt"]) == 0
+    assert 'lr_policy: "poly"' in Path("s.prototxt").read_text()
 
 
 def test_big_little_s_cosine_has_the_length_of_its_script() -> None:
@@ -185,11 +221,6 @@ def test_the_batch_is_read_from_the_net_and_must_agree(
             "FieldError: solver: display must be an integer, got 'often'\n",
         ),
         (["resnet", "--gpus", "0"], "ConfigError: devices must be at least 1, got 0\n"),
-        (
-            ["cifar_resnet", "--epochs", "3"],
-            "ConfigError: recipe cifar_resnet counts iterations, not epochs\n"
-            "  hint:    give --set max_iter=N, and --set stepvalue=A,B\n",
-        ),
     ],
 )
 def test_mistakes_are_told(
