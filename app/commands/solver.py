@@ -129,7 +129,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.output and args.output != "-":
         write_files({Path(args.output): text}, force=args.force)
     if args.json:
-        print(_json(recipe, planned, solver, notes, args.output))
+        print(_json(recipe, planned, solver, notes, args.output, _commands(args, solver)))
     elif args.output == "-":
         print(text, end="")
     if not args.json:
@@ -140,8 +140,22 @@ def _run(args: argparse.Namespace) -> int:
     for lack in planned.lacks:
         print(f"not in a solver: {lack}", file=sys.stderr)
     if args.output and args.output != "-":
+        print(f"train by: {', or '.join(_commands(args, solver))}", file=sys.stderr)
         print(f"wrote {args.output}", file=sys.stderr)
     return 0
+
+
+def _commands(args: argparse.Namespace, solver: Any) -> list[str]:
+    """The commands that train by the solver file, on the devices that it is for."""
+    from netbuilder.solvers import schedule_of
+
+    file = args.output or "SOLVER"
+    if args.dialect == "caffeonspark":
+        return [f"netbuilder caffeonspark {file} --executors {args.gpus} --model URL -o FOLDER"]
+    gpus = ",".join(map(str, range(args.gpus)))
+    on = f" --gpu {gpus}" if args.gpus > 1 else ""
+    commands = [f"netbuilder train {file}{on}"]
+    return commands + ([f"caffe train --solver {file}{on}"] if schedule_of(solver).stock else [])
 
 
 # -- the recipe ----------------------------------------------------------------------------------------------
@@ -320,7 +334,9 @@ def _apart(chosen: Any) -> str:
     )
 
 
-def _json(recipe: Any, planned: Any, solver: Any, notes: list[str], output: str | None) -> str:
+def _json(
+    recipe: Any, planned: Any, solver: Any, notes: list[str], output: str | None, commands: list[str]
+) -> str:
     import json
 
     from netbuilder.fields import is_repeated
@@ -338,6 +354,7 @@ def _json(recipe: Any, planned: Any, solver: Any, notes: list[str], output: str 
         "iterations_per_epoch": planned.iterations_per_epoch,
         "notes": notes,
         "lacks": list(planned.lacks),
+        "commands": commands,
         "file": output,
     }
     return json.dumps(data, indent=2)
