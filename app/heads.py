@@ -16,7 +16,7 @@ from app.networks.registry import NetConfig, Words, option, options, parse_size
 from netbuilder.errors import ConfigError, ShapeError, did_you_mean, shape_text
 from netbuilder.net import Net
 
-__all__ = ["Head", "channels", "with_data"]
+__all__ = ["Head", "with_data"]
 
 _TRANSFORM = ("crop_size", "mirror", "mean_value", "mean_file", "scale")
 _BOTH = ("train_source", "test_source")
@@ -181,6 +181,16 @@ class Head:
             fields["root_folder"] = fields["root_folder"].rstrip("/") + "/"
         return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
 
+    def notes(self, config: NetConfig) -> list[str]:
+        """What is better said out loud: the order of the channels, and what several devices read."""
+        notes = []
+        if "mean" in self.about(config, "train"):
+            order = _channels(self.train_source or "")
+            notes.append(f"channels are in the order {order}, and so are means")
+        if self.data == "image" and (self.gpus or 1) > 1 and self.shuffle is False:
+            notes.append("without shuffle all devices read the same images: ImageData does not deal them out")
+        return notes
+
     def about(self, config: NetConfig, phase: str) -> dict[str, str]:
         """What "train" or "test" reads, and what is done to it, in words."""
         lego = self.lego(config, phase)
@@ -260,7 +270,7 @@ def _check_stored(net: Net) -> None:
         )  # fmt: skip
 
 
-def channels(source: str) -> str:
+def _channels(source: str) -> str:
     """The order of the channels in a database, as the netbuilder that made it says; B, G, R if none says."""
     import json
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.heads import Head, channels, with_data
+from app.heads import Head, with_data
 from app.networks import PHASES, NetConfig, Network, all_networks, find_network, is_network, options
 from app.networks.registry import Words
 from netbuilder import checks, counts, prototxt, report
@@ -290,9 +290,8 @@ def _report(
     print(report.totals_table(counted))
     if head.data:
         print(f"\n{_data_table(head, config)}")
-        if "mean" in head.about(config, "train"):
-            order = channels(head.train_source or "")
-            print(f"note: channels are in the order {order}, and so are means", file=sys.stderr)
+        for note in head.notes(config):
+            print(f"note: {note}", file=sys.stderr)
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
 

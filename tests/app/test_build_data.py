@@ -111,6 +111,14 @@ def test_the_order_of_channels_is_that_of_the_database(build: Command) -> None:
     assert ran.err.startswith("note: channels are in the order R, G, B, and so are means\n")
 
 
+def test_devices_that_would_read_the_same_images_are_warned_of(build: Command) -> None:
+    words = ["--data", "image", *SOURCES, "--batch", "4", "--gpus", "2", "-o", "out"]
+    assert "without shuffle" not in build(*NET, *words).err
+    assert build(*NET, *words, "--no-shuffle").err.splitlines()[1] == (
+        "note: without shuffle all devices read the same images: ImageData does not deal them out"
+    )
+
+
 def test_nvcaffe_divides_the_batch_of_training_by_the_gpus(build: Command) -> None:
     ran = build(*NET, "--dialect", "nvcaffe", *LMDB, "--gpus", "8", "-o", "out")
     assert [x.data_param.batch_size for x in data_layers("out/train_val.prototxt").values()] == [32, 2]
