@@ -11,8 +11,9 @@ from netbuilder.errors import FileError
 __all__ = ["MARK", "read_text", "reason", "write_files"]
 
 _MAX_TEXT = 2**29
+_MAX_LINE = 2**10
 
-# The first line of every file that netbuilder writes begins with this.
+# The first line of every file that netbuilder writes begins with this; of a script, the line after `#!`.
 MARK = "# Made by netbuilder"
 
 
@@ -38,11 +39,12 @@ def read_text(path: str | Path) -> str:
 def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> None:
     """Write all of the files, or none of them; folders are made as needed.
 
-    A file that is there already is replaced if netbuilder wrote it (its first line says so), or if `force`.
+    A file that is there already is replaced if netbuilder wrote it (its first line says so, or the one after
+    a script's `#!`), if it is the same to the byte, or if `force`.
     Raises FileError before anything is changed.
     """
-    for path in files:
-        _check_free(path, force)
+    for path, text in files.items():
+        _check_free(path, text if isinstance(text, bytes) else text.encode(), force)
     for folder in {path.parent for path in files}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -68,11 +70,17 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
         ) from None
 
 
-def _check_free(path: Path, force: bool) -> None:
-    """Raise FileError if the path is a folder, or (unless forced) a file that netbuilder did not write."""
+def _check_free(path: Path, content: bytes, force: bool) -> None:
+    """Raise FileError if the path is a folder, or (unless forced) a file of another maker and content."""
     try:
         with path.open("rb") as file:
-            first = file.read(len(MARK))
+            first = file.readline(_MAX_LINE)
+            if first.startswith(b"#!"):
+                first = file.readline(_MAX_LINE)
+            ours = first.startswith(MARK.encode())
+            if not ours and not force:  # a copy of a binary file, which has no first line
+                file.seek(0)
+                ours = file.read(len(content) + 1) == content
     except (FileNotFoundError, NotADirectoryError):
         return
     except IsADirectoryError:
@@ -81,7 +89,7 @@ def _check_free(path: Path, force: bool) -> None:
         ) from None
     except OSError as error:
         raise FileError(f"cannot write '{path}': {reason(error)}") from None
-    if first != MARK.encode() and not force:
+    if not ours and not force:
         raise FileError(
             f"'{path}' is in the way, and netbuilder did not write it",
             hint="choose another output folder, or give --force to replace it",
