@@ -22,7 +22,7 @@ __all__ = ["main", "run"]
 # In the order of the help. A verb is the module of its name in app.commands, with _ for -.
 VERBS = (
     "build", "list", "show-config", "sweep", "fit", "check", "count", "diff",
-    "data", "solver", "train", "test", "time",
+    "data", "solver", "train", "test", "time", "caffeonspark",
 )  # fmt: skip
 _MODULES = {"test": "test_net", "time": "time_net"}  # a verb whose module has another name
 

@@ -33,6 +33,7 @@ LEVELS = [
     ("netbuilder.diff", 5),
     ("netbuilder.report", 5),
     ("netbuilder.engines", 5),
+    ("netbuilder.caffeonspark", 6),
     ("netbuilder", 6),
     ("legos", 7),
     ("app", 8),

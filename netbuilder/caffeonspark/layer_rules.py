@@ -1,0 +1,213 @@
+"""Rules 4 to 6: which layers CaffeOnSpark takes for the data layers, and where these get their data from.
+
+The driver walks the layers of the file, and remembers the last one that it saw with an `include` rule for
+TRAIN and the last one for TEST, until it has both; a rule without a phase counts as TRAIN, the first label of
+the schema. It looks at no type, and at nothing else of the rule. In the executors the net of each phase is
+filtered by Caffe, and its layer 0 is fed. Source: CaffeOnSpark, Config.scala and CaffeNet.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from netbuilder.caffeonspark.codes import found
+from netbuilder.caffeonspark.sources import PHASES, NetFile
+from netbuilder.checks.finding import Finding
+from netbuilder.errors import did_you_mean
+
+__all__ = ["DATA_TYPES", "PREFIX", "SOURCES", "batch_of", "check_data_layers", "data_layers", "data_of"]
+
+PREFIX = "com.yahoo.ml.caffe."
+# The data sources, and the layer type that each fills.
+SOURCES = {
+    "LMDB": "MemoryData",
+    "SeqImageDataSource": "MemoryData",
+    "ImageDataFrame": "MemoryData",
+    "DataFrameSource": "CoSData",
+}
+DATA_TYPES = ("MemoryData", "CoSData")
+# Types that get their data from outside of the net; all but CoSData are BVLC's.
+_READING = (*DATA_TYPES, "Data", "ImageData", "HDF5Data", "WindowData", "Input", "DummyData")
+
+
+def data_layers(net: NetFile) -> dict[str, int]:
+    """The layers that the driver takes for the data layers, by phase; a phase is missing if it finds none."""
+    taken: dict[str, int] = {}
+    for i, layer in enumerate(net.message.layer):
+        for rule in layer.include:
+            taken[PHASES[rule.phase]] = i
+        if len(taken) == len(PHASES):
+            break
+    return taken
+
+
+def data_of(layer: Any) -> Any:
+    """The message with the source and the batch of a data layer."""
+    return layer.cos_data_param if layer.type == "CoSData" else layer.memory_data_param
+
+
+def batch_of(net: NetFile, phase: str) -> int:
+    """The images of one batch of a phase, on one device; 0 if the driver takes no proper data layer."""
+    i = data_layers(net).get(phase)
+    layer = None if i is None else net.message.layer[i]
+    return int(data_of(layer).batch_size) if layer is not None and layer.type in DATA_TYPES else 0
+
+
+def check_data_layers(net: NetFile) -> Iterator[Finding]:
+    """What is wrong with the choice of the data layers, and with the source of each."""
+    taken = data_layers(net)
+    for phase in PHASES:
+        if phase not in taken:
+            yield from _missing(net, phase)
+    whole = len(taken) == len(PHASES)
+    wrong = [i for i in taken.values() if net.message.layer[i].type not in _READING]
+    for phase, i in taken.items():
+        if whole and i in wrong:
+            yield _wrong(net, phase, i)
+    if whole and not wrong and sorted(taken.values()) != [0, 1]:
+        places = " and ".join(str(i) for i in sorted(set(taken.values())))
+        first = net.message.layer[0]
+        yield _found(
+            net, 0, "data-layer-place",
+            f"layers 0 and 1 of the file must be the data layers, one for each phase; they are {places}",
+            f"move '{first.name}' behind them" if 0 not in taken.values() else "give each phase its own",
+        )  # fmt: skip
+    for i in sorted(set(taken.values()) - set(wrong)):
+        yield from _rule(net, i)
+        yield from _type(net, i)
+        yield from _source(net, i)
+
+
+# -- which layers --------------------------------------------------------------------------------------------
+
+
+def _found(net: NetFile, i: int, code: str, text: str, fix: str = "") -> Finding:
+    """A finding about layer i of the file."""
+    line, column = net.places[i] if i < len(net.places) else (0, 0)
+    layer = net.message.layer[i].name if i < len(net.message.layer) else ""
+    return found(code, text, fix, file=str(net.path), line=line, column=column, layer=layer)
+
+
+def _candidates(net: NetFile) -> list[int]:
+    """The layers that were meant to be data layers."""
+    return [i for i, layer in enumerate(net.message.layer) if layer.type in _READING and not layer.bottom]
+
+
+def _missing(net: NetFile, phase: str) -> Iterator[Finding]:
+    """Why the driver finds no layer of a phase."""
+    excluding = [i for i in _candidates(net) if net.message.layer[i].exclude]
+    for i in excluding:
+        layer = net.message.layer[i]
+        other = PHASES[1 - layer.exclude[0].phase]
+        yield _found(
+            net, i, "exclude-ignored",
+            f"the driver looks at include alone, and finds no layer for {phase}: it runs off the end of the "
+            "net (IndexOutOfBoundsException)",
+            f"write include {{ phase: {other} }} in place of exclude",
+        )  # fmt: skip
+    if not excluding:
+        yield found(
+            "phase-missing",
+            f"no layer has include {{ phase: {phase} }}: the driver runs off the end of the net "
+            "(IndexOutOfBoundsException)",
+            f"give the net a data layer for {phase}, as layer {PHASES.index(phase)}; both phases stand in "
+            "one file",
+            file=str(net.path),
+        )  # fmt: skip
+
+
+def _wrong(net: NetFile, phase: str, i: int) -> Finding:
+    layer = net.message.layer[i]
+    return _found(
+        net, i, "wrong-data-layer",
+        f"the driver takes this {layer.type} for the data layer of {phase}: it is the last one with include "
+        f"{{ phase: {phase} }} before it has one of each phase",
+        "make the data layers of TRAIN and TEST the first two layers of the file",
+    )  # fmt: skip
+
+
+def _rule(net: NetFile, i: int) -> Iterator[Finding]:
+    layer = net.message.layer[i]
+    if len(layer.include) != 1 or layer.exclude:
+        yield _found(
+            net, i, "data-layer-rule",
+            f"a data layer needs exactly one include rule and no exclude, got {len(layer.include)} and "
+            f"{len(layer.exclude)}",
+            "write include { phase: TRAIN } or include { phase: TEST }",
+        )  # fmt: skip
+        return
+    more = [field.name for field, _ in layer.include[0].ListFields() if field.name != "phase"]
+    if more or not layer.include[0].HasField("phase"):
+        yield _found(
+            net, i, "data-layer-rule",
+            f"the driver looks at the phase of an include rule alone, and this one has "
+            f"{', '.join(more) or 'none'}",
+            "write include { phase: TRAIN } or include { phase: TEST }",
+        )  # fmt: skip
+
+
+# -- where the data comes from -------------------------------------------------------------------------------
+
+
+def _type(net: NetFile, i: int) -> Iterator[Finding]:
+    layer = net.message.layer[i]
+    if layer.type not in DATA_TYPES:
+        yield _found(
+            net, i, "data-type",
+            f"{layer.type} reads its data by itself, and CaffeOnSpark feeds MemoryData and CoSData alone: "
+            "executors abort",
+            "take MemoryData with a source_class: netbuilder build NET --data cos_lmdb",
+        )  # fmt: skip
+        return
+    known = [PREFIX + name for name, type_ in SOURCES.items() if type_ == layer.type]
+    if not layer.source_class:
+        yield _found(
+            net, i, "source-class-missing",
+            "source_class is missing: the driver goes on without a data source, and fails later",
+            f"{layer.type} takes {', '.join(known)}",
+        )  # fmt: skip
+    elif layer.source_class not in known:
+        other = SOURCES.get(layer.source_class.removeprefix(PREFIX))
+        text = (
+            f"source_class {layer.source_class} fills {other} layers"
+            if other and layer.source_class.startswith(PREFIX)
+            else f"there is no source_class {layer.source_class} (ClassNotFoundException)"
+        )
+        near = did_you_mean(layer.source_class, known)
+        yield _found(net, i, "source-class", text, near or f"{layer.type} takes {', '.join(known)}")
+
+
+def _source(net: NetFile, i: int) -> Iterator[Finding]:
+    layer = net.message.layer[i]
+    if layer.type not in DATA_TYPES:
+        return
+    data = data_of(layer)
+    if not data.source:
+        yield _found(
+            net, i, "source",
+            f"source is missing from {layer.type}: the data source does not start, and the job fails in its "
+            "executors",
+            "name the data set, a folder or URL that every executor reaches",
+        )  # fmt: skip
+    if data.batch_size < 1:
+        yield _found(
+            net, i, "batch-size", "batch_size is missing or 0", "give the images of one pass on one device"
+        )  # fmt: skip
+    if data.source and layer.source_class == f"{PREFIX}LMDB":
+        yield from _lmdb(net, i, data.source)
+
+
+def _lmdb(net: NetFile, i: int, source: str) -> Iterator[Finding]:
+    if not source.startswith("file:"):
+        yield _found(
+            net, i, "lmdb-copied",
+            f"'{source}' does not begin with file: the whole LMDB is copied to every node",
+            "put it on every node and write file:/PATH, or take a SequenceFile or a data frame",
+        )  # fmt: skip
+    elif not source.removeprefix("file:").startswith("/"):
+        yield _found(
+            net, i, "lmdb-relative",
+            f"'{source}' is looked for from the working folder of each executor",
+            "write file:/PATH, a folder that is the same on every node",
+        )  # fmt: skip

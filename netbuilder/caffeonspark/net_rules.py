@@ -1,0 +1,128 @@
+"""Rules 3 and 11, and the outputs of rule 12: what CaffeOnSpark asks of the net besides its data layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from netbuilder.caffeonspark.codes import found
+from netbuilder.caffeonspark.layer_rules import data_layers
+from netbuilder.caffeonspark.sources import DIALECT, PHASES, NetFile
+from netbuilder.checks.finding import Finding
+from netbuilder.dialects import dialect
+from netbuilder.errors import FieldError, NetBuilderError
+from netbuilder.net import Layer
+
+__all__ = ["check_net"]
+
+# Of BVLC's schema the fork lacks these too; its dialect has the fields of layer types that it knows.
+_NEWER = ("swish_param", "clip_param")
+_DATA = ("Data", "ImageData", "HDF5Data", "WindowData", "MemoryData", "CoSData", "Input")
+_STATISTICS = 3  # of a BatchNorm: mean, variance, and the factor by which both are divided
+
+
+def check_net(net: NetFile, told: Sequence[Finding]) -> Iterator[Finding]:
+    """What keeps the net from being parsed, built, or trained right; not again what was `told` of a layer."""
+    newer = set()
+    for i, layer in enumerate(net.message.layer):
+        for path in _newer_fields(layer):
+            newer.add(layer.name)
+            yield _found(
+                net, i, "newer-field",
+                f"CaffeOnSpark's Caffe has no field {path}: it refuses the whole file", "leave it out",
+            )  # fmt: skip
+    known = newer | {f.layer for f in told if f.severity == "error" and f.layer}
+    yield from _refused(net, known)
+    yield from _batchnorms(net)
+    yield from _other_data(net)
+    yield from _outputs(net)
+
+
+def _found(net: NetFile, i: int, code: str, text: str, fix: str = "") -> Finding:
+    line, column = net.places[i]
+    return found(
+        code, text, fix, file=str(net.path), line=line, column=column, layer=net.message.layer[i].name
+    )  # fmt: skip
+
+
+def _newer_fields(layer: Any) -> Iterator[str]:
+    paths = {path for fields in dialect(DIALECT).lacks.values() for path in fields}
+    for path in sorted(paths):
+        message, _, field = path.partition(".")
+        if layer.HasField(message) and any(f.name == field for f, _ in getattr(layer, message).ListFields()):
+            yield path
+    for name in _NEWER:
+        if layer.HasField(name):
+            yield name
+
+
+def _refused(net: NetFile, known: set[str]) -> Iterator[Finding]:
+    """The layers on which Caffe aborts when it builds the net, each once, with its phases."""
+    by_layer: dict[tuple[str, int, str], tuple[Layer, NetBuilderError, list[str]]] = {}
+    for phase, layer, error in net.refused:
+        if layer.name in known and (isinstance(error, FieldError) or not layer.proto.bottom):
+            continue
+        key = (layer.name, layer.origin.line, error.text)
+        by_layer.setdefault(key, (layer, error, []))[2].append(phase)
+    for layer, error, phases in by_layer.values():
+        text = error.text.removeprefix(f"{layer.type} '{layer.name}': ")
+        yield found(
+            "net-build", f"in {' and '.join(phases)} Caffe aborts: {text}", error.hint,
+            file=str(net.path), line=layer.origin.line, column=layer.origin.column, layer=layer.name,
+            phases=phases,
+        )  # fmt: skip
+
+
+def _batchnorms(net: NetFile) -> Iterator[Finding]:
+    for i, layer in enumerate(net.message.layer):
+        if layer.type != "BatchNorm":
+            continue
+        rates = [param.lr_mult for param in layer.param]
+        if len(rates) < _STATISTICS or any(rates):
+            given = f"{len(rates)} param" if len(rates) < _STATISTICS else "an lr_mult above 0"
+            yield _found(
+                net, i, "batchnorm-trained",
+                f"CaffeOnSpark's solver trains the statistics of a BatchNorm with {given}: weight decay eats "
+                "them",
+                "write param { lr_mult: 0 decay_mult: 0 } three times",
+            )  # fmt: skip
+        if layer.batch_norm_param.HasField("use_global_stats"):
+            value = "true" if layer.batch_norm_param.use_global_stats else "false"
+            what = "learns no statistics in TRAIN" if value == "true" else "takes those of the batch in TEST"
+            yield _found(
+                net, i, "batchnorm-global-stats",
+                f"use_global_stats: {value} holds in both phases of the file: the layer {what}",
+                "leave it out: it is then true in TEST and false in TRAIN",
+            )  # fmt: skip
+
+
+def _other_data(net: NetFile) -> Iterator[Finding]:
+    taken = set(data_layers(net).values())
+    told = len(taken) < len(PHASES) or any(net.message.layer[i].type not in _DATA for i in taken)
+    for i, layer in enumerate(net.message.layer):
+        if layer.type in _DATA and i not in taken and not told:
+            yield _found(
+                net, i, "other-data-layer",
+                f"CaffeOnSpark feeds one data layer of each phase, and this {layer.type} is another",
+                "leave it out; CoSData has as many tops as the frame has columns",
+            )  # fmt: skip
+    if net.message.input:
+        yield found(
+            "other-data-layer", "the net has input fields, which Caffe puts before its data layers",
+            "leave input, input_dim and input_shape out", file=str(net.path),
+        )  # fmt: skip
+
+
+def _outputs(net: NetFile) -> Iterator[Finding]:
+    """The outputs of the TRAIN net that the TEST net lacks. CaffeOnSpark reports those of the TEST net."""
+    if net.refused or len(net.nets) < len(PHASES):
+        return
+    train, test = ([blob.name for blob in net.nets[phase].outputs] for phase in PHASES)
+    missing = [name for name in train if name not in test]
+    if missing:
+        yield found(
+            "outputs-differ",
+            f"the TRAIN net ends in {', '.join(train)}, and the TEST net in {', '.join(test) or 'nothing'}: "
+            f"{', '.join(missing)} is never reported",
+            "end both phases in the same losses; the TEST net may have more outputs", file=str(net.path),
+        )  # fmt: skip

@@ -1,0 +1,150 @@
+"""Rules 1 and 2: what CaffeOnSpark asks of a solver.
+
+Source: CaffeOnSpark, Config.scala (the driver), CaffeNet.cpp and CaffeProcessor.scala (the executors); what
+Caffe itself refuses is `netbuilder.solvers.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from netbuilder import solvers
+from netbuilder.caffeonspark.codes import found
+from netbuilder.caffeonspark.job import Job
+from netbuilder.caffeonspark.sources import DIALECT, SolverFile, solver_line
+from netbuilder.checks.finding import Finding
+from netbuilder.errors import ConfigError
+
+__all__ = ["check_solver"]
+
+_CPU = 0
+_OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
+_NEWER = ("weights", "layer_wise_reduce")
+# What `solvers.check` says of these is said here, by CaffeOnSpark's own rules.
+_OWN = ("net", "test_iter", "test_interval", "test_state", "max_iter", "lr_policy", *_NEWER)
+
+
+def check_solver(solver: SolverFile, job: Job) -> Iterator[Finding]:
+    """What CaffeOnSpark, or Caffe, refuses in a solver that was parsed."""
+    for code, key, text, fix in (
+        *_nets(solver.message),
+        *_newer(solver.message),
+        *_required(solver.message),
+        *_schedule(solver.message),
+        *_values(solver.message),
+        *_device(solver.message, job),
+    ):
+        keys = ("test_net", "train_net") if key == "net" else ()
+        yield found(
+            code, text, fix, file=str(solver.path), line=solver_line(solver.text, key, *keys)
+        )  # fmt: skip
+
+
+_Told = Iterator[tuple[str, str, str, str]]  # code, field, text, fix
+
+
+def _nets(solver: Any) -> _Told:
+    for name in _OTHER_NETS:
+        if any(f.name == name for f, _ in solver.ListFields()):
+            yield (
+                "train-net", name, f"{name} is given, and CaffeOnSpark reads net alone",
+                "write both phases into one file, and name it by net",
+            )  # fmt: skip
+    if not solver.net:
+        yield (
+            "no-net", "net", "net is not set: the driver looks for a file without a name",
+            "name the file of the net, which is for both phases, by net",
+        )  # fmt: skip
+
+
+def _newer(solver: Any) -> _Told:
+    for problem in solvers.check(solver, dialect=DIALECT):
+        if problem.key in _NEWER:
+            fix = "leave it out"
+            if problem.key == "weights":
+                fix += "; to begin with a model give the job -weights"
+            yield (
+                "solver-field", problem.key,
+                f"SolverParameter has no field '{problem.key}' in CaffeOnSpark: it refuses the whole file",
+                fix,
+            )  # fmt: skip
+
+
+def _required(solver: Any) -> _Told:
+    count = len(solver.test_iter)
+    if count != 1:
+        yield (
+            "test-iter", "test_iter", f"test_iter must be given exactly once, got {count}",
+            "write test_iter: N; 0 trains without tests",
+        )  # fmt: skip
+    if any(n < 0 for n in solver.test_iter) or solver.test_interval < 0:
+        yield (
+            "solver-value", "test_interval",
+            f"test_iter and test_interval must be at least 0, got {', '.join(map(str, solver.test_iter))} "
+            f"and {solver.test_interval}", "",
+        )  # fmt: skip
+    prefix = solver.snapshot_prefix
+    if not prefix or "/" in prefix:
+        what = f"snapshot_prefix '{prefix}' has a folder" if prefix else "snapshot_prefix is not set"
+        yield (
+            "snapshot-prefix", "snapshot_prefix",
+            f"{what}: executors write snapshots in their working folder, and copy them beside -model",
+            f'write a bare name, snapshot_prefix: "{prefix.rpartition("/")[2] or "net"}"',
+        )  # fmt: skip
+    if solver.max_iter <= 0:
+        yield "max-iter", "max_iter", f"max_iter must be above 0, got {solver.max_iter}", ""
+    elif not 0 < solver.snapshot <= solver.max_iter:
+        yield (
+            "no-snapshot", "snapshot",
+            f"snapshot is {solver.snapshot} at max_iter {solver.max_iter}: nothing is written before the "
+            "end, and the job cannot go on if an executor is lost",
+            "write snapshot: N, the iterations between two snapshots",
+        )  # fmt: skip
+
+
+def _schedule(solver: Any) -> _Told:
+    try:
+        schedule = solvers.schedule_of(solver)
+    except ConfigError as error:
+        yield "lr-policy", "lr_policy", error.text, error.hint
+        return
+    if not schedule.stock:
+        yield (
+            "lr-policy", "lr_policy",
+            f"stock Caffe has no lr_policy '{solver.lr_policy}': executors abort at the first update",
+            "netbuilder solver RECIPE --stock lists the policies that come near, and writes one",
+        )  # fmt: skip
+
+
+def _values(solver: Any) -> _Told:
+    for problem in solvers.check(solver, dialect=DIALECT):
+        if problem.key not in _OWN:
+            code = "solver-value" if problem.severity == "error" else "solver-odd"
+            yield code, problem.key, problem.text, problem.hint
+    if solver.iter_size > 1:
+        yield (
+            "iter-size", "iter_size",
+            f"iter_size {solver.iter_size}: CaffeOnSpark hands over one batch an iteration, and each of the "
+            f"{solver.iter_size} passes takes the same images",
+            "leave it out, and take more devices or executors for a larger batch",
+        )  # fmt: skip
+
+
+def _device(solver: Any, job: Job) -> _Told:
+    if solver.solver_mode != _CPU:
+        return
+    cluster = job.cluster
+    if cluster.devices > 1:
+        yield (
+            "cpu-devices", "solver_mode",
+            f"solver_mode CPU takes 1 device to an executor, got {cluster.devices}",
+            "take one device, and more executors; or solver_mode: GPU",
+        )  # fmt: skip
+    if cluster.executors > 1 and cluster.connection != "ethernet":
+        yield (
+            "cpu-connection", "solver_mode",
+            f"solver_mode CPU joins {cluster.executors} executors by ethernet alone, got "
+            f"{cluster.connection or 'no -connection, which means infiniband'}",
+            "take -connection ethernet",
+        )  # fmt: skip

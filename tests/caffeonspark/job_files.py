@@ -1,0 +1,59 @@
+"""The example files of a job, edited: what the tests of CaffeOnSpark's rules have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from netbuilder.caffeonspark import Cluster, Data, Job, Validated, validate
+from netbuilder.checks import Finding
+
+__all__ = ["EXAMPLES", "IMAGENET", "Edit", "example", "found", "job", "make", "validated"]
+
+EXAMPLES = Path(__file__).parent / "examples"
+# The setting that the examples are for: 16 machines with a device each, and ImageNet.
+IMAGENET = Job(cluster=Cluster(executors=16), data=Data(train_images=1281167, test_images=50000))
+
+# An edit replaces one piece of text in "solver" or "net", which must be there; by default the first such.
+Edit = tuple[str, str, str]
+
+
+def example(kind: str) -> tuple[str, str]:
+    """The solver and the net of an example, as texts."""
+    names = (f"solver_{kind}.prototxt", f"resnet50_{kind}.prototxt")
+    solver, net = ((EXAMPLES / name).read_text(encoding="utf-8") for name in names)
+    return solver, net
+
+
+def make(folder: Path, kind: str = "cos_lmdb", edits: Iterable[Edit] = ()) -> Path:
+    """Write solver.prototxt and the net that it names, edited, and return the path of the solver."""
+    texts = dict(zip(("solver", "net"), example(kind), strict=True))
+    for which, old, new in edits:
+        assert old in texts[which], f"the {which} has no {old!r}"
+        texts[which] = texts[which].replace(old, new, 1)
+    folder.mkdir(exist_ok=True)
+    (folder / "solver.prototxt").write_text(texts["solver"], encoding="utf-8")
+    (folder / f"resnet50_{kind}.prototxt").write_text(texts["net"], encoding="utf-8")
+    return folder / "solver.prototxt"
+
+
+def job(**changed: Any) -> Job:
+    """The job of IMAGENET with other values of its cluster, data and run."""
+    parts: dict[str, Any] = {}
+    for name in ("cluster", "data", "run"):
+        old = getattr(IMAGENET, name)
+        own = {f.name: changed.pop(f.name) for f in dataclasses.fields(old) if f.name in changed}
+        parts[name] = dataclasses.replace(old, **own)
+    return Job(**parts, **changed)
+
+
+def validated(folder: Path, kind: str = "cos_lmdb", edits: Iterable[Edit] = (), **changed: Any) -> Validated:
+    """An edited example, validated as a job of IMAGENET with other values."""
+    return validate(make(folder, kind, edits), job(**changed))
+
+
+def found(result: Validated, code: str) -> list[Finding]:
+    """The findings of a code."""
+    return [f for f in result.findings if f.code == code]
