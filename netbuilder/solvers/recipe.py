@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
@@ -156,12 +157,19 @@ def plan(
         _tests(solver, recipe, test_batch, whole, spark, rows)
     solver.display = max(1, min(100, epoch // 10))
     solver.snapshot = min(epoch, solver.max_iter)
-    name = net.rsplit("/", 1)[-1].rsplit(".", 1)[0] or "net"
+    name = _name_of(net)
     solver.snapshot_prefix = name if spark else f"snapshots/{name}"
     solver.random_seed = 1  # a run that can be repeated, and resumed as if it had not been stopped
     for name, value in {**recipe.fields, **(fields or {})}.items():
         _set(solver, name, value)
     return Plan(solver=solver, arithmetic=tuple(rows), lacks=recipe.lacks, iterations_per_epoch=per_epoch)
+
+
+def _name_of(net: str) -> str:
+    """What snapshots are called: the file of the net, or its folder if the file is called as any of them."""
+    path = PurePosixPath(net)
+    folder = path.parent.name.strip(".")
+    return folder if path.stem == "train_val" and folder else path.stem or "net"
 
 
 def _tests(

@@ -83,6 +83,20 @@ def test_caffeonspark_is_not_asked_for_more_images_than_there_are() -> None:
     assert ("test_iter", "50000 images / 30, 20 images left out", "1666") in planned.arithmetic
 
 
+@pytest.mark.parametrize(
+    ("net", "prefix"),
+    [
+        ("net.prototxt", "snapshots/net"),
+        ("nets/resnet_50.prototxt", "snapshots/resnet_50"),
+        ("resnet_50/train_val.prototxt", "snapshots/resnet_50"),  # all nets have a file of that name
+        ("train_val.prototxt", "snapshots/train_val"),
+        ("../train_val.prototxt", "snapshots/train_val"),
+    ],
+)
+def test_snapshots_are_called_like_the_net(net: str, prefix: str) -> None:
+    assert plan(read_recipe("resnet"), net=net, batch=32).solver.snapshot_prefix == prefix
+
+
 def test_epochs_of_a_recipe_that_counts_iterations(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--net", "n.prototxt", "--batch", "128", "--epochs", "10.24", "-o", "s.prototxt"]
     assert main(["solver", "cifar_resnet", *words]) == 0
