@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from netbuilder import Net, checks, prototxt
 from netbuilder.engines.caffe import Caffe
-from netbuilder.proto import message
 from tests.command import Command
+from tests.databases import noise, write_lmdb
 
 NET = ["cifar_resnet", "-m", "normal", "-n", "1"]
 SOURCES = ["--train_source", "train", "--test_source", "test"]
@@ -28,15 +27,7 @@ def build(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytes
 
 def database(folder: str, size: int = 40, channels: int = 3) -> None:
     """Five random images."""
-    import lmdb
-
-    datum, rng = message("Datum"), np.random.default_rng(0)
-    Path(folder).mkdir(parents=True)
-    with lmdb.open(folder, map_size=1 << 22) as env, env.begin(write=True) as records:
-        for i in range(5):
-            image = rng.integers(0, 256, channels * size * size, dtype=np.uint8).tobytes()
-            record = datum(channels=channels, height=size, width=size, data=image, label=i % 10)
-            records.put(b"%05d" % i, record.SerializeToString())
+    write_lmdb(folder, noise(5, channels, size, size), range(5))
 
 
 def data_layers(path: str) -> dict[str, Any]:

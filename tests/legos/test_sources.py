@@ -24,7 +24,7 @@ from legos.sources import (
 from netbuilder import Net, prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import FieldError
-from netbuilder.proto import message
+from tests.databases import Images, noise, write_lmdb
 
 SHAPE = (4, 3, 8, 8)
 CROP = Transform(crop_size=8, mirror=True, mean_value=(1, 2, 3), scale=0.5)
@@ -126,23 +126,18 @@ def test_other_caffes_refuse_the_fields_of_caffeonspark(kind: str) -> None:
 # ---- in real Caffe -----------------------------------------------------------------------------------------
 
 
-def pixels() -> np.ndarray[Any, Any]:
-    """Six images of 3x10x10, B, G, R."""
-    return np.random.default_rng(0).integers(0, 256, (6, 3, 10, 10), dtype=np.uint8)
+def pixels() -> Images:
+    """Six images, B, G, R."""
+    return noise(6, 3, 10, 10)
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
     """The same images as an LMDB, as files with a list, and (cropped) as HDF5 with a list."""
     import h5py
-    import lmdb
     from PIL import Image
 
-    datum = message("Datum")
-    with lmdb.open(str(tmp_path / "db"), map_size=1 << 22) as env, env.begin(write=True) as records:
-        for i, image in enumerate(pixels()):
-            record = datum(channels=3, height=10, width=10, data=image.tobytes(), label=i)
-            records.put(b"%05d" % i, record.SerializeToString())
+    write_lmdb(tmp_path / "db", pixels(), range(6))
     found = {f"db/{name}": (tmp_path / "db" / name).read_bytes() for name in ("data.mdb", "lock.mdb")}
     for i, image in enumerate(pixels()):
         png = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A CIFAR ResNet of our generator learns, in real Caffe, from the recipe's solver to the tested model.
+"""A CIFAR ResNet of our generator learns, in real Caffe, and a run that was killed ends as one that was not.
 
 Eight layers, 80 iterations of 20 images: one pass over 160 images of each class of CIFAR-10, on one thread.
 Chance is 10 %; of 400 test images 18 % are five standard errors (1.5 points) above it. Measured: 27.75 %.
@@ -10,9 +10,12 @@ Caffe. Without it gratings of ten directions take their place, and a warning say
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -20,21 +23,12 @@ import numpy as np
 import pytest
 
 from app.main import main
-from app.networks import find_network
-from netbuilder import prototxt
 from netbuilder.engines.caffe import Caffe, default_root
 from netbuilder.proto import message
+from tests.databases import write_lmdb
 
 ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 160, 40  # images of each class
-PLACEHOLDER = """layer {
-  name: "data"
-  type: "MemoryData"
-  top: "data"
-  top: "label"
-  memory_data_param { batch_size: 1 channels: 3 height: 32 width: 32 }
-}
-"""
 
 
 @pytest.fixture(scope="session")
@@ -67,53 +61,86 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def gratings(folder: Path) -> Path:
     """Stripes in ten directions, of any phase and colour, under noise."""
-    import lmdb
-
-    rng, datum = np.random.default_rng(0), message("Datum")
+    rng = np.random.default_rng(0)
     y, x = np.mgrid[:32, :32]
     for name, count in (("train_lmdb", 10 * TRAIN), ("test_lmdb", 10 * TEST)):
-        with lmdb.open(str(folder / name), map_size=1 << 26) as env, env.begin(write=True) as records:
-            for i in range(count):
-                angle = np.pi * (i % 10) / 10
-                wave = np.sin(0.8 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.3))
-                planes = 120 + wave * rng.uniform(20, 60, (3, 1, 1)) + rng.normal(0, 20, (3, 32, 32))
-                pixels = planes.clip(0, 255).astype(np.uint8).tobytes()
-                record = datum(channels=3, height=32, width=32, data=pixels, label=i % 10)
-                records.put(b"%05d" % i, record.SerializeToString())
+        images = []
+        for i in range(count):
+            angle = np.pi * (i % 10) / 10
+            wave = np.sin(0.8 * (x * np.cos(angle) + y * np.sin(angle)) + rng.uniform(0, 6.3))
+            planes = 120 + wave * rng.uniform(20, 60, (3, 1, 1)) + rng.normal(0, 20, (3, 32, 32))
+            images.append(planes.clip(0, 255).astype(np.uint8))
+        write_lmdb(folder / name, images, (i % 10 for i in range(count)))
     return folder
 
 
-def write_net(folder: Path, images: Path) -> None:
-    """ResNet-8 with both phases' data layers in place of the placeholder, one file each."""
-    entry = find_network("cifar_resnet")
-    # A thousandth a step, Caffe's default, would still hold the untrained statistics after 80 steps.
-    config = entry.config(main_branch="normal", N=1, defaults={"BatchNorm": {"moving_average_fraction": 0.9}})
-    for phase, batch in (("train", 20), ("test", 100)):
-        data = f"""layer {{ name: "data" type: "Data" top: "data" top: "label"
-  transform_param {{ mirror: {"true" if phase == "train" else "false"} scale: 0.016
-    mean_value: 113.9 mean_value: 123 mean_value: 125.3 }}
-  data_param {{ source: "{images}/{phase}_lmdb" backend: LMDB batch_size: {batch} }} }}
+SOLVER = """net: "net/train_val.prototxt" test_iter: 4 test_interval: 80 test_initialization: false
+base_lr: 0.05 lr_policy: "warmup 20 from 0, cosine" max_iter: 80 momentum: 0.9 weight_decay: 0.0005
+display: 20 average_loss: 20 random_seed: 1 snapshot: 40 snapshot_prefix: "PREFIX"
 """
-        before, _, after = prototxt.dumps(entry.stitch(config, phase)).partition(PLACEHOLDER)
-        assert after, phase
-        (folder / f"{phase}.prototxt").write_text(before + data + after)
 
 
-def test_a_cifar_resnet_learns(
-    images: Path, real_caffe: Caffe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+@pytest.fixture
+def folder(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that one is in, with ResNet-8 on these images, and a solver for each of two runs."""
     monkeypatch.chdir(tmp_path)
-    write_net(tmp_path, images)
-    Path("solver.prototxt").write_text(
-        'train_net: "train.prototxt" test_net: "test.prototxt" test_iter: 4 test_interval: 80\n'
-        'test_initialization: false base_lr: 0.05 lr_policy: "warmup 20 from 0, cosine" max_iter: 80\n'
-        "momentum: 0.9 weight_decay: 0.0005 display: 20 average_loss: 20 random_seed: 1\n"
-        'snapshot_prefix: "s/x"\n'
+    # A thousandth a step, Caffe's default, would still hold the untrained statistics after 80 steps.
+    Path("net.yaml").write_text(
+        "network: cifar_resnet\nmain_branch: normal\nN: 1\n"
+        "defaults: {BatchNorm: {moving_average_fraction: 0.9}}\n"
     )
-    assert main(["train", "solver.prototxt", "--json", "--no-draw"]) == 0
+    words = ["--data", "lmdb", "--batch", "20", "--test_batch", "100", "--scale", "0.016"]
+    words += ["--mean_value", "113.9", "123", "125.3", "--no-mirror"]
+    words += ["--train_source", f"{images}/train_lmdb", "--test_source", f"{images}/test_lmdb"]
+    assert main(["build", "net.yaml", *words, "-o", "net"]) == 0
+    for name in ("whole", "killed"):
+        Path(f"{name}.prototxt").write_text(SOLVER.replace("PREFIX", f"{name}/x"))
+    return tmp_path
+
+
+def kill_behind(snapshot: Path, *words: str) -> None:
+    """Train in a process of its own, and kill it and its Caffe as soon as this snapshot is there."""
+    command = [sys.executable, "-m", "app.main", "train", *words, "--no-draw"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    limit = time.monotonic() + 120
+    while not snapshot.exists():
+        assert process.poll() is None, "it ended before the snapshot came"
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in (*map(int, workers), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_cifar_resnet_learns_and_a_killed_run_ends_with_the_same_bytes(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["train", "whole.prototxt", "--json", "--no-draw"]) == 0
     record = json.loads(capsys.readouterr().out)
     (accuracy,) = record["tests"][-1]["outputs"]["accuracy"]
     assert accuracy > 0.18
     # ln 10 = 2.303 is the loss of a guess.
     assert record["train"][-1]["loss"] < 2.2
+
+    kill_behind(Path("killed/x_iter_40.solverstate"), "killed.prototxt")
+    assert not Path("killed/x_iter_80.solverstate").exists()
+    assert main(["train", "killed.prototxt", "--resume", "latest", "--no-draw"]) == 0
+    ends = [Path(run, "x_iter_80.caffemodel").read_bytes() for run in ("whole", "killed")]
+    assert ends[0] == ends[1]
+    momentum = [history(Path(run, "x_iter_80.solverstate")) for run in ("whole", "killed")]
+    assert momentum[0] == momentum[1]
+    assert len(momentum[0]) > 20
+
+
+def history(state: Path) -> list[bytes]:
+    """The momentum of every learnable blob."""
+    return [
+        blob.SerializeToString() for blob in message("SolverState").FromString(state.read_bytes()).history
+    ]

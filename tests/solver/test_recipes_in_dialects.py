@@ -10,7 +10,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from app.commands.solver import RECIPES
@@ -19,8 +18,8 @@ from netbuilder import prototxt
 from netbuilder.caffeonspark import Cluster, Data, Job, Run, validate
 from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.caffe_install import environment
-from netbuilder.proto import message
 from netbuilder.solvers import check, read_solver, schedule_of
+from tests.databases import noise, write_lmdb
 
 # Each with the net that it is the recipe of.
 NETS = {
@@ -44,15 +43,8 @@ def test_every_recipe_is_tried() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that one is in, with a database of two random images of 256x256."""
-    import lmdb
-
     monkeypatch.chdir(tmp_path)
-    datum, rng = message("Datum"), np.random.default_rng(0)
-    with lmdb.open("db", map_size=1 << 22) as env, env.begin(write=True) as records:
-        for i in range(2):
-            image = rng.integers(0, 256, 3 * 256 * 256, dtype=np.uint8).tobytes()
-            record = datum(channels=3, height=256, width=256, data=image, label=i)
-            records.put(b"%05d" % i, record.SerializeToString())
+    write_lmdb("db", noise(2, 3, 256, 256), range(2))
     return tmp_path
 
 
