@@ -9,7 +9,7 @@ from typing import Any
 
 from netbuilder.errors import ConfigError
 
-__all__ = ["add_parser", "net_file"]
+__all__ = ["add_parser", "net_file", "wanted_gpu"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -25,6 +25,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--weights", metavar="MODEL", required=True, action="append", help="a .caffemodel")
     parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
+    parser.add_argument("--gpu", metavar="N", help="the device (default: the CPU)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
@@ -35,18 +36,17 @@ def _run(args: argparse.Namespace) -> int:
     from app.commands.train import Progress, stopping
     from netbuilder import prototxt, report
     from netbuilder.engines import training
-    from netbuilder.engines.training_worker import Worker, found
 
     path = net_file(args.net, "TEST")
     net = prototxt.read(path, "TEST", dialect="any", unknown="keep")
-    training.check_files(net, path)
     passes = _passes(args, net)
-    install = found()
+    gpus = wanted_gpu(args.gpu)
+    install = training.found()
     job = training.net_job(
-        "test", path, install, phase="TEST", weights=tuple(args.weights), iterations=passes
+        "test", path, install, net=net, weights=tuple(args.weights), iterations=passes, gpus=gpus
     )
     progress, told = Progress(passes), None
-    with Worker(install, job, threads=args.threads) as worker, stopping(worker):
+    with training.start(install, job, threads=args.threads) as worker, stopping(worker):
         for event in worker:
             said = event.told or {}
             if "testing" in said:
@@ -77,6 +77,16 @@ def net_file(path: str, phase: str) -> str:
     from netbuilder.prototxt.reader import net_of_solver
 
     return str(net_of_solver(read_text(path), Path(path), phase) or path)
+
+
+def wanted_gpu(text: str | None) -> list[int | str]:
+    """The one device of `--gpu N`, none without it; raises ConfigError."""
+    from netbuilder.engines import training
+
+    gpus = [] if text is None else training.wanted_gpus(text)
+    if len(gpus) > 1 or "all" in gpus:
+        raise ConfigError(f"one GPU at most takes part, got --gpu {text}", key="gpu", hint="as in --gpu 0")
+    return gpus
 
 
 def _passes(args: argparse.Namespace, net: Any) -> int:

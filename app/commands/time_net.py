@@ -17,15 +17,18 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "time",
         help="time the layers of a net in real Caffe",
-        description="Forward and backward time of each layer on the CPU, the median of some passes, "
-        "beside its multiply-accumulates.",
-        epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10. On a GPU use `caffe time`",
+        description="Forward and backward time of each layer, the median of some passes (the mean, where it "
+        "is the caffe binary that times), beside its multiply-accumulates.",
+        epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10",
     )
     parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default: TRAIN, as in Caffe"
     )
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
+    parser.add_argument(
+        "--gpu", metavar="N", help="the device (default: the CPU); by the caffe binary, which waits for it"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
     parser.add_argument("--top", type=int, metavar="N", help="the N slowest layers only")
     parser.add_argument("--json", action="store_true", help="print the times as JSON")
@@ -34,11 +37,10 @@ def add_parser(verbs: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from app.commands.test_net import net_file
+    from app.commands.test_net import net_file, wanted_gpu
     from app.commands.train import Progress, stopping
     from netbuilder import counts, prototxt
     from netbuilder.engines import training
-    from netbuilder.engines.training_worker import Worker, found
 
     for name in ("iterations", "top"):
         value = getattr(args, name)
@@ -46,12 +48,13 @@ def _run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} must be at least 1, got {value}", key=name)
     path = net_file(args.net, args.phase)
     net = prototxt.read(path, args.phase, dialect="any", unknown="keep")
-    training.check_files(net, path)
     counted = counts.count(net)
-    install = found()
-    job = training.net_job("time", path, install, phase=args.phase, weights=(), iterations=args.iterations)
+    install = training.found()
+    job = training.net_job(
+        "time", path, install, net=net, weights=(), iterations=args.iterations, gpus=wanted_gpu(args.gpu)
+    )
     progress, told = Progress(args.iterations), None
-    with Worker(install, job, threads=args.threads) as worker, stopping(worker):
+    with training.start(install, job, threads=args.threads) as worker, stopping(worker):
         for event in worker:
             said = event.told or {}
             if "timing" in said:
@@ -76,6 +79,8 @@ def _run(args: argparse.Namespace) -> int:
         _print_json(args, path, counted.batch, layers)
     else:
         _print_table(args, counted.batch, layers)
+        passes = f"the {told.get('figure', 'median')} of {args.iterations} passes"
+        print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
     return 0
 
 
@@ -114,5 +119,9 @@ def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, An
     rows.append(total("total", layers))
     head = ("layer", "type", "forward ms", "backward ms", "part", "MACs an image", "GMAC/s forward")
     print(report.format_table(head, rows, right=(2, 3, 4, 5, 6)))
-    print(f"batch {batch}, {args.phase}, the median of {args.iterations} passes, {args.threads} thread"
-          + "s" * (args.threads > 1), file=sys.stderr)  # fmt: skip
+
+
+def _where(args: argparse.Namespace) -> str:
+    if args.gpu is not None:
+        return f"GPU {args.gpu}"
+    return f"{args.threads} thread" + "s" * (args.threads > 1)

@@ -59,10 +59,9 @@ def add_parser(verbs: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     from netbuilder.engines import training
     from netbuilder.engines.training_record import Record
-    from netbuilder.engines.training_worker import Worker, found
 
     gpus = training.wanted_gpus(args.gpu) if args.gpu is not None else None
-    install = found()
+    install = training.found()
     ready = training.prepare(
         args.solver,
         install,
@@ -75,13 +74,16 @@ def _run(args: argparse.Namespace) -> int:
     for text in ready.warnings:
         print(f"warning: {text}", file=sys.stderr)
     print(f"{install}", file=sys.stderr)
+    for text in ready.notes:
+        print(text, file=sys.stderr)
     solver = ready.solver
     head = {"solver": args.solver, "caffe": str(install), "from": ready.begin, "max_iter": solver.max_iter}
     end: dict[str, Any] = {"end": "failed", "iteration": ready.begin}
     try:
         with Record(ready.prefix, ready.begin, solver.display, solver.average_loss) as record:
             try:
-                with Worker(install, ready.job, record.log, args.threads) as worker, stopping(worker):
+                started = training.start(install, ready.job, record.log, args.threads)
+                with started as worker, stopping(worker):
                     end = _listen(worker, record, ready, head) or end
             except NetBuilderError as error:
                 end["reason"] = error.text
@@ -106,7 +108,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _listen(worker: Any, record: Any, ready: Any, head: dict[str, Any]) -> dict[str, Any] | None:
     """Follow the training; returns how it ended."""
-    from netbuilder.engines.training_worker import Event
+    from netbuilder.engines.caffe_log import Event
 
     end, last, progress = None, head["max_iter"] - 1, Progress(head["max_iter"])
     event: Event

@@ -5,8 +5,7 @@ in a root where netbuilder is not installed. The request comes on stdin as one l
 open, and its end means that netbuilder is gone. All that is told goes to stderr: Caffe's log, and between its
 lines ours, "@netbuilder" and JSON.
 
-A snapshot is written in a folder of its own, made whole and then renamed: the model first, the state last. A
-state that has its final name is therefore complete, and so is its model.
+The source of `_snapshot_files.py` is sent before this one, and runs in the same namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
@@ -22,26 +21,28 @@ import sys
 import tempfile
 import time
 from array import array
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import caffe
 import numpy as np
+
+if TYPE_CHECKING:
+    from netbuilder.engines._snapshot_files import Fault, publish, resumable
 
 STOP: list[int] = []  # signals that asked for the end
 # Layers whose passes draw random numbers or move on in the data.
 REPLAYED = {"Data", "ImageData", "HDF5Data", "WindowData", "DummyData", "Dropout"}
 
 
-def tell(**event: Any) -> None:
-    os.write(2, f"@netbuilder {json.dumps(event)}\n".encode())
-
-
-class Fault(Exception):
-    """What is wrong with files, told to the user without a traceback."""
-
-
 class Gone(Exception):
     """netbuilder has ended: there is nobody to work for."""
+
+
+def tell(**event: Any) -> None:
+    try:
+        os.write(2, f"@netbuilder {json.dumps(event)}\n".encode())
+    except BrokenPipeError:
+        raise Gone from None
 
 
 def ended() -> bool:
@@ -51,107 +52,13 @@ def ended() -> bool:
     return bool(STOP)
 
 
-# -- snapshots -------------------------------------------------------------------------------------------
-
-
-def fields(data: Any) -> Any:
-    """The fields of a message in wire format: number, begin, begin of the content, end. Fault if cut."""
-    at, size = 0, len(data)
-    while at < size:
-        start = at
-        tag, at = varint(data, at)
-        kind = tag & 7
-        if kind == 2:
-            length, at = varint(data, at)
-            end = at + length
-        elif kind == 0:
-            _, end = varint(data, at)
-        else:
-            end = at + (8 if kind == 1 else 4)
-        if end > size or kind not in (0, 1, 2, 5):
-            raise Fault("it is cut short, or no protobuf")
-        yield tag >> 3, start, at, end
-        at = end
-
-
-def varint(data: Any, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise Fault("it is cut short, or no protobuf")
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at += 1
-        shift += 7
-        if byte < 128:
-            return value, at
-
-
-def check_whole(path: str) -> None:
-    if path.endswith(".h5"):
-        import h5py
-
-        h5py.File(path, "r").close()
-        return
-    import mmap
-
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for _ in fields(data):
-            pass
-
-
-def retarget(source: str, target: str, model: str) -> None:
-    """Copy a solver state, naming another model as the one that goes with it."""
-    if source.endswith(".h5"):
-        import h5py
-
-        if source != target:
-            shutil.copyfile(source, target)
-        with h5py.File(target, "r+") as file:
-            del file["learned_net"]
-            # Of fixed length, with the zero that C ends a string by: Caffe reads no other.
-            file["learned_net"] = np.array(model.encode(), dtype=f"S{len(model.encode()) + 1}")
-        return
-    with open(source, "rb") as file:
-        data = file.read()
-    name = model.encode()
-    length, size = len(name), b""
-    while length > 127:
-        size += bytes([length & 127 | 128])
-        length >>= 7
-    parts = [data[start:end] for number, start, _, end in fields(data) if number != 2]
-    with open(target, "wb") as file:
-        file.write(b"".join([*parts[:1], b"\x12", size + bytes([length]), name, *parts[1:]]))
-
-
-def sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def snapshot(solver: Any, job: dict[str, Any]) -> None:
     """Write model and state under another name, and rename them when they are whole."""
-    ending = ".h5" if job["hdf5"] else ""
-    name = f"_iter_{solver.iter}"
-    made = [job["partial"] + name + kind + ending for kind in (".caffemodel", ".solverstate")]
-    final = [job["prefix"] + name + kind + ending for kind in (".caffemodel", ".solverstate")]
     try:
         solver.snapshot()
-        retarget(made[1], made[1], job["written_prefix"] + name + ".caffemodel" + ending)
-        for path in made:
-            check_whole(path)
-            sync(path)
-        if os.path.exists(final[1]):  # of an earlier run: it must not go with the new model
-            os.remove(final[1])
-        for path, end in zip(made, final):
-            os.replace(path, end)
-        sync(os.path.dirname(final[0]) or ".")
-    except (OSError, Fault, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise Fault(f"the snapshot of iteration {solver.iter} could not be written: {error}") from None
-    tell(snapshot=solver.iter, model=final[0], state=final[1])
+    tell(**publish(job, solver.iter))
 
 
 # -- training --------------------------------------------------------------------------------------------
@@ -227,11 +134,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
         solver.net.copy_from(path)
     if job["state"]:
         state = os.path.join(folder, "resume.solverstate" + (".h5" if job["state"].endswith(".h5") else ""))
-        try:
-            check_whole(job["model"])
-            retarget(job["state"], state, job["model"])
-        except (OSError, Fault, ValueError) as error:
-            raise Fault(f"{job['state']} cannot be resumed from: {error}") from None
+        resumable(job["state"], job["model"], state)
         solver.restore(state)
         if job["replay"]:
             replay(solver, job, solver.iter)
@@ -341,11 +244,27 @@ def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
     return 0, uid, children
 
 
+def go_to(directory: Any, visible: list[str]) -> None:
+    """Go to the user's folder, so that relative names mean the same here; Fault if it is not there.
+
+    `directory` is its path, or, where we are in a root, a descriptor that leads out of it.
+    """
+    try:
+        os.chdir(directory)
+    except OSError:
+        raise Fault(f"the Python that has Caffe does not see the folder '{directory}': mount it") from None
+    for path in visible:
+        if not os.path.exists(path):
+            raise Fault(f"the Python that has Caffe does not see '{path}', which is there: mount it")
+
+
 def main() -> None:
     job = json.loads(sys.stdin.buffer.readline().decode())
-    if job["directory"] is not None:
-        # Outside of our root, if we are in one: relative names then mean what they mean to the user.
-        os.fchdir(job["directory"])
+    try:
+        go_to(job["directory"], job["visible"])
+    except Fault as error:
+        tell(fault=str(error), hint="a container sees what is mounted: -v FOLDER:FOLDER, by the same name")
+        os._exit(0)
     signal.signal(signal.SIGINT, lambda number, frame: STOP.append(number))
     folder = tempfile.mkdtemp(prefix="netbuilder-train-")
     tell(folder=folder)
@@ -365,10 +284,12 @@ def main() -> None:
          "time": lambda: clock(job, folder)}[job["do"]]()  # fmt: skip
     except Gone:
         pass
-    except Fault as error:
-        tell(fault=str(error))
     except Exception as error:
-        tell(fault=f"{type(error).__name__}: {error}")
+        said = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
+        try:
+            tell(fault=said)
+        except Gone:
+            pass
     finally:
         for child in children:
             try:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -30,11 +29,14 @@ from netbuilder.engines.caffe_install import (
     INSTALL_COMMAND,
     VARIABLE,
     Install,
+    binary_version,
+    boot,
     default_root,
     environment,
     find,
     missing,
 )
+from netbuilder.engines.caffe_log import by_signal, ending, last_line, reason_of
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
@@ -153,6 +155,11 @@ class Caffe:
         found = install or find()
         if found is None:
             raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+        if found.kind != "pycaffe":
+            raise EngineError(
+                f"{found} is the caffe binary, and asking about nets needs pycaffe",
+                hint=f"name a Python that can import caffe by {VARIABLE}",
+            )
         self.install = found
         self.timeout = timeout
         self.version = ""
@@ -299,7 +306,7 @@ class Caffe:
         limit = self.timeout if timeout is None else timeout
         with self._lock:
             if self._process is not None and self._process.poll() is not None:
-                raise self._death(f"ended between two requests ({_ending(self._process.returncode)})")
+                raise self._death(f"ended between two requests ({ending(self._process.returncode)})")
             self._start(limit)
             assert self._log is not None
             # The worker writes by a copy of our descriptor, so that its position goes back with ours.
@@ -314,16 +321,11 @@ class Caffe:
         """Start the worker, if there is none, and wait until it has imported Caffe."""
         if self._process is not None:
             return
-        source = Path(__file__).with_name("_caffe_worker.py").read_bytes()
-        # The source comes first on stdin, so that nothing has to be copied into a root.
-        boot = (
-            "import sys; stdin = sys.stdin.buffer; source = stdin.read(int(stdin.readline())); "
-            "exec(compile(source, 'caffe_worker.py', 'exec'))"
-        )
+        command, sources = boot(self.install, "_caffe_worker.py")
         self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                [*self.install.command, "-c", boot],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._log,
@@ -332,7 +334,7 @@ class Caffe:
         except OSError as error:
             self._end()
             raise EngineError(f"{self.install} does not start: {error}") from None
-        hello, _ = self._exchange(None, [], limit, b"%d\n%s" % (len(source), source))
+        hello, _ = self._exchange(None, [], limit, sources)
         self.version = hello["version"]
         self.layer_types = tuple(hello["layer_types"])
         self._folder = (self.install.root or Path("/")) / hello["folder"].lstrip("/")
@@ -370,27 +372,27 @@ class Caffe:
             return answer
         if late.is_set():
             log = self._end()
-            raise EngineError(f"Caffe was stopped: no answer within {limit:g} s", hint=_last_line(log))
+            raise EngineError(f"Caffe was stopped: no answer within {limit:g} s", hint=last_line(log))
         process.wait()
         if request is None:
             log, code = self._end(), process.returncode
-            reason = _last_line(log) or _ending(code)
+            reason = last_line(log) or ending(code)
             raise EngineError(f"{self.install} does not start: {reason}", hint="see docs/real-caffe.md")
-        raise self._death(f"died ({_ending(process.returncode)})")
+        raise self._death(f"died ({ending(process.returncode)})")
 
     def _death(self, what: str) -> EngineError:
         """The error for a worker that is gone; clears it away, so that the next request starts a new one."""
         assert self._process is not None
         code = self._process.returncode
         log = self._end()
-        by = signal.Signals(-code).name if code < 0 else ""
+        by = by_signal(code)
         if by in ("SIGABRT", "SIGFPE", "SIGSEGV", "SIGBUS", "SIGILL"):
-            reason, site = _reason(log)
+            reason, site = reason_of(log)
             made = re.findall(r"Creating [Ll]ayer (.*)", log)
             return CaffeRefused(
                 reason or f"it crashed by {by}", log=log, site=site, layer=made[-1] if made else "", signal=by
             )
-        hint = "it was killed from outside, perhaps for its memory" if by == "SIGKILL" else _last_line(log)
+        hint = "it was killed from outside, perhaps for its memory" if by == "SIGKILL" else last_line(log)
         return EngineError(f"the Caffe worker {what}", hint=hint)
 
     def _end(self, grace: float = 0) -> str:
@@ -455,42 +457,6 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[Array]]:
         return answer, [packed[str(i)] for i in range(len(packed.files))]
 
 
-# I0102 15:04:05.678901  1234 net.cpp:58] text
-_GLOG = re.compile(r"^([IWEF])\d{4,8} \d\d:\d\d:\d\d\.\d+ +\d+ (\S+:\d+)\] (.*)$")
-# [libprotobuf ERROR google/protobuf/text_format.cc:309] text
-_PROTOBUF = re.compile(r"^\[libprotobuf (?:ERROR|FATAL) \S+\] (.*)$")
-
-
-def _reason(log: str) -> tuple[str, str]:
-    """Why Caffe ended, and the source line that said so, from its log ("", "" if that tells nothing)."""
-    parse, fatal, site, plain = "", "", "", ""
-    for line in log.splitlines():
-        protobuf, glog = _PROTOBUF.match(line), _GLOG.match(line)
-        if protobuf:
-            parse = protobuf[1]
-        elif glog:
-            if glog[1] == "F":
-                site, fatal = glog[2], glog[3]
-        elif line.startswith(
-            ("terminate called", "  what()", "free()", "malloc", "double free", "corrupted")
-        ):
-            plain = f"{plain} {line.strip()}".strip()
-    # Caffe says only that the file did not parse; protobuf, one line before, says where and why.
-    return (parse if parse and "Failed to parse" in fatal else fatal or plain), site
-
-
-def _last_line(log: str) -> str:
-    lines = [line for line in log.splitlines() if line.strip() and not line.startswith("*** ")]
-    if not lines:
-        return ""
-    glog = _GLOG.match(lines[-1])
-    return glog[3] if glog else lines[-1].strip()
-
-
-def _ending(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
-
-
 def main() -> int:
     """Print which Caffe is used: 0 there, 1 missing, 2 NETBUILDER_CAFFE is set but unusable."""
     try:
@@ -498,6 +464,9 @@ def main() -> int:
         if install is None:
             print(f"{missing()}; install it by `{INSTALL_COMMAND}`")
             return 1
+        if install.kind == "binary":
+            print(f"{install}: the binary, version {binary_version(install.command)}")
+            return 0
         with Caffe(install) as caffe:
             print(f"{install}: version {caffe.version}, {len(caffe.layer_types)} layer types")
     except EngineError as error:

@@ -1,37 +1,64 @@
 """Training by real Caffe: a solver file driven to its end, from its beginning or from a snapshot.
 
-Caffe runs in a process of its own, in whatever Python `netbuilder.engines.caffe_install` finds, by pycaffe:
-one iteration after the other, so that rates that stock Caffe lacks can be set, a stop is obeyed at once, and
-snapshots are written under another name and renamed when they are whole.
+Caffe runs in a process of its own, wherever `netbuilder.engines.caffe_install` finds one. By pycaffe, one
+iteration is run after the other, so that rates that stock Caffe lacks can be set and a stop is obeyed at
+once. By the `caffe` binary, its log is followed. Either way snapshots are written under another name, and
+renamed when they are whole.
 
-A resumed run reads the data again, and draws the random numbers again, that the iterations before the
-snapshot took; Caffe itself does not, and begins with the first record. With a `random_seed`, on the CPU and
-on one thread, it then ends with the weights, bit by bit, of a run that was never stopped.
+A run that is resumed by pycaffe reads the data again, and draws the random numbers again, that the iterations
+before the snapshot took; Caffe itself does not, and begins with the first record. With a `random_seed`, on
+the CPU and on one thread, it then ends with the weights, bit by bit, of a run that was never stopped.
 """
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 import shutil
-from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from netbuilder.engines.caffe_install import Install
+from netbuilder.counts import batch_size
+from netbuilder.engines.binary_worker import BinaryWorker
+from netbuilder.engines.caffe_install import INSTALL_COMMAND, Install, find, missing
+from netbuilder.engines.caffe_process import Process
+from netbuilder.engines.labels import check_labels
+from netbuilder.engines.sources import check_files
+from netbuilder.engines.training_jobs import NET_JOBS, TRAIN_JOBS, Plan
+from netbuilder.engines.training_worker import Worker
 from netbuilder.errors import ConfigError, EngineError, FileError
-from netbuilder.files import read_text
 from netbuilder.net import Net
-from netbuilder.solvers import read_solver, require, schedule_of
+from netbuilder.solvers import read_solver, require
 
-__all__ = ["Training", "check_files", "latest", "net_job", "prefix_of", "prepare", "states", "wanted_gpus"]
+__all__ = [
+    "Training",
+    "found",
+    "latest",
+    "net_job",
+    "prefix_of",
+    "prepare",
+    "start",
+    "states",
+    "wanted_gpus",
+]
 
 _STATE = re.compile(r"_iter_(\d+)\.solverstate(\.h5)?")
-_PATHS = re.compile(r"""\b(source|mean_file|root_folder)(\s*:\s*)(["'])([^"'\n]*)\3""")
-_NEVER = 2**31 - 1
-_SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param")
+_WORKERS: dict[str, type[Worker] | type[BinaryWorker]] = {"pycaffe": Worker, "binary": BinaryWorker}
+
+
+def found() -> Install:
+    """The Caffe to use; raises EngineError if there is none."""
+    install = find()
+    if install is None:
+        raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+    return install
+
+
+def start(install: Install, job: dict[str, Any], log: IO[bytes] | None = None, threads: int = 1) -> Process:
+    """The worker that does a job; `log` takes Caffe's own lines. Raises EngineError if it does not start."""
+    return _WORKERS[install.kind](install, job, log, threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +75,7 @@ class Training:
     begin: int
     old: tuple[Path, ...]
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def remove_old(self) -> None:
         """Remove the snapshots of an earlier training, now that this one runs."""
@@ -63,7 +91,7 @@ def prepare(
     path: str,
     install: Install,
     *,
-    gpus: list[int] | None = None,
+    gpus: Sequence[int | str] | None = None,
     weights: tuple[str, ...] = (),
     resume: str | None = None,
     replay: bool = True,
@@ -81,88 +109,81 @@ def prepare(
             "--weights and --resume exclude each other", key="weights", hint="a snapshot has weights"
         )
     prefix = prefix_of(path, solver)
-    for name in (*weights, *solver.weights):
-        if not Path(name).is_file():
-            raise FileError(f"there is no file '{name}' of weights")
-    for name in _net_files(solver):
-        _check_sources(name)
+    nets = list(_nets(solver))
+    given = (*weights, *solver.weights)
+    visible = [*_there(given), *(name for where, net in nets for name in check_files(net, where))]
+    for where, net in nets:
+        check_labels(net, where)
     state = _state_to_resume(prefix, resume)
     old = _old_snapshots(prefix, force) if state is None else ()
-    partial = _folders(prefix)
     if gpus is None:
         gpus = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
-    seen = _view(install)
-    job = {
-        "do": "train",
-        "files": _worker_files(solver, str(partial / "snapshot"), seen),
-        "gpus": gpus,
-        "weights": [seen(w) for w in weights],
-        "state": state and seen(str(state)),
-        "model": state and seen(str(_model_of(state))),
-        "replay": replay,
-        "rates": _packed_rates(solver),
-        "partial": seen(str(partial / "snapshot")),
-        "prefix": seen(prefix),
-        "written_prefix": prefix,
-        "hdf5": solver.snapshot_format == 0,
-        "snapshot": solver.snapshot,
-        "after_train": solver.snapshot_after_train,
-        "test_iter": list(solver.test_iter),
-        "test_interval": solver.test_interval if solver.test_iter else 0,
-        "test_initialization": solver.test_initialization,
-        "max_iter": solver.max_iter,
-        "iter_size": solver.iter_size,
-    }
+    plan = Plan(
+        solver=solver,
+        prefix=prefix,
+        partial=Path(prefix).with_name(f".{Path(prefix).name}.partial"),
+        gpus=tuple(gpus),
+        weights=weights,
+        state=state,
+        model=state and _model_of(state),
+        begin=_iteration(state) if state else 0,
+        replay=replay,
+        visible=tuple(visible),
+    )
+    job, more = TRAIN_JOBS[install.kind](plan, install)
+    warnings += more
     if solver.random_seed < 0:
         warnings.append("random_seed is not set: no two runs are alike, a resumed one neither")
+    _make_folder(plan.partial)
     return Training(
         solver=solver,
         job=job,
         prefix=prefix,
-        partial=partial,
-        begin=_iteration(state) if state else 0,
+        partial=plan.partial,
+        begin=plan.begin,
         old=old,
         warnings=tuple(warnings),
+        notes=_batches(nets[0][1], plan) if nets and (len(gpus) > 1 or "all" in gpus) else (),
     )
 
 
 def net_job(
-    do: str, path: str, install: Install, *, phase: str, weights: tuple[str, ...], iterations: int
+    do: str,
+    path: str,
+    install: Install,
+    *,
+    net: Net,
+    weights: tuple[str, ...],
+    iterations: int,
+    gpus: Sequence[int | str] = (),
 ) -> dict[str, Any]:
-    """What the worker is sent to test or time a net; raises FileError."""
-    for name in weights:
-        if not Path(name).is_file():
-            raise FileError(f"there is no file '{name}' of weights")
-    seen = _view(install)
-    return {
-        "do": do,
-        "files": {"net.prototxt": _seen_net(read_text(path), seen)},
-        "gpus": [],
-        "phase": phase,
-        "weights": [seen(w) for w in weights],
-        "iterations": iterations,
-    }
+    """What the worker is sent to test or time the net of a file; raises FileError, ConfigError."""
+    _there(weights)
+    check_files(net, path)
+    check_labels(net, path)
+    types = {layer.name: layer.type for layer in net}
+    make = NET_JOBS[install.kind]
+    return make(do, path, install, net.phase, weights, iterations, tuple(gpus), types)
 
 
-def wanted_gpus(text: str) -> list[int]:
-    """The devices of `--gpu 0,1` or `--gpu all`. Raises ConfigError, EngineError if there are none."""
-    if text != "all":
-        words = text.split(",")
-        if not all(w.strip().isdigit() for w in words) or len(set(words)) != len(words):
-            raise ConfigError(f"--gpu takes numbers or all, got '{text}'", key="gpu", hint="as in --gpu 0,1")
-        return [int(w) for w in words]
-    import subprocess
+def wanted_gpus(text: str) -> list[int | str]:
+    """The devices of `--gpu 0,1`, or "all". Raises ConfigError."""
+    if text == "all":
+        return ["all"]
+    words = text.split(",")
+    if not all(w.strip().isdigit() for w in words) or len({int(w) for w in words}) != len(words):
+        raise ConfigError(f"--gpu takes numbers or all, got '{text}'", key="gpu", hint="as in --gpu 0,1")
+    return [int(w) for w in words]
 
-    try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
-        count = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
-    except (OSError, subprocess.TimeoutExpired):
-        count = 0
-    if not count:
-        raise EngineError(
-            "there is no GPU here: nvidia-smi lists none", hint="leave --gpu out to train on the CPU"
-        )
-    return list(range(count))
+
+def _batches(net: Net, plan: Plan) -> tuple[str, ...]:
+    """What several GPUs make of the batch of the file."""
+    batch, passes = batch_size(net), plan.solver.iter_size
+    each = f"batch {batch} on each GPU"
+    if "all" in plan.gpus:
+        return (f"{each}: the global batch is {batch * passes} times their number",)
+    text = f"{each}, {len(plan.gpus)} GPUs" + (f", iter_size {passes}" if passes > 1 else "")
+    return (f"{text}: the global batch is {batch * passes * len(plan.gpus)}",)
 
 
 # -- snapshots -------------------------------------------------------------------------------------------
@@ -233,10 +254,8 @@ def _old_snapshots(prefix: str, force: bool) -> tuple[Path, ...]:
     return tuple(file for state in there for file in (state, _model_of(state)))
 
 
-def _folders(prefix: str) -> Path:
+def _make_folder(partial: Path) -> None:
     """Make the folder of the snapshots, and an empty one in it to write them in."""
-    target = Path(prefix)
-    partial = target.with_name(f".{target.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir(parents=True)
@@ -244,99 +263,40 @@ def _folders(prefix: str) -> Path:
         raise FileError(
             f"cannot make the folder '{partial.parent}' of the snapshots: {error.strerror}"
         ) from None
-    return partial
 
 
-# -- what the worker is sent -----------------------------------------------------------------------------
+# -- files ------------------------------------------------------------------------------------------------
 
 
-def _view(install: Install) -> Any:
-    """How the worker sees a path: in a root, only what is relative to our folder leads out of it."""
-    if install.root is None:
-        return os.path.abspath
-    return lambda path: os.path.relpath(os.path.realpath(path))
+def _nets(solver: Any) -> Iterator[tuple[str, Net]]:
+    """The nets that the solver names, read as it uses them: the one to train first, then those to test.
+
+    Source: solver.cpp, InitTrainNet and InitTestNets.
+    """
+    if solver.train_net or solver.net:
+        yield _net(solver.train_net or solver.net, "TRAIN", solver.train_state)
+    inline = len(solver.test_net_param)
+    own = [*solver.test_net]
+    if solver.net:
+        own += [solver.net] * (len(solver.test_iter) - inline - len(own))
+    for i, name in enumerate(own, inline):
+        yield _net(name, "TEST", solver.test_state[i] if i < len(solver.test_state) else None)
 
 
-def _worker_files(solver: Any, partial: str, seen: Any) -> dict[str, str]:
-    """The solver as the worker runs it: tests, snapshots and rates are its own; and the nets, as files."""
-    from netbuilder.prototxt import text as text_format
-
-    sent = type(solver)()
-    sent.CopyFrom(solver)
-    files: dict[str, str] = {}
-    for field in ("net", "train_net"):
-        if sent.HasField(field):
-            files[f"{field}.prototxt"] = _seen_net(read_text(getattr(sent, field)), seen)
-            setattr(sent, field, f"@FOLDER@/{field}.prototxt")
-    for i, name in enumerate(list(sent.test_net)):
-        files[f"test_net{i}.prototxt"] = _seen_net(read_text(name), seen)
-        sent.test_net[i] = f"@FOLDER@/test_net{i}.prototxt"
-    sent.ClearField("snapshot")
-    sent.snapshot_after_train = False
-    sent.snapshot_prefix = seen(partial)
-    sent.display = 1
-    if sent.test_iter:
-        sent.test_interval = _NEVER
-        sent.test_initialization = False
-    if not schedule_of(solver).stock:
-        sent.lr_policy = "fixed"
-    names = [seen(w) for w in sent.weights]
-    del sent.weights[:]
-    sent.weights.extend(names)
-    files["solver.prototxt"] = text_format.format_fields(sent)
-    return files
-
-
-def _seen_net(text: str, seen: Any) -> str:
-    """A net's text with the names of its files as the worker sees them."""
-
-    def replaced(m: re.Match[str]) -> str:
-        path = m[4]
-        if not path:
-            return m[0]
-        end = "/" if m[1] == "root_folder" and path.endswith("/") else ""
-        return f"{m[1]}{m[2]}{m[3]}{seen(path)}{end}{m[3]}"
-
-    return _PATHS.sub(replaced, text)
-
-
-def _packed_rates(solver: Any) -> str:
-    """The rates of all iterations as float32, for a schedule that Caffe lacks; else nothing."""
-    schedule = schedule_of(solver)
-    return "" if schedule.stock else base64.b64encode(array("f", schedule.rates()).tobytes()).decode()
-
-
-def _net_files(solver: Any) -> list[str]:
-    names = [n for n in (solver.net, solver.train_net, *solver.test_net) if n]
-    for name in names:
-        if not Path(name).is_file():
-            raise FileError(
-                f"the solver names a net that is not there: '{name}'",
-                hint="Caffe looks from the folder that it is started in",
-            )
-    return names
-
-
-def _check_sources(path: str) -> None:
-    """Read a net in both phases, and look for the files that its data layers name."""
+def _net(path: str, phase: str, state: Any) -> tuple[str, Net]:
     from netbuilder.prototxt import reader
 
-    for phase in ("TRAIN", "TEST"):
-        check_files(reader.read(path, phase, dialect="any", unknown="keep"), path)
+    if not Path(path).is_file():
+        raise FileError(
+            f"the solver names a net that is not there: '{path}'",
+            hint="Caffe looks from the folder that it is started in",
+        )
+    level, stages = (state.level, tuple(state.stage)) if state is not None else (0, ())
+    return path, reader.read(path, phase, level=level, stages=stages, dialect="any", unknown="keep")
 
 
-def check_files(net: Net, path: str) -> None:
-    """Raise FileError if a file that a data layer of the net names is not there."""
-    for layer in net:
-        for name in _SOURCES:
-            source = getattr(layer.proto, name).source if layer.proto.HasField(name) else ""
-            if source and not os.path.exists(source):
-                raise FileError(
-                    f"layer '{layer.name}' reads '{source}', which is not there", where=path,
-                    hint="netbuilder data makes databases; names are relative to the folder that one is in",
-                )  # fmt: skip
-        mean = layer.proto.transform_param.mean_file
-        if mean and not os.path.exists(mean):
-            raise FileError(
-                f"layer '{layer.name}' takes the mean from '{mean}', which is not there", where=path
-            )
+def _there(weights: Sequence[str]) -> Sequence[str]:
+    for name in weights:
+        if not Path(name).is_file():
+            raise FileError(f"there is no file '{name}' of weights")
+    return weights

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+from netbuilder.engines.caffe_log import Event
 from netbuilder.engines.training import states
-from netbuilder.engines.training_worker import Event
 
 __all__ = ["Record", "draw"]
 

@@ -18,12 +18,12 @@ from netbuilder.engines.caffe import (
     Caffe,
     CaffeRefused,
     LoadedLayer,
-    _reason,
     default_root,
     find,
     main,
     missing,
 )
+from netbuilder.engines.caffe_log import reason_of
 from netbuilder.errors import EngineError
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
@@ -315,9 +315,9 @@ def test_a_variable_that_points_nowhere_is_an_error(monkeypatch: pytest.MonkeyPa
     with pytest.raises(EngineError) as caught:
         Caffe()
     assert str(caught.value) == (
-        "NETBUILDER_CAFFE=/no/such/place is neither a folder nor a Python that can be run\n"
+        "NETBUILDER_CAFFE=/no/such/place is neither a folder nor a program that can be run\n"
         "  hint:    NETBUILDER_CAFFE takes a root made by tools/install_caffe.sh, "
-        "or a Python that can import caffe"
+        "a Python that can import caffe, the caffe binary, or a command line that starts one of these two"
     )
 
 
@@ -338,6 +338,7 @@ def no_caffe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "caffe.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
     return default_root()
 
 
@@ -348,7 +349,7 @@ def test_an_empty_module_and_half_an_install_are_not_caffe(no_caffe: Path) -> No
         Caffe()
     assert str(caught.value) == (
         "no real Caffe: NETBUILDER_CAFFE is not set, this Python has no pycaffe, "
-        f"and {no_caffe} has no install\n"
+        f"{no_caffe} has no install, and no caffe is on the PATH\n"
         "  hint:    install it by `sudo -E tools/install_caffe.sh`; see docs/real-caffe.md"
     )
 
@@ -389,4 +390,4 @@ def test_the_module_says_which_caffe_there_is(
     ],
 )
 def test_the_reason_is_read_from_the_log(log: str, reason: tuple[str, str]) -> None:
-    assert _reason(log) == reason
+    assert reason_of(log) == reason

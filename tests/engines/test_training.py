@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,77 +15,22 @@ import pytest
 from app.main import main
 from netbuilder.engines import training
 from netbuilder.engines.caffe import Caffe
-from netbuilder.engines.training_worker import _death, plain_reason
-from netbuilder.errors import NetBuilderError
+from netbuilder.engines.caffe_install import Install
+from netbuilder.errors import EngineError
 from netbuilder.proto import message
-
-ROOT = Path(__file__).parents[2]
-
-# Random crops and mirroring, Dropout, an epoch that is no whole number of batches, in TRAIN and in TEST.
-NET = """name: "noisy"
-layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
-  transform_param { crop_size: 8 mirror: true scale: 0.01 }
-  data_param { source: "db" backend: LMDB batch_size: 7 } }
-layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }
-  transform_param { crop_size: 8 scale: 0.01 } data_param { source: "db" backend: LMDB batch_size: 10 } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 8 kernel_size: 3 weight_filler { type: "msra" } } }
-layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
-layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
-layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" dropout_param { dropout_ratio: 0.3 } }
-layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
-  inner_product_param { num_output: 5 weight_filler { type: "msra" } } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
-layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy"
-  include { phase: TEST } }
-"""
-SOLVER = """net: "net.prototxt"
-base_lr: 0.05 lr_policy: "warmup 20 from 0, cosine" momentum: 0.9 weight_decay: 0.0005
-iter_size: 2 display: 25 test_iter: 3 test_interval: 40 random_seed: 3
-max_iter: 200 snapshot: 60 snapshot_prefix: "out/x"
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that one is in, with a net, a solver and a database of 50 random images."""
-    import lmdb
-
-    monkeypatch.chdir(tmp_path)
-    datum, rng = message("Datum"), np.random.default_rng(0)
-    with lmdb.open("db", map_size=1 << 24) as env, env.begin(write=True) as records:
-        for i in range(50):
-            pixels = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()
-            record = datum(channels=3, height=10, width=10, data=pixels, label=i % 5)
-            records.put(b"%05d" % i, record.SerializeToString())
-    (tmp_path / "net.prototxt").write_text(NET)
-    (tmp_path / "solver.prototxt").write_text(SOLVER)
-    return tmp_path
-
-
-def start(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "app.main", "train", *words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    limit = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit, f"{path} did not come"
-        time.sleep(0.005)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file, without the times."""
-    with path.open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
-
-
-def worker_of(process: subprocess.Popen[str]) -> int:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return int(children[0])
+from tests.engines.case import (
+    NET,
+    ROOT,
+    SOLVER,
+    refusal,
+    rows,
+    start,
+    state_of,
+    wait_for,
+    wait_for_end,
+    wait_for_snapshot,
+    worker_of,
+)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the worker in /proc")
@@ -108,9 +50,14 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
     assert "EngineError: Caffe was killed (SIGKILL), by hand or by the kernel for its memory" in err
     assert json.loads((folder / "killed/x_run.json").read_text())["end"] == "failed"
     process = start("other.prototxt", "--no-draw", "--resume", "latest")
-    wait_for(folder / "killed/x_iter_120.solverstate", process)
+    wait_for_snapshot(folder / "killed/x", 120, process)
+    worker = worker_of(process)
     process.kill()
     process.communicate(timeout=60)
+    wait_for_end(worker)
+    # It may have gone on, to the end even; what it then told was not written down.
+    for later in (180, 200):
+        (folder / f"killed/x_iter_{later}.solverstate").unlink(missing_ok=True)
     # And a state that was not renamed is not taken: it does not have its name.
     (folder / "killed/x_iter_900.solverstate").write_bytes(b"")
     assert main(["train", "other.prototxt", "--no-draw", "--resume", "latest"]) == 0
@@ -122,12 +69,6 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(
     ours, other = (state_of(folder / place / "x_iter_200.solverstate") for place in ("killed", "out"))
     assert ours.history == other.history
     assert (ours.iter, ours.learned_net) == (200, "killed/x_iter_200.caffemodel")
-
-
-def state_of(path: Path) -> Any:
-    state = message("SolverState")()
-    state.ParseFromString(path.read_bytes())
-    return state
 
 
 def test_ctrl_c_gives_a_snapshot_and_130(folder: Path, real_caffe: Caffe) -> None:
@@ -237,12 +178,29 @@ def test_times_stand_beside_counts(
     assert data["totals"]["backward_ms"] == pytest.approx(sum(x["backward_ms"] for x in data["layers"]))
 
 
+def test_on_a_gpu_pycaffe_does_not_time_and_one_gpu_tests(
+    folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(["time", "net.prototxt", "--gpu", "0"], capsys) == (
+        "pycaffe does not wait for the GPU after each layer: its times would mean nothing\n"
+        "hint:    name the caffe binary by NETBUILDER_CAFFE, which waits; or leave --gpu out\n"
+    )
+    (folder / "m").touch()
+    assert refusal(["test", "net.prototxt", "--weights", "m", "--gpu", "0,1"], capsys) == (
+        "one GPU at most takes part, got --gpu 0,1\nhint:    as in --gpu 0\n"
+    )
+
+
+def test_all_gpus_of_a_machine_without_one_are_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
+    with pytest.raises(EngineError, match="there is no GPU here: nvidia-smi lists none"):
+        training.prepare("solver.prototxt", Install(("none",), "nobody"), gpus=training.wanted_gpus("all"))
+    assert not (folder / "out").exists()
+
+
 # -- what is refused -----------------------------------------------------------------------------------------
-
-
-def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(words) == 2
-    return capsys.readouterr().err.replace("\n  ", "\n").split("Error: ")[1]
 
 
 def test_a_gpu_without_cuda_is_told(
@@ -358,35 +316,6 @@ def test_caffe_that_is_not_installed_is_told(
 ) -> None:
     monkeypatch.setenv("NETBUILDER_CAFFE", sys.executable)
     assert "has no usable Caffe" in refusal(["train", "solver.prototxt"], capsys)
-
-
-# The words are those of Caffe's CHECKs; the numbers of CUDA's errors are in its driver_types.h.
-@pytest.mark.parametrize(
-    ("reason", "plain"),
-    [
-        ("Check failed: error == cudaSuccess (2 vs. 0)  out of memory", "the GPU has too little memory"),
-        ("Check failed: error == cudaSuccess (100 vs. 0)  no CUDA-capable device is detected",
-         "there is no GPU that CUDA can use"),
-        ("Check failed: error == cudaSuccess (10 vs. 0)  invalid device ordinal",
-         "there is no GPU of that number"),
-        ("Check failed: error == cudaSuccess (719 vs. 0)  unspecified launch failure",
-         "CUDA failed: unspecified launch failure (error 719)"),
-        ("Check failed: mdb_status == 0 (2 vs. 0) No such file or directory",
-         "a database of the net is not there"),
-        ("Check failed: fd != -1 (-1 vs. -1) File not found: a.binaryproto",
-         "Caffe does not find the file 'a.binaryproto'"),
-        ("Check failed: bottom[0]->num() == 3", ""),
-    ],
-)  # fmt: skip
-def test_reasons_in_plain_words(reason: str, plain: str) -> None:
-    assert plain_reason(reason)[0] == plain
-
-
-def test_a_crash_without_a_reason_says_how_it_ended() -> None:
-    error: NetBuilderError = _death(-signal.SIGSEGV, "")
-    assert str(error) == (
-        "Caffe died (SIGSEGV)\n  hint:    a label that is out of range crashes Caffe, for one"
-    )
 
 
 def test_a_full_disk_is_told_and_leaves_no_snapshot(folder: Path, real_caffe: Caffe) -> None:

@@ -110,7 +110,7 @@ def test_a_gpu_that_fails_ends_the_others(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIES", "1")
-    monkeypatch.setattr("netbuilder.engines.training_worker._GRACE", 0.2)
+    monkeypatch.setattr("netbuilder.engines.caffe_process._GRACE", 0.2)
     ready = prepare("solver.prototxt", install, gpus=[0, 1])
     with Worker(install, ready.job) as worker, pytest.raises(EngineError) as caught:
         list(worker)

@@ -1,0 +1,139 @@
+"""What is read out of the log of the `caffe` binary, of today and of before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netbuilder.engines.binary_log import LOGS
+from netbuilder.engines.caffe_log import Event, by_signal
+
+JOB: dict[str, Any] = {
+    "begin": 0, "max_iter": 2, "test_iter": [4], "iterations": 2, "types": {"conv": "Convolution"}
+}  # fmt: skip
+
+
+def events(do: str, lines: str) -> list[Event]:
+    """The events of a log whose lines lack glog's head; those that begin with ~ are of another thread."""
+    log = LOGS[do](JOB)
+    found: list[Event] = []
+    for line in lines.strip("\n").splitlines():
+        thread, text = (8, line[1:]) if line.startswith("~") else (7, line)
+        found += log.take(f"I1129 13:39:49.{thread:06} {thread:5} caffe.cpp:1] {text}")
+    return found + list(log.close())
+
+
+def plain(found: list[Event]) -> list[Any]:
+    return [event.told or tuple(event[:4]) for event in found]
+
+
+TODAY = """
+Starting Optimization
+Iteration 0, Testing net (#0)
+Test loss: 2.5
+    Test net output #0: accuracy = 0.25
+~Restarting data prefetching from start.
+    Test net output #1: prob = 0.1
+    Test net output #2: prob = 0.2
+    Test net output #3: loss = 1.25 (* 2 = 2.5 loss)
+Iteration 0 (-9.34385e+33 iter/s, 0s/1 iters), loss = 2.25
+    Train net output #0: loss = 2.125 (* 1 = 2.125 loss)
+Iteration 0, lr = 0.05
+Iteration 1 (1.5 iter/s, 0.7s/1 iters), loss = -nan
+Iteration 1, lr = 5e-05
+Snapshotting to binary proto file out/x_iter_2.caffemodel
+Snapshotting solver state to binary proto file out/x_iter_2.solverstate
+Iteration 2, loss = 1.5
+Optimization Done.
+Optimization Done.
+"""
+
+
+def test_a_training_is_told_as_pycaffe_tells_it() -> None:
+    found = plain(events("train", TODAY))
+    assert str(found[6]) == "('loss', 1, nan, '')"
+    del found[6]
+    assert found == [
+        {"start": 0, "outputs": []},
+        {"testing": 0, "of": 4},
+        {"test": 0, "net": 0, "outputs": {"accuracy": [0.25], "prob": [0.1, 0.2], "loss": [1.25]},
+         "loss": 2.5, "passes": 4},
+        ("loss", 0, 2.25, ""),
+        ("output", 0, 2.125, "loss"),
+        ("rate", 0, 0.05, ""),
+        # One more loss follows the last update, and is of no iteration.
+        *[("rate", 1, 5e-05, ""), ("written", 2, 0.0, "")],
+        {"end": "done", "iteration": 2},
+    ]  # fmt: skip
+
+
+def test_caffe_1_0_and_older_tell_no_speed_and_no_kind_of_file() -> None:
+    old = """
+Starting Optimization
+Iteration 0, loss = 2.25
+    Train net output #0: loss = 2.125 (* 1 = 2.125 loss)
+Iteration 0, lr = 0.05
+Snapshotting to out/x_iter_1.caffemodel
+Snapshotting solver state to out/x_iter_1.solverstate
+Optimization stopped early.
+"""
+    assert plain(events("train", old))[1:] == [
+        ("loss", 0, 2.25, ""),
+        ("output", 0, 2.125, "loss"),
+        ("rate", 0, 0.05, ""),
+        ("written", 1, 0.0, ""),
+        {"end": "stopped", "iteration": 1},
+    ]
+
+
+def test_a_test_that_was_interrupted_is_none() -> None:
+    assert plain(events("train", "Iteration 0, Testing net (#0)\nTest interrupted.\n"))[1:] == []
+
+
+def test_the_means_of_a_test_follow_its_loss() -> None:
+    log = """
+Running for 2 iterations.
+Batch 0, accuracy = 0.5
+Batch 0, loss = 1.5
+Batch 1, accuracy = 1
+Batch 1, loss = 0.5
+Loss: 1
+accuracy = 0.75
+loss = 1 (* 1 = 1 loss)
+"""
+    assert plain(events("test", log)) == [
+        {"testing": 1, "of": 2},
+        {"testing": 2, "of": 2},
+        {"end": "done", "test": 0, "outputs": {"accuracy": [0.75], "loss": [1.0]}, "loss": 1.0, "passes": 2},
+    ]
+    assert plain(events("test", log.partition("Loss")[0]))[2:] == []  # not done
+
+
+def test_times_are_seconds_and_a_layer_of_no_file_is_a_split() -> None:
+    log = """
+Iteration: 1 forward-backward time: 3 ms.
+Average time per layer:
+      conv\tforward: 0.5 ms.
+      conv\tbackward: 1.5 ms.
+conv_conv_0_split\tforward: 0.0025 ms.
+conv_conv_0_split\tbackward: 0 ms.
+Average Forward pass: 0.51 ms.
+*** Benchmark ends ***
+"""
+    assert plain(events("time", log)) == [
+        {"timing": 1, "of": 2},
+        {
+            "end": "done",
+            "figure": "mean",
+            "layers": [
+                ("conv", "Convolution", [0.0005], [0.0015]),
+                ("conv_conv_0_split", "Split", [2.5e-06], [0.0]),
+            ],
+        },
+    ]
+
+
+@pytest.mark.parametrize(("code", "name"), [(-9, "SIGKILL"), (137, "SIGKILL"), (134, "SIGABRT"), (1, "")])
+def test_a_shell_and_docker_add_128_to_the_signal(code: int, name: str) -> None:
+    assert by_signal(code) == name
