@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from app.heads import Head, with_data
+from app.data_layers import DataOptions, with_data
 from app.networks import PHASES, NetConfig, Network, all_networks, find_network, is_network, options
 from app.networks.registry import Words
 from netbuilder import checks, counts, prototxt, report
@@ -121,11 +121,11 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by-block", action="store_true", help="print what each block costs, too")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
-    data = parser.add_argument_group(
+    group = parser.add_argument_group(
         "data", "With --data one can train from the files (docs/data-layers.md)."
     )
-    for field in options(Head):
-        _add_option(data, field)
+    for field in options(DataOptions):
+        _add_option(group, field)
 
 
 def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
@@ -202,18 +202,18 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     entry: Network = args.entry
-    head = _head(args)
-    config = head.fitted(entry.config(**_values(args, entry.config)))
+    data = _data_options(args)
+    config = data.fitted(entry.config(**_values(args, entry.config)))
     nets = stitch_phases(entry, config)
     counted = counts.count(nets["train"])
-    _finish(args, entry, config, head, nets, counted, describe(entry, config))
+    _finish(args, entry, config, data, nets, counted, describe(entry, config))
     return 0
 
 
 def _run_config(args: argparse.Namespace) -> int:
     from app.config import load
 
-    head = _head(args)
+    data = _data_options(args)
     try:
         loaded = load(args.config, args.set, args.configs)
     except ConfigError as error:
@@ -221,13 +221,13 @@ def _run_config(args: argparse.Namespace) -> int:
             error.text = f"there is no network and no config '{args.config}'"
             error.hint = did_you_mean(args.config, all_networks()) or error.hint
         raise
-    config = head.fitted(loaded.config)
+    config = data.fitted(loaded.config)
     with loaded.located():
         nets = stitch_phases(loaded.entry, config)
     counted = counts.count(nets["train"])
     loaded.check_expected(counts.totals(counted))
     header = f"{loaded.origin}\n{describe(loaded.entry, config)}"
-    _finish(args, loaded.entry, config, head, nets, counted, header)
+    _finish(args, loaded.entry, config, data, nets, counted, header)
     return 0
 
 
@@ -237,32 +237,32 @@ def _values(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
-def _head(args: argparse.Namespace) -> Head:
-    return Head(**_values(args, Head))
+def _data_options(args: argparse.Namespace) -> DataOptions:
+    return DataOptions(**_values(args, DataOptions))
 
 
 def _finish(
-    args: argparse.Namespace, entry: Network, config: NetConfig, head: Head,
+    args: argparse.Namespace, entry: Network, config: NetConfig, data: DataOptions,
     nets: dict[str, Net], counted: counts.Counts, header: str,
 ) -> None:  # fmt: skip
     """Put the data layers in, write the files, and report: counts are those of one image."""
     written = nets
-    if head.data:
-        written = nets | {p: with_data(nets[p], head.lego(config, p)) for p in ("train", "test")}
+    if data.kind:
+        written = nets | {p: with_data(nets[p], data.lego(config, p)) for p in ("train", "test")}
         _check(written)
         for finding in checks.between(written["train"], written["test"]):
             if finding.severity == "error":
                 raise ConfigError(f"{nets['train'].name} cannot be tested while it is trained: {finding}")
             print(finding, file=sys.stderr)
-        header += "\n" + "\n".join(["data layers:", *_option_lines(head)])
+        header += "\n" + "\n".join(["data layers:", *_option_lines(data)])
     paths = write_nets(
-        written, args.output_folder, header=header, force=args.force, train_val=head.data is not None
+        written, args.output_folder, header=header, force=args.force, train_val=data.kind is not None
     )
-    _report(args, entry, config, head, nets["train"], counted, {path.stem: str(path) for path in paths})
+    _report(args, entry, config, data, nets["train"], counted, {path.stem: str(path) for path in paths})
 
 
 def _report(
-    args: argparse.Namespace, entry: Network, config: NetConfig, head: Head,
+    args: argparse.Namespace, entry: Network, config: NetConfig, data: DataOptions,
     net: Net, counted: counts.Counts, files: dict[str, str],
 ) -> None:  # fmt: skip
     found = None
@@ -273,14 +273,14 @@ def _report(
     if args.json:
         import json
 
-        data = {
+        told = {
             "network": entry.name,
             "config": _plain(entry, config),
             "files": files,
-            **({"data": _plain_head(head, config)} if head.data else {}),
+            **({"data": _plain_data(data, config)} if data.kind else {}),
             "counts": report.as_data(net, counted, blocks=found),
         }
-        print(json.dumps(data, indent=2))
+        print(json.dumps(told, indent=2))
         return
     height, width = config.input_size
     if found is not None:
@@ -288,23 +288,23 @@ def _report(
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {len(net)} layers")
     print(report.totals_table(counted))
-    if head.data:
-        print(f"\n{_data_table(head, config)}")
-        for note in head.notes(config):
+    if data.kind:
+        print(f"\n{_data_table(data, config)}")
+        for note in data.notes(config):
             print(f"note: {note}", file=sys.stderr)
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
 
 
-def _data_table(head: Head, config: NetConfig) -> str:
+def _data_table(data: DataOptions, config: NetConfig) -> str:
     """What each phase reads, and what is done to it."""
-    train, test = (head.about(config, phase) for phase in ("train", "test"))
+    train, test = (data.about(config, phase) for phase in ("train", "test"))
     rows = [(key, train[key], test[key]) for key in train]
-    return report.format_table((f"data: {head.data}", "TRAIN", "TEST"), rows)
+    return report.format_table((f"data: {data.kind}", "TRAIN", "TEST"), rows)
 
 
-def _plain_head(head: Head, config: NetConfig) -> dict[str, Any]:
-    return {"kind": head.data, **{phase: head.about(config, phase) for phase in ("train", "test")}}
+def _plain_data(data: DataOptions, config: NetConfig) -> dict[str, Any]:
+    return {"kind": data.kind, **{phase: data.about(config, phase) for phase in ("train", "test")}}
 
 
 def option_text(field: dataclasses.Field[Any], value: Any) -> str:

@@ -127,7 +127,7 @@ def test_caffeonspark_s_data_brings_its_dialect(build: Command) -> None:
     assert build(*NET, "--dialect", "caffeonspark", *kind, "-o", "out").code == 0
 
 
-def test_the_nets_of_two_heads_differ_in_their_data_alone(build: Command) -> None:
+def test_the_nets_of_two_kinds_differ_in_their_data_alone(build: Command) -> None:
     build(*NET, *LMDB, "-o", "a")
     build(*NET, "--data", "cos_df", *SOURCES, "--batch", "4", "-o", "b")
 

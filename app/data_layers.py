@@ -1,8 +1,8 @@
 """`--data`: the data layers of train and test nets in place of the placeholder, for any network.
 
-A network is stitched with MemoryData of one image, which no Caffe can train from. `head_of` makes what takes
-its place out of the options of the command, one lego of `legos.sources` for each phase, and `with_data`
-replays a net behind it.
+A network is stitched with MemoryData of one image, which no Caffe can train from. `DataOptions` are the
+options of the command, and make a lego of `legos.sources` for each phase; `with_data` replays a net behind
+it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from app.networks.registry import NetConfig, Words, option, options, parse_size
 from netbuilder.errors import ConfigError, ShapeError, did_you_mean, shape_text
 from netbuilder.net import Net
 
-__all__ = ["Head", "with_data"]
+__all__ = ["DataOptions", "with_data"]
 
 _TRANSFORM = ("crop_size", "mirror", "mean_value", "mean_file", "scale")
 _BOTH = ("train_source", "test_source")
@@ -30,7 +30,7 @@ def _given(help: str, *, parse: Any = int, many: bool = False, switch: bool = Fa
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head:
+class DataOptions:
     """Where the images come from, in both phases, and what is done to them.
 
     None is what was not given. Raises ConfigError for what a kind does not take, lacks, or what does not fit
@@ -71,7 +71,7 @@ class Head:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if self.data is None:
+        if self.kind is None:
             given = [name for name in self._given() if name != "data"]
             if given:
                 raise ConfigError(
@@ -94,29 +94,34 @@ class Head:
                 key="mean_value", hint="in the order that the images are stored in, which is B G R",
             )  # fmt: skip
 
+    @property
+    def kind(self) -> str | None:
+        """The kind of data layers, a key of `SOURCES`; None leaves the placeholder in."""
+        return self.data
+
     def _given(self) -> list[str]:
         return [f.name for f in options(type(self)) if getattr(self, f.name) is not None]
 
     def _check_kind(self) -> None:
         from legos.sources import SOURCES
 
-        if self.data not in SOURCES:
+        if self.kind not in SOURCES:
             raise ConfigError(
-                f"data must be one of {', '.join(SOURCES)}, got '{self.data}'", key="data",
-                hint=did_you_mean(str(self.data), SOURCES),
+                f"data must be one of {', '.join(SOURCES)}, got '{self.kind}'", key="data",
+                hint=did_you_mean(str(self.kind), SOURCES),
             )  # fmt: skip
-        takes = self._takes(SOURCES[self.data])
+        takes = self._takes(SOURCES[self.kind])
         for name in self._given():
             if name not in takes:
                 others = [kind for kind, lego in SOURCES.items() if name in self._takes(lego)]
-                why = "; HDF5 files hold the numbers that the net gets" if self.data == "hdf5" else ""
+                why = "; HDF5 files hold the numbers that the net gets" if self.kind == "hdf5" else ""
                 raise ConfigError(
-                    f"--data {self.data} takes no {name}{why}", key=name,
+                    f"--data {self.kind} takes no {name}{why}", key=name,
                     hint=f"leave it out; it is for {', '.join(others)}",
                 )  # fmt: skip
         for name in ("batch", *_BOTH):
             if name in takes and getattr(self, name) in (None, ""):
-                raise ConfigError(f"--data {self.data} needs {name}", key=name, hint=f"give --{name}")
+                raise ConfigError(f"--data {self.kind} needs {name}", key=name, hint=f"give --{name}")
 
     @staticmethod
     def _takes(lego: Any) -> set[str]:
@@ -128,22 +133,22 @@ class Head:
 
     def fitted(self, config: NetConfig) -> NetConfig:
         """The config in the dialect that this data needs. Raises ConfigError if it has chosen another."""
-        if self.data is None:
+        if self.kind is None:
             return config
         from legos.sources import SOURCES
 
-        needs = getattr(SOURCES[self.data], "dialect", "")
+        needs = getattr(SOURCES[self.kind], "dialect", "")
         usual = type(config).__dataclass_fields__["dialect"].default
         if config.dialect == _SPARK and not needs:
             kinds = ", ".join(kind for kind, lego in SOURCES.items() if hasattr(lego, "dialect"))
             raise ConfigError(
-                f"CaffeOnSpark does not read through --data {self.data}", key="data", hint=f"it has {kinds}"
+                f"CaffeOnSpark does not read through --data {self.kind}", key="data", hint=f"it has {kinds}"
             )
         if not needs or config.dialect == needs:
             return config
         if config.dialect != usual:
             raise ConfigError(
-                f"--data {self.data} needs dialect {needs}, got {config.dialect}", key="dialect",
+                f"--data {self.kind} needs dialect {needs}, got {config.dialect}", key="dialect",
                 hint="leave dialect out",
             )  # fmt: skip
         return dataclasses.replace(config, dialect=needs)
@@ -159,7 +164,7 @@ class Head:
         """The data layer of "train" or "test", for images of the size that the net takes."""
         from legos.sources import SOURCES, Transform
 
-        kind: Any = SOURCES[str(self.data)]
+        kind: Any = SOURCES[str(self.kind)]
         height, width = config.input_size
         takes = {field.name for field in dataclasses.fields(kind)}
         fields: dict[str, Any] = {
@@ -187,7 +192,7 @@ class Head:
         if "mean" in self.about(config, "train"):
             order = _channels(self.train_source or "")
             notes.append(f"channels are in the order {order}, and so are means")
-        if self.data == "image" and (self.gpus or 1) > 1 and self.shuffle is False:
+        if self.kind == "image" and (self.gpus or 1) > 1 and self.shuffle is False:
             notes.append("without shuffle all devices read the same images: ImageData does not deal them out")
         return notes
 
