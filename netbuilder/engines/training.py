@@ -176,14 +176,17 @@ def wanted_gpus(text: str) -> list[int | str]:
     return [int(w) for w in words]
 
 
+_NVIDIA = " (NVIDIA's Caffe divides the batch of the file instead)"
+
+
 def _batches(net: Net, plan: Plan) -> tuple[str, ...]:
     """What several GPUs make of the batch of the file."""
     batch, passes = batch_size(net), plan.solver.iter_size
     each = f"batch {batch} on each GPU"
     if "all" in plan.gpus:
-        return (f"{each}: the global batch is {batch * passes} times their number",)
+        return (f"{each}: the global batch is {batch * passes} times their number{_NVIDIA}",)
     text = f"{each}, {len(plan.gpus)} GPUs" + (f", iter_size {passes}" if passes > 1 else "")
-    return (f"{text}: the global batch is {batch * passes * len(plan.gpus)}",)
+    return (f"{text}: the global batch is {batch * passes * len(plan.gpus)}{_NVIDIA}",)
 
 
 # -- snapshots -------------------------------------------------------------------------------------------
