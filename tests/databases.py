@@ -26,7 +26,7 @@ def write_lmdb(place: str | Path, images: Iterable[Images], labels: Iterable[int
 
     datum = message("Datum")
     Path(place).parent.mkdir(parents=True, exist_ok=True)
-    with lmdb.open(str(place), map_size=1 << 26) as env, env.begin(write=True) as records:
+    with lmdb.open(str(place), map_size=1 << 24) as env, env.begin(write=True) as records:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             c, h, w = image.shape
             record = datum(channels=c, height=h, width=w, data=image.tobytes(), label=label)

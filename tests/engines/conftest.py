@@ -9,12 +9,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from netbuilder.engines.caffe import Caffe
-from netbuilder.proto import message
 from tests.conftest import REQUIRE
+from tests.databases import noise, write_lmdb
 from tests.engines.case import NET, SOLVER
 
 # As docker does: no environment is passed on, one folder is mounted under its own name, and it starts there;
@@ -28,15 +27,8 @@ _ENTER = (
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that one is in, with a net, a solver and a database of 50 random images."""
-    import lmdb
-
     monkeypatch.chdir(tmp_path)
-    datum, rng = message("Datum"), np.random.default_rng(0)
-    with lmdb.open("db", map_size=1 << 24) as env, env.begin(write=True) as records:
-        for i in range(50):
-            pixels = rng.integers(0, 256, 300, dtype=np.uint8).tobytes()
-            record = datum(channels=3, height=10, width=10, data=pixels, label=i % 5)
-            records.put(b"%05d" % i, record.SerializeToString())
+    write_lmdb("db", noise(50, 3, 10, 10), (i % 5 for i in range(50)))
     (tmp_path / "net.prototxt").write_text(NET)
     (tmp_path / "solver.prototxt").write_text(SOLVER)
     return tmp_path

@@ -216,7 +216,7 @@ def test_a_snapshot_or_weights_of_something_else_are_told(
 @pytest.mark.parametrize(
     ("limit", "outputs", "plain"),
     [
-        ("ulimit -v 400000", 500_000, "the memory of this machine is too small\n"),
+        ("ulimit -v 1000000", 2_000_000, "the memory of this machine is too small\n"),
         ("ulimit -f 100", 2000, "Caffe cannot write a snapshot: the file may not grow so large\n"),
         # Ignored, the signal is an error of the file system, as a full disk is.
         ("ulimit -f 100; trap '' XFSZ", 2000, "Caffe cannot write a snapshot: the disk is full, or the"),

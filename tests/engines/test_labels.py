@@ -12,8 +12,8 @@ from netbuilder.engines import labels, training
 from netbuilder.engines.caffe_install import Install
 from netbuilder.engines.labels import check_labels
 from netbuilder.errors import FileError
-from netbuilder.proto import message
 from netbuilder.prototxt import reader
+from tests.databases import noise, write_lmdb
 
 NET = """layer {{ name: "data" type: "{type}" top: "data" top: "label" {data} }}
 layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {{ num_output: 5 }} }}
@@ -25,14 +25,7 @@ HDF5 = 'hdf5_data_param { source: "files.txt" batch_size: 2 }'
 
 
 def database(values: list[int], place: str = "db") -> None:
-    import lmdb
-
-    datum = message("Datum")
-    Path(place).mkdir(parents=True)
-    with lmdb.open(place, map_size=1 << 24) as env, env.begin(write=True) as records:
-        for i, label in enumerate(values):
-            record = datum(channels=1, height=2, width=2, data=bytes(4), label=label)
-            records.put(b"%05d" % i, record.SerializeToString())
+    write_lmdb(place, noise(len(values), 1, 2, 2), values)
 
 
 def check(type: str, data: str, loss: str = "", more: str = "") -> None:

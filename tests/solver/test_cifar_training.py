@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -25,8 +24,8 @@ import pytest
 
 from app.main import main
 from netbuilder.engines.caffe import Caffe, default_root
-from netbuilder.proto import message
 from tests.databases import write_lmdb
+from tests.engines.case import start, state_of, wait_for, worker_of
 
 ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 160, 40  # images of each class
@@ -101,22 +100,11 @@ def folder(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def kill_behind(snapshot: Path, *words: str) -> None:
     """Train in a process of its own, and kill it and its Caffe as soon as this snapshot is there."""
-    command = [sys.executable, "-m", "app.main", "train", *words, "--no-draw"]
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    limit = time.monotonic() + 120
-    while not snapshot.exists():
-        assert process.poll() is None, "it ended before the snapshot came"
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-    workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for pid in (*map(int, workers), process.pid):
-        os.kill(pid, signal.SIGKILL)
-    process.wait()
+    process = start(*words, "--no-draw")
+    wait_for(snapshot, process)
+    os.kill(worker_of(process), signal.SIGKILL)
+    process.kill()
+    process.communicate()
 
 
 def test_a_cifar_resnet_learns_and_a_killed_run_ends_with_the_same_bytes(
@@ -142,6 +130,4 @@ def test_a_cifar_resnet_learns_and_a_killed_run_ends_with_the_same_bytes(
 
 def history(state: Path) -> list[bytes]:
     """The momentum of every learnable blob."""
-    return [
-        blob.SerializeToString() for blob in message("SolverState").FromString(state.read_bytes()).history
-    ]
+    return [blob.SerializeToString() for blob in state_of(state).history]
