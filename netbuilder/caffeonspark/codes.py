@@ -162,6 +162,7 @@ CODES: dict[str, Code] = {
         13, "error", "driver",
         snapshot_weights="-snapshot is given without -weights.",
         name_clash="Two files of the job have one bare name.",
+        file_name="The name of a file has a comma.",
     ),
     **_codes(
         13, "error", "later",

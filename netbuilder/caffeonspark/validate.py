@@ -133,6 +133,12 @@ def _names(solver: SolverFile, net: NetFile | None) -> Iterator[Finding]:
     for file in files:
         by_name.setdefault(PurePosixPath(file).name, []).append(file)
     for name, places in by_name.items():
+        if "," in name:
+            yield found(
+                "file-name",
+                f"spark-submit takes '{name}' for several files, because of the comma",
+                "rename it",
+            )
         if len(places) > 1:
             told = " and ".join(f"'{place}'" for place in places)
             yield found(

@@ -349,6 +349,10 @@ CASES: dict[str, Case] = {
             net("    mean_value: 104\n    mean_value: 117\n    mean_value: 123\n", '    mean_file: "b/mean.binaryproto"\n'),
         ),
     ),
+    "file-name": Case(
+        said("error", "file-name", "spark-submit takes 'a,b.binaryproto' for several files, because of the comma", "rename it"),
+        (net("    mean_value: 104\n    mean_value: 117\n    mean_value: 123\n", '    mean_file: "a,b.binaryproto"\n'),),
+    ),
     "connection": Case(
         said("error", "connection", "-connection is missing, which means InfiniBand, and 16 executors need one", "take -connection ethernet"),
         job={"connection": ""},
@@ -407,6 +411,7 @@ def test_nothing_else_is_an_error_of_it_but_what_follows_from_it(code: str, tmp_
         "train-net": {"no-net"},
         "net-path": {"net-file"},
         "name-clash": {"mean-file"},
+        "file-name": {"mean-file"},
         "cpu-connection": {"infiniband"},
         "phase-missing": {"net-build"},  # there is no data in TEST
         "data-layer-rule": {"net-build"},  # likewise, without the stage
