@@ -107,6 +107,12 @@ def _option_lines(config: Any) -> list[str]:
 
 
 def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
+    taken = {f.name for f in options(DataOptions)} & {f.name for f in options(entry.config)}
+    if taken:
+        raise ConfigError(
+            f"network {entry.name} has an option '{min(taken)}', which is one of build's own", key=min(taken),
+            hint="give that option of the network another name",
+        )  # fmt: skip
     for field in options(entry.config):
         _add_option(parser, field)
     _add_output_options(parser)
@@ -247,6 +253,9 @@ def _finish(
 ) -> None:  # fmt: skip
     """Put the data layers in, write the files, and report: counts are those of one image."""
     written = nets
+    old = args.output_folder / "train_val.prototxt"
+    if not data.kind and old.exists():
+        print(f"note: {old} is not of this build: --data writes one", file=sys.stderr)
     if data.kind:
         written = nets | {p: with_data(nets[p], data.lego(config, p)) for p in ("train", "test")}
         _check(written)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.commands.build import script_parser
 from app.config import load
 from app.config.places import ENVIRONMENT
 from app.main import main
@@ -225,6 +226,16 @@ def test_an_option_that_is_called_like_a_key_of_configs_is_refused(folder: Path)
     assert refused("module: clash.py\nnetwork: tiny\ndepth: 2\n") == (
         "network tiny has an option 'source', a key of configs\n  where:   nets/case.yaml:2, network"
     )
+
+
+def test_an_option_that_is_called_like_one_of_build_s_is_refused(folder: Path) -> None:
+    own = '    batch: int = option(help="of its own", default=1)\n    depth: int'
+    text = MODULE.replace("    depth: int", own)
+    Path("nets/tiny_nets.py").write_text(text, encoding="utf-8")
+    load("nets/tiny.yaml")  # registers it
+    with pytest.raises(ConfigError) as refused:
+        script_parser("tiny")
+    assert refused.value.text == "network tiny has an option 'batch', which is one of build's own"
 
 
 def test_list_counts_own_networks_with_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
