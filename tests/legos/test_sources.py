@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from legos.sources import (
+from legos import (
     SOURCES,
     DataFrameLego,
     HDF5DataLego,
