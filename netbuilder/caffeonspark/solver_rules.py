@@ -15,21 +15,20 @@ from netbuilder.caffeonspark.job import Job
 from netbuilder.caffeonspark.sources import DIALECT, SolverFile, solver_line
 from netbuilder.checks.finding import Finding
 from netbuilder.errors import ConfigError
+from netbuilder.solvers.checks import NEWER
 
 __all__ = ["check_solver"]
 
 _CPU = 0
 _OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
-_NEWER = ("weights", "layer_wise_reduce")
 # What `solvers.check` says of these is said here, by CaffeOnSpark's own rules.
-_OWN = ("net", "test_iter", "test_interval", "test_state", "max_iter", "lr_policy", *_NEWER)
+_OWN = ("net", "test_iter", "test_interval", "test_state", "max_iter", "lr_policy")
 
 
 def check_solver(solver: SolverFile, job: Job) -> Iterator[Finding]:
     """What CaffeOnSpark, or Caffe, refuses in a solver that was parsed."""
     for code, key, text, fix in (
         *_nets(solver.message),
-        *_newer(solver.message),
         *_required(solver.message),
         *_schedule(solver.message),
         *_values(solver.message),
@@ -56,19 +55,6 @@ def _nets(solver: Any) -> _Told:
             "no-net", "net", "net is not set: the driver looks for a file without a name",
             "name the file of the net, which is for both phases, by net",
         )  # fmt: skip
-
-
-def _newer(solver: Any) -> _Told:
-    for problem in solvers.check(solver, dialect=DIALECT):
-        if problem.key in _NEWER:
-            fix = "leave it out"
-            if problem.key == "weights":
-                fix += "; to begin with a model give the job -weights"
-            yield (
-                "solver-field", problem.key,
-                f"SolverParameter has no field '{problem.key}' in CaffeOnSpark: it refuses the whole file",
-                fix,
-            )  # fmt: skip
 
 
 def _required(solver: Any) -> _Told:
@@ -119,7 +105,16 @@ def _schedule(solver: Any) -> _Told:
 
 def _values(solver: Any) -> _Told:
     for problem in solvers.check(solver, dialect=DIALECT):
-        if problem.key not in _OWN:
+        if problem.key in NEWER:
+            fix = "leave it out"
+            if problem.key == "weights":
+                fix += "; to begin with a model give the job -weights"
+            yield (
+                "solver-field", problem.key,
+                f"SolverParameter has no field '{problem.key}' in CaffeOnSpark: it refuses the whole file",
+                fix,
+            )  # fmt: skip
+        elif problem.key not in _OWN:
             code = "solver-value" if problem.severity == "error" else "solver-odd"
             yield code, problem.key, problem.text, problem.hint
     if solver.iter_size > 1:

@@ -15,12 +15,12 @@ from netbuilder.files import read_text
 from netbuilder.proto import SolverParameter
 from netbuilder.solvers.policies import NEEDS, Schedule, schedule_of
 
-__all__ = ["TYPES", "Problem", "check", "read_solver", "require"]
+__all__ = ["NEWER", "TYPES", "Problem", "check", "read_solver", "require"]
 
 TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
 _TRAIN = ("net", "net_param", "train_net", "train_net_param")
 # Fields that came after a Caffe, or after its forks had left it.
-_NEWER = {
+NEWER = {
     "weights": ("caffe-master", "caffe-cudnn"),
     "layer_wise_reduce": ("caffe-1.0", "caffe-master", "caffe-cudnn"),
 }
@@ -185,7 +185,7 @@ def _rest(solver: Any, found: list[Problem], dialect: str) -> None:
     for name in ("snapshot", "display"):
         if getattr(solver, name) < 0:
             _error(found, name, f"{name} must be at least 0, got {getattr(solver, name)}")
-    for name, homes in _NEWER.items():
+    for name, homes in NEWER.items():
         there = len(solver.weights) if name == "weights" else solver.HasField(name)
         if there and dialect in DIALECTS and dialect not in (*homes, "any"):
             _error(found, name, f"dialect {dialect} has no field {name} in SolverParameter", "leave it out")
