@@ -24,9 +24,9 @@ _SPARK = "caffeonspark"
 _DIVIDES = "nvcaffe"  # the batch of a TRAIN net by the GPUs (NVIDIA/caffe, P2PSync::divide_batch_size)
 
 
-def _given(help: str, *, parse: Any = int, many: bool = False, switch: bool = False, **more: Any) -> Any:
+def _given(help: str, **more: Any) -> Any:
     """An option that is not given unless the user gives it: what then holds is up to the kind of data."""
-    return option(help=help, default=None, parse=parse, many=many, switch=switch, **more)
+    return option(help=help, default=None, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,10 +186,12 @@ class DataOptions:
             fields["root_folder"] = fields["root_folder"].rstrip("/") + "/"
         return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
 
-    def notes(self, config: NetConfig) -> list[str]:
+    def notes(self) -> list[str]:
         """What is better said out loud: the order of the channels, and what several devices read."""
+        from legos.sources import SOURCES
+
         notes = []
-        if "mean" in self.about(config, "train"):
+        if "mean_value" in self._takes(SOURCES[str(self.kind)]):
             order = _channels(self.train_source or "")
             notes.append(f"channels are in the order {order}, and so are means")
         if self.kind == "image" and (self.gpus or 1) > 1 and self.shuffle is False:

@@ -299,7 +299,7 @@ def _report(
     print(report.totals_table(counted))
     if data.kind:
         print(f"\n{_data_table(data, config)}")
-        for note in data.notes(config):
+        for note in data.notes():
             print(f"note: {note}", file=sys.stderr)
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
