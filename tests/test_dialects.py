@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from app.networks import PHASES, find_network
 from netbuilder import Net, prototxt
-from netbuilder.dialects import ANY, BVLC, DIALECTS, dialect, homes
+from netbuilder.dialects import ANY, BVLC, DIALECTS, WRITTEN, dialect, homes
 from netbuilder.errors import ConfigError, FieldError, NetBuilderError
 from netbuilder.layers import RULES
 from netbuilder.proto import LayerParameter
 from netbuilder.prototxt.unknown import kept
+from tests.prototxt.test_train_val import CONFIGS
 
 SSD = {"AnnotatedData", "DetectionEvaluate", "DetectionOutput", "MultiBoxLoss", "Normalize", "Permute"}
 SSD |= {"PriorBox", "SmoothL1Loss", "VideoData"}
@@ -74,6 +76,17 @@ def test_what_any_cannot_count_is_known_by_name() -> None:
 def test_bvlcs_own_have_nothing_of_the_forks() -> None:
     assert BVLC == ("caffe-1.0", "caffe-master", "caffe-cudnn")
     assert not any(DIALECTS[name].adds for name in BVLC)
+
+
+@pytest.mark.parametrize("dialect", WRITTEN)
+@pytest.mark.parametrize("network", CONFIGS)
+def test_every_network_is_written_in_every_dialect_and_read_by_it(network: str, dialect: str) -> None:
+    entry = find_network(network)
+    for values in CONFIGS[network]:
+        for phase in PHASES:
+            net = entry.stitch(entry.config(**values, dialect=dialect), phase)
+            back = prototxt.parse(prototxt.dumps(net), net.phase, dialect=dialect)
+            assert [layer.type for layer in back] == [layer.type for layer in net]
 
 
 def test_what_bvlc_has_is_not_offered_from_a_fork() -> None:

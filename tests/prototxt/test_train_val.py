@@ -23,14 +23,13 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def shape_of(net: Net, *, without: tuple[str, ...] = ("include",)) -> list[tuple[Any, ...]]:
-    """Every layer: its fields but for `without`, and the shapes of its blobs and params."""
+def shape_of(net: Net) -> list[tuple[Any, ...]]:
+    """Every layer: its fields but for `include`, the shapes of its blobs, and its params."""
     found = []
     for layer in net:
         proto = type(layer.proto)()
         proto.CopyFrom(layer.proto)
-        for name in without:
-            proto.ClearField(name)
+        proto.ClearField("include")
         found.append(
             (proto.SerializeToString(deterministic=True), [t.shape for t in layer.tops], layer.params)
         )
