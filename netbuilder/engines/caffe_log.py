@@ -25,7 +25,10 @@ _OUTPUT = re.compile(r"\]     Train net output #\d+: (.+?) = (\S+)")
 
 
 class Event(NamedTuple):
-    """What a worker says: `kind` is "loss", "rate", "output" (of Caffe's log), or "told" with a dict."""
+    """What a worker says: `kind` is "loss", "rate", "output" (of Caffe's log), or "told" with a dict.
+
+    "written" is the binary's own: Caffe has written the snapshot of this iteration, which has no name yet.
+    """
 
     kind: str
     iteration: int = 0
