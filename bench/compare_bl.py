@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.networks import find_network
-from app.networks.registry import parse_size
 from netbuilder import checks, prototxt
-from netbuilder.counts import count
-from netbuilder.engines.caffe_install import Install, environment, find, missing
+from netbuilder.engines.caffe.install import Install, environment, find, missing
 from netbuilder.errors import ConfigError, EngineError
+from netbuilder.measure.counts import count
+from netbuilder.networks import find_network
+from netbuilder.networks.registry import parse_size
 from netbuilder.report import format_table
 
 # Runs under the Python that has Caffe (3.7 or newer). Reads a JSON object of prototxt texts by name, and the

@@ -26,13 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.start import LOAD, ROOT, against_caffe, inside, measure
 from netbuilder import counts, prototxt
-from netbuilder.engines.caffe_install import Install, environment
+from netbuilder.engines.caffe.install import Install, environment
 from netbuilder.errors import EngineError
 from netbuilder.report import format_table
 
 FLAGS = ["-m", "bottleneck", "-b", "3", "8", "36", "3", "-n", "256", "--no-fc_layers"]
 MOST_COUNT, MOST_COMMAND = 5.0, 150.0  # ms
-COUNT = "import sys; from app.main import main; sys.exit(main())"
+COUNT = "import sys; from netbuilder.cli.main import main; sys.exit(main())"
 TIMED = (
     "import sys, time, caffe; begin = time.perf_counter(); caffe.Net(sys.argv[1], caffe.TRAIN); "
     "print(time.perf_counter() - begin)"

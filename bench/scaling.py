@@ -27,9 +27,9 @@ from google.protobuf import text_format
 
 from legos import BottleneckBranch, ConvBNReLULego, EltwiseReLULego, ShortcutLego
 from netbuilder import Net, checks, counts, prototxt
-from netbuilder.proto import NetParameter
 from netbuilder.prototxt import text
 from netbuilder.report import format_table
+from netbuilder.schema import NetParameter
 
 STEPS = ("build", "count", "check", "write", "parse", "read", "text_format")
 MOST = 1.7  # exponent; a net that outgrows the processor caches costs a step, a square costs 2

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from netbuilder.engines.caffe_install import Install, environment, find, missing
+from netbuilder.engines.caffe.install import Install, environment, find, missing
 from netbuilder.errors import EngineError
 from netbuilder.report import format_table
 

@@ -24,10 +24,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app.designing.counting import Counter, whole_figures
-from app.designing.journal import Journal
-from app.designing.plan import Sweep, read_sweep
-from app.designing.running import chunks_of, processors, run
+from netbuilder.designing.counting import Counter, whole_figures
+from netbuilder.designing.journal import Journal
+from netbuilder.designing.plan import Sweep, read_sweep
+from netbuilder.designing.running import chunks_of, processors, run
 from netbuilder.report import format_table
 
 SPACES = {

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netbuilder import counts, prototxt
+from netbuilder import prototxt
 from netbuilder._version import __version__
+from netbuilder.measure import counts
 from netbuilder.net import Blob, Layer, Net
 
 if TYPE_CHECKING:

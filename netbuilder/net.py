@@ -10,14 +10,13 @@ Imports `layers`, `fields`, `dialects`, `proto` and `errors`; writing, counting 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netbuilder.dialects import ANY, DIALECTS, homes
-from netbuilder.dialects import dialect as find_dialect
 from netbuilder.errors import (
     FieldError,
     NameClash,
@@ -27,10 +26,12 @@ from netbuilder.errors import (
     did_you_mean,
     shape_text,
 )
-from netbuilder.fields import assign, fork_names, has_field, known_fields, refuse_fork
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape, elements
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
-from netbuilder.proto import LayerParameter, NetParameter
+from netbuilder.schema import LayerParameter, NetParameter
+from netbuilder.schema.dialects import ANY, DIALECTS, homes
+from netbuilder.schema.dialects import dialect as find_dialect
+from netbuilder.schema.fields import assign, fork_names, has_field, known_fields, refuse_fork
 
 __all__ = ["PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param"]
 
@@ -38,7 +39,7 @@ REFUSED = "Caffe refuses it"
 
 PHASES = ("TRAIN", "TEST")
 CUDNN = 2
-_OWN_MODULES = ("netbuilder.", "legos.")
+_OWN_MODULES = re.compile(r"(netbuilder(?!\.networks\.)|legos)\.")  # a recipe is a user of both
 _ENGINE_IGNORED = ("Im2col", "SPP")
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
@@ -181,7 +182,7 @@ class Net:
     >>> net.add("Convolution", x, name="conv", num_output=4, kernel_size=3)
     Blob('conv' (1,4,6,6) of 'conv')
 
-    `dialect` names the Caffe that must load it (see `netbuilder.dialects`). `defaults` maps layer types to
+    `dialect` names the Caffe that must load it (see `schema.dialects`). `defaults` maps layer types to
     fields that `add` fills in where the call leaves them out; they in turn come before the project's own
     (msra weights for Convolution and InnerProduct, three frozen statistics for BatchNorm).
     `proto` is a NetParameter that holds the fields of the net itself (name, force_backward, ...), no layers.
@@ -586,7 +587,7 @@ class Net:
     def _here(self) -> Origin:
         """The nearest frame outside netbuilder and legos: the user's own line."""
         frame = sys._getframe(1)
-        while frame.f_back and frame.f_globals.get("__name__", "").startswith(_OWN_MODULES):
+        while frame.f_back and _OWN_MODULES.match(frame.f_globals.get("__name__", "")):
             frame = frame.f_back
         return Origin(frame.f_code.co_filename, frame.f_lineno, self._scope)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from app.main import main
+from netbuilder.cli.main import main
 
 __all__ = ["Command", "Ran"]
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from netbuilder import Net, prototxt
-from netbuilder.proto import NetParameter
+from netbuilder.schema import NetParameter
 
 # MNN's module `_tools` is the bare converter; `MNN.tools` would install a logging package by pip and call
 # home.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from netbuilder.proto import message
+from netbuilder.schema import message
 
 __all__ = ["Images", "noise", "write_lmdb"]
 

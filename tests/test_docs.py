@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.commands.build import script_parser
-from app.networks import options
-from netbuilder.counts import count
+from netbuilder.cli.build import script_parser
+from netbuilder.measure.counts import count
 from netbuilder.net import Net
+from netbuilder.networks import options
 from netbuilder.report import headline
 
 ROOT = Path(__file__).parents[1]
@@ -103,7 +103,7 @@ def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             line, _, said = part.partition("\n")
             words = shlex.split(line)
-            python = {"python": [sys.executable], "netbuilder": [sys.executable, "-m", "app.main"]}
+            python = {"python": [sys.executable], "netbuilder": [sys.executable, "-m", "netbuilder.cli.main"]}
             printed = run([*python[words[0]], *words[1:]], tmp_path)
             if said.endswith("\n...\n"):  # cut short
                 assert printed.startswith(said.removesuffix("...\n")), line

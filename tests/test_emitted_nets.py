@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.networks import PHASES, find_network
 from netbuilder import prototxt
 from netbuilder.engines.caffe import Caffe
+from netbuilder.networks import PHASES, find_network
 
 RESNETS = {
     "resnet_18": {"main_branch": "normal", "blocks": (2, 2, 2, 2), "num_output_stage1": 64},

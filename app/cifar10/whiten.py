@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 # Run from a clone, the script means this clone's netbuilder, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.main import run
 from legos.whitening import whitening_filter
+from netbuilder.cli.main import run
 from netbuilder.errors import FileError
-from netbuilder.prototxt.weights import write_model
+from netbuilder.weights.write import write_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt

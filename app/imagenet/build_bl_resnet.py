@@ -8,8 +8,8 @@ from pathlib import Path
 # Run from a clone, the script means this clone's netbuilder, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.commands.build import script_parser
-from app.main import run
+from netbuilder.cli.build import script_parser
+from netbuilder.cli.main import run
 
 if __name__ == "__main__":
     sys.exit(run(script_parser("bl_resnet")))

@@ -9,7 +9,7 @@ from netbuilder.caffeonspark.readme import readme
 from netbuilder.caffeonspark.submit import CLUSTERS, script
 from netbuilder.caffeonspark.validate import Validated
 from netbuilder.errors import ConfigError, FileError
-from netbuilder.files import MARK, reason, write_files
+from netbuilder.storage.files import MARK, reason, write_files
 
 __all__ = ["bundle", "shipped"]
 

@@ -9,9 +9,9 @@ from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.layer_rules import data_layers
 from netbuilder.caffeonspark.sources import DIALECT, PHASES, NetFile
 from netbuilder.checks.finding import Finding
-from netbuilder.dialects import dialect
 from netbuilder.errors import FieldError, NetBuilderError
 from netbuilder.net import Layer
+from netbuilder.schema.dialects import dialect
 
 __all__ = ["check_net"]
 

@@ -11,8 +11,8 @@ from netbuilder.caffeonspark.layer_rules import PREFIX, data_layers, data_of
 from netbuilder.caffeonspark.sources import PHASES
 from netbuilder.caffeonspark.submit import HOME, JAR
 from netbuilder.caffeonspark.validate import Validated
-from netbuilder.files import MARK
 from netbuilder.report.formats import Column, Table, render
+from netbuilder.storage.files import MARK
 
 __all__ = ["readme"]
 

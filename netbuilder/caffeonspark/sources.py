@@ -15,15 +15,15 @@ from typing import Any
 
 from netbuilder.caffeonspark.codes import found
 from netbuilder.checks.finding import Finding
-from netbuilder.dialects import dialect
 from netbuilder.errors import FileError, NetBuilderError, PrototxtError
-from netbuilder.files import read_text
 from netbuilder.net import Layer, Net
-from netbuilder.proto import NetParameter, SolverParameter
 from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.reader import parse
 from netbuilder.prototxt.spans import Span, spans
 from netbuilder.prototxt.text import Parsed
+from netbuilder.schema import NetParameter, SolverParameter
+from netbuilder.schema.dialects import dialect
+from netbuilder.storage.files import read_text
 
 __all__ = ["PHASES", "NetFile", "SolverFile", "Sources", "load", "solver_line"]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from netbuilder._version import __version__
 from netbuilder.caffeonspark.job import Job
-from netbuilder.files import MARK
+from netbuilder.storage.files import MARK
 
 __all__ = ["CLUSTERS", "HOME", "JAR", "MAIN", "command", "script"]
 

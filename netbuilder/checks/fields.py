@@ -8,10 +8,10 @@ from typing import Any
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError
-from netbuilder.fields import has_field
 from netbuilder.layers import RULES, canonical_axis
 from netbuilder.layers.arithmetic import conv_window, pool_window
 from netbuilder.net import CUDNN, Layer
+from netbuilder.schema.fields import has_field
 
 __all__ = ["CHECKS", "lone_pairs"]
 

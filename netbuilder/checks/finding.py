@@ -121,7 +121,7 @@ CODES: dict[str, Code] = {
         loss_without_top="A loss without a top is never printed.",
         weights_unused="The model has parameters that no layer takes.",
     ),
-    # What a consumer other than BVLC's Caffe refuses, or computes otherwise (`netbuilder.targets`).
+    # What a consumer other than BVLC's Caffe refuses, or computes otherwise (`netbuilder.checks.consumers`).
     **_codes(
         "error",
         no_such_type="The consumer does not have this layer type.",

@@ -16,7 +16,7 @@ from netbuilder.data import datum, images
 from netbuilder.data.lists import Listing, Source
 from netbuilder.data.writer import Writer
 from netbuilder.errors import FileError
-from netbuilder.files import reason
+from netbuilder.storage.files import reason
 
 __all__ = ["Done", "Form", "Progress", "convert"]
 

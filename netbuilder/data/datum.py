@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from netbuilder.proto import message
+from netbuilder.schema import message
 
 __all__ = ["BadDatum", "Datum", "pack_encoded", "pack_planes", "read"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from netbuilder.errors import FileError
-from netbuilder.files import reason
+from netbuilder.storage.files import reason
 
 __all__ = ["Listing", "Source", "digest", "folder_listing", "list_listing", "shuffled"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from netbuilder.data import datum, images
 from netbuilder.errors import FileError
-from netbuilder.lmdb_file import DamagedDatabase, open_database
-from netbuilder.proto import message
+from netbuilder.schema import message
+from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
 
 __all__ = ["mean_image"]
 

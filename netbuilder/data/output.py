@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from netbuilder.errors import FileError
-from netbuilder.files import reason
+from netbuilder.storage.files import reason
 
 __all__ = ["ABOUT", "AlreadyMade", "Output", "about"]
 

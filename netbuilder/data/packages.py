@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from netbuilder.errors import FileError
-from netbuilder.files import reason
+from netbuilder.storage.files import reason
 
 __all__ = ["Package", "contents", "fetch", "verify"]
 

@@ -11,7 +11,7 @@ from netbuilder.data import datum, images
 from netbuilder.data.mean import mean_image
 from netbuilder.data.writer import Writer
 from netbuilder.errors import FileError
-from netbuilder.files import write_files
+from netbuilder.storage.files import write_files
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from netbuilder.data import datum, images
 from netbuilder.data.output import about
 from netbuilder.errors import FileError
-from netbuilder.lmdb_file import DamagedDatabase, open_database
 from netbuilder.report.formats import Column, Table
+from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
 
 if TYPE_CHECKING:
     import numpy as np

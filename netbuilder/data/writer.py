@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from netbuilder.errors import FileError
-from netbuilder.lmdb_file import DamagedDatabase, Reader
+from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 
 __all__ = ["Writer"]
 

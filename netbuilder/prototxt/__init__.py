@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from netbuilder.prototxt.writer import dumps, write
 
 if TYPE_CHECKING:
-    from netbuilder.prototxt.binary import Model, ModelLayer, read_model
     from netbuilder.prototxt.reader import parse, read
+    from netbuilder.weights.model import Model, ModelLayer, read_model
 
 __all__ = ["Model", "ModelLayer", "dumps", "parse", "read", "read_model", "write"]
 
@@ -19,6 +19,7 @@ def __getattr__(name: str) -> Any:
     # Writing a net, which is what a build does, should not wait for the readers.
     if name not in __all__:
         raise AttributeError(f"module 'netbuilder.prototxt' has no attribute {name!r}")
-    from netbuilder.prototxt import binary, reader
+    from netbuilder.prototxt import reader
+    from netbuilder.weights import model as binary
 
     return getattr(binary if name in _BINARY else reader, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netbuilder.files import MARK
+from netbuilder.storage.files import MARK
 
 __all__ = ["above_layers"]
 

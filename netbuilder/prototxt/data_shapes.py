@@ -18,12 +18,12 @@ from typing import IO, Any
 
 from google.protobuf.message import DecodeError
 
-from netbuilder.dialects import FORK
 from netbuilder.errors import ShapeError
 from netbuilder.layers import Shape
 from netbuilder.layers.data import resized_by_fork
-from netbuilder.lmdb_file import DamagedDatabase, Reader
-from netbuilder.proto import message
+from netbuilder.schema import message
+from netbuilder.schema.dialects import FORK
+from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 
 __all__ = ["READERS", "shapes_in_data"]
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netbuilder.dialects import FORK
-from netbuilder.dialects import dialect as find_dialect
 from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleBlob
-from netbuilder.fields import assign
-from netbuilder.files import read_text
 from netbuilder.layers import RULES
 from netbuilder.net import Layer, Net, Origin
-from netbuilder.proto import NetParameter, SolverParameter
 from netbuilder.prototxt import inputs as given_inputs
 from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.comments import above_layers
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.prototxt.upgrade import upgrade
+from netbuilder.schema import NetParameter, SolverParameter
+from netbuilder.schema.dialects import FORK
+from netbuilder.schema.dialects import dialect as find_dialect
+from netbuilder.schema.fields import assign
+from netbuilder.storage.files import read_text
 
 __all__ = ["net_of_solver", "parse", "read"]
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
-from netbuilder.dialects import FORK, Dialect, homes
 from netbuilder.errors import PrototxtError, did_you_mean
-from netbuilder.fields import fork_label, has_label
 from netbuilder.prototxt.unknown import keep, keeps_any, kept
+from netbuilder.schema.dialects import FORK, Dialect, homes
+from netbuilder.schema.fields import fork_label, has_label
 
 __all__ = ["Parsed", "format_fields", "format_layer", "parse"]
 

@@ -14,11 +14,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from netbuilder.dialects import FORK
 from netbuilder.errors import PrototxtError, did_you_mean
-from netbuilder.proto import LayerParameter, NetParameter, message
 from netbuilder.prototxt.text import Parsed
 from netbuilder.prototxt.unknown import field_name, keep, kept
+from netbuilder.schema import LayerParameter, NetParameter, message
+from netbuilder.schema.dialects import FORK
 
 __all__ = ["Upgraded", "type_of_v0", "type_of_v1", "upgrade"]
 

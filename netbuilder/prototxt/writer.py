@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder._version import __version__
-from netbuilder.files import MARK, write_files
 from netbuilder.net import Net
 from netbuilder.prototxt import text as text_format
+from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["dumps", "text_of", "write"]
 

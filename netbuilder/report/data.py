@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.counts import LAYER_FIGURES, Counts, LayerCounts, totals
+from netbuilder.measure.counts import LAYER_FIGURES, Counts, LayerCounts, totals
 from netbuilder.net import Blob, Layer, Net, Param
 from netbuilder.report.table import block_figures
 
 if TYPE_CHECKING:
-    from netbuilder.blocks import Block
-    from netbuilder.geometry import ReceptiveField
-    from netbuilder.prototxt.binary import Model
+    from netbuilder.measure.blocks import Block
+    from netbuilder.measure.geometry import ReceptiveField
+    from netbuilder.weights.model import Model
 
 __all__ = ["FORMAT_VERSION", "SCHEMA", "as_data", "model_as_data", "several_as_data"]
 
@@ -111,7 +111,7 @@ def _blob(blob: Blob) -> dict[str, Any]:
 
 
 def _kernel(layer: Layer) -> dict[str, Any] | None:
-    from netbuilder.geometry import group, window
+    from netbuilder.measure.geometry import group, window
 
     w = window(layer)
     if w is None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from netbuilder.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.errors import shape_text
+from netbuilder.measure.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.net import Blob, Layer
 from netbuilder.report.formats import Cell, Column, Table, number, render
 
 if TYPE_CHECKING:
-    from netbuilder.blocks import Block
-    from netbuilder.geometry import ReceptiveField
-    from netbuilder.prototxt.binary import Model
+    from netbuilder.measure.blocks import Block
+    from netbuilder.measure.geometry import ReceptiveField
+    from netbuilder.weights.model import Model
 
 __all__ = [
     "SORT_KEYS",
@@ -303,7 +303,7 @@ def kernel_text(layer: Layer) -> str:
 
     Kernel, stride after a slash, pad, groups, dilation; what is 1 (or pad 0) is left out.
     """
-    from netbuilder.geometry import group, window
+    from netbuilder.measure.geometry import group, window
 
     w = window(layer)
     pooling = layer.type == "Pooling"

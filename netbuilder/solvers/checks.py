@@ -9,11 +9,11 @@ import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from netbuilder.dialects import DIALECTS
 from netbuilder.errors import ConfigError, PrototxtError, did_you_mean
-from netbuilder.files import read_text
-from netbuilder.proto import SolverParameter
+from netbuilder.schema import SolverParameter
+from netbuilder.schema.dialects import DIALECTS
 from netbuilder.solvers.policies import NEEDS, Schedule, schedule_of
+from netbuilder.storage.files import read_text
 
 __all__ = ["NEWER", "TYPES", "Problem", "check", "read_solver", "require"]
 

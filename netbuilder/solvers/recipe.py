@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
-from netbuilder.proto import SolverParameter
+from netbuilder.schema import SolverParameter
 
 __all__ = ["Plan", "Recipe", "plan"]
 
@@ -249,7 +249,7 @@ def _schedule(
 
 
 def _set(solver: Any, name: str, value: Any) -> None:
-    from netbuilder.fields import assign
+    from netbuilder.schema.fields import assign
 
     try:
         solver.ClearField(name) if name in solver.DESCRIPTOR.fields_by_name else None

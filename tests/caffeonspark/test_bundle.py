@@ -12,9 +12,9 @@ import pytest
 from netbuilder import __version__, prototxt
 from netbuilder.caffeonspark import Validated, bundle, command, load, shipped, validate_sources
 from netbuilder.errors import ConfigError, FileError
-from netbuilder.files import MARK
-from netbuilder.proto import SolverParameter
 from netbuilder.prototxt import text as text_format
+from netbuilder.schema import SolverParameter
+from netbuilder.storage.files import MARK
 from tests.caffeonspark.job_files import EXAMPLES, Edit, example, job, make
 
 MODEL = "hdfs:///models/r50.caffemodel"

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.main import main
+from netbuilder.cli.main import main
 from netbuilder.engines.caffe import Caffe
-from netbuilder.engines.caffe_install import environment
-from netbuilder.lmdb_file import open_database
+from netbuilder.engines.caffe.install import environment
+from netbuilder.storage.lmdb_file import open_database
 
 Records = dict[bytes, bytes]
 

@@ -84,7 +84,7 @@ def test_a_border_has_the_given_color(small: Path, data: Run, records: Read, tmp
 
 
 def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "app.main", "data", *map(str, words)]
+    return [sys.executable, "-m", "netbuilder.cli.main", "data", *map(str, words)]
 
 
 def children(pid: int) -> list[int]:

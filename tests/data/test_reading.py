@@ -10,8 +10,8 @@ import lmdb
 import pytest
 
 from netbuilder.data import datum
-from netbuilder.lmdb_file import DamagedDatabase, Reader
-from netbuilder.proto import message
+from netbuilder.schema import message
+from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 
 
 def write(folder: Path, items: dict[bytes, bytes], **how: bool) -> Path:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from app.main import main
-from netbuilder.proto import message
+from netbuilder.cli.main import main
+from netbuilder.schema import message
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ max_iter: 200 snapshot: 60 snapshot_prefix: "out/x"
 
 
 def start(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "app.main", "train", *words]
+    command = [sys.executable, "-m", "netbuilder.cli.main", "train", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from app.main import main
+from netbuilder.cli.main import main
 from netbuilder.engines.caffe import VARIABLE
-from netbuilder.engines.reasons import death, plain_reason
-from netbuilder.proto import message
+from netbuilder.engines.caffe.reasons import death, plain_reason
+from netbuilder.schema import message
 from tests.engines.case import refusal
 
 DB = 'transform_param { crop_size: 8 } data_param { source: "db" backend: LMDB batch_size: 7 }'

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.main import main
-from netbuilder.engines import training
-from netbuilder.engines.caffe import VARIABLE, Caffe, find
-from netbuilder.engines.caffe_install import Install
-from netbuilder.engines.training import prepare
+from netbuilder.cli.main import main
+from netbuilder.engines.caffe import VARIABLE, Caffe, find, training
+from netbuilder.engines.caffe.install import Install
+from netbuilder.engines.caffe.training import prepare
 from netbuilder.errors import ConfigError, EngineError
-from netbuilder.proto import SolverParameter, message
 from netbuilder.prototxt.text import parse
+from netbuilder.schema import SolverParameter, message
 from tests.engines.case import SOLVER, refusal, start, state_of, wait_for, worker_of
 
 STOCK = SOLVER.replace('"warmup 20 from 0, cosine"', '"step" gamma: 0.5 stepsize: 60')

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from netbuilder.engines.binary_log import LOGS
-from netbuilder.engines.caffe_log import Event, by_signal
+from netbuilder.engines.caffe.binary_log import LOGS
+from netbuilder.engines.caffe.log import Event, by_signal
 
 JOB: dict[str, Any] = {
     "begin": 0, "max_iter": 2, "test_iter": [4], "iterations": 2, "types": {"conv": "Convolution"}

@@ -20,10 +20,10 @@ from netbuilder.engines.caffe import (
     LoadedLayer,
     default_root,
     find,
-    main,
     missing,
 )
-from netbuilder.engines.caffe_log import reason_of
+from netbuilder.engines.caffe.judge import main
+from netbuilder.engines.caffe.log import reason_of
 from netbuilder.errors import EngineError
 
 INPUT = """layer { name: "data" type: "Input" top: "data"

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from app.main import main
-from netbuilder.engines import training
-from netbuilder.engines.caffe import VARIABLE, Caffe
-from netbuilder.engines.caffe_install import Install, find
+from netbuilder.cli.main import main
+from netbuilder.engines.caffe import VARIABLE, Caffe, training
+from netbuilder.engines.caffe.install import Install, find
 from netbuilder.errors import EngineError
 from tests.engines.case import NET, SOLVER, refusal, start, wait_for, worker_of
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.main import main
-from netbuilder.engines import training
-from netbuilder.engines.caffe import Caffe
-from netbuilder.engines.caffe_install import Install
+from netbuilder.cli.main import main
+from netbuilder.engines.caffe import Caffe, training
+from netbuilder.engines.caffe.install import Install
 from netbuilder.errors import EngineError
-from netbuilder.proto import message
+from netbuilder.schema import message
 from tests.engines.case import (
     NET,
     ROOT,
@@ -322,7 +321,7 @@ def test_a_full_disk_is_told_and_leaves_no_snapshot(folder: Path, real_caffe: Ca
     # A limit on the size of files stands for the disk: the model of 1.2 MB does not fit, the log does.
     (folder / "net.prototxt").write_text(NET.replace("num_output: 5", "num_output: 1000"))
     (folder / "solver.prototxt").write_text(SOLVER.replace("snapshot: 60", "snapshot: 3"))
-    command = [sys.executable, "-m", "app.main", "train", "solver.prototxt", "--no-draw"]
+    command = [sys.executable, "-m", "netbuilder.cli.main", "train", "solver.prototxt", "--no-draw"]
     limited = ["bash", "-c", 'ulimit -f 500; exec "$@"', "-", *command]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(limited, env=env, capture_output=True, text=True)

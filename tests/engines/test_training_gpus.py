@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from netbuilder.engines.caffe_install import Install
-from netbuilder.engines.training import prepare, wanted_gpus
-from netbuilder.engines.training_worker import Worker
+from netbuilder.engines.caffe.install import Install
+from netbuilder.engines.caffe.training import prepare, wanted_gpus
+from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import EngineError
 
 # One line for each call; `wait` stands for the all-reduce, at which the ranks meet.
@@ -110,7 +110,7 @@ def test_a_gpu_that_fails_ends_the_others(
     install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIES", "1")
-    monkeypatch.setattr("netbuilder.engines.caffe_process._GRACE", 0.2)
+    monkeypatch.setattr("netbuilder.engines.caffe.process._GRACE", 0.2)
     ready = prepare("solver.prototxt", install, gpus=[0, 1])
     with Worker(install, ready.job) as worker, pytest.raises(EngineError) as caught:
         list(worker)

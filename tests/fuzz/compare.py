@@ -8,7 +8,7 @@ from typing import Any
 from netbuilder import prototxt
 from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError
-from netbuilder.proto import NetParameter
+from netbuilder.schema import NetParameter
 from tests.fuzz.generate import Case
 
 

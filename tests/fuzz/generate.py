@@ -15,12 +15,12 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from netbuilder.dialects import DIALECTS
 from netbuilder.errors import NetBuilderError
 from netbuilder.layers import RULES, elements
 from netbuilder.layers.fillers import FILLERS
 from netbuilder.net import Net
-from netbuilder.proto import LayerParameter, NetParameter
+from netbuilder.schema import LayerParameter, NetParameter
+from netbuilder.schema.dialects import DIALECTS
 
 Shape = tuple[int, ...]
 

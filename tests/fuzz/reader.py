@@ -13,7 +13,7 @@ from typing import Any
 
 from netbuilder import checks, counts, prototxt
 from netbuilder.errors import NetBuilderError
-from netbuilder.proto import NetParameter
+from netbuilder.schema import NetParameter
 
 ZOO = sorted((Path(__file__).parents[1] / "zoo").glob("*.prototxt"))
 SMALL = 6000  # characters of a file that is mutated

@@ -6,10 +6,10 @@ import json
 import re
 
 from netbuilder import counts, prototxt, report
-from netbuilder.blocks import blocks
 from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError
-from netbuilder.geometry import receptive_fields
+from netbuilder.measure.blocks import blocks
+from netbuilder.measure.geometry import receptive_fields
 from netbuilder.net import Net
 from netbuilder.report.table import block_rows, layer_rows
 from tests.fuzz.generate import case

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from netbuilder import Net, prototxt
-from netbuilder.dialects import DIALECTS
 from netbuilder.errors import NetBuilderError
 from netbuilder.layers import RULES
+from netbuilder.schema.dialects import DIALECTS
 
 CASES = json.loads((Path(__file__).parents[1] / "ground_truth" / "layer-cases.json").read_text())
 

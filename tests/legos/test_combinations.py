@@ -46,10 +46,10 @@ from legos.head import ConcatPoolLego, GlobalPoolLego, MaxPoolLego
 from legos.normalization import BNReLULego
 from legos.padding_shortcut import PREACTIVATION_SHORTCUTS, SHORTCUTS
 from netbuilder import Net, prototxt
-from netbuilder.dialects import DIALECTS
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import NetBuilderError
 from netbuilder.net import Blob
+from netbuilder.schema.dialects import DIALECTS
 
 NETS = 25
 CLASSES = 10

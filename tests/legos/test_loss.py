@@ -18,7 +18,7 @@ from legos import (
 from netbuilder import Net, checks, prototxt
 from netbuilder.engines.caffe import Caffe, RunResult
 from netbuilder.errors import ConfigError
-from netbuilder.prototxt.weights import write_blob
+from netbuilder.weights.write import write_blob
 from tests import consumers
 from tests.legos.judge import drawn, forward_backward
 

@@ -10,10 +10,10 @@ import pytest
 
 from legos import PREACTIVATION_SHORTCUTS, SHORTCUTS, PaddingShortcutLego
 from netbuilder import Net, checks, counts, prototxt
-from netbuilder.dialects import DIALECTS
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob
+from netbuilder.schema.dialects import DIALECTS
 from tests import consumers
 
 SIZES = [(8, 8), (7, 7), (8, 7), (7, 8), (2, 2), (1, 1), (1, 6), (32, 32)]

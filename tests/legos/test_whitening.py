@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.networks import find_network
 from legos import WhiteningLego, whitening_filter
 from netbuilder import Net, prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
-from netbuilder.proto import NetParameter
+from netbuilder.networks import find_network
+from netbuilder.schema import NetParameter
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "app" / "cifar10" / "whiten.py"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.main import main
-from netbuilder.proto import NetParameter
+from netbuilder.cli.main import main
+from netbuilder.schema import NetParameter
 
 TRAIN = (
     'layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "db" batch_size: 64 } '

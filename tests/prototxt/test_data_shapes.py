@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.main import main
 from netbuilder import prototxt
+from netbuilder.cli.main import main
 from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError, ShapeError
-from netbuilder.proto import message
+from netbuilder.schema import message
 from tests.layers.test_layer_cases import CASES, NEED_DATA, assert_shapes
 
 Make = Callable[[Path], None]

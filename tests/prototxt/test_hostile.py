@@ -17,7 +17,7 @@ import pytest
 from netbuilder import Net, counts, prototxt
 from netbuilder.engines import caffe
 from netbuilder.errors import FileError, NetBuilderError, PrototxtError, ShapeError
-from netbuilder.proto import NetParameter
+from netbuilder.schema import NetParameter
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -37,7 +37,7 @@ def layer(type: str, body: str = "", bottom: str = "data", top: str = "x") -> st
 def command(verb: str, path: Path) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of `netbuilder VERB FILE` in limited memory."""
     done = subprocess.run(
-        [sys.executable, "-m", "app.main", verb, str(path)],
+        [sys.executable, "-m", "netbuilder.cli.main", verb, str(path)],
         cwd=path.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
@@ -295,7 +295,7 @@ def test_every_way_to_end_a_line_is_read_as_by_caffe(tmp_path: Path, real_caffe:
 
 
 def test_a_pipe_is_read_and_a_device_without_end_is_refused(tmp_path: Path) -> None:
-    shell = f"{sys.executable} -m app.main count /dev/stdin"
+    shell = f"{sys.executable} -m netbuilder.cli.main count /dev/stdin"
     done = subprocess.run(
         shell,
         shell=True,
@@ -411,7 +411,7 @@ def test_a_gigabyte_of_zeros_is_no_model(tmp_path: Path) -> None:
 
 
 def test_a_model_of_nothing_but_fields_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from netbuilder.prototxt import binary
+    from netbuilder.weights import model as binary
 
     monkeypatch.setattr(binary, "_MAX_FIELDS", 1000)
     path = written(tmp_path, b"\x18\x00" * 5000)

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbuilder.errors import PrototxtError
-from netbuilder.proto import BlobProto, LayerParameter, NetParameter, SolverParameter, message
 from netbuilder.prototxt.text import format_fields, format_layer, parse
+from netbuilder.schema import BlobProto, LayerParameter, NetParameter, SolverParameter, message
 
 Datum = message("Datum")
 

@@ -6,8 +6,8 @@ import pytest
 
 from netbuilder import Net, counts, prototxt
 from netbuilder.errors import FieldError, NetBuilderError, PrototxtError
-from netbuilder.proto import LayerParameter
 from netbuilder.prototxt.unknown import keep, kept
+from netbuilder.schema import LayerParameter
 
 INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 # In the spirit of SSD and of CaffeOnSpark: types, fields and labels that BVLC's schema lacks.

@@ -18,9 +18,9 @@ import pytest
 from netbuilder import prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import NetBuilderError
-from netbuilder.proto import NetParameter, message
 from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.upgrade import type_of_v0, type_of_v1, upgrade
+from netbuilder.schema import NetParameter, message
 
 FORMATS = Path(__file__).parents[1] / "ground_truth" / "formats"
 FILES = sorted(FORMATS.glob("*.prototxt"))

@@ -8,7 +8,7 @@ import pytest
 
 from netbuilder import Net, __version__, prototxt
 from netbuilder.errors import FileError
-from netbuilder.files import write_files
+from netbuilder.storage.files import write_files
 
 
 def small() -> Net:

@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from app.networks import find_network
 from netbuilder import Net, counts, prototxt, report
-from netbuilder.blocks import blocks
+from netbuilder.measure.blocks import blocks
+from netbuilder.networks import find_network
 from netbuilder.report.formats import Column, Table, render
 from netbuilder.report.table import (
     arranged,
@@ -211,7 +211,7 @@ def test_small_memory_is_not_printed_as_nothing() -> None:
 
 
 def test_a_models_rows_are_summed_up() -> None:
-    from netbuilder.prototxt.binary import Model, ModelLayer
+    from netbuilder.weights.model import Model, ModelLayer
 
     model = Model(
         "m",

@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from app.main import main
 from netbuilder import report
-from netbuilder.proto import NetParameter
+from netbuilder.cli.main import main
+from netbuilder.schema import NetParameter
 
 Printed = pytest.CaptureFixture[str]
 

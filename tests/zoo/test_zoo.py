@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.main import main
-from netbuilder import Net, checks, counts, diff, prototxt
+from netbuilder import Net, checks, counts, prototxt
+from netbuilder.cli.main import main
 from netbuilder.engines import caffe
 from netbuilder.errors import StaleBlob
-from netbuilder.proto import message
+from netbuilder.measure import diff
+from netbuilder.schema import message
 
 HERE = Path(__file__).parent
 Printed = pytest.CaptureFixture[str]

@@ -1,1 +1,0 @@
-"""Whole nets and the command line: recipes that stitch legos together."""

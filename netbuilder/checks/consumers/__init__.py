@@ -1,0 +1,123 @@
+"""Who can load a net: what each consumer of Caffe's format refuses, or reads otherwise than Caffe.
+
+A target is a Caffe (a dialect) or another consumer, with a list of `Limit`s: those that were run are in
+`measured`, those known from their makers' pages in `cited`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from netbuilder.checks import Finding, Graph, found
+from netbuilder.checks.consumers.base import Limit, Target
+from netbuilder.checks.consumers.cited import ASCEND, HILENS, NCNN, NNIE, OPENVINO, RKNN
+from netbuilder.checks.consumers.measured import MNN, OPENCV
+from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.net import Layer, Net
+from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
+from netbuilder.schema.fields import fork_names
+
+__all__ = ["DEFAULT", "TARGETS", "Limit", "Target", "check", "find_target"]
+
+DEFAULT = "caffe-master"
+# Caffes whose BatchNorm does not keep the solver off its statistics.
+_TRAINS_STATISTICS = ("caffeonspark",)
+
+TARGETS = {
+    t.name: t
+    for t in (
+        *(Target(d.name, d.about, (), d) for d in DIALECTS.values() if d is not ANY),
+        *(OPENCV, MNN, RKNN, ASCEND, HILENS, NNIE, NCNN, OPENVINO),
+    )
+}
+
+
+def find_target(name: str) -> Target:
+    """The target of this name; raises ConfigError for an unknown one."""
+    if name not in TARGETS:
+        raise ConfigError(
+            f"unknown target '{name}': there are {', '.join(TARGETS)}",
+            key="target",
+            hint=did_you_mean(name, TARGETS),
+        )
+    return TARGETS[name]
+
+
+def check(net: Net, target: str) -> list[Finding]:
+    """What this target would refuse or misread, in the order of the layers; all findings are errors.
+
+    Raises ConfigError for an unknown target.
+    """
+    to = find_target(target)
+    graph = Graph(net)
+    return [
+        f
+        for layer in net
+        for f in (*_limits(layer, to, graph), *_types(layer, to), *_dialect(layer, to, graph.trained))
+    ]
+
+
+def _limits(layer: Layer, target: Target, graph: Graph) -> Iterator[Finding]:
+    for limit in target.limits:
+        if limit.unread and all(top in graph.readers for top in layer.tops):
+            continue
+        if (not limit.types or layer.type in limit.types) and (limit.when is None or limit.when(layer)):
+            text, fix = (
+                t.replace("{type}", layer.type).replace("{name}", layer.name) for t in (limit.text, limit.fix)
+            )
+            yield found(limit.code, layer, f"{target.name}: {text}", fix, target=target.name)
+
+
+def _types(layer: Layer, target: Target) -> Iterator[Finding]:
+    deploy = not any(limit.code == "not-deploy" and layer.type in limit.types for limit in target.limits)
+    if target.types and layer.type not in target.types and deploy:
+        yield _no_such_type(layer, target)
+
+
+def _dialect(layer: Layer, target: Target, trained: bool) -> Iterator[Finding]:
+    if target.dialect is None:
+        return
+    if layer.type not in target.dialect.types:
+        yield _no_such_type(layer, target)
+    for path in target.dialect.lacks.get(layer.type, ()):
+        if _is_set(layer.proto, path):
+            field = path.split(".")[-1]
+            yield found(
+                "no-such-field", layer,
+                f"{target.name}: {layer.type} has no field {field}; the whole file is refused",
+                f"leave {field} out", target=target.name,
+            )  # fmt: skip
+    for name in sorted(set(fork_names(layer.proto)) - target.dialect.adds):
+        yield found(
+            "no-such-field", layer, f"{target.name}: there is no {name}; the whole file is refused",
+            f"leave it out; it is in {_owners(lambda d, name: name in d.adds, name)}", target=target.name,
+        )  # fmt: skip
+    statistics = layer.type == "BatchNorm" and len(layer.proto.param) < 3
+    if trained and statistics and target.name in _TRAINS_STATISTICS:
+        yield found(
+            "statistics-trained", layer, f"{target.name}: the solver would train the statistics",
+            "write param { lr_mult: 0 decay_mult: 0 } three times", target=target.name,
+        )  # fmt: skip
+
+
+def _no_such_type(layer: Layer, target: Target) -> Finding:
+    text = f"{target.name}: there is no layer type {layer.type}"
+    owners = _owners(lambda d, name: name in d.types, layer.type) if target.dialect else ""
+    fix = f"it is in {owners}; else express it by other layers" if owners else "express it by other layers"
+    return found("no-such-type", layer, text, fix, target=target.name)
+
+
+def _owners(has: Callable[[Dialect, str], bool], name: str) -> str:
+    """The Caffes that have something."""
+    return ", ".join(t.name for t in TARGETS.values() if t.dialect and has(t.dialect, name))
+
+
+def _is_set(proto: Any, path: str) -> bool:
+    """Whether the field of this path, `message.field` or `field`, is given."""
+    *messages, field = path.split(".")
+    for name in messages:
+        if not proto.HasField(name):
+            return False
+        proto = getattr(proto, name)
+    return any(f.name == field for f, _ in proto.ListFields())

@@ -1,0 +1,278 @@
+"""Everything that can be said of a prototxt file: `netbuilder check` in one function.
+
+A file is read once per phase with the widest dialect. What Caffe refuses becomes findings, and reading goes
+on; then come the checks, the consumers, and a trained model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from netbuilder import checks
+from netbuilder.checks import CODES, Finding, found, weights
+from netbuilder.checks import consumers as targets
+from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
+from netbuilder.net import Layer, Net
+from netbuilder.prototxt.reader import net_of_solver, parse
+from netbuilder.prototxt.unknown import field_name, keeps_any, kept
+from netbuilder.schema.dialects import ANY
+from netbuilder.storage.files import read_text
+from netbuilder.weights.model import Model
+
+__all__ = ["PHASES", "Examined", "Wanted", "examine", "examine_text", "phases_of"]
+
+PHASES = ("TRAIN", "TEST")
+_OLD_FORMAT = re.compile(r"^\s*layers\s*:?\s*[{<]", re.MULTILINE)
+_OLD_INPUT = re.compile(r"^\s*input\s*:", re.MULTILINE)
+# A finding about a consumer says the same as this one about Caffe.
+_SAME = {"statistics-trained": "batchnorm-trained"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to examine: phases (none: those that the file is for), consumers, a model, shapes of data."""
+
+    phases: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    model: Model | None = None
+    inputs: Mapping[str, Sequence[int]] | None = None
+
+    @property
+    def caffes(self) -> tuple[str, ...]:
+        """The Caffes that must load the file; BVLC's if none is named."""
+        return tuple(t for t in self.targets if targets.find_target(t).dialect) or (targets.DEFAULT,)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The other consumers."""
+        return tuple(t for t in self.targets if not targets.find_target(t).dialect)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A file, the nets it was read as (by phase), and what was found, in the order of the file.
+
+    Where the file could not be parsed there are no nets, and one finding.
+    """
+
+    path: str
+    text: str
+    nets: dict[str, Net]
+    findings: tuple[Finding, ...]
+
+
+def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
+    """Examine a file, or the nets that a solver file names.
+
+    Raises FileError if a file cannot be read, FieldError for an input that is not there, ConfigError for an
+    unknown target.
+    """
+    text = read_text(path)
+    by_path: dict[str, list[str]] = {}
+    for phase in wanted.phases or PHASES:
+        try:
+            named = net_of_solver(text, Path(path), phase)
+        except PrototxtError:
+            continue  # a solver may train without testing
+        by_path.setdefault(str(path if named is None else named), []).append(phase)
+    if list(by_path) == [str(path)]:
+        return [examine_text(text, str(path), wanted)]
+    found_phases = {p: tuple(phases) if len(by_path) > 1 else wanted.phases for p, phases in by_path.items()}
+    return [examine_text(read_text(p), p, replace(wanted, phases=f)) for p, f in found_phases.items()]
+
+
+def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
+    """Examine the text of a file; `path` is what findings call it. Raises like `examine`."""
+    try:
+        nets, refused = _read(text, path, wanted)
+    except PrototxtError as error:
+        return Examined(path, text, {}, (_syntax(error, path),))
+    by_phase = {}
+    last = "TEST" if "TEST" in nets else "TRAIN"
+    for phase, net in nets.items():
+        findings = [*refused[phase], *_unknown(net), *checks.check(net)]
+        for name in (*wanted.caffes, *(wanted.others if phase == last else ())):
+            findings += targets.check(net, name)
+        if wanted.model is not None:
+            findings += weights.fits(net, wanted.model)
+        by_phase[phase] = findings
+    findings = _merged(by_phase)
+    if len(nets) == 2:
+        findings += checks.between(nets["TRAIN"], nets["TEST"])
+    if wanted.model is not None:
+        findings += weights.unused(nets.values(), wanted.model, path)
+    findings += _file(text, path, nets, wanted)
+    order = _order(findings, nets)
+    return Examined(path, text, nets, tuple(sorted(_told_once(findings, wanted), key=order)))
+
+
+# -- reading -------------------------------------------------------------------------------------------------
+
+
+def _read(text: str, path: str, wanted: Wanted) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
+    """The nets of the phases that are wanted, or that the file is for, and what Caffe refuses in them."""
+    nets, refused = {}, {}
+    for phase in wanted.phases or PHASES:
+        errors: list[tuple[Layer, NetBuilderError]] = []
+        net = parse(text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors)
+        if wanted.inputs:
+            tops = {top.name for layer in net if not layer.bottoms for top in layer.tops}
+            given = {name: shape for name, shape in wanted.inputs.items() if name in tops}
+            if given:
+                errors = []
+                net = parse(
+                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given
+                )
+        nets[phase] = net
+        refused[phase] = [_refusal(layer, error) for layer, error in errors]
+    _check_inputs(wanted, nets, path)
+    return {phase: nets[phase] for phase in wanted.phases or phases_of(nets)}, refused
+
+
+def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:
+    known = {top.name for net in nets.values() for x in net if not x.bottoms for top in x.tops}
+    for name in wanted.inputs or ():
+        if name not in known:
+            error = FieldError(f"'{name}' is not an input of this net", hint=did_you_mean(name, known))
+            error.where = path
+            raise error
+
+
+def phases_of(nets: Mapping[str, Net]) -> tuple[str, ...]:
+    """The phases that a file is for, of its nets in both: TEST, if there is nothing that tells."""
+    return tuple(phase for phase in PHASES if _is_for(phase, nets)) or PHASES[1:]
+
+
+def _is_for(phase: str, nets: Mapping[str, Net]) -> bool:
+    """Whether a file is for this phase: it has data in it, and for TRAIN a loss, or layers for TRAIN only."""
+    sources = {
+        p: any(not x.proto.bottom and x.tops and x.type != "Parameter" for x in n) for p, n in nets.items()
+    }
+    if not sources[phase] and any(sources.values()):
+        return False
+    if phase == "TEST":
+        return True
+    net = nets[phase]
+    return any(checks.has_loss(x) for x in net) or any(
+        rule.HasField("phase") and rule.phase == PHASES.index(phase) for x in net for rule in x.proto.include
+    )
+
+
+# -- what becomes a finding ----------------------------------------------------------------------------------
+
+
+def _syntax(error: PrototxtError, path: str) -> Finding:
+    return Finding(
+        CODES["syntax"].severity, "syntax", "", error.text, error.hint, error.line, error.column, path
+    )
+
+
+def _refusal(layer: Layer, error: NetBuilderError) -> Finding:
+    code = "shape"
+    if isinstance(error, StaleBlob):
+        code = "missing-bottom"
+    elif isinstance(error, NameClash):
+        code = "name-clash"
+    elif isinstance(error, FieldError):
+        code = "field" if layer.type else "unknown-type"
+    elif "cannot write over" in error.text:
+        code = "in-place-refused"
+    text = error.text.removeprefix(f"{layer.type} '{layer.name}': ")
+    return found(code, layer, text, "write its type" if code == "unknown-type" else error.hint)
+
+
+def _unknown(net: Net) -> Iterator[Finding]:
+    """Layer types, fields and labels that no Caffe has."""
+    for layer in net:
+        if layer.type and layer.type not in ANY.types:
+            yield found(
+                "unknown-type", layer, f"no Caffe that netbuilder knows has a layer type {layer.type}",
+                did_you_mean(layer.type, ANY.types),
+            )  # fmt: skip
+        if keeps_any(layer.proto):
+            for name, text, hint in _kept_fields(layer.proto):
+                yield found(
+                    "unknown-field", layer, f"no Caffe that netbuilder knows has {name}: {text}", hint
+                )
+
+
+def _kept_fields(message: Any) -> Iterator[tuple[str, str, str]]:
+    """What a message and those inside keep though the schema lacks it: what it is, its text, a hint."""
+    fields = message.DESCRIPTOR.fields_by_name
+    for text in kept(message):
+        name, short = field_name(text), " ".join(text.split())
+        short = short if len(short) <= 60 else short[:57] + "..."
+        if name in fields:
+            yield f"this label of {name}", short, ""
+        else:
+            yield f"a field {name} in {message.DESCRIPTOR.name}", short, did_you_mean(name, fields)
+    for field, value in message.ListFields():
+        if field.message_type is not None and field.name != "blobs":
+            for inner in value if hasattr(value, "append") or hasattr(value, "add") else (value,):
+                yield from _kept_fields(inner)
+
+
+def _file(text: str, path: str, nets: Mapping[str, Net], wanted: Wanted) -> Iterator[Finding]:
+    """What concerns the whole file."""
+    if not any(net.layers for net in nets.values()):
+        yield Finding(CODES["no-layers"].severity, "no-layers", "", "the net has no layers", file=path)
+    for net in nets.values():
+        for name, kept_text, hint in _kept_fields(net.proto) if keeps_any(net.proto) else ():
+            text_ = f"no Caffe that netbuilder knows has {name}: {kept_text}"
+            yield Finding("error", "unknown-field", "", text_, hint, file=path)
+        break
+    for name in wanted.others:
+        target = targets.find_target(name)
+        for code, pattern, says, fix in (
+            ("old-format", _OLD_FORMAT, target.old_format,
+             "write it in today's format, as Caffe's upgrade_net_proto_text does"),
+            ("old-input", _OLD_INPUT, target.old_input, "write an Input layer"),
+        ):  # fmt: skip
+            m = pattern.search(text) if says else None
+            if m:
+                line = text.count("\n", 0, m.end()) + 1
+                yield Finding(
+                    CODES[code].severity, code, "", f"{name}: {says}", fix, line, file=path, target=name
+                )
+
+
+# -- putting findings together -------------------------------------------------------------------------------
+
+
+def _merged(by_phase: Mapping[str, Sequence[Finding]]) -> list[Finding]:
+    """The findings of all phases, each once, with its phases: the nth of a code about a layer is the same."""
+    merged: dict[object, Finding] = {}
+    for phase, findings in by_phase.items():
+        count: dict[object, int] = {}
+        for f in findings:
+            key = (f.code, f.target, f.layer, f.line, f.column)
+            count[key] = nth = count.get(key, 0) + 1
+            old = merged.get((key, nth))
+            phases = (phase,) if old is None else (*old.phases, phase)
+            merged[key, nth] = replace(f if old is None else old, phases=phases)
+    return list(merged.values())
+
+
+def _told_once(findings: Sequence[Finding], wanted: Wanted) -> Iterator[Finding]:
+    """Without what another finding says too, about a consumer or about the layer's type."""
+    told = {(_SAME.get(f.code, f.code), f.layer, f.line) for f in findings if f.target}
+    nobodys = {(f.layer, f.line) for f in findings if f.code == "unknown-type"}
+    cudnn = all((d := targets.find_target(name).dialect) and d.cudnn for name in wanted.caffes)
+    for f in findings:
+        if not f.target and (f.code, f.layer, f.line) in told:
+            continue
+        if f.code == "engine-cudnn" and cudnn:
+            continue
+        if f.code == "no-such-type" and (f.layer, f.line) in nobodys and f.target in wanted.caffes:
+            continue
+        yield f
+
+
+def _order(findings: Sequence[Finding], nets: Mapping[str, Net]) -> Any:
+    """Sort by place in the file; a file's own findings come first, those without a place last."""
+    places = {id(f): i for i, f in enumerate(findings)}
+    return lambda f: (f.line == 0 and bool(f.layer), f.line, f.column, places.get(id(f), 0))

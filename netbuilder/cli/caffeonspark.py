@@ -1,0 +1,221 @@
+"""`netbuilder caffeonspark SOLVER`: whether CaffeOnSpark takes a solver and its net, and what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from netbuilder.checks.finding import Finding
+
+__all__ = ["add_parser"]
+
+_CONNECTIONS = ("ethernet", "infiniband")
+_SEVERITIES = ("error", "warning", "info")
+_NAMED = 3  # places of the same finding that are named
+_NO_TEXT = ("solver-syntax", "net-syntax")
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "caffeonspark",
+        help="check a solver and its net for CaffeOnSpark, and write what submits them",
+        description="Whether CaffeOnSpark takes a solver and its net, how it will deal out the data, and "
+        "with -o a folder with all that it needs: both files, the commands for YARN and for a standalone "
+        "cluster, and a README.md.",
+        epilog="example: netbuilder caffeonspark solver.prototxt --executors 16 --train_images 1281167 "
+        "--test_images 50000 --model hdfs:///models/net.caffemodel -o job. Exit code: 0 no errors, 1 errors "
+        "(nothing is written), 2 a file cannot be read, or is no prototxt, or an option is wrong",
+    )
+    parser.add_argument("solver", metavar="SOLVER", help="a solver file; its net is looked for beside it")
+    _add_cluster(parser.add_argument_group("the cluster"))
+    _add_data(parser.add_argument_group("the data"))
+    _add_run(parser.add_argument_group("what is run"))
+    parser.add_argument("-o", "--output", metavar="FOLDER", help="write the job into this folder")
+    parser.add_argument("--force", action="store_true", help="replace files that netbuilder did not write")
+    parser.add_argument("--json", action="store_true", help="print findings, numbers and commands as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _add_cluster(group: Any) -> None:
+    group.add_argument("--executors", type=int, default=1, metavar="N", help="machines (default: 1)")
+    group.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs of each (default: 1)")
+    group.add_argument(
+        "--connection", choices=_CONNECTIONS, default="ethernet", help="among them (default: ethernet)"
+    )
+    group.add_argument(
+        "--master", default="", metavar="URL",
+        help="of a standalone cluster, as spark://HOST:7077 (default: MASTER of the shell)",
+    )  # fmt: skip
+    group.add_argument(
+        "--executor_memory", default="16g", metavar="SIZE", help="of each executor (default: 16g)"
+    )
+    group.add_argument(
+        "--cores", type=int, default=1, metavar="N", help="of each standalone worker (default: 1)"
+    )
+
+
+def _add_data(group: Any) -> None:
+    group.add_argument("--train_images", type=int, metavar="N", help="images of the training set")
+    group.add_argument("--test_images", type=int, metavar="N", help="images of the test set")
+    group.add_argument(
+        "--lmdb_partitions", type=int, metavar="N", help="of an LMDB (default: one for each executor)"
+    )
+    group.add_argument("--persistent", action="store_true", help="keep the training set on local disks")
+    group.add_argument(
+        "--resize", action="store_true", help="resize images to the input of the net, before any crop"
+    )
+
+
+def _add_run(group: Any) -> None:
+    group.add_argument(
+        "--model", default="", metavar="URL", help="where the model goes, as hdfs:///models/net.caffemodel"
+    )
+    group.add_argument("--no-train", action="store_true", help="do not train: test, or write features")
+    group.add_argument("--test", action="store_true", help="test the model (after training)")
+    group.add_argument("--features", default="", metavar="A,B", help="write these blobs for each test image")
+    group.add_argument("--label", default="", metavar="BLOB", help="and this one with them")
+    group.add_argument("--results", default="", metavar="URL", help="where results of tests and features go")
+    group.add_argument("--results_format", choices=("json", "parquet"), default="", help="default: json")
+    group.add_argument("--snapshot", default="", metavar="URL", help="resume: a .solverstate, and --weights")
+    group.add_argument("--weights", default="", metavar="URL", help="a .caffemodel to begin with")
+    group.add_argument(
+        "--recipe", metavar="RECIPE",
+        help="compare the learning rate with that of a recipe of `netbuilder solver`",
+    )  # fmt: skip
+
+
+def _run(args: argparse.Namespace) -> int:
+    from netbuilder import caffeonspark
+
+    job = _job(args)
+    if args.output and not args.model:
+        from netbuilder.errors import ConfigError
+
+        raise ConfigError(
+            "the command needs a model: where the training writes it, or a test reads it", key="model",
+            hint="give --model hdfs:///FOLDER/NAME.caffemodel",
+        )  # fmt: skip
+    sources = caffeonspark.load(args.solver, bundle=bool(args.output))
+    validated = caffeonspark.validate_sources(sources, job)
+    written: Sequence[Any] = ()
+    if args.output and validated.fits:
+        written = caffeonspark.bundle(validated, args.output, force=args.force)
+    if args.json:
+        print(json.dumps(_as_data(validated, written), indent=1))
+    else:
+        _print(validated)
+    sys.stdout.flush()
+    for note in sources.renamed if args.output else ():
+        print(f"note: {note}", file=sys.stderr)
+    print(_summary(validated.findings), file=sys.stderr)
+    if args.output:
+        told = f"wrote {args.output}: {', '.join(path.name for path in written)}"
+        print(told if written else "nothing is written", file=sys.stderr)
+    if any(f.code in _NO_TEXT for f in validated.findings):
+        return 2
+    return 0 if validated.fits else 1
+
+
+def _job(args: argparse.Namespace) -> Any:
+    from netbuilder.caffeonspark import Cluster, Data, Job, Run
+
+    recipe = None
+    if args.recipe:
+        from netbuilder.cli.solver import read_recipe
+
+        recipe = read_recipe(args.recipe)
+    return Job(
+        cluster=Cluster(
+            executors=args.executors,
+            devices=args.devices,
+            connection=args.connection,
+            master=args.master,
+            memory=args.executor_memory,
+            cores=args.cores,
+        ),
+        data=Data(
+            train_images=args.train_images,
+            test_images=args.test_images,
+            lmdb_partitions=args.lmdb_partitions,
+            persistent=args.persistent,
+            resize=args.resize,
+        ),
+        run=Run(
+            train=not args.no_train,
+            test=args.test,
+            features=tuple(name for name in args.features.split(",") if name),
+            label=args.label,
+            model=args.model,
+            results=args.results,
+            results_format=args.results_format,
+            snapshot=args.snapshot,
+            weights=args.weights,
+        ),
+        recipe=recipe,
+    )
+
+
+# -- text ----------------------------------------------------------------------------------------------------
+
+
+def _print(validated: Any) -> None:
+    if validated.arithmetic:
+        from netbuilder import report
+
+        print(report.format_table(("what", "how", "value"), validated.arithmetic))
+    for line in _lines(validated.findings):
+        print(line)
+
+
+def _lines(findings: Iterable[Finding]) -> list[str]:
+    """The findings as `netbuilder check` prints them, equal ones once."""
+    alike: dict[object, list[Finding]] = {}
+    for f in findings:
+        alike.setdefault((f.code, f.text, f.fix, f.file), []).append(f)
+    lines = []
+    for first, *others in alike.values():
+        place = ":".join(str(part) for part in (first.file, first.line) if part)
+        lines.append(f"{place}: {first}" if place else str(first))
+        if others:
+            named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            lines.append(f"  also: {named}{more}")
+    return lines
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    numbers = {s: sum(f.severity == s for f in findings) for s in _SEVERITIES}
+    return f"{len(findings)} findings, {numbers['error']} errors, {numbers['warning']} warnings"
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------
+
+
+def _as_data(validated: Any, written: Sequence[Any]) -> dict[str, Any]:
+    from netbuilder.caffeonspark import CLUSTERS, CODES, command, shipped
+
+    net, findings = validated.sources.net, validated.findings
+    commands = None
+    if validated.fits and validated.job.run.model:
+        commands = {c: command(validated.job, shipped(validated), c) for c in CLUSTERS}
+    return {
+        "version": 1,
+        "solver": str(validated.sources.solver.path),
+        "net": str(net.path) if net else None,
+        "loop": validated.loop or None,
+        "arithmetic": [dict(zip(("what", "how", "value"), row, strict=True)) for row in validated.arithmetic],
+        "findings": [
+            dataclasses.asdict(f)
+            | {"phases": list(f.phases), "rule": CODES[f.code].rule, "told": CODES[f.code].told}
+            for f in findings
+        ],
+        "totals": {s: sum(f.severity == s for f in findings) for s in _SEVERITIES},
+        "commands": commands,
+        "written": [str(path) for path in written],
+    }

@@ -1,0 +1,206 @@
+"""`netbuilder check FILE...`: what Caffe would refuse or silently get wrong, and who can load them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from netbuilder.checks import Finding, fixes
+from netbuilder.checks import consumers as targets
+from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
+from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.errors import FileError
+from netbuilder.storage.files import write_files
+from netbuilder.weights.model import read_model
+
+__all__ = ["add_parser"]
+
+SEVERITIES = ("error", "warning", "info")
+_NAMED = 3  # layers with the same finding that are named
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "check",
+        help="check prototxt files",
+        description="What Caffe would refuse or silently get wrong in a file, and who else can load it.",
+        epilog="example: netbuilder check train_val.prototxt --target opencv --fix. "
+        "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is no prototxt.",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file, or a solver file")
+    parser.add_argument(
+        "--phase",
+        action="append",
+        choices=PHASES,
+        default=[],
+        help="look at this phase only (default: all that the file has layers for)",
+    )
+    parser.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="a consumer that must load the file, besides Caffe; a Caffe named here takes the place of "
+        f"{targets.DEFAULT} (may be repeated; --targets lists them)",
+    )
+    parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
+    parser.add_argument(
+        "--weights", metavar="MODEL", help="a .caffemodel: tell which layers its weights fit by name"
+    )
+    add_input(parser)
+    parser.add_argument(
+        "--fix",
+        action="store_true",
+        help="write what can be mended to net.fixed.prototxt beside net.prototxt, and check that",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="with --fix: replace files that netbuilder did not write"
+    )
+    parser.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="default: text")
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
+    )
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+class _ListTargets(argparse.Action):
+    def __init__(self, option_strings: Any, dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        width = max(map(len, targets.TARGETS))
+        for target in targets.TARGETS.values():
+            how = "cited" if target.sources else "run" if target.dialect is None else "Caffe"
+            print(f"{target.name:<{width}}  {how:<5}  {target.about}")
+        parser.exit()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """A file that was checked; if it was mended, `examined` is the mended one."""
+
+    file: str
+    examined: Examined
+    fixed: str = ""
+    mended: fixes.Mended | None = None
+
+
+def _run(args: argparse.Namespace) -> int:
+    wanted = Wanted(
+        phases=tuple(p for p in PHASES if p in args.phase),
+        targets=tuple(dict.fromkeys(args.target)),
+        model=read_model(args.weights) if args.weights else None,
+        inputs=given_inputs(args),
+    )
+    checked: list[_Checked] = []
+    unread: list[FileError] = []
+    for file in args.files:
+        try:
+            examined = examine(file, wanted)
+        except FileError as error:
+            if len(args.files) == 1:
+                raise
+            unread.append(error)
+            continue
+        checked += [_mended(e, wanted, args) if args.fix else _Checked(e.path, e) for e in examined]
+    findings = [f for c in checked for f in c.examined.findings]
+    if args.format == "json":
+        print(json.dumps(_as_data(checked), indent=2))
+    elif args.format == "sarif":
+        from netbuilder.report.sarif import sarif
+
+        print(sarif(findings))
+    else:
+        for c in checked:
+            print("".join(f"{line}\n" for line in _lines(c)), end="")
+    sys.stdout.flush()
+    for missing in unread:
+        print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
+    for c in checked:
+        if args.fix:
+            print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
+    print(_summary(findings), file=sys.stderr)
+    if unread or any(f.code == "syntax" for f in findings):
+        return 2
+    return 1 if any(f.severity == "error" for f in findings) else 0
+
+
+def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Checked:
+    """Write the mended file beside the old one, and examine it as it stands there."""
+    mended = fixes.mend(examined, wanted)
+    if not mended.done:
+        return _Checked(examined.path, examined)
+    old = Path(examined.path)
+    new = old.with_name(f"{old.stem}.fixed{old.suffix}")
+    text = fixes.header(examined.path, mended) + mended.text
+    with old.open("rb") as file:
+        windows = b"\r\n" in file.read()
+    write_files({new: text.replace("\n", "\r\n") if windows else text}, force=args.force)
+    return _Checked(examined.path, examine_text(text, str(new), wanted), str(new), mended)
+
+
+# -- text ----------------------------------------------------------------------------------------------------
+
+
+def _lines(checked: _Checked) -> list[str]:
+    lines = []
+    for told, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
+        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {told}")
+        lines += _also(others)
+    alike: dict[object, list[Finding]] = {}
+    for f in checked.examined.findings:
+        alike.setdefault((f.severity, f.code, f.text, f.fix, f.phases), []).append(f)
+    for first, *others in alike.values():
+        place = f"{first.file or checked.examined.path}:{first.line}" if first.line else first.file
+        if first.code == "syntax" and first.column:
+            place += f":{first.column}"
+        text = str(first)
+        if not first.target and 0 < len(first.phases) < len(checked.examined.nets):
+            text = text.replace(f" [{first.code}]", f" [{first.code}, {first.phases[0]} only]")
+        lines.append(f"{place}: {text}")
+        lines += _also(others)
+    return lines
+
+
+def _also(others: list[Finding]) -> list[str]:
+    """The line that names the other layers of which the same is said."""
+    if not others:
+        return []
+    named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return [f"  also: {named}{more}"]
+
+
+def _summary(findings: list[Finding]) -> str:
+    numbers = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
+    return f"{len(findings)} findings, {numbers['error']} errors, {numbers['warning']} warnings"
+
+
+# -- JSON ----------------------------------------------------------------------------------------------------
+
+
+def _as_data(checked: list[_Checked]) -> dict[str, Any]:
+    findings = [f for c in checked for f in c.examined.findings]
+    return {
+        "version": 1,
+        "files": [
+            {
+                "file": c.file,
+                "phases": list(c.examined.nets),
+                "fixed": c.fixed or None,
+                "mended": [
+                    {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": told}
+                    for f, told in (c.mended.done if c.mended else ())
+                ],
+                "findings": [dataclasses.asdict(f) | {"phases": list(f.phases)} for f in c.examined.findings],
+            }
+            for c in checked
+        ],
+        "totals": {s: sum(f.severity == s for f in findings) for s in SEVERITIES},
+    }

@@ -1,0 +1,282 @@
+"""`netbuilder count FILE...`: parameters, operations and memory of prototxt files, or what a model stores."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from netbuilder import prototxt, report
+from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
+from netbuilder.measure import counts
+from netbuilder.measure.counts import Counts
+from netbuilder.net import Net
+from netbuilder.prototxt.inputs import how_to_give
+from netbuilder.report import table
+from netbuilder.report.formats import Column, Table
+from netbuilder.schema.dialects import DIALECTS
+from netbuilder.weights.model import is_binary
+
+__all__ = ["add_parser"]
+
+
+class _Counted(NamedTuple):
+    """A file that was read and counted; `label` is what its column or rows are called."""
+
+    file: str
+    net: Net
+    counts: Counts
+    label: str = ""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "count",
+        help="count what prototxt files cost",
+        description="Parameters, operations and memory of prototxt files, several of them side by side; the "
+        "stored parameters of a .caffemodel.",
+        epilog="example: netbuilder count train_val.prototxt --input data=1,3,224,224 --sort macs. "
+        "Exit code: 0, or 2 if a file cannot be read; of several files the others are counted all the same.",
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file; or one .caffemodel")
+    parser.add_argument("--phase", choices=("TRAIN", "TEST"), default="TEST", help="default: TEST")
+    add_input(parser)
+    parser.add_argument(
+        "--batch", type=_positive, metavar="N", help="count with this batch size in place of the file's"
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=tuple(DIALECTS),
+        default="any",
+        help="the Caffe that the file is for; layer types it lacks are not counted (default: %(default)s)",
+    )
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--per-layer", action="store_true", help="a row for each layer")
+    rows.add_argument("--per_layer", action="store_true", dest="per_layer", help=argparse.SUPPRESS)
+    rows.add_argument("--by-block", action="store_true", help="a row for each block of layers")
+    parser.add_argument("--sort", choices=tuple(table.SORT_KEYS), help="sort the rows by this figure")
+    parser.add_argument("--top", type=_positive, metavar="N", help="only the first N rows, the others in one")
+    parser.add_argument(
+        "--receptive-field", action="store_true", help="what each layer sees of the image, per layer"
+    )
+    parser.add_argument(
+        "--format", choices=(*report.TEXT_FORMATS, "json"), default="table", help="default: table"
+    )
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
+    )
+    parser.add_argument("--schema", action=_PrintSchema, help="print the JSON Schema of --json, and end")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+class _PrintSchema(argparse.Action):
+    def __init__(self, option_strings: Any, dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(report.SCHEMA.read_text(encoding="utf-8"), end="")
+        parser.exit()
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1 on, got '{text}'")
+    return int(text)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.format == "json" and (args.sort or args.top):
+        raise ConfigError("--sort and --top are for tables: JSON has every layer, in file order")
+    if args.by_block and args.receptive_field and args.format != "json":
+        raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
+    if len(args.files) == 1 and is_binary(args.files[0]):
+        return _count_model(args)
+    if not args.by_block:
+        args.per_layer = bool(args.per_layer or args.sort or args.top or args.receptive_field)
+    inputs = given_inputs(args)
+    found: list[_Counted] = []
+    errors: dict[str, str] = {}
+    for file in args.files:
+        try:
+            net = _read(file, args, inputs)
+        except NetBuilderError as error:
+            if len(args.files) == 1:
+                raise
+            errors[file] = f"{type(error).__name__}: {error}"
+            continue
+        found.append(_Counted(file, net, counts.count(net)))
+    found = _labelled(found)
+    if found or args.format == "json":
+        print(_text(args, found, errors))
+        sys.stdout.flush()
+    for file, text in errors.items():
+        print(f"{file}: {text}", file=sys.stderr)
+    for counted in found:
+        _talk(args, counted, several=len(args.files) > 1)
+    return 2 if errors else 0
+
+
+def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]]) -> Net:
+    if is_binary(file):
+        raise ConfigError(
+            f"'{file}' is no text; a .caffemodel holds stored parameters, and no net to set beside others",
+            hint=f"give it alone: netbuilder count {file}",
+        )
+    net = prototxt.read(file, args.phase, dialect=args.dialect, unknown="keep", inputs=inputs)
+    if not net.layers:
+        raise PrototxtError(f"there is no layer for phase {args.phase} in this file", path=file)
+    if args.batch is None:
+        return net
+    missing = how_to_give(net)
+    if missing and not any(top.shape for top in net.inputs):
+        raise ConfigError(
+            "--batch needs the shapes of the data, which are not in the file",
+            path=file,
+            hint=f"give them too, as in {_as_options(missing)}",
+        )
+    from netbuilder.transforms.rebatch import rebatched
+
+    return rebatched(net, args.batch)
+
+
+def _labelled(found: list[_Counted]) -> list[_Counted]:
+    """With the names of the nets as labels, or those of the files where nets have none, or the same."""
+    names = [counted.net.name for counted in found]
+    if not all(names) or len(set(names)) < len(names):
+        names = [counted.file for counted in found]
+    return [counted._replace(label=name) for counted, name in zip(found, names, strict=True)]
+
+
+def _talk(args: argparse.Namespace, counted: _Counted, *, several: bool) -> None:
+    """What is to be said besides the figures, on stderr."""
+    about = f"{counted.file}: " if several else ""
+    missing = how_to_give(counted.net)
+    if missing:
+        given = f"give them, as in {_as_options(missing)}"
+        print(f"{about}the shapes of its data are not in the file: {given}", file=sys.stderr)
+    if args.format in ("markdown", "latex", "csv") and counted.counts.uncounted:
+        print(
+            "\n".join([f"{about}figures are at least", *table.not_counted(counted.counts)]), file=sys.stderr
+        )
+    if args.by_block:
+        from netbuilder.measure.blocks import blocks, named
+
+        if not named(blocks(counted.net)):
+            print(
+                f"{about}the file names no blocks: a row is a layer, and what works on it in place",
+                file=sys.stderr,
+            )
+
+
+def _as_options(inputs: list[str]) -> str:
+    return " ".join(f"--input {text}" for text in inputs)
+
+
+# ---- what is printed -------------------------------------------------------------------------------------
+
+
+def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, str]) -> str:
+    several = len(args.files) > 1
+    if args.format == "json":
+        import json
+
+        nets = [(counted.file, _data(args, counted)) for counted in found]
+        data = report.several_as_data(nets, errors) if several else nets[0][1]
+        return json.dumps(data, indent=2)
+    named = {counted.label: counted.counts for counted in found}
+    if args.format == "table":
+        parts = []
+        if args.per_layer or args.by_block:
+            for counted in found:
+                text = report.render(table.slim(_rows(args, counted)), "table")
+                parts.append(f"{_title(args, counted)}\n{text}" if several else text)
+        if several:
+            parts.append(report.render(table.comparison(named), "table"))
+            lists = [(c.label, table.not_counted(c.counts)) for c in found]
+            parts += ["\n".join([f"{label}: {lines[0]}", *lines[1:]]) for label, lines in lists if lines]
+        else:
+            (only,) = found
+            parts.append(report.headline(only.counts))
+            parts.append(f"{_title(args, only)}\n{report.totals_table(only.counts)}")
+        return "\n\n".join(parts)
+    if args.per_layer or args.by_block:
+        rows = _merged(found, [_rows(args, c) for c in found], sums=args.format != "csv")
+        return report.render(rows if args.format == "csv" else table.slim(rows), args.format)
+    if args.format == "csv":
+        return report.render(table.plain_totals(named), "csv")
+    totals = table.comparison(named) if several else table.total_rows(found[0].counts)
+    return report.render(totals, args.format)
+
+
+def _title(args: argparse.Namespace, counted: _Counted) -> str:
+    return f"{counted.net.name or counted.file}, {args.phase}, {len(counted.net)} layers"
+
+
+def _rows(args: argparse.Namespace, counted: _Counted) -> Table:
+    if args.by_block:
+        from netbuilder.measure.blocks import blocks
+
+        rows = table.block_rows(counted.counts, blocks(counted.net))
+    else:
+        rows = table.layer_rows(counted.counts, _fields(args, counted))
+    return table.arranged(rows, args.sort, args.top)
+
+
+def _fields(args: argparse.Namespace, counted: _Counted) -> Any:
+    if not args.receptive_field:
+        return None
+    from netbuilder.measure.geometry import receptive_fields
+
+    return receptive_fields(counted.net)
+
+
+def _merged(found: list[_Counted], tables: list[Table], *, sums: bool) -> Table:
+    """The rows of several nets as one table, under their names."""
+    if len(tables) == 1:
+        return tables[0]
+    rows = [
+        (counted.label, *row)
+        for counted, t in zip(found, tables, strict=True)
+        for row in (*t.rows, *((t.last,) if t.last and sums else ()))
+    ]
+    return Table((Column("net", "net"), *tables[0].columns), tuple(rows))
+
+
+def _data(args: argparse.Namespace, counted: _Counted) -> dict[str, Any]:
+    found = None
+    if args.by_block:
+        from netbuilder.measure.blocks import blocks
+
+        found = blocks(counted.net)
+    return report.as_data(counted.net, counted.counts, fields=_fields(args, counted), blocks=found)
+
+
+def _count_model(args: argparse.Namespace) -> int:
+    """What a trained model stores."""
+    model = prototxt.read_model(args.files[0])
+    for option, given in (
+        ("--input", args.input),
+        ("--batch", args.batch),
+        ("--by-block", args.by_block),
+        ("--receptive-field", args.receptive_field),
+    ):
+        if given:
+            raise ConfigError(f"{option} is for a prototxt file: a .caffemodel stores no input shapes")
+    if args.sort not in (None, "name", "stored", "params"):
+        raise ConfigError(f"--sort {args.sort} is for a prototxt file: a .caffemodel stores parameters only")
+    if args.format == "json":
+        import json
+
+        print(json.dumps(report.model_as_data(model), indent=2))
+        return 0
+    sort = "stored" if args.sort == "params" else args.sort
+    rows = table.arranged(table.model_rows(model), sort, args.top)
+    if args.format == "table":
+        stored = sum(bool(x.blobs) for x in model.layers)
+        print(f"{model.name or args.files[0]}, {stored} of {len(model.layers)} layers with stored params\n")
+    print(report.render(rows, args.format))
+    return 0

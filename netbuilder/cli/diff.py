@@ -1,0 +1,143 @@
+"""`netbuilder diff A B`: what differs between two prototxt files, and whether weights carry over."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any
+
+from netbuilder import prototxt, report
+from netbuilder.checks.examine import PHASES, phases_of
+from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.errors import shape_text
+from netbuilder.measure.diff import Difference, diff
+from netbuilder.net import Net
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "diff",
+        help="compare two prototxt files",
+        description="Layers, fields, shapes and costs that differ, and whether the weights of A fit B.",
+        epilog="example: netbuilder diff resnet_50/test.prototxt deploy.prototxt. "
+        "Exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",
+    )
+    parser.add_argument("first", metavar="A", help="a prototxt file")
+    parser.add_argument("second", metavar="B", help="another one")
+    parser.add_argument(
+        "--phase",
+        action="append",
+        choices=PHASES,
+        default=[],
+        help="compare in this phase only (default: those that both files are for)",
+    )
+    add_input(parser)
+    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    first, second = _read(args.first, args), _read(args.second, args)
+    shared = [p for p in first if p in second]
+    found = {
+        p: diff(first.get(p) or _any(first), second.get(p) or _any(second))
+        for p in shared or [p for p in PHASES if p in first or p in second]
+    }
+    same = all(d.same for d in found.values())
+    if args.json:
+        import json
+
+        phases = {
+            p: dataclasses.asdict(d) | {"same": d.same, "weights_fit": d.weights_fit}
+            for p, d in found.items()
+        }
+        fit = all(d.weights_fit for d in found.values())
+        print(json.dumps({"version": 1, "same": same, "weights_fit": fit, "phases": phases}, indent=2))
+    else:
+        print("\n\n".join(_text_of(found)))
+    return 0 if same else 1
+
+
+def _read(path: str, args: argparse.Namespace) -> dict[str, Net]:
+    """The nets of a file by phase: those asked for, or those that the file is for."""
+    inputs = given_inputs(args)
+    nets = {}
+    for phase in args.phase or PHASES:
+        net = prototxt.read(path, phase, dialect="any", unknown="keep")
+        tops = {top.name for top in net.inputs}
+        given = {name: shape for name, shape in inputs.items() if name in tops}
+        if given:
+            net = prototxt.read(path, phase, dialect="any", unknown="keep", inputs=given)
+        nets[phase] = net
+    return {p: nets[p] for p in args.phase or phases_of(nets)}
+
+
+def _any(nets: dict[str, Net]) -> Net:
+    return next(iter(nets.values()))
+
+
+def _text_of(found: dict[str, Difference]) -> list[str]:
+    """What is said of each phase; once, if it is the same of all."""
+    texts = {p: "\n".join(_lines(d)) for p, d in found.items()}
+    if len(set(texts.values())) == 1:
+        return list(texts.values())[:1]
+    return [f"{p}:\n{text}" for p, text in texts.items()]
+
+
+def _lines(found: Difference) -> list[str]:
+    lines = [f"- {name}" for name in found.removed]
+    lines += [f"+ {name}" for name in found.added]
+    lines += [f"r {old} -> {new}" for old, new in found.renamed]
+    for change in found.changed:
+        lines.append(f"~ {change.layer}")
+        for field in dataclasses.fields(change)[1:]:
+            pair = getattr(change, field.name)
+            if pair is not None:
+                lines += [f"    {field.name}:", f"      A {_text(pair[0])}", f"      B {_text(pair[1])}"]
+    if found.same:
+        lines.append("the nets are the same")
+    if found.costs:
+        rows = [(key, f"{a:,}", f"{b:,}", f"{b - a:+,}") for key, (a, b) in found.costs.items()]
+        lines += ["", report.format_table(("figure", "A", "B", "B - A"), rows, right=(1, 2, 3))]
+    if found.uncompared:
+        names = _some(found.uncompared)
+        lines += [
+            "",
+            f"one of the nets does not know the shapes of {names}: give those of its data by --input",
+        ]
+    lines += ["", _weights(found)]
+    return lines
+
+
+def _weights(found: Difference) -> str:
+    if found.weights_fit:
+        return "weights of A fit B" + (", as far as their shapes are known" if found.uncompared else "")
+    reasons = []
+    if found.refused:
+        reasons.append(f"Caffe aborts on {_some(found.refused)}, whose parameters have other shapes")
+    if found.unfilled:
+        reasons.append(f"nothing is loaded into {_some(found.unfilled)}, for want of a layer of that name")
+    return "weights of A do not fit B: " + "; ".join(reasons)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _text(value: object) -> str:
+    """Fields as they are, names, shapes, or named shapes."""
+    if isinstance(value, str):
+        return value
+    assert isinstance(value, tuple)
+    return ", ".join(_item(v) for v in value) or "none"
+
+
+def _item(value: object) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        return f"{value[0]} {'?' if value[1] is None else shape_text(value[1])}"
+    return shape_text(value) if isinstance(value, tuple) else str(value)

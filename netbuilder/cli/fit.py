@@ -1,0 +1,148 @@
+"""`netbuilder fit CONFIG --macs 1G`: scale a config's net so that it lands just under a budget."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from netbuilder.cli.build import add_choice_of_config
+from netbuilder.errors import ConfigError
+from netbuilder.networks import PHASES
+from netbuilder.storage.files import write_files
+
+__all__ = ["add_parser"]
+
+# The flags that give a budget, and the figures that they limit.
+BUDGETS = {
+    "macs": ("macs", "multiply-accumulates per image"),
+    "params": ("learnable_params", "learnable parameters"),
+    "activations": ("activations", "elements of all blobs, per image"),
+    "memory": ("peak_bytes", "bytes alive at once in a forward pass"),
+}
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "fit",
+        help="scale a net so that it lands just under a budget",
+        description="Find the width, or the list of blocks, with which a config's net comes nearest to a "
+        "budget and stays within it. Several budgets must all be kept.",
+        epilog="example: netbuilder fit resnet_50 --macs 1G -o small.yaml",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a config")
+    for flag, (_, about) in BUDGETS.items():
+        parser.add_argument(f"--{flag}", metavar="N", help=f"at most so many {about}: 1.5G, 10M, 64MiB")
+    parser.add_argument(
+        "--vary", metavar="OPTION",
+        help="the option to change, a number or a list of numbers (default: the width, or else the blocks)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--phase", choices=PHASES, default="train", help="the net that is counted (default: %(default)s)"
+    )
+    add_choice_of_config(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the config as YAML")
+    parser.add_argument("--force", action="store_true", help="replace a file that netbuilder did not write")
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from netbuilder.config import load
+    from netbuilder.designing.fitting import fit, varied
+    from netbuilder.designing.writing import as_command, as_yaml
+
+    limits = _limits(args)
+    loaded = load(args.config, args.set, args.configs)
+    found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase)
+    if args.output:
+        path = args.output
+        path = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml")
+        budget = ", ".join(f"{key} <= {limit:,}" for key, limit in limits.items())
+        text = as_yaml(loaded, found.config, path, [f"{loaded.found.name} fitted to {budget}"])
+        write_files({path: text}, force=args.force)
+        print(f"wrote {path}", file=sys.stderr)
+        command = f"netbuilder build {path} -o {found.config.title}"
+    else:
+        command = as_command(loaded, found.config, found.config.title)
+    if args.json:
+        _print_json(found, limits, command)
+    else:
+        _print(found, limits, command, loaded.config.title)
+    return 0
+
+
+def _limits(args: argparse.Namespace) -> dict[str, int | float]:
+    """The budget by figure; raises ConfigError if there is none, or one is no number above 0."""
+    from netbuilder.designing.expressions import number
+
+    limits = {}
+    for flag, (figure, _) in BUDGETS.items():
+        text = getattr(args, flag)
+        if text is not None:
+            try:
+                limits[figure] = number(text)
+            except ConfigError as error:
+                raise ConfigError(f"--{flag}: {error.text}", key=flag, hint=error.hint) from None
+            if not limits[figure] > 0:
+                raise ConfigError(f"--{flag} must be above 0, got {text}", key=flag)
+    if not limits:
+        flags = ", ".join(f"--{flag}" for flag in BUDGETS)
+        raise ConfigError(f"the budget is missing: give one or more of {flags}", hint="as in --macs 1G")
+    return limits
+
+
+def _print(found: Any, limits: dict[str, int | float], command: str, name: str) -> None:
+    from netbuilder import report
+    from netbuilder.designing.axes import shown
+
+    figures = dict.fromkeys((*limits, "learnable_params", "macs", "activations", "peak_bytes", "depth"))
+    rows = [
+        (
+            key,
+            f"{found.figures_before[key]:,}",
+            f"{found.figures[key]:,}",
+            f"{limits[key]:,}" if key in limits else "",
+            f"{found.figures[key] / limits[key]:.1%}" if key in limits else "",
+        )
+        for key in figures
+    ]
+    print(f"{found.option}: {shown(found.before)} -> {shown(found.value)}, {found.tried} nets counted")
+    if found.above:
+        value, over = found.above
+        key = next(key for key, limit in limits.items() if over[key] > limit)
+        print(f"with {shown(value)}, {key} would be {over[key]:,}")
+    head = ("figure", name, found.config.title, "budget", "used")
+    print(f"\n{report.format_table(head, rows, right=(1, 2, 3, 4))}")
+    if command:
+        print(f"\n{command}")
+
+
+def _print_json(found: Any, limits: dict[str, int | float], command: str) -> None:
+    import json
+
+    from netbuilder.designing.axes import plain
+
+    above = found.above and {"value": found.above[0], "figures": found.above[1]}
+    data = {
+        "version": 1,
+        "name": found.config.title,
+        "option": found.option,
+        "before": {"value": found.before, "figures": found.figures_before},
+        "after": {"value": found.value, "figures": found.figures},
+        "above": above,
+        "limits": limits,
+        "tried": found.tried,
+        "options": plain(_options(found.config)),
+        "command": command or None,
+    }
+    print(json.dumps(data, indent=2))
+
+
+def _options(config: Any) -> dict[str, Any]:
+    from netbuilder.networks import options
+
+    return {field.name: getattr(config, field.name) for field in options(type(config))}

@@ -1,0 +1,98 @@
+"""`netbuilder list [PATTERN]`: the configs that there are, and what their nets cost."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from netbuilder.cli.build import add_folders
+from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
+
+if TYPE_CHECKING:
+    from netbuilder.config import Found
+    from netbuilder.designing.counting import Counter
+
+__all__ = ["add_parser"]
+
+FIGURES = ("learnable_params", "macs", "pynetbuilder_params", "pynetbuilder_flops")
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "list",
+        help="list the configs with their parameters and MACs",
+        description="The configs that `netbuilder build` takes by name, counted as they are listed: "
+        "learnable parameters, and MACs per image. Exit code 1 if one cannot be built, or does not have the "
+        "counts that it states.",
+        epilog="example: netbuilder list 'bl_*'",
+    )
+    parser.add_argument(
+        "pattern", metavar="PATTERN", nargs="?", default="",
+        help="part of the name, or a pattern with * and ?",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_folders(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from netbuilder import report
+    from netbuilder.config import all_configs
+
+    every = all_configs(args.configs)
+    chosen = [found for found in every if _fits(found.name, args.pattern)]
+    if not chosen:
+        raise ConfigError(
+            f"no config has a name like '{args.pattern}'", key="pattern",
+            hint=did_you_mean(args.pattern, [found.name for found in every]),
+        )  # fmt: skip
+    rows, faults = [], []
+    counters: dict[str, Counter] = {}  # by network: what nets have in common is counted once
+    for found in chosen:
+        try:
+            rows.append(_row(found, args.configs, counters))
+        except NetBuilderError as error:
+            faults.append(error)
+    if args.json:
+        import json
+
+        print(json.dumps(rows, indent=2))
+    elif rows:
+        head = ("name", "network", "params", "MACs", "source")
+        keys = ("name", "network", "learnable_params", "macs", "source")
+        cells = [[f"{row[k]:,}" if isinstance(row[k], int) else row[k] for k in keys] for row in rows]
+        print(report.format_table(head, cells, right=(2, 3)))
+    for fault in faults:
+        print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _fits(name: str, pattern: str) -> bool:
+    from fnmatch import fnmatchcase
+
+    wild = any(c in pattern for c in "*?[")
+    return fnmatchcase(name.lower(), pattern.lower()) if wild else pattern.lower() in name.lower()
+
+
+def _row(found: Found, folders: Sequence[str], counters: dict[str, Counter]) -> dict[str, Any]:
+    """A config's name, network, counts and source. Raises what its file, its net or its counts deserve."""
+    from netbuilder.config import load_found
+    from netbuilder.designing.counting import Counter
+
+    loaded = load_found(found, folders=folders)
+    entry = loaded.entry
+    counter = counters.setdefault(entry.name, Counter(entry, "train"))
+    with loaded.located():
+        figures = counter.figures(loaded.config)
+    loaded.check_expected(figures)
+    return {
+        "name": found.name,
+        "file": found.shown,
+        "network": entry.name,
+        **{key: figures[key] for key in FIGURES},
+        "source": loaded.source,
+    }

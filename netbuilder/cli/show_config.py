@@ -1,0 +1,80 @@
+"""`netbuilder show-config CONFIG`: every value of a config and where it is from; or the schema of configs."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from netbuilder.cli.build import add_choice_of_config, flow_text, option_text
+from netbuilder.errors import ConfigError
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "show-config",
+        help="show every value of a config and where it is from",
+        description="Every value of a config, and where it is from: a --set, a line of the file or of its "
+        "base, or the default of the network.",
+        epilog="example: netbuilder show-config resnet_50 --set classes=10",
+    )
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="a YAML file, or the name of a config")
+    add_choice_of_config(parser)
+    parser.add_argument("--json", action="store_true", help="print the values as JSON")
+    parser.add_argument(
+        "--schema", action="store_true",
+        help="print the JSON schema of configs instead, for editors; with the networks of CONFIG's module",
+    )  # fmt: skip
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import json
+
+    from netbuilder import report
+    from netbuilder.config import load
+
+    loaded = load(args.config, args.set, args.configs) if args.config else None
+    if args.schema:
+        from netbuilder.config.schema import schema
+        from netbuilder.networks import all_networks
+
+        print(json.dumps(schema(all_networks()), indent=2))
+        return 0
+    if loaded is None:
+        raise ConfigError("show-config takes a config, or --schema", hint="netbuilder list prints the names")
+    if args.json:
+        data = [
+            {
+                "key": key,
+                "value": value,
+                "from": place.kind if place else "default",
+                "where": str(place) if place else None,
+            }
+            for key, value, place in loaded.values()
+        ]
+        print(json.dumps(data, indent=2))
+        return 0
+    fields = loaded.entry.config.__dataclass_fields__
+    rows = []
+    for key, value, place in loaded.values():
+        if value is None:
+            text = "null"
+        elif key in fields:
+            text = option_text(fields[key], value)
+        else:
+            text = value if isinstance(value, str) else _short(value)
+        origin = "default" if place is None else f"{place} (base)" if place.kind == "base" else str(place)
+        rows.append((key, text, origin))
+    print(report.format_table(("key", "value", "from"), rows))
+    return 0
+
+
+def _short(value: Any) -> str:
+    """A value of `defaults` in one line; of entries that are all alike, one."""
+    if isinstance(value, list) and len(value) > 1 and all(one == value[0] for one in value):
+        return f"{len(value)} x {flow_text(value[0])}"
+    return flow_text(value)

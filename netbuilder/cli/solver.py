@@ -1,0 +1,362 @@
+"""`netbuilder solver RECIPE --net FILE`: a solver.prototxt from a recipe, with the arithmetic told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from netbuilder import __version__, report
+from netbuilder.config.places import SHIPPED
+from netbuilder.errors import ConfigError, FieldError, did_you_mean
+from netbuilder.net import Net
+from netbuilder.storage.files import MARK, write_files
+
+__all__ = ["RECIPES", "add_parser", "data_batch", "read_recipe"]
+
+RECIPES = SHIPPED / "solvers"
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "solver",
+        help="write a solver file from a recipe of training",
+        description="Epochs into iterations, the rate scaled with the batch, every field checked.",
+        epilog="example: netbuilder solver resnet --net train_val.prototxt --gpus 8 -o solver.prototxt",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="the name of a recipe, or a YAML file")
+    parser.add_argument("--list", action="store_true", help="list the recipes that there are, and end")
+    parser.add_argument("--net", metavar="FILE", help="the file of the net, with both phases")
+    parser.add_argument(
+        "--batch", type=int, metavar="N", help="images a device, as in the net's file (default: read from it)"
+    )
+    parser.add_argument("--gpus", type=int, default=1, metavar="K", help="devices (default: 1)")
+    parser.add_argument(
+        "--iter_size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="passes whose gradients one update takes (default: 1)",
+    )
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="images of the training set, if not the recipe's"
+    )
+    parser.add_argument("--epochs", type=float, metavar="X", help="another length than the recipe's")
+    parser.add_argument(
+        "--test_images",
+        type=int,
+        metavar="N",
+        help="images of the test set, if not the recipe's; 0: no tests",
+    )
+    parser.add_argument(
+        "--test_batch", type=int, metavar="N", help="batch of the TEST phase (default: read from the net)"
+    )
+    parser.add_argument("--no-scale", action="store_true", help="leave the rate as it is in the recipe")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help="another value for a field, as in --set snapshot_prefix=runs/a; may be given again",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dialect",
+        default="caffe-1.0",
+        help="the Caffe that it is for: nvcaffe divides the batch, caffeonspark counts all devices of the "
+        "cluster as --gpus (default: caffe-1.0)",
+    )
+    parser.add_argument(
+        "--stock", nargs="?", const="", metavar="POLICY",
+        help="a policy of stock Caffe in place of one that it lacks; without POLICY, list what comes near",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FILE", help="the solver file; - for stdout")
+    parser.add_argument("--force", action="store_true", help="replace a file that netbuilder did not write")
+    parser.add_argument("--json", action="store_true", help="print fields and arithmetic as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from netbuilder import solvers
+    from netbuilder.schema import dialects
+    from netbuilder.solvers.stock import stock
+
+    if args.list:
+        rows = [
+            (p.stem, " ".join(read_recipe(p.stem).source.split())) for p in sorted(RECIPES.glob("*.yaml"))
+        ]
+        print(report.format_table(("recipe", "source"), rows))
+        return 0
+    if not args.recipe or not args.net:
+        raise ConfigError(
+            "solver takes a recipe and --net", hint="netbuilder solver --list names the recipes"
+        )
+    dialects.dialect(args.dialect)
+    recipe = read_recipe(args.recipe, _own(args))
+    batch, test_batch = _batches(args)
+    planned = solvers.plan(
+        recipe,
+        net=args.net,
+        batch=batch,
+        devices=args.gpus,
+        iter_size=args.iter_size,
+        test_batch=test_batch,
+        scale=not args.no_scale,
+        dialect=args.dialect,
+        fields=dict(map(_field, args.set)),
+    )
+    warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
+    solver, notes = planned.solver, []
+    near = solvers.approximations(solver)
+    if args.stock == "":
+        print(_offers(solver, near))
+        return 0
+    if args.stock is not None:
+        chosen = stock(solver, args.stock)
+        notes.append(f"{chosen.name} in place of '{solver.lr_policy}': {_apart(chosen)}")
+        solver = chosen.solver
+    elif near and args.dialect == "caffeonspark":
+        raise ConfigError(
+            f"CaffeOnSpark has the policies of stock Caffe, and lr_policy '{solver.lr_policy}' is none",
+            key="lr_policy", hint="--stock lists those that come near, --stock POLICY writes one",
+        )  # fmt: skip
+    elif near:
+        notes.append(
+            f"stock Caffe refuses lr_policy '{solver.lr_policy}': `netbuilder train` drives it; "
+            "`--stock` lists what stock Caffe has instead"
+        )
+    if not solver.test_iter and recipe.test_images:
+        notes.append("there are no tests: the batch of the TEST phase is not known, give --test_batch")
+    notes += [f"warning: {p.text}" for p in warnings]
+    text = _text(args, recipe, planned, solver, notes)
+    if args.output and args.output != "-":
+        write_files({Path(args.output): text}, force=args.force)
+    if args.json:
+        print(_json(recipe, planned, solver, notes, args.output, _commands(args, solver)))
+    elif args.output == "-":
+        print(text, end="")
+    if not args.json:
+        out = sys.stderr if args.output == "-" else sys.stdout
+        print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    for lack in planned.lacks:
+        print(f"not in a solver: {lack}", file=sys.stderr)
+    if args.output and args.output != "-":
+        print(f"train by: {', or '.join(_commands(args, solver))}", file=sys.stderr)
+        print(f"wrote {args.output}", file=sys.stderr)
+    return 0
+
+
+def _commands(args: argparse.Namespace, solver: Any) -> list[str]:
+    """The commands that train by the solver file, on the devices that it is for."""
+    from netbuilder.solvers import schedule_of
+
+    file = args.output or "SOLVER"
+    if args.dialect == "caffeonspark":
+        return [f"netbuilder caffeonspark {file} --executors {args.gpus} --model URL -o FOLDER"]
+    gpus = ",".join(map(str, range(args.gpus)))
+    on = f" --gpu {gpus}" if args.gpus > 1 else ""
+    commands = [f"netbuilder train {file}{on}"]
+    return commands + ([f"caffe train --solver {file}{on}"] if schedule_of(solver).stock else [])
+
+
+# -- the recipe ----------------------------------------------------------------------------------------------
+
+
+def read_recipe(name: str, own: dict[str, Any] | None = None) -> Any:
+    """The recipe of a name or a YAML file, some values replaced. Raises ConfigError with file and line."""
+    import dataclasses
+
+    from netbuilder.config.items import read_file, refusal
+    from netbuilder.config.values import convert, field_types
+    from netbuilder.solvers import Recipe
+
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else RECIPES / f"{name}.yaml"
+    if not is_file and not path.is_file():
+        known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
+        raise ConfigError(
+            f"there is no recipe '{name}'", key="recipe",
+            hint=did_you_mean(name, known) or f"there are {', '.join(known)}",
+        )  # fmt: skip
+    items = read_file(path, name if is_file else f"solvers/{name}.yaml")
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    types, values = field_types(Recipe), {}
+    for key, item in items.items():
+        if key not in fields:
+            raise refusal(f"a recipe has no key '{key}'", item.place, key, did_you_mean(key, fields))
+        values[key] = _plain(item) if key == "fields" else convert(item, types[key], fields[key])
+    values |= own or {}
+    missing = [n for n, f in fields.items() if n not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"the recipe lacks {', '.join(missing)}", key=missing[0], path=name)
+    try:
+        return Recipe(**values)
+    except ConfigError as error:
+        error.where = error.where or (str(items[error.key].place) if error.key in items else name)
+        raise
+
+
+def _required(field: Any) -> bool:
+    import dataclasses
+
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _plain(item: Any) -> Any:
+    if isinstance(item.value, dict):
+        return {key: _plain(value) for key, value in item.value.items()}
+    return [_plain(one) for one in item.value] if isinstance(item.value, list) else item.value
+
+
+def _own(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says in place of the recipe."""
+    own = {k: getattr(args, k) for k in ("images", "test_images") if getattr(args, k) is not None}
+    if args.epochs is None:
+        return own
+    recipe = read_recipe(args.recipe)
+    if recipe.epochs is not None:
+        factor, length = args.epochs / recipe.epochs, {"epochs": args.epochs}
+    else:
+        iterations = round(args.epochs * own.get("images", recipe.images) / recipe.batch)
+        factor, length = iterations / recipe.iterations, {"iterations": iterations}
+    return {**own, **length, "milestones": tuple(m * factor for m in recipe.milestones)}
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """A --set FIELD=VALUE: a number where it is one, a list where there are commas, else text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--set takes FIELD=VALUE, got '{text}'", hint="as in --set display=20")
+    words = [_word(name, w) for w in value.split(",")]
+    return name, words if len(words) > 1 or _repeated(name) else words[0]
+
+
+def _repeated(name: str) -> bool:
+    from netbuilder.schema import SolverParameter
+    from netbuilder.schema.fields import is_repeated
+
+    field = SolverParameter.DESCRIPTOR.fields_by_name.get(name)
+    return field is not None and is_repeated(field)
+
+
+def _word(name: str, word: str) -> Any:
+    from netbuilder.schema import SolverParameter
+
+    field = SolverParameter.DESCRIPTOR.fields_by_name.get(name)
+    if field is None:
+        known = [f.name for f in SolverParameter.DESCRIPTOR.fields]
+        raise FieldError(f"no field '{name}' in SolverParameter", hint=did_you_mean(name, known))
+    if field.type == field.TYPE_BOOL and word in ("true", "false"):
+        return word == "true"
+    if field.type in (field.TYPE_STRING, field.TYPE_ENUM):
+        return word
+    try:
+        return float(word) if field.type == field.TYPE_FLOAT else int(word)
+    except ValueError:
+        return word  # refused where it is set, with what it should be
+
+
+# -- the net -------------------------------------------------------------------------------------------------
+
+
+def _batches(args: argparse.Namespace) -> tuple[int, int]:
+    """The batch of the file for TRAIN and for TEST, 0 without tests; what is given must be what it has."""
+    found: dict[str, int | None] = {"TRAIN": None, "TEST": None}
+    if Path(args.net).exists():
+        from netbuilder import prototxt
+
+        for phase in found:
+            found[phase] = data_batch(prototxt.read(args.net, phase, dialect="any", unknown="keep"))
+    elif args.batch is None:
+        raise ConfigError(
+            f"there is no file '{args.net}' to read the batch from", key="net", hint="give --batch"
+        )
+    if args.batch and found["TRAIN"] and args.batch != found["TRAIN"]:
+        raise ConfigError(
+            f"--batch {args.batch}, but the TRAIN data of {args.net} has batch {found['TRAIN']}", key="batch",
+            hint="batch_size in the net is what Caffe takes: make the two agree",
+        )  # fmt: skip
+    batch = args.batch or found["TRAIN"]
+    if batch is None:
+        raise ConfigError(
+            f"the TRAIN net of {args.net} has no data layer with a batch", key="net", hint="give --batch"
+        )
+    test = args.test_batch if args.test_batch is not None else found["TEST"]
+    return batch, test or 0
+
+
+def data_batch(net: Net) -> int | None:
+    """The batch of a net's first data layer, None if there is no such layer."""
+    for layer in net:
+        for name in (
+            "data_param",
+            "image_data_param",
+            "hdf5_data_param",
+            "memory_data_param",
+            "window_data_param",
+        ):
+            if layer.proto.HasField(name):
+                return int(getattr(layer.proto, name).batch_size)
+        if not layer.bottoms and layer.tops and layer.tops[0].shape:
+            return int(layer.tops[0].shape[0])
+    return None
+
+
+# -- the answer ----------------------------------------------------------------------------------------------
+
+
+def _text(args: argparse.Namespace, recipe: Any, planned: Any, solver: Any, notes: list[str]) -> str:
+    from netbuilder.prototxt import text as text_format
+
+    lines = [
+        f"{MARK} {__version__}",
+        f"# solver: {args.recipe}",
+        f"#   source: {' '.join(recipe.source.split())}",
+    ]
+    lines += [f"#   {what}: {how} = {value}" for what, how, value in planned.arithmetic]
+    lines += [f"#   note: {note}" for note in notes]
+    return "\n".join(lines) + "\n" + text_format.format_fields(solver)
+
+
+def _offers(solver: Any, near: Any) -> str:
+    if not near:
+        return f"stock Caffe has lr_policy '{solver.lr_policy}'"
+    rows = [(a.name, f"{a.mean:.1%}", f"{a.most:.1%}", str(a.worst)) for a in near]
+    head = ("policy", "mean", "most", "at iteration")
+    return f"differences from '{solver.lr_policy}', of its highest rate\n" + report.format_table(
+        head, rows, right=(1, 2, 3)
+    )
+
+
+def _apart(chosen: Any) -> str:
+    return (
+        f"it differs by {chosen.mean:.1%} of the highest rate on average, by {chosen.most:.1%} at most, "
+        f"at iteration {chosen.worst}"
+    )
+
+
+def _json(
+    recipe: Any, planned: Any, solver: Any, notes: list[str], output: str | None, commands: list[str]
+) -> str:
+    import json
+
+    from netbuilder.schema.fields import is_repeated
+
+    fields = {}
+    for field, value in solver.ListFields():
+        if field.type == field.TYPE_FLOAT:
+            value = float(f"{value:.8g}")
+        fields[field.name] = list(value) if is_repeated(field) else value
+    data = {
+        "version": 1,
+        "source": " ".join(recipe.source.split()),
+        "fields": fields,
+        "arithmetic": [{"what": a, "how": b, "value": c} for a, b, c in planned.arithmetic],
+        "iterations_per_epoch": planned.iterations_per_epoch,
+        "notes": notes,
+        "lacks": list(planned.lacks),
+        "commands": commands,
+        "file": output,
+    }
+    return json.dumps(data, indent=2)

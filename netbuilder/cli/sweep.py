@@ -1,0 +1,183 @@
+"""`netbuilder sweep FILE -o DIR`: count many nets of a family, keep the best of those within a budget."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from netbuilder.cli.build import add_choice_of_config, describe, stitch_phases, write_nets
+from netbuilder.errors import ConfigError, FileError
+from netbuilder.storage.files import write_files
+
+__all__ = ["add_parser"]
+
+FILES = ("sweep.json", "front.csv", "front.png", "front.svg")
+JOURNAL = "sweep.journal"
+ROWS = 20
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "sweep",
+        help="count many nets of a family, keep the best within a budget",
+        description="Count every net that the axes of a sweep file make, and keep those that keep its "
+        "constraints and that no other is better than in all objectives: the front.",
+        epilog="Stopped at any time, the same command goes on where it stopped. Sweep files are explained in "
+        "docs/designing-to-a-budget.md.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")
+    parser.add_argument(
+        "-o", "--output_folder", required=True, type=Path, metavar="DIR",
+        help=f"folder for {', '.join(FILES)} and the journal",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=_at_least_one, metavar="N", help="processes (default: one for each processor)"
+    )
+    parser.add_argument(
+        "--limit", type=_at_least_one, metavar="N", help="count a sample of N candidates, always the same"
+    )
+    parser.add_argument(
+        "--build", nargs="*", type=_at_least_one, metavar="RANK",
+        help="write the prototxt files of the front as well, or of these ranks",
+    )  # fmt: skip
+    parser.add_argument(
+        "--draw", action=argparse.BooleanOptionalAction, default=True,
+        help="draw the front, with matplotlib (default: if it is there)",
+    )  # fmt: skip
+    add_choice_of_config(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="begin anew, and replace files that netbuilder did not write"
+    )
+    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_at_least_one.__name__ = "number"  # what argparse calls it in its refusal
+
+
+def _run(args: argparse.Namespace) -> int:
+    import json
+
+    from netbuilder.designing import drawing, outcome
+    from netbuilder.designing.journal import Journal
+    from netbuilder.designing.plan import read_sweep
+    from netbuilder.designing.running import chunks_of, processors, run
+
+    sweep = read_sweep(args.file, args.set, args.configs, args.limit)
+    folder = args.output_folder
+    _check_free(folder, args.force)
+    journal = Journal(folder / JOURNAL, sweep.digest, chunks_of(sweep), anew=args.force)
+    try:
+        progress = _Progress(len(sweep.numbers), sum(t.counted for t in journal.tallies.values()))
+        tally = run(sweep, journal, args.jobs or processors(), progress.told)
+    finally:
+        journal.close()
+    progress.end()
+    building = _Progress(len(tally.front), 0, "nets of the front built whole")
+    found = outcome.outcome(sweep, tally, building.told_of)
+    building.end()
+    data = outcome.as_data(found)
+    files: dict[Path, str | bytes] = {
+        folder / "sweep.json": json.dumps(data, indent=2) + "\n",
+        folder / "front.csv": outcome.as_csv(found),
+    }
+    if args.draw and drawing.can_draw():
+        files |= {folder / f"front.{kind}": image for kind, image in drawing.pictures(found).items()}
+    elif args.draw:
+        print("no picture: matplotlib is not there; install netbuilder[draw]", file=sys.stderr)
+    chosen = _chosen(found, args.build)
+    write_files(files, force=True)  # the journal says that they are ours
+    if args.json:
+        print(json.dumps(data, indent=2))
+    else:
+        print(outcome.as_text(found, ROWS))
+    for path in files:
+        print(f"wrote {path}", file=sys.stderr)
+    for one in chosen:
+        _build(found, one, folder / f"{one.rank:03}_{one.config.title}", args.force)
+    return 0
+
+
+def _check_free(folder: Path, force: bool) -> None:
+    """Raise FileError if files of the outcome's names are there that no sweep has written."""
+    if force or (folder / JOURNAL).exists():
+        return
+    for name in FILES:
+        if (folder / name).exists():
+            raise FileError(
+                f"'{folder / name}' is in the way, and there is no {JOURNAL} beside it",
+                hint="choose another output folder, or give --force to replace it",
+            )
+
+
+def _chosen(found: Any, ranks: list[int] | None) -> list[Any]:
+    """The nets of the front that are to be written."""
+    if ranks is None:
+        return []
+    last = len(found.front)
+    for rank in ranks:
+        if rank > last:
+            raise ConfigError(f"--build {rank}: there are only {last} nets on the front", key="build")
+    return [one for one in found.front if not ranks or one.rank in ranks]
+
+
+def _build(found: Any, one: Any, folder: Path, force: bool) -> None:
+    from netbuilder.designing.writing import as_yaml
+
+    loaded = found.sweep.loaded
+    with loaded.located():
+        nets = stitch_phases(loaded.entry, one.config)
+    write_nets(nets, folder, header=describe(loaded.entry, one.config), force=force)
+    path = folder / "config.yaml"
+    about = [f"rank {one.rank} of the sweep {loaded.found.name}"]
+    write_files({path: as_yaml(loaded, one.config, path, about)}, force=force)
+    print(f"wrote {folder}", file=sys.stderr)
+
+
+class _Progress:
+    """A line on stderr that says how far it is; silent where nobody watches, but for where it goes on."""
+
+    def __init__(self, total: int, done: int, what: str = "candidates counted") -> None:
+        self._total = total
+        self._begin = self._done = done
+        self._what = what
+        self._start = time.monotonic()
+        self._watched = sys.stderr.isatty()
+        self._shown = 0.0
+        if done:
+            print(f"going on: {done:,} of {total:,} {what} before", file=sys.stderr)
+
+    def told_of(self, done: int) -> None:
+        """So many are done."""
+        self.told(done - self._done)
+
+    def told(self, more: int) -> None:
+        """So many more are done."""
+        self._done += more
+        now = time.monotonic()
+        if not self._watched or now - self._shown < 0.2:
+            return
+        self._shown = now
+        rate = (self._done - self._begin) / max(now - self._start, 1e-9)
+        left = (self._total - self._done) / rate
+        print(
+            f"\r{self._done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, {left:,.0f} s left ",
+            end="", file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._watched and self._shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

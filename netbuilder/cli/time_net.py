@@ -1,0 +1,128 @@
+"""`netbuilder time NET`: how long each layer takes in real Caffe, beside what it computes."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from typing import Any
+
+from netbuilder.errors import ConfigError
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "time",
+        help="time the layers of a net in real Caffe",
+        description="Forward and backward time of each layer, the median of some passes (the mean, where it "
+        "is the caffe binary that times), beside its multiply-accumulates.",
+        epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10",
+    )
+    parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
+    parser.add_argument(
+        "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default: TRAIN, as in Caffe"
+    )
+    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
+    parser.add_argument(
+        "--gpu", metavar="N", help="the device (default: the CPU); by the caffe binary, which waits for it"
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
+    parser.add_argument("--top", type=int, metavar="N", help="the N slowest layers only")
+    parser.add_argument("--json", action="store_true", help="print the times as JSON")
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from netbuilder import prototxt
+    from netbuilder.cli.test_net import net_file, wanted_gpu
+    from netbuilder.cli.train import Progress, stopping
+    from netbuilder.engines.caffe import training
+    from netbuilder.measure import counts
+
+    for name in ("iterations", "top"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name} must be at least 1, got {value}", key=name)
+    path = net_file(args.net, args.phase)
+    net = prototxt.read(path, args.phase, dialect="any", unknown="keep")
+    counted = counts.count(net)
+    install = training.found()
+    job = training.net_job(
+        "time", path, install, net=net, weights=(), iterations=args.iterations, gpus=wanted_gpu(args.gpu)
+    )
+    progress, told = Progress(args.iterations), None
+    with training.start(install, job, threads=args.threads) as worker, stopping(worker):
+        for event in worker:
+            said = event.told or {}
+            if "timing" in said:
+                progress.bar(f"timing: pass {said['timing']} of {said['of']}")
+            told = said if "layers" in said else told
+    progress.close()
+    if told is None:
+        print("stopped", file=sys.stderr)
+        return 130
+    macs = {row.layer.name: row.figure("macs") for row in counted.layers}
+    layers = [
+        {
+            "name": name,
+            "type": type,
+            "forward_ms": 1000 * statistics.median(forward),
+            "backward_ms": 1000 * statistics.median(backward),
+            "macs": macs.get(name, 0),  # Caffe's own Splits are in no file
+        }
+        for name, type, forward, backward in told["layers"]
+    ]
+    if args.json:
+        _print_json(args, path, counted.batch, layers)
+    else:
+        _print_table(args, counted.batch, layers)
+        passes = f"the {told.get('figure', 'median')} of {args.iterations} passes"
+        print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
+    return 0
+
+
+def _print_json(args: argparse.Namespace, path: str, batch: int, layers: list[dict[str, Any]]) -> None:
+    import json
+
+    data = {"version": 1, "net": path, "phase": args.phase, "batch": batch, "iterations": args.iterations}
+    totals = {key: sum(layer[key] for layer in layers) for key in ("forward_ms", "backward_ms")}
+    print(json.dumps({**data, "threads": args.threads, "totals": totals, "layers": layers}, indent=2))
+
+
+def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, Any]]) -> None:
+    from netbuilder import report
+
+    def cells(name: str, type: str, forward: float, backward: float, macs: float | None) -> tuple[str, ...]:
+        part = (forward + backward) / whole if whole else 0.0
+        speed = "" if not macs or not forward else f"{macs * batch / forward / 1e6:.1f}"
+        return (
+            name, type, f"{forward:.3f}", f"{backward:.3f}", f"{part:.1%}",
+            "?" if macs is None else f"{macs:,}", speed,
+        )  # fmt: skip
+
+    whole = sum(x["forward_ms"] + x["backward_ms"] for x in layers)
+    shown = layers
+    if args.top is not None:
+        shown = sorted(layers, key=lambda x: -(x["forward_ms"] + x["backward_ms"]))[: args.top]
+    rest = [x for x in layers if not any(x is y for y in shown)]
+
+    def total(name: str, some: list[dict[str, Any]]) -> tuple[str, ...]:
+        known = None if any(x["macs"] is None for x in some) else sum(x["macs"] for x in some)
+        forward, backward = (sum(x[key] for x in some) for key in ("forward_ms", "backward_ms"))
+        return cells(name, "", forward, backward, known)
+
+    rows = [cells(x["name"], x["type"], x["forward_ms"], x["backward_ms"], x["macs"]) for x in shown]
+    rows += [total(f"{len(rest)} others", rest)] if rest else []
+    rows.append(total("total", layers))
+    head = ("layer", "type", "forward ms", "backward ms", "part", "MACs an image", "GMAC/s forward")
+    print(report.format_table(head, rows, right=(2, 3, 4, 5, 6)))
+
+
+def _where(args: argparse.Namespace) -> str:
+    if args.gpu is not None:
+        return f"GPU {args.gpu}"
+    return f"{args.threads} thread{'s' if args.threads > 1 else ''}"

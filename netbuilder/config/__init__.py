@@ -1,0 +1,6 @@
+"""Configs: nets as YAML files. Imported only by what reads one; a network built by flags needs no YAML."""
+
+from netbuilder.config.load import Loaded, load, load_found
+from netbuilder.config.places import Found, all_configs, find_config
+
+__all__ = ["Found", "Loaded", "all_configs", "find_config", "load", "load_found"]

@@ -1,0 +1,310 @@
+"""A config file, its base and the --set of the command line into a network's config dataclass.
+
+Precedence: --set > file > base > the network's own default. What the values must be, the dataclass says.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from netbuilder.config.items import Item, Place, read_file, read_setting, refusal
+from netbuilder.config.layers import layer_defaults
+from netbuilder.config.places import Found, find_config, is_path
+from netbuilder.config.plugins import load_module, module_path
+from netbuilder.config.values import convert, field_types
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, did_you_mean
+from netbuilder.measure.counts import Counts
+from netbuilder.net import PROJECT_DEFAULTS, Net
+from netbuilder.networks import NetConfig, Network, find_network, options
+
+__all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found"]
+
+# The keys of a file that are no options of its network.
+KEYS = {
+    "network": "the network whose options the other keys are; may come from the base",
+    "base": "a config, by name or by path from this file, whose values hold where this file has none",
+    "module": "Python of your own that registers networks or legos: my_nets.py beside this file, or a module",
+    "source": "where the net was published",
+    "expect": "counts that the net must have",
+    "defaults": "fields that layers of a type get where the network does not set them itself",
+}
+EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
+
+
+class Value(NamedTuple):
+    """One value of a loaded config, and where it is from: a Place, or None for the option's default."""
+
+    key: str
+    value: Any
+    place: Place | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """A config that is ready for `entry.stitch(config, phase)`."""
+
+    found: Found
+    entry: Network
+    config: NetConfig
+    items: dict[str, Item]
+    source: str
+    expect: dict[str, int]
+    origin: str  # for the head of the written files
+
+    def values(self) -> list[Value]:
+        """Every value: the network, its options, and the defaults of layers, those of the train net."""
+        values = [Value("network", self.entry.name, self.items["network"].place)]
+        for field in options(self.entry.config):
+            item = self.items.get(field.name)
+            values.append(Value(field.name, getattr(self.config, field.name), item.place if item else None))
+        given = self.items["defaults"].value if "defaults" in self.items else {}
+        layers: dict[str, Value] = {}
+        # In the order in which they give way.
+        for origin, defaults in (
+            (Place("project", "project"), PROJECT_DEFAULTS),
+            (Place("network", f"network {self.entry.name}"), self.config.layer_defaults("train")),
+            (None, self.config.defaults),
+        ):
+            for type, fields in defaults.items():
+                for name, value in fields.items():
+                    key = f"defaults.{type}.{name}"
+                    layers[key] = Value(key, value, origin or given[type].value[name].place)
+        return [*values, *(layers[key] for key in sorted(layers))]
+
+    def stitch(self, phase: str) -> Net:
+        """The net of a phase; errors name the config too."""
+        with self.located():
+            return self.entry.stitch(self.config, phase)
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Errors that arise inside name the config too, and the defaults of a layer that is refused."""
+        try:
+            yield
+        except FileError:
+            raise
+        except NetBuilderError as error:
+            config = f"config {self.found.shown}"
+            type = error.text.partition(" ")[0]
+            if type in self.config.defaults:
+                config = f"{self.items['defaults'].value[type].place}, defaults.{type}"
+            error.where = f"{error.where}; {config}" if error.where else config
+            raise
+
+    def check_expected(self, figures: Mapping[str, int | float]) -> None:
+        """Raise ConfigError if one of the net's totals is not as `expect` says."""
+        for key, number in self.expect.items():
+            if figures[key] != number:
+                raise refusal(
+                    f"{key} is {figures[key]:,}, and the config expects {number:,}",
+                    self.items["expect"].value[key].place, f"expect.{key}",
+                    "correct the net, or what it is expected to have",
+                )  # fmt: skip
+
+
+def load(target: str, sets: Sequence[str] = (), folders: Sequence[str] = ()) -> Loaded:
+    """The config of this path or name, with KEY=VALUE settings over it.
+
+    `folders` are searched for names before NETBUILDER_CONFIGS and what is shipped. Raises FileError for a
+    file that cannot be read, and ConfigError, which names file, line and dotted key.
+    """
+    return load_found(find_config(target, folders), target, sets, folders)
+
+
+def load_found(
+    found: Found,
+    target: str = "",
+    sets: Sequence[str] = (),
+    folders: Sequence[str] = (),
+    apart: Sequence[str] = (),
+) -> Loaded:
+    """As `load`, of a config that has been found; `target` is how it was asked for.
+
+    Keys that are `apart` may stand in the file, for others to read: what is loaded has them in `items`.
+    """
+    own = read_file(found.path, found.shown)
+    origin = [f"config: {_as_given(target or found.name)}, sha256 {_digest(found.path)}"]
+    items = own
+    if "base" in own:
+        base, under = _base(own["base"], found, folders)
+        origin.append(f"base: {_as_given(own['base'].value)}, sha256 {_digest(base.path)}")
+        origin += _load_module(under, base)
+        items = _over(own, under)
+    origin += _load_module(own, found)
+    for setting in sets:
+        (first, *rest), item = _setting(setting)
+        items[first] = _placed(items.get(first), rest, item)
+        origin.append(f"set: {setting}")
+    entry = _network(items, found)
+    config = _config(entry, items, found, apart)
+    expect = {} if sets else _expect(items)
+    return Loaded(found, entry, config, items, _source(items), expect, "\n".join(origin))
+
+
+def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict[str, Item]]:
+    """The base that a file names, and what stands in it."""
+    if not isinstance(item.value, str) or not item.value:
+        raise refusal(f"base must be the name or the path of a config, got {item.shown}", item.place, "base")
+    target = item.value
+    if is_path(target):
+        target = str(found.path.parent / target)
+    try:
+        base = find_config(target, folders, skip=found.path)
+        if base.path.resolve() == found.path.resolve():
+            raise ConfigError("this is the config itself")
+        under = read_file(base.path, base.shown, "base")
+    except (ConfigError, FileError) as error:
+        if error.where:  # a mistake in the base
+            raise
+        raise refusal(f"base '{item.value}': {error.text}", item.place, "base", error.hint) from None
+    if "base" in under:
+        raise refusal(
+            f"base '{item.value}' has itself a base, '{under['base'].text}', and only one level is allowed",
+            item.place, "base", "give the values of one of the two here",
+        )  # fmt: skip
+    return base, under
+
+
+def _over(own: dict[str, Item], under: dict[str, Item]) -> dict[str, Item]:
+    """The keys of a file over those of its base; `defaults` are laid over each other field by field."""
+    # What was published and counted is the base's own net.
+    items = {key: item for key, item in under.items() if key not in ("source", "expect")} | own
+    upper, lower = own.get("defaults"), under.get("defaults")
+    if upper and lower and isinstance(upper.value, dict) and isinstance(lower.value, dict):
+        types = dict(lower.value)
+        for type, fields in upper.value.items():
+            below = types[type].value if type in types else None
+            if isinstance(below, dict) and isinstance(fields.value, dict):
+                fields = fields._replace(value={**below, **fields.value})
+            types[type] = fields
+        items["defaults"] = upper._replace(value=types)
+    return items
+
+
+def _load_module(items: dict[str, Item], file: Found) -> list[str]:
+    """Load the module that a file names, if it does; a line about it for the head of the written files."""
+    if "module" not in items:
+        return []
+    load_module(items["module"], file.path)
+    name = items["module"].value
+    path = module_path(name, file.path)
+    return [f"module: {_as_given(name)}" + (f", sha256 {_digest(path)}" if path else "")]
+
+
+def _setting(text: str) -> tuple[list[str], Item]:
+    """The keys and the value of a --set: those of an option, or of one field in `defaults`."""
+    keys, item = read_setting(text)
+    if keys[0] == "defaults" and len(keys) < 3:
+        raise refusal(
+            "--set gives one field of defaults at a time", item.place, keys[0],
+            "as in --set defaults.BatchNorm.eps=1e-4",
+        )  # fmt: skip
+    if keys[0] != "defaults" and (len(keys) > 1 or keys[0] in KEYS):
+        raise refusal(
+            f"--set gives options of the network and fields of defaults, and {'.'.join(keys)} is neither",
+            item.place, keys[0], "write it into a config of your own, with this one as its base",
+        )  # fmt: skip
+    return keys, item
+
+
+def _placed(below: Item | None, keys: list[str], item: Item) -> Item:
+    """What lies below some keys, with another item at their end; what was there is left as it is."""
+    if not keys:
+        return item
+    entries = dict(below.value) if below is not None and isinstance(below.value, dict) else {}
+    entries[keys[0]] = _placed(entries.get(keys[0]), keys[1:], item)
+    return Item(entries, "", item.place)
+
+
+def _network(items: dict[str, Item], found: Found) -> Network:
+    if "network" not in items:
+        raise ConfigError(
+            "network is missing: it names the network whose options the other keys are", key="network",
+            path=found.shown, hint="as in network: resnet; or give a base",
+        )  # fmt: skip
+    item = items["network"]
+    if not isinstance(item.value, str):
+        raise refusal(f"network must be a name, got {item.shown}", item.place, "network")
+    try:
+        entry = find_network(item.value)
+    except ConfigError as error:
+        if error.key != "network":
+            raise
+        raise refusal(error.text, item.place, "network", error.hint) from None
+    clash = [f.name for f in options(entry.config) if f.name in KEYS]
+    if clash:
+        raise refusal(
+            f"network {entry.name} has an option '{clash[0]}', a key of configs", item.place, "network"
+        )
+    return entry
+
+
+def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequence[str]) -> NetConfig:
+    """The config dataclass of a network, of the items that are its fields."""
+    fields = {f.name: f for f in dataclasses.fields(entry.config) if f.init and f.name != "defaults"}
+    for key, item in items.items():
+        if key not in fields and key not in KEYS and key not in apart:
+            raise refusal(
+                f"unknown key '{key}': network {entry.name} has no such option", item.place, key,
+                did_you_mean(key, [*fields, *KEYS, *apart]),
+            )  # fmt: skip
+    types = field_types(entry.config)
+    values = {name: convert(items[name], types[name], fields[name]) for name in fields if name in items}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise refusal(
+                f"{name} is missing: network {entry.name} needs it", items["network"].place, name,
+                f"as in {name}: {field.metadata['choices'][0]}" if field.metadata.get("choices") else "",
+            )  # fmt: skip
+    if "defaults" in items:
+        values["defaults"] = layer_defaults(items["defaults"])
+    try:
+        config: NetConfig = entry.config(**values)
+    except ConfigError as error:
+        key = error.key
+        if key in items:
+            raise refusal(error.text, items[key].place, key, error.hint) from None
+        default = f", {key} (by default)" if key in fields else ""
+        raise ConfigError(error.text, key=key, path=f"{found.shown}{default}", hint=error.hint) from None
+    return config
+
+
+def _source(items: dict[str, Item]) -> str:
+    item = items.get("source")
+    if item is None or item.value is None:
+        return ""
+    if not isinstance(item.value, str):
+        raise refusal(f"source must be text, got {item.shown}", item.place, "source", "write it in quotes")
+    return item.value
+
+
+def _expect(items: dict[str, Item]) -> dict[str, int]:
+    item = items.get("expect")
+    if item is None or item.value is None:
+        return {}
+    if not isinstance(item.value, dict):
+        raise refusal(f"expect must be a mapping of counts, got {item.shown}", item.place, "expect")
+    for key, number in item.value.items():
+        if key not in EXPECTED:
+            hint = did_you_mean(key, EXPECTED)
+            raise refusal(f"unknown count '{key}'", number.place, f"expect.{key}", hint)
+        if not isinstance(number.value, int) or isinstance(number.value, bool):
+            raise refusal(f"{key} must be an integer, got {number.shown}", number.place, f"expect.{key}")
+    return {key: number.value for key, number in item.value.items()}
+
+
+def _digest(path: Path) -> str:
+    """Enough of the file's SHA-256 to tell it from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _as_given(target: str) -> str:
+    """The path or name as it was given; of an absolute path, which tells whose it is, the last part."""
+    name = Path(target).name if Path(target).is_absolute() else target
+    return name.encode(errors="backslashreplace").decode()

@@ -1,0 +1,159 @@
+"""A JSON schema of config files, for editors: draft 07, which most of them know.
+
+Made from the config dataclasses, like everything that reads a config. It says less than `load` does: ranges,
+and combinations of options, are left to the dataclasses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+from netbuilder.config.layers import layer_fields
+from netbuilder.config.load import EXPECTED, KEYS
+from netbuilder.config.values import field_types, parses, tuple_items, without_none
+from netbuilder.layers import RULES
+from netbuilder.networks import Network
+from netbuilder.schema import LayerParameter
+from netbuilder.schema.fields import is_repeated
+
+__all__ = ["schema"]
+
+_SIMPLE = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_ENUM, _MESSAGE = 14, 11  # FieldDescriptor.TYPE_ENUM, TYPE_MESSAGE
+_BOOL, _TEXT = (8,), (9, 12)
+_REAL = (1, 2)
+
+
+def schema(networks: dict[str, Network]) -> dict[str, Any]:
+    """The schema of a config of one of these networks.
+
+    A file without `network`, which has it from its base, may have the options of any.
+    """
+    common = _common(networks)
+    every = {field.name for entry in networks.values() for field in _fields(entry)}
+    branches = [
+        {
+            "if": {"properties": {"network": {"const": name}}, "required": ["network"]},
+            "then": _network(entry, common),
+        }
+        for name, entry in networks.items()
+    ]
+    without = {
+        "if": {"not": {"required": ["network"]}},
+        "then": {"required": ["base"], "propertyNames": {"enum": sorted({*common, *every})}},
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "netbuilder config",
+        "type": "object",
+        "properties": common,
+        "allOf": [without, *branches],
+        "definitions": _definitions(),
+    }
+
+
+def _common(networks: dict[str, Network]) -> dict[str, Any]:
+    text = {"type": "string", "minLength": 1}
+    count = {"type": "integer"}
+    shapes: dict[str, Any] = {
+        "network": {"enum": list(networks)},
+        "base": text,
+        "module": text,
+        "source": {"type": ["string", "null"]},
+        "expect": {
+            "type": ["object", "null"],
+            "properties": dict.fromkeys(EXPECTED, count),
+            "additionalProperties": False,
+        },
+        "defaults": {"$ref": "#/definitions/defaults"},
+    }
+    return {key: {"description": about, **shapes[key]} for key, about in KEYS.items()}
+
+
+def _fields(entry: Network) -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(entry.config) if f.init and f.name != "defaults"]
+
+
+def _network(entry: Network, common: dict[str, Any]) -> dict[str, Any]:
+    """What a file with this network may have, and must have unless it has a base."""
+    hints = field_types(entry.config)
+    needed = [
+        f.name
+        for f in _fields(entry)
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    result: dict[str, Any] = {
+        "description": entry.about,
+        "properties": dict.fromkeys(common, True)
+        | {f.name: _option(f, hints[f.name]) for f in _fields(entry)},
+        "additionalProperties": False,
+    }
+    if needed:
+        result["anyOf"] = [{"required": ["base"]}, {"required": needed}]
+    return result
+
+
+def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+    choices = field.metadata.get("choices") or ()
+    result = _type(hint, choices)
+    if parses(field):
+        result = {"anyOf": [{"type": ["string", "number"]}, result]}
+    if "help" in field.metadata:
+        result = {"description": field.metadata["help"], **result}
+    if field.default not in (dataclasses.MISSING, None):
+        result["default"] = list(field.default) if isinstance(field.default, tuple) else field.default
+    return result
+
+
+def _type(hint: Any, choices: typing.Sequence[str]) -> dict[str, Any]:
+    base, optional = without_none(hint)
+    if typing.get_origin(base) is tuple:
+        items, length = tuple_items(base)
+        result: dict[str, Any] = {"type": "array", "items": _type(items, choices)}
+        if length is not None:
+            result |= {"minItems": length, "maxItems": length}
+    elif base is str and choices:
+        # A word that looks like a number may stand without quotes.
+        result = {"enum": [*choices, *(int(word) for word in choices if word.isdigit())]}
+    else:
+        result = {"type": _SIMPLE[base]} if base in _SIMPLE else {}
+    return {"anyOf": [result, {"type": "null"}]} if optional else result
+
+
+def _definitions() -> dict[str, Any]:
+    """`defaults`, with the fields of every layer type as Caffe's schema has them."""
+    empty = LayerParameter()
+    definitions: dict[str, Any] = {}
+    types = {}
+    for type, rule in sorted(RULES.items()):
+        fields = {}
+        for name, message in layer_fields(rule).items():
+            owner = getattr(empty, message) if message else empty
+            fields[name] = _field(owner.DESCRIPTOR.fields_by_name[name], definitions, null=True)
+        types[type] = {"type": "object", "properties": fields, "additionalProperties": False}
+    definitions["defaults"] = {"type": "object", "properties": types, "additionalProperties": False}
+    return definitions
+
+
+def _field(field: Any, definitions: dict[str, Any], *, null: bool = False) -> dict[str, Any]:
+    """A field of a message; one that repeats takes one value or a list of them."""
+    if field.type == _MESSAGE:
+        name = field.message_type.name
+        one: dict[str, Any] = {"$ref": f"#/definitions/{name}"}
+        if name not in definitions:
+            definitions[name] = {}  # a message may hold itself
+            inner = {f.name: _field(f, definitions) for f in field.message_type.fields}
+            definitions[name] = {"type": "object", "properties": inner, "additionalProperties": False}
+    elif field.type == _ENUM:
+        one = {"enum": [*field.enum_type.values_by_name, *field.enum_type.values_by_number]}
+    else:
+        kinds = {"boolean": _BOOL, "string": _TEXT, "number": _REAL}
+        one = {"type": next((kind for kind, numbers in kinds.items() if field.type in numbers), "integer")}
+    ways = [one]
+    if is_repeated(field):
+        ways.append({"type": "array", "items": one})
+    if null:
+        ways.append({"type": "null"})
+    return one if len(ways) == 1 else {"anyOf": ways}

@@ -1,0 +1,176 @@
+"""The outcome of a sweep: the front, built whole to be sure, and the rest of the candidates in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from netbuilder import report
+from netbuilder._version import __version__
+from netbuilder.designing.axes import plain, shown
+from netbuilder.designing.cost import FIGURES
+from netbuilder.designing.counting import Row, Tally, check_whole, whole_figures
+from netbuilder.designing.expressions import Number
+from netbuilder.designing.plan import Sweep
+from netbuilder.errors import ConfigError
+from netbuilder.networks import NetConfig
+
+__all__ = ["Chosen", "Outcome", "as_csv", "as_data", "as_text", "outcome"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A candidate of the front: `rank` counts from 1, `values` are its options."""
+
+    rank: int
+    row: Row
+    config: NetConfig
+    values: dict[str, Any]
+    figures: dict[str, Number]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep found; `reference` are the figures of the config without axes."""
+
+    sweep: Sweep
+    tally: Tally
+    front: tuple[Chosen, ...]
+    reference: dict[str, Number]
+
+
+def outcome(sweep: Sweep, tally: Tally, told: Callable[[int], None]) -> Outcome:
+    """The outcome of what was counted; `told` hears of each net of the front that was built whole.
+
+    Raises ConfigError if nothing keeps the constraints, and NetBuilderError if a net of the front, built
+    whole, is refused or has other figures than its pieces gave.
+    """
+    if not tally.front:
+        raise _nothing(sweep, tally)
+    entry, phase = sweep.loaded.entry, sweep.phase
+    with sweep.loaded.located():
+        reference = whole_figures(entry, sweep.loaded.config, phase)
+    front = []
+    for rank, row in enumerate(tally.front, 1):
+        config, values = sweep.config(row.number), sweep.space.candidate(row.number)
+        figures = dict(zip(FIGURES, row.figures, strict=True))
+        check_whole(entry, config, phase, figures, _named(values))
+        front.append(Chosen(rank, row, config, values, figures))
+        told(rank)
+    return Outcome(sweep, tally, tuple(front), reference)
+
+
+def _named(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {shown(value)}" for name, value in values.items())
+
+
+def _nothing(sweep: Sweep, tally: Tally) -> ConfigError:
+    invalid = sum(count for count, _, _ in tally.reasons.values())
+    nets = tally.counted - invalid
+    if not nets:
+        count, _, text = max(tally.reasons.values(), key=lambda reason: reason[0])
+        return ConfigError(
+            f"none of {tally.counted:,} candidates is a net", key="axes", path=sweep.loaded.found.shown,
+            hint=f"{count:,} times: {text}",
+        )  # fmt: skip
+    parts = [f"{c.text} is not kept by {n:,}" for c, n in zip(sweep.constraints, tally.unmet, strict=True)]
+    hints = []
+    for constraint, best in zip(sweep.constraints, tally.nearest, strict=True):
+        bound = constraint.bound
+        if bound and best and best[0] > bound.way * bound.limit:
+            word = "least" if bound.way == 1 else "greatest"
+            hints.append(
+                f"the {word} {bound.name} is {bound.way * best[0]:,}, "
+                f"with {_named(sweep.space.candidate(best[1]))}"
+            )
+    return ConfigError(
+        f"no candidate keeps all constraints: of {nets:,} nets, " + "; ".join(parts), key="constraints",
+        path=sweep.loaded.found.shown, hint="; ".join(hints),
+    )  # fmt: skip
+
+
+def as_data(found: Outcome) -> dict[str, Any]:
+    """All of it, as JSON has it."""
+    tally = found.tally
+    reasons = sorted(tally.reasons.values(), key=lambda reason: (-reason[0], reason[1]))
+    return {
+        "version": 1,
+        "netbuilder": __version__,
+        "sweep": found.sweep.as_data(),
+        "counted": tally.counted,
+        "invalid": [
+            {"count": count, "reason": text, "example": plain(found.sweep.space.candidate(number))}
+            for count, number, text in reasons
+        ],
+        "constraints": [
+            {"constraint": c.text, "not_kept_by": n}
+            for c, n in zip(found.sweep.constraints, tally.unmet, strict=True)
+        ],
+        "kept": tally.kept,
+        "reference": {"name": found.sweep.loaded.config.title, "figures": found.reference},
+        "front": [
+            {
+                "rank": chosen.rank,
+                "name": chosen.config.title,
+                "options": plain(chosen.values),
+                "figures": chosen.figures,
+            }
+            for chosen in found.front
+        ],
+    }
+
+
+def as_csv(found: Outcome) -> str:
+    """The front, a row for each net with its options and all figures."""
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    axes = [axis.name for axis in found.sweep.space.axes]
+    writer.writerow(["rank", "name", *axes, *FIGURES])
+    for chosen in found.front:
+        options = [shown(chosen.values[name]) for name in axes]
+        writer.writerow([chosen.rank, chosen.config.title, *options, *chosen.row.figures])
+    return text.getvalue()
+
+
+def as_text(found: Outcome, most: int) -> str:
+    """The front as a table of at most so many rows, and what became of the other candidates."""
+    sweep, tally = found.sweep, found.tally
+    named = [o.expression.figures for o in sweep.objectives]
+    named += [side.figures for c in sweep.constraints for side in c.sides]
+    figures = [name for name in FIGURES if any(name in names for names in named)]
+    axes = [axis.name for axis in sweep.space.axes if axis.size > 1]
+    rows = [
+        (
+            str(c.rank),
+            *(shown(c.values[name]) for name in axes),
+            *(f"{c.figures[name]:,}" for name in figures),
+        )
+        for c in found.front
+    ]
+    left_out = len(rows) - most
+    rows = rows[:most]
+    rows.append(("ref", *("" for _ in axes), *(f"{found.reference[name]:,}" for name in figures)))
+    head = ("rank", *axes, *figures)
+    lines = [report.format_table(head, rows, right=(0, *range(len(axes) + 1, len(head))))]
+    if left_out > 0:
+        lines.append(f"and {left_out:,} more: all are in front.csv")
+    lines.append(f"ref: {sweep.loaded.config.title}, the config without axes")
+    invalid = sum(count for count, _, _ in tally.reasons.values())
+    of = "" if tally.counted == sweep.space.size else f" of {sweep.space.size:,}"
+    lines += ["", f"{tally.counted:,} candidates counted{of}"]
+    if invalid:
+        lines.append(f"  {invalid:,} are no nets:")
+        reasons = sorted(tally.reasons.values(), key=lambda reason: (-reason[0], reason[1]))
+        lines += [f"    {count:,} like this one: {text}" for count, _, text in reasons]
+    for constraint, count in zip(sweep.constraints, tally.unmet, strict=True):
+        lines.append(f"  {count:,} do not keep {constraint.text}")
+    lines.append(
+        f"  {tally.kept:,} keep all constraints; the front has {len(found.front):,} of them"
+        if sweep.constraints
+        else f"  the front has {len(found.front):,} of them"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""A config back as YAML, and as the command that builds it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from netbuilder._version import __version__
+from netbuilder.cli.build import flow_text, option_text
+from netbuilder.config import Loaded
+from netbuilder.designing.axes import plain
+from netbuilder.networks import NetConfig, options
+from netbuilder.storage.files import MARK
+
+__all__ = ["as_command", "as_yaml"]
+
+
+def as_yaml(loaded: Loaded, config: NetConfig, path: Path, about: Sequence[str]) -> str:
+    """A config of the network of `loaded`, for a file at this path; `about` are comments for its head."""
+    lines = [f"{MARK} {__version__}", *(f"# {line}" for line in about)]
+    if "module" in loaded.items:
+        lines.append(f"module: {flow_text(_module(loaded, path))}")
+    lines.append(f"network: {flow_text(loaded.entry.name)}")
+    lines += [f"{name}: {flow_text(value)}" for name, value in plain(_own_values(config)).items()]
+    if config.defaults:
+        lines.append(f"defaults: {flow_text(config.defaults)}")
+    return "\n".join(lines) + "\n"
+
+
+def as_command(loaded: Loaded, config: NetConfig, folder: str) -> str:
+    """The command that builds a config by flags, or "" if flags cannot say it."""
+    if config.defaults or "module" in loaded.items:
+        return ""
+    words = ["netbuilder", "build", loaded.entry.name]
+    fields = {field.name: field for field in options(type(config))}
+    for name, value in _own_values(config).items():
+        if fields[name].metadata["switch"]:
+            words.append(f"--{name}" if value else f"--no-{name}")
+        else:
+            words += [f"--{name}", *shlex.split(option_text(fields[name], value))]
+    return shlex.join([*words, "-o", folder])
+
+
+def _own_values(config: NetConfig) -> dict[str, Any]:
+    """The options that are not at their default, or have none."""
+    values = {field.name: (field.default, getattr(config, field.name)) for field in options(type(config))}
+    return {
+        name: value
+        for name, (default, value) in values.items()
+        if default is dataclasses.MISSING or value != default
+    }
+
+
+def _module(loaded: Loaded, path: Path) -> str:
+    """The module of the config, as the file at this path has to name it."""
+    item = loaded.items["module"]
+    name = str(item.value)
+    if not name.endswith(".py"):
+        return name
+    return os.path.relpath(Path(item.place.path).parent / name, path.parent)

@@ -1,0 +1,305 @@
+"""The other end of `training`: trains, tests and times nets by pycaffe, in Caffe's Python.
+
+Never imported by netbuilder: its source is sent to the Python that has Caffe (3.7 or newer), which may live
+in a root where netbuilder is not installed. The request comes on stdin as one line of JSON; stdin then stays
+open, and its end means that netbuilder is gone. All that is told goes to stderr: Caffe's log, and between its
+lines ours, "@netbuilder" and JSON.
+
+The source of `_snapshot_files.py` is sent before this one, and runs in the same namespace.
+"""
+
+# ruff: noqa: B905 (zip has no `strict` before Python 3.10)
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import caffe
+import numpy as np
+
+if TYPE_CHECKING:
+    from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
+
+STOP: list[int] = []  # signals that asked for the end
+# Layers whose passes draw random numbers or move on in the data.
+REPLAYED = {"Data", "ImageData", "HDF5Data", "WindowData", "DummyData", "Dropout"}
+
+
+class Gone(Exception):
+    """netbuilder has ended: there is nobody to work for."""
+
+
+def tell(**event: Any) -> None:
+    try:
+        os.write(2, f"@netbuilder {json.dumps(event)}\n".encode())
+    except BrokenPipeError:
+        raise Gone from None
+
+
+def ended() -> bool:
+    """Whether a signal asked for the end; raises Gone."""
+    if not STOP and select.select([0], [], [], 0)[0] and not os.read(0, 4096):
+        raise Gone
+    return bool(STOP)
+
+
+def snapshot(solver: Any, job: dict[str, Any]) -> None:
+    """Write model and state under another name, and rename them when they are whole."""
+    try:
+        solver.snapshot()
+    except (OSError, ValueError) as error:
+        raise Fault(f"the snapshot of iteration {solver.iter} could not be written: {error}") from None
+    tell(**publish(job, solver.iter))
+
+
+# -- training --------------------------------------------------------------------------------------------
+
+
+def due(job: dict[str, Any], iteration: int) -> bool:
+    interval = job["test_interval"]
+    return bool(interval) and iteration % interval == 0 and (iteration > 0 or job["test_initialization"])
+
+
+def outputs(net: Any) -> dict[str, Any]:
+    return {name: np.array(net.blobs[name].data, dtype=np.float64).ravel() for name in net.outputs}
+
+
+def mean_outputs(net: Any, passes: int, what: dict[str, Any]) -> dict[str, Any] | None:
+    """The mean of every output and of the loss over so many passes; None if the end was asked for."""
+    sums: dict[str, Any] = {}
+    loss, told = 0.0, time.time()
+    for k in range(passes):
+        if ended():
+            return None
+        loss += float(net._forward(0, len(net.layers) - 1))
+        for name, value in outputs(net).items():
+            sums[name] = sums[name] + value if name in sums else value
+        if time.time() - told > 0.5:
+            told = time.time()
+            tell(testing=k + 1, of=passes, **what)
+    means = {name: (value / passes).tolist() for name, value in sums.items()}
+    return {"outputs": means, "loss": loss / passes, "passes": passes}
+
+
+def test(solver: Any, job: dict[str, Any]) -> None:
+    for i, (net, passes) in enumerate(zip(solver.test_nets, job["test_iter"])):
+        if passes:
+            net.share_with(solver.net)
+            result = mean_outputs(net, passes, {"iteration": solver.iter})
+            if result is not None:
+                tell(test=solver.iter, net=i, **result)
+
+
+def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
+    """Read the data and draw the random numbers of the iterations that were done, for the next to follow."""
+
+    def pick(net: Any) -> list[int]:
+        return [i for i, layer in enumerate(net.layers) if layer.type in REPLAYED]
+
+    train = pick(solver.net)
+    tests = [(net, pick(net), passes) for net, passes in zip(solver.test_nets, job["test_iter"])]
+    told = time.time()
+    for iteration in range(upto):
+        if ended():
+            return
+        for net, layers, passes in tests if due(job, iteration) else []:
+            for _ in range(passes):
+                for i in layers:
+                    net._forward(i, i)
+        for _ in range(job["iter_size"]):
+            for i in train:
+                solver.net._forward(i, i)
+        if time.time() - told > 0.5:
+            told = time.time()
+            tell(replay=iteration + 1, of=upto)
+
+
+def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
+    gpus = job["gpus"]
+    if len(gpus) > 1:
+        caffe.set_solver_count(len(gpus))
+        caffe.set_solver_rank(rank)
+        caffe.set_multiprocess(True)
+    solver = caffe.get_solver(os.path.join(folder, "solver.prototxt"))
+    for path in job["weights"]:
+        solver.net.copy_from(path)
+    if job["state"]:
+        state = os.path.join(folder, "resume.solverstate" + (".h5" if job["state"].endswith(".h5") else ""))
+        resumable(job["state"], job["model"], state)
+        solver.restore(state)
+        if job["replay"]:
+            replay(solver, job, solver.iter)
+    nccl = None
+    if len(gpus) > 1:
+        nccl = caffe.NCCL(solver, uid)
+        nccl.bcast()
+        solver.add_callback(nccl)
+        if solver.param.layer_wise_reduce:
+            solver.net.after_backward(nccl)
+    rates = array("f")
+    rates.frombytes(base64.b64decode(job["rates"]))
+    begin = solver.iter
+    if rank == 0:
+        tell(start=begin, outputs=list(solver.net.outputs))
+    saved = -1
+    while solver.iter < job["max_iter"]:
+        if rank == 0:
+            if ended():
+                break
+            if due(job, solver.iter):
+                test(solver, job)
+                if ended():
+                    break
+        if rates:
+            solver.param.base_lr = rates[solver.iter]
+        solver.step(1)
+        if rank == 0 and job["snapshot"] and solver.iter % job["snapshot"] == 0:
+            snapshot(solver, job)
+            saved = solver.iter
+    if rank:
+        return
+    done = solver.iter >= job["max_iter"]
+    if saved != solver.iter and solver.iter > begin and (job["after_train"] or not done):
+        snapshot(solver, job)
+    if done and due(job, solver.iter):
+        test(solver, job)
+    tell(end="done" if done else "stopped", iteration=solver.iter)
+
+
+# -- testing and timing ----------------------------------------------------------------------------------
+
+
+def open_net(job: dict[str, Any], folder: str) -> Any:
+    phase = caffe.TRAIN if job["phase"] == "TRAIN" else caffe.TEST
+    net = caffe.Net(os.path.join(folder, "net.prototxt"), phase)
+    for path in job["weights"]:
+        net.copy_from(path)
+    return net
+
+
+def evaluate(job: dict[str, Any], folder: str) -> None:
+    net = open_net(job, folder)
+    result = mean_outputs(net, job["iterations"], {})
+    if result is None:
+        tell(end="stopped", iteration=0)
+    else:
+        tell(end="done", test=0, **result)
+
+
+def clock(job: dict[str, Any], folder: str) -> None:
+    """Seconds of each layer, forward and backward, one list of `iterations` values each."""
+    net = open_net(job, folder)
+    count = len(net.layers)
+    forward: list[list[float]] = [[] for _ in range(count)]
+    backward: list[list[float]] = [[] for _ in range(count)]
+    if count and net.layers[0].type == "MemoryData":
+        shapes = [net._blobs[i].shape for i in net._top_ids(0)]
+        fed = [np.zeros(tuple(shapes[0]), np.float32), np.zeros((shapes[0][0], 1, 1, 1), np.float32)]
+        net.set_input_arrays(*fed)
+    net._forward(0, count - 1)  # memory is taken at the first pass
+    net._backward(count - 1, 0)
+    for k in range(job["iterations"]):
+        if ended():
+            tell(end="stopped", iteration=k)
+            return
+        for i in range(count):
+            start = time.perf_counter()
+            net._forward(i, i)
+            forward[i].append(time.perf_counter() - start)
+        for i in reversed(range(count)):
+            start = time.perf_counter()
+            net._backward(i, i)
+            backward[i].append(time.perf_counter() - start)
+        tell(timing=k + 1, of=job["iterations"])
+    names = list(net._layer_names)
+    layers = [(n, x.type, f, b) for n, x, f, b in zip(names, net.layers, forward, backward)]
+    tell(end="done", layers=layers)
+
+
+def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
+    """One process a device, as BVLC's train.py makes them: rank, NCCL's id, and rank 0's children."""
+    if len(gpus) < 2:
+        return 0, None, []
+    if not hasattr(caffe, "NCCL"):
+        raise Fault("this Caffe has no NCCL, which several GPUs need: train on one")
+    uid = caffe.NCCL.new_uid()
+    children = []
+    for rank in range(1, len(gpus)):
+        child = os.fork()
+        if not child:
+            import ctypes
+
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to wait for a dead rank 0
+            return rank, uid, []
+        children.append(child)
+    return 0, uid, children
+
+
+def go_to(directory: Any, visible: list[str]) -> None:
+    """Go to the user's folder, so that relative names mean the same here; Fault if it is not there.
+
+    `directory` is its path, or, where we are in a root, a descriptor that leads out of it.
+    """
+    try:
+        os.chdir(directory)
+    except OSError:
+        raise Fault(f"the Python that has Caffe does not see the folder '{directory}': mount it") from None
+    for path in visible:
+        if not os.path.exists(path):
+            raise Fault(f"the Python that has Caffe does not see '{path}', which is there: mount it")
+
+
+def main() -> None:
+    job = json.loads(sys.stdin.buffer.readline().decode())
+    try:
+        go_to(job["directory"], job["visible"])
+    except Fault as error:
+        tell(fault=str(error), hint="a container sees what is mounted: -v FOLDER:FOLDER, by the same name")
+        os._exit(0)
+    signal.signal(signal.SIGINT, lambda number, frame: STOP.append(number))
+    folder = tempfile.mkdtemp(prefix="netbuilder-train-")
+    tell(folder=folder)
+    children: list[int] = []
+    rank = 0
+    try:
+        for name, text in job["files"].items():
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(text.replace("@FOLDER@", folder).encode())
+        rank, uid, children = fork_ranks(job["gpus"])
+        if job["gpus"]:
+            caffe.set_mode_gpu()
+            caffe.set_device(job["gpus"][rank])
+        else:
+            caffe.set_mode_cpu()
+        {"train": lambda: train(job, folder, rank, uid), "test": lambda: evaluate(job, folder),
+         "time": lambda: clock(job, folder)}[job["do"]]()  # fmt: skip
+    except Gone:
+        pass
+    except Exception as error:
+        said = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
+        try:
+            tell(fault=said)
+        except Gone:
+            pass
+    finally:
+        for child in children:
+            try:
+                os.kill(child, signal.SIGKILL)
+            except OSError:
+                pass
+        if rank == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)  # not through the destructors of Caffe's threads
+
+
+if __name__ == "__main__":
+    main()

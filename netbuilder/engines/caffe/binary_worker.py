@@ -1,0 +1,82 @@
+"""The `caffe` binary as a worker: run on a job, its log gives the events that the worker in pycaffe tells.
+
+It writes its snapshots in the hidden folder beside the final ones; here they are checked and renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
+from netbuilder.engines.caffe.binary_log import LOGS
+from netbuilder.engines.caffe.install import Install
+from netbuilder.engines.caffe.log import Event, by_signal
+from netbuilder.engines.caffe.process import Process
+from netbuilder.engines.caffe.reasons import death
+from netbuilder.errors import EngineError
+
+__all__ = ["BinaryWorker"]
+
+
+class BinaryWorker(Process):
+    """A running `caffe train`, `caffe test` or `caffe time`."""
+
+    def __init__(
+        self, install: Install, job: dict[str, Any], log: IO[bytes] | None = None, threads: int = 1
+    ) -> None:
+        self._job = job
+        self._read = LOGS[job["do"]](job)
+        self._asked = False
+        try:
+            for name, text in job["files"].items():
+                Path(name).write_text(text, encoding="utf-8")
+            if job.get("state"):
+                resumable(job["state"], job["model"], job["resumed"])
+        except (OSError, Fault) as error:
+            raise EngineError(str(error)) from None
+        command = [*install.command, *job["arguments"]]
+        super().__init__(install, command, log=log, threads=threads, folder=None)
+
+    def stop(self) -> None:
+        """Ask it to end after this iteration, with a snapshot; `test` and `time` end at once."""
+        self._asked = True
+        super().stop()
+
+    def __iter__(self) -> Iterator[Event]:
+        ended = False
+        for line in self._lines():
+            for event in self._made(self._read.take(line)):
+                ended = ended or "end" in (event.told or {})
+                yield event
+        code = self._process.wait()
+        try:
+            for event in self._made(self._read.close()):
+                ended = ended or "end" in (event.told or {})
+                yield event
+        except EngineError:
+            if ended:
+                raise
+            # It ended while it wrote a snapshot: why it did says more.
+        if not ended and self._asked and by_signal(code) == "SIGINT":  # before it could listen, or at once
+            yield Event("told", told={"end": "stopped", "iteration": self._job.get("begin", 0)})
+        elif not ended:
+            raise death(code, self._said())
+
+    def _made(self, events: Iterator[Event]) -> Iterator[Event]:
+        """The events, with the snapshots that were written renamed."""
+        for event in events:
+            if event.kind != "written":
+                yield event
+            elif self._wanted(event.iteration):
+                try:
+                    yield Event("told", told=publish(self._job, event.iteration))
+                except Fault as error:
+                    raise EngineError(str(error)) from None
+
+    def _wanted(self, iteration: int) -> bool:
+        """Whether a snapshot is to be kept: Caffe makes the last one also for a solver that wants none."""
+        every = self._job["snapshot"]
+        due = bool(every) and iteration % every == 0
+        return due or bool(self._job["after_train"]) or iteration < self._job["max_iter"]

@@ -1,0 +1,212 @@
+"""Which real Caffe is used: the rule that finds one, and how it is started.
+
+What is done with it is in `judge` (of nets) and `training`.
+Nothing here imports Caffe: a subprocess tries it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from netbuilder.errors import EngineError
+
+__all__ = [
+    "INSTALL_COMMAND",
+    "VARIABLE",
+    "Install",
+    "binary_version",
+    "boot",
+    "default_root",
+    "environment",
+    "find",
+    "missing",
+]
+
+VARIABLE = "NETBUILDER_CAFFE"
+INSTALL_COMMAND = "sudo -E tools/install_caffe.sh"
+STAMP = ".netbuilder-caffe"  # written by tools/install_caffe.sh when an install is whole
+
+
+@dataclass(frozen=True)
+class Install:
+    """One usable Caffe: the command that starts it, and who named it.
+
+    `kind` is "pycaffe" (the command is a Python that can import caffe) or "binary" (it is `caffe`). The
+    command may lead into a container, where files have the names that they have here if they are there.
+    """
+
+    command: tuple[str, ...]
+    named_by: str
+    root: Path | None = None  # of a chroot
+    kind: str = "pycaffe"
+
+    def __str__(self) -> str:
+        place = f"the Debian root {self.root}" if self.root else shlex.join(self.command)
+        return f"real Caffe by {place} ({self.named_by})"
+
+
+def default_root() -> Path:
+    """Where tools/install_caffe.sh puts Caffe when it is not told otherwise."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "netbuilder" / "caffe-bullseye"
+
+
+def find() -> Install | None:
+    """The Caffe to use, or None. The first of these that there is:
+
+    1. what the environment variable NETBUILDER_CAFFE names: a root folder, entered by chroot; a Python that
+       can `import caffe`; the `caffe` binary; or a command line that starts one of these two, in a container
+       perhaps. If it is set and unusable, that is an EngineError and nothing else is tried;
+    2. a pycaffe of the Python we run in;
+    3. the root that tools/install_caffe.sh made in its default place, if we are root;
+    4. a `caffe` binary on the PATH.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return _named(named)
+    # Without importing anything: the registry's package called `caffe` is empty, so a trial must follow.
+    import importlib.util
+
+    if importlib.util.find_spec("caffe") is not None:
+        own = Install((sys.executable,), "pycaffe of this Python")
+        if not _trial(own):
+            return own
+    root = default_root()
+    if _is_root() and (root / STAMP).is_file():
+        return Install(_chroot(root), "installed by tools/install_caffe.sh", root)
+    binary = shutil.which("caffe")
+    if binary and binary_version((binary,)):
+        return Install((binary,), "on the PATH", kind="binary")
+    return None
+
+
+def missing() -> str:
+    """Why `find` finds nothing, for a person, in one sentence."""
+    root = default_root()
+    if (root / STAMP).is_file() and not _is_root():
+        return f"real Caffe is installed in {root}, but entering it needs root"
+    return (
+        f"no real Caffe: {VARIABLE} is not set, this Python has no pycaffe, {root} has no install, "
+        "and no caffe is on the PATH"
+    )
+
+
+def _named(named: str) -> Install:
+    path, by = Path(named).expanduser().absolute(), f"named by {VARIABLE}"
+    hint = (
+        f"{VARIABLE} takes a root made by tools/install_caffe.sh, a Python that can import caffe, "
+        "the caffe binary, or a command line that starts one of these two"
+    )
+    if path.is_dir():
+        if not _is_root():
+            raise EngineError(f"{VARIABLE}={named} is a root folder, and entering it needs root", hint=hint)
+        install = Install(_chroot(path), by, path)
+    else:
+        install = Install(_command(named, path, hint), by)
+    trouble = _trial(install)
+    if trouble and binary_version(install.command):
+        return Install(install.command, by, kind="binary")
+    if trouble:
+        raise EngineError(f"{VARIABLE}={named} has no usable Caffe: {trouble}", hint=hint)
+    return install
+
+
+def _command(named: str, path: Path, hint: str) -> tuple[str, ...]:
+    """The words of a command; a name with spaces in it, of a file that is there, is one word."""
+    if path.is_file() and os.access(path, os.X_OK):
+        return (str(path),)
+    try:
+        words = shlex.split(named)
+    except ValueError as error:
+        raise EngineError(f"{VARIABLE}={named} is no command line: {error}", hint=hint) from None
+    if not words or shutil.which(words[0]) is None:
+        what = "a folder nor a program" if len(words) < 2 else f"a folder, nor is '{words[0]}' a program"
+        raise EngineError(f"{VARIABLE}={named} is neither {what} that can be run", hint=hint)
+    return tuple(words)
+
+
+def _chroot(root: Path) -> tuple[str, ...]:
+    return ("chroot", str(root), "/usr/bin/python3")
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def _trial(install: Install) -> str:
+    """ "" if this Python has real Caffe, else why not, in one line."""
+    test = (
+        "import sys; assert sys.version_info >= (3, 7), 'it is Python %d.%d, and 3.7 is needed' % "
+        "sys.version_info[:2]; import caffe; caffe.Net; assert 'Convolution' in caffe.layer_type_list()"
+    )
+    code, said = _ask([*install.command, "-c", test], environment(install))
+    if code == 0:
+        return ""
+    lines = said.strip().splitlines()
+    return lines[-1] if lines else f"exit status {code}"
+
+
+def binary_version(command: tuple[str, ...]) -> str:
+    """The version that the `caffe` binary of this command says it has, "" if it is none."""
+    code, said = _ask([*command, "--version"], dict(os.environ))
+    version = re.search(r"^caffe version (\S+)", said, re.MULTILINE)
+    return version[1] if code == 0 and version else ""
+
+
+def _ask(command: list[str], env: dict[str, str]) -> tuple[int, str]:
+    """The exit status of a command, and all that it printed."""
+    try:
+        done = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=120,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return -1, str(error)
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def environment(install: Install, threads: int = 1) -> dict[str, str]:
+    """The environment in which an install is started."""
+    env = dict(os.environ)
+    if install.root is not None:  # another system: our paths and locale mean nothing there
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"}
+    return {**env, **_settings(install, threads), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def _settings(install: Install, threads: int) -> dict[str, str]:
+    """What Caffe must find in its environment, wherever it runs."""
+    # OPENBLAS_CORETYPE and its like hold there too: an old OpenBLAS may misjudge a new processor, and whoever
+    # set them knew why.
+    wanted = {k: v for k, v in os.environ.items() if k.startswith("OPENBLAS_")}
+    if install.root is None and "OMP_NUM_THREADS" in os.environ:
+        wanted["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
+    # One thread: results that repeat, and tests that do not fight over cores.
+    counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    wanted = {**wanted, **counts} if threads > 1 else {**counts, **wanted}
+    # The log is how a refusal is explained, whatever the user's own settings are.
+    return {**wanted, "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"}
+
+
+def boot(install: Install, *names: str, threads: int = 1) -> tuple[list[str], bytes]:
+    """The command that runs these modules of ours, as one, in the Python of an install; what to send first.
+
+    The sources come first on stdin, so that nothing has to be copied into a root or a container. Docker
+    passes no environment on, so it is set once more inside, before Caffe is imported.
+    """
+    code = (
+        "import os, sys\n"
+        f"os.environ.update({_settings(install, threads)!r})\n"
+        "stdin = sys.stdin.buffer\n"
+        "for size in stdin.readline().split():\n"
+        f"    exec(compile(stdin.read(int(size)), {names[-1]!r}, 'exec'))\n"
+    )
+    sources = [Path(__file__).with_name(name).read_bytes() for name in names]
+    sizes = " ".join(str(len(source)) for source in sources).encode()
+    return [*install.command, "-B", "-W", "ignore", "-c", code], b"\n".join([sizes, b"".join(sources)])

@@ -1,0 +1,271 @@
+"""What a worker is sent: the solver and the nets as it runs them. One function for each kind of Caffe.
+
+pycaffe's worker does tests, snapshots and rates itself; the binary does what stock Caffe does.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netbuilder.engines.caffe.install import VARIABLE, Install
+from netbuilder.errors import ConfigError, EngineError
+from netbuilder.solvers import schedule_of
+from netbuilder.storage.files import read_text
+
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "Plan"]
+
+_PATHS = re.compile(r"""\b(source|mean_file|root_folder)(\s*:\s*)(["'])([^"'\n]*)\3""")
+_NEVER = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training as the user wants it, with nothing yet said of how Caffe is to do it.
+
+    `gpus` are numbers, or ("all",). `state` is what is resumed from, `model` goes with it. `visible` are
+    files that Caffe must see.
+    """
+
+    solver: Any
+    prefix: str
+    partial: Path
+    gpus: tuple[int | str, ...]
+    weights: tuple[str, ...]
+    state: Path | None
+    model: Path | None
+    begin: int
+    replay: bool
+    visible: tuple[str, ...]
+
+
+def _snapshots(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
+    """Where snapshots are written and what they are then called, and when they and the tests are due."""
+    solver = plan.solver
+    return {
+        "do": "train",
+        "state": plan.state and seen(str(plan.state)),
+        "model": plan.model and seen(str(plan.model)),
+        "begin": plan.begin,
+        "partial": seen(str(plan.partial / "snapshot")),
+        "prefix": seen(plan.prefix),
+        "written_prefix": plan.prefix,
+        "hdf5": solver.snapshot_format == 0,
+        "snapshot": solver.snapshot,
+        "after_train": solver.snapshot_after_train,
+        "test_iter": list(solver.test_iter),
+        "max_iter": solver.max_iter,
+    }
+
+
+# -- pycaffe ---------------------------------------------------------------------------------------------
+
+
+def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
+    solver, seen = plan.solver, _view(install)
+    job = _snapshots(plan, seen) | {
+        "files": _worker_files(solver, str(plan.partial / "snapshot"), seen),
+        "visible": [seen(name) for name in (*plan.visible, str(plan.partial))],
+        "gpus": _numbers(plan.gpus),
+        "weights": [seen(w) for w in plan.weights],
+        "replay": plan.replay,
+        "rates": _packed_rates(solver),
+        "test_interval": solver.test_interval if solver.test_iter else 0,
+        "test_initialization": solver.test_initialization,
+        "iter_size": solver.iter_size,
+    }
+    return job, []
+
+
+def _pycaffe_net(
+    do: str, path: str, install: Install, phase: str, weights: tuple[str, ...], iterations: int,
+    gpus: tuple[int | str, ...], types: dict[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    if do == "time" and gpus:
+        raise ConfigError(
+            "pycaffe does not wait for the GPU after each layer: its times would mean nothing", key="gpu",
+            hint=f"name the caffe binary by {VARIABLE}, which waits; or leave --gpu out",
+        )  # fmt: skip
+    seen = _view(install)
+    return {
+        "do": do,
+        "files": {"net.prototxt": _seen_net(read_text(path), seen)},
+        "visible": [seen(name) for name in (path, *weights)],
+        "gpus": _numbers(gpus),
+        "phase": phase,
+        "weights": [seen(w) for w in weights],
+        "iterations": iterations,
+    }
+
+
+def _numbers(gpus: tuple[int | str, ...]) -> list[int | str]:
+    """The devices by number; raises EngineError if all are asked for and there are none."""
+    if "all" not in gpus:
+        return list(gpus)
+    import subprocess
+
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+        count = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    except (OSError, subprocess.TimeoutExpired):
+        count = 0
+    if not count:
+        raise EngineError(
+            "there is no GPU here: nvidia-smi lists none", hint="leave --gpu out to train on the CPU"
+        )
+    return list(range(count))
+
+
+def _view(install: Install) -> Callable[[str], str]:
+    """How the worker sees a path: in a root, only what is relative to our folder leads out of it."""
+    if install.root is None:
+        return os.path.abspath
+    return lambda path: os.path.relpath(os.path.realpath(path))
+
+
+def _worker_files(solver: Any, partial: str, seen: Callable[[str], str]) -> dict[str, str]:
+    """The solver as the worker runs it: tests, snapshots and rates are its own; and the nets, as files."""
+    from netbuilder.prototxt import text as text_format
+
+    sent = type(solver)()
+    sent.CopyFrom(solver)
+    files: dict[str, str] = {}
+    for field in ("net", "train_net"):
+        if sent.HasField(field):
+            files[f"{field}.prototxt"] = _seen_net(read_text(getattr(sent, field)), seen)
+            setattr(sent, field, f"@FOLDER@/{field}.prototxt")
+    for i, name in enumerate(list(sent.test_net)):
+        files[f"test_net{i}.prototxt"] = _seen_net(read_text(name), seen)
+        sent.test_net[i] = f"@FOLDER@/test_net{i}.prototxt"
+    sent.ClearField("snapshot")
+    sent.snapshot_after_train = False
+    sent.snapshot_prefix = seen(partial)
+    sent.display = 1
+    if sent.test_iter:
+        sent.test_interval = _NEVER
+        sent.test_initialization = False
+    if not schedule_of(solver).stock:
+        sent.lr_policy = "fixed"
+    names = [seen(w) for w in sent.weights]
+    del sent.weights[:]
+    sent.weights.extend(names)
+    files["solver.prototxt"] = text_format.format_fields(sent)
+    return files
+
+
+def _seen_net(text: str, seen: Callable[[str], str]) -> str:
+    """A net's text with the names of its files as the worker sees them."""
+
+    def replaced(m: re.Match[str]) -> str:
+        path = m[4]
+        if not path:
+            return m[0]
+        end = "/" if m[1] == "root_folder" and path.endswith("/") else ""
+        return f"{m[1]}{m[2]}{m[3]}{seen(path)}{end}{m[3]}"
+
+    return _PATHS.sub(replaced, text)
+
+
+def _packed_rates(solver: Any) -> str:
+    """The rates of all iterations as float32, for a schedule that Caffe lacks; else nothing."""
+    schedule = schedule_of(solver)
+    return "" if schedule.stock else base64.b64encode(array("f", schedule.rates()).tobytes()).decode()
+
+
+# -- the binary ------------------------------------------------------------------------------------------
+
+
+def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
+    """Names stay as the user wrote them: Caffe starts in the same folder."""
+    from netbuilder.prototxt import text as text_format
+
+    solver = plan.solver
+    if not schedule_of(solver).stock:
+        raise ConfigError(
+            f"the caffe binary has no lr_policy '{solver.lr_policy}': netbuilder sets such rates by pycaffe",
+            key="lr_policy",
+            hint="`netbuilder solver RECIPE --stock` tells which of Caffe's own come near, and writes one; "
+            f"or name a Python that can import caffe by {VARIABLE}",
+        )
+    if solver.snapshot_format == 0:
+        _require_h5py()
+    sent = type(solver)()
+    sent.CopyFrom(solver)
+    del sent.weights[:]  # which 1.0 has not; given as a flag instead
+    for field, value in (
+        ("snapshot_prefix", str(plan.partial / "snapshot")),
+        ("snapshot_after_train", True),  # after a stop too; a last one that is not wanted is left behind
+        ("display", 1),
+        ("average_loss", 1),
+        ("test_compute_loss", True),
+        ("solver_mode", int(bool(plan.gpus))),  # unset, some Caffes take it for GPU
+    ):
+        setattr(sent, field, value)
+    file = str(plan.partial / "solver.prototxt")
+    arguments = ["train", "-solver", file, "-sigint_effect", "stop"]
+    if solver.train_state.level:  # the flag's default would take its place
+        arguments += ["-level", str(solver.train_state.level)]
+    warnings = []
+    job = _snapshots(plan, str)
+    if plan.state:
+        job["resumed"] = str(plan.partial / "resumed.solverstate") + (".h5" if job["hdf5"] else "")
+        arguments += ["-snapshot", job["resumed"]]
+        warnings = [
+            "the caffe binary resumes with the first record of the data and other random numbers: "
+            "only by pycaffe a resumed run equals one that was not stopped"
+        ]
+    elif weights := plan.weights or tuple(solver.weights):
+        arguments += ["-weights", _joined(weights)]
+    job |= {"files": {file: text_format.format_fields(sent)}, "arguments": arguments + _gpu_flag(plan.gpus)}
+    return job, warnings
+
+
+def _binary_net(
+    do: str, path: str, install: Install, phase: str, weights: tuple[str, ...], iterations: int,
+    gpus: tuple[int | str, ...], types: dict[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    arguments = [do, "-model", path, "-iterations", str(iterations), *_gpu_flag(gpus)]
+    if len(weights) > 1:
+        raise ConfigError(
+            f"the caffe binary tests with one file of weights, got {len(weights)}", key="weights",
+            hint=f"name a Python that can import caffe by {VARIABLE}",
+        )  # fmt: skip
+    if weights:
+        arguments += ["-weights", weights[0]]
+    if do == "time" and phase != "TRAIN":  # older binaries time the net of TRAIN, and have no such flag
+        arguments += ["-phase", phase]
+    return {"do": do, "files": {}, "arguments": arguments, "iterations": iterations, "types": types}
+
+
+def _gpu_flag(gpus: tuple[int | str, ...]) -> list[str]:
+    return ["-gpu", ",".join(map(str, gpus))] if gpus else []
+
+
+def _joined(weights: tuple[str, ...]) -> str:
+    for name in weights:
+        if "," in name:
+            raise ConfigError(
+                f"the caffe binary takes '{name}' for two files: there is a comma in it", key="weights",
+                hint="rename it",
+            )  # fmt: skip
+    return ",".join(weights)
+
+
+def _require_h5py() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("h5py") is None:
+        raise ConfigError(
+            "checking snapshots in HDF5 needs h5py", key="snapshot_format",
+            hint="pip install 'netbuilder[data]', or snapshot_format: BINARYPROTO, the default",
+        )  # fmt: skip
+
+
+TRAIN_JOBS = {"pycaffe": _pycaffe_train, "binary": _binary_train}
+NET_JOBS = {"pycaffe": _pycaffe_net, "binary": _binary_net}

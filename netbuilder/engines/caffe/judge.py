@@ -1,0 +1,475 @@
+"""Real Caffe as a judge: load a net in it, run it, and learn why it refuses one.
+
+Caffe aborts its process on every failed check, and its Python is not ours. So it always runs in a subprocess,
+the worker (`_judge_worker.py`), which is started again by itself after a refusal. `find` says which Caffe.
+
+    >>> with Caffe() as caffe:                                              # doctest: +SKIP
+    ...     caffe.load('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }').blobs
+    {'x': (2,)}
+
+`python -m netbuilder.engines.caffe` prints which Caffe would be used, or why there is none.
+See docs/real-caffe.md.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from netbuilder.engines.caffe.install import (
+    INSTALL_COMMAND,
+    VARIABLE,
+    Install,
+    binary_version,
+    boot,
+    default_root,
+    environment,
+    find,
+    missing,
+)
+from netbuilder.engines.caffe.log import by_signal, ending, last_line, reason_of
+from netbuilder.errors import EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+__all__ = [
+    "INSTALL_COMMAND",
+    "VARIABLE",
+    "Caffe",
+    "CaffeRefused",
+    "Install",
+    "LoadedLayer",
+    "LoadedNet",
+    "RunResult",
+    "default_root",
+    "find",
+    "missing",
+]
+
+Shape = tuple[int, ...]
+
+
+class CaffeRefused(EngineError):
+    """Caffe ended its process over a net: a failed check, a parse error, or a crash.
+
+    `reason` is the line that says why, `site` the Caffe source line that said it ("eltwise_layer.cpp:34"),
+    `layer` the layer that was made last, `signal` the name of the signal that ended Caffe, `log` all that it
+    printed.
+    """
+
+    def __init__(self, reason: str, *, log: str, site: str = "", layer: str = "", signal: str = "") -> None:
+        super().__init__(f"Caffe refuses the net: {reason}", where=site and f"{site} in Caffe")
+        self.reason = reason
+        self.log = log
+        self.site = site
+        self.layer = layer
+        self.signal = signal
+
+
+# --- what it answers --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadedLayer:
+    """A layer as Caffe made it; `params` are the shapes of its stored blobs."""
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    top_shapes: tuple[Shape, ...]
+    params: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class LoadedNet:
+    """A net as Caffe made it, with the Split layers that Caffe inserts.
+
+    `outputs` are in Caffe's order, which is alphabetical. `loss_weights` has the blobs whose weight is not 0.
+    """
+
+    layers: tuple[LoadedLayer, ...]
+    blobs: dict[str, Shape]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    loss_weights: dict[str, float]
+
+    def layers_as_written(self) -> tuple[LoadedLayer, ...]:
+        """The layers of the file: without the Splits that Caffe inserted, and with the file's blob names."""
+        from dataclasses import replace
+
+        original: dict[str, str] = {}
+        kept = []
+        for layer in self.layers:
+            if _is_inserted(layer):
+                original.update(dict.fromkeys(layer.tops, layer.bottoms[0]))
+            else:
+                kept.append(replace(layer, bottoms=tuple(original.get(b, b) for b in layer.bottoms)))
+        return tuple(kept)
+
+
+def _is_inserted(layer: LoadedLayer) -> bool:
+    """True for a Split of Caffe's own, told by its name: `<blob>_<layer>_<j>_split`, tops `<name>_<k>`."""
+    if layer.type != "Split" or not re.fullmatch(re.escape(layer.bottoms[0]) + r"_.*_\d+_split", layer.name):
+        return False
+    return layer.tops == tuple(f"{layer.name}_{k}" for k in range(len(layer.tops)))
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a pass gave: blobs by name, params by layer name, all float32.
+
+    `params` (their values after the pass) is filled by fetch_params or backward, the two diffs by backward.
+    """
+
+    loss: float
+    outputs: dict[str, Array]
+    params: dict[str, list[Array]] = field(default_factory=dict)
+    diffs: dict[str, Array] = field(default_factory=dict)
+    param_diffs: dict[str, list[Array]] = field(default_factory=dict)
+
+
+# --- the worker -------------------------------------------------------------------------
+
+
+class Caffe:
+    """A running Caffe; a context manager, and safe to use from several threads (one request at a time).
+
+    `timeout` is in seconds, for each request that does not give its own; past it the worker is killed.
+    """
+
+    def __init__(self, install: Install | None = None, *, timeout: float = 300) -> None:
+        found = install or find()
+        if found is None:
+            raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+        if found.kind != "pycaffe":
+            raise EngineError(
+                f"{found} is the caffe binary, and asking about nets needs pycaffe",
+                hint=f"name a Python that can import caffe by {VARIABLE}",
+            )
+        self.install = found
+        self.timeout = timeout
+        self.version = ""
+        self.layer_types: tuple[str, ...] = ()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: IO[bytes] | None = None
+        self._folder: Path | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Caffe:
+        with self._lock:
+            self._start(self.timeout)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Caffe({self.install})"
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process, or None while there is none (before the first request, after a refusal)."""
+        return self._process.pid if self._process else None
+
+    def load(
+        self,
+        text: str,
+        *,
+        phase: str = "TEST",
+        level: int = 0,
+        stages: Sequence[str] = (),
+        files: Mapping[str, bytes] | None = None,
+        timeout: float | None = None,
+    ) -> LoadedNet:
+        """Build the net of a prototxt and tell its layers and shapes. Raises CaffeRefused where Caffe aborts.
+
+        `files` lie in Caffe's working folder while it runs, by relative name: sources of data layers.
+        """
+        request = self._request("load", text, phase, level, stages, files)
+        answer, _ = self._ask(request, [], timeout)
+        layers = tuple(
+            LoadedLayer(
+                name=layer["name"],
+                type=layer["type"],
+                bottoms=tuple(layer["bottoms"]),
+                tops=tuple(layer["tops"]),
+                top_shapes=tuple(map(tuple, layer["top_shapes"])),
+                params=tuple(map(tuple, layer["params"])),
+            )
+            for layer in answer["layers"]
+        )
+        return LoadedNet(
+            layers=layers,
+            blobs={name: tuple(shape) for name, shape in answer["blobs"]},
+            inputs=tuple(answer["inputs"]),
+            outputs=tuple(answer["outputs"]),
+            loss_weights=dict(answer["loss_weights"]),
+        )
+
+    def run(
+        self,
+        text: str,
+        *,
+        phase: str = "TEST",
+        level: int = 0,
+        stages: Sequence[str] = (),
+        files: Mapping[str, bytes] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        params: Mapping[str, Sequence[Any]] | None = None,
+        outputs: Sequence[str] | None = None,
+        backward: bool = False,
+        fetch_params: bool = False,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> RunResult:
+        """Build the net, set `params` (all of a layer's), feed `inputs`, run forward and, if asked, backward.
+
+        Inputs are the net's input blobs, which take the arrays' shapes, or the two tops of a MemoryData layer
+        that comes first. `outputs` names the blobs to return (None: the net's outputs). `seed` fixes fillers
+        and Dropout. A layer or blob that is not there, or a shape that does not fit, is an EngineError that
+        names it.
+        """
+        import numpy as np
+
+        arrays: list[Array] = []
+
+        def put(array: Any) -> dict[str, int]:
+            arrays.append(np.ascontiguousarray(array, dtype=np.float32).reshape(np.shape(array)))
+            return {"array": len(arrays) - 1}
+
+        request = {
+            **self._request("run", text, phase, level, stages, files),
+            "inputs": {name: put(array) for name, array in (inputs or {}).items()},
+            "params": {name: [put(a) for a in many] for name, many in (params or {}).items()},
+            "outputs": None if outputs is None else list(outputs),
+            "backward": backward,
+            "fetch_params": fetch_params or backward,
+            "seed": seed,
+        }
+        answer, got = self._ask(request, arrays, timeout)
+
+        def blobs(key: str) -> dict[str, Array]:
+            return {name: got[item["array"]] for name, item in answer.get(key, {}).items()}
+
+        def by_layer(key: str) -> dict[str, list[Array]]:
+            return {n: [got[item["array"]] for item in many] for n, many in answer.get(key, {}).items()}
+
+        return RunResult(
+            loss=answer["loss"],
+            outputs=blobs("outputs"),
+            params=by_layer("params"),
+            diffs=blobs("diffs"),
+            param_diffs=by_layer("param_diffs"),
+        )
+
+    def close(self) -> None:
+        """End the worker; the next request starts a new one."""
+        with self._lock:
+            self._end(grace=5)
+
+    @staticmethod
+    def _request(
+        do: str, text: str, phase: str, level: int, stages: Sequence[str], files: Mapping[str, bytes] | None
+    ) -> dict[str, Any]:
+        if phase not in ("TRAIN", "TEST"):
+            raise EngineError(f"a phase is TRAIN or TEST, not {phase!r}")
+        for name in files or {}:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise EngineError(f"file {name!r} must lie below Caffe's working folder")
+        packed = {name: content.hex() for name, content in (files or {}).items()}
+        return {
+            "do": do,
+            "text": text,
+            "phase": phase,
+            "level": level,
+            "stages": list(stages),
+            "files": packed,
+        }
+
+    def _ask(
+        self, request: dict[str, Any], arrays: list[Array], timeout: float | None
+    ) -> tuple[dict[str, Any], list[Array]]:
+        limit = self.timeout if timeout is None else timeout
+        with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                raise self._death(f"ended between two requests ({ending(self._process.returncode)})")
+            self._start(limit)
+            assert self._log is not None
+            # The worker writes by a copy of our descriptor, so that its position goes back with ours.
+            self._log.seek(0)
+            self._log.truncate()
+            answer, got = self._exchange(request, arrays, limit)
+        if "error" in answer:
+            raise EngineError(f"Caffe cannot do that: {answer['error']}")
+        return answer, got
+
+    def _start(self, limit: float) -> None:
+        """Start the worker, if there is none, and wait until it has imported Caffe."""
+        if self._process is not None:
+            return
+        command, sources = boot(self.install, "_judge_worker.py")
+        self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                env=environment(self.install),
+            )
+        except OSError as error:
+            self._end()
+            raise EngineError(f"{self.install} does not start: {error}") from None
+        hello, _ = self._exchange(None, [], limit, sources)
+        self.version = hello["version"]
+        self.layer_types = tuple(hello["layer_types"])
+        self._folder = (self.install.root or Path("/")) / hello["folder"].lstrip("/")
+
+    def _exchange(
+        self, request: dict[str, Any] | None, arrays: list[Array], limit: float, raw: bytes = b""
+    ) -> tuple[dict[str, Any], list[Array]]:
+        """Write a frame (or `raw`), read one; whatever goes wrong leaves no worker behind."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        # Killing the worker ends a write or a read that waits for it, whichever it is.
+        timer = threading.Timer(limit, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            process.stdin.write(raw or _frame(request, arrays))
+            process.stdin.flush()
+            answer = _receive(process.stdout)
+        except (BrokenPipeError, EOFError):
+            answer = None
+        except BaseException:
+            self._end()  # interrupted inside a frame: what follows on the pipe would be misread
+            raise
+        finally:
+            timer.cancel()
+        if answer is not None:
+            return answer
+        if late.is_set():
+            log = self._end()
+            raise EngineError(f"Caffe was stopped: no answer within {limit:g} s", hint=last_line(log))
+        process.wait()
+        if request is None:
+            log, code = self._end(), process.returncode
+            reason = last_line(log) or ending(code)
+            raise EngineError(f"{self.install} does not start: {reason}", hint="see docs/real-caffe.md")
+        raise self._death(f"died ({ending(process.returncode)})")
+
+    def _death(self, what: str) -> EngineError:
+        """The error for a worker that is gone; clears it away, so that the next request starts a new one."""
+        assert self._process is not None
+        code = self._process.returncode
+        log = self._end()
+        by = by_signal(code)
+        if by in ("SIGABRT", "SIGFPE", "SIGSEGV", "SIGBUS", "SIGILL"):
+            reason, site = reason_of(log)
+            made = re.findall(r"Creating [Ll]ayer (.*)", log)
+            return CaffeRefused(
+                reason or f"it crashed by {by}", log=log, site=site, layer=made[-1] if made else "", signal=by
+            )
+        hint = "it was killed from outside, perhaps for its memory" if by == "SIGKILL" else last_line(log)
+        return EngineError(f"the Caffe worker {what}", hint=hint)
+
+    def _end(self, grace: float = 0) -> str:
+        """Clear the worker away (asked first, given `grace` seconds) and return its log."""
+        process, log, folder = self._process, self._log, self._folder
+        self._process = self._log = self._folder = None
+        if process is not None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.close()
+            except BrokenPipeError:
+                pass
+            try:
+                process.wait(grace) if grace else process.kill()
+            except subprocess.TimeoutExpired:
+                process.kill()
+            process.wait()
+            process.stdout.close()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)  # after an abort the worker could not
+        if log is None:
+            return ""
+        with log:
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+
+def _frame(request: dict[str, Any] | None, arrays: list[Array]) -> bytes:
+    import json
+
+    text, packed = json.dumps(request).encode(), b""
+    if arrays:
+        import io
+
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez(buffer, **{str(i): array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
+        packed = buffer.getvalue()
+    return struct.pack("<QQ", len(text), len(packed)) + text + packed
+
+
+def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[Array]]:
+    import json
+
+    def exactly(size: int) -> bytes:
+        got = stream.read(size)
+        if len(got) < size:
+            raise EOFError
+        return got
+
+    text_size, array_size = struct.unpack("<QQ", exactly(16))
+    answer: dict[str, Any] = json.loads(exactly(text_size))
+    if not array_size:
+        return answer, []
+    import io
+
+    import numpy as np
+
+    with np.load(io.BytesIO(exactly(array_size)), allow_pickle=False) as packed:
+        return answer, [packed[str(i)] for i in range(len(packed.files))]
+
+
+def main() -> int:
+    """Print which Caffe is used: 0 there, 1 missing, 2 NETBUILDER_CAFFE is set but unusable."""
+    try:
+        install = find()
+        if install is None:
+            print(f"{missing()}; install it by `{INSTALL_COMMAND}`")
+            return 1
+        if install.kind == "binary":
+            print(f"{install}: the binary, version {binary_version(install.command)}")
+            return 0
+        with Caffe(install) as caffe:
+            print(f"{install}: version {caffe.version}, {len(caffe.layer_types)} layer types")
+    except EngineError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,112 @@
+"""The process in which Caffe works: started, listened to, stopped, and never left behind."""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import IO, Any
+
+from netbuilder.engines.caffe.install import Install, environment
+from netbuilder.engines.caffe.log import Event
+from netbuilder.errors import EngineError
+
+__all__ = ["Process"]
+
+_KEPT = 2000  # lines of the log in which the reason of an end is looked for
+_GRACE = 10.0  # seconds that a process has to end after a fatal line
+_FATAL = re.compile(r"F\d{4,8} \d\d:\d\d:\d\d")
+
+
+class Process:
+    """A running Caffe; a context manager that leaves no process behind.
+
+    `log` takes Caffe's own lines. Iterating gives the events until the process ends; EngineError if it did
+    not end as it should.
+    """
+
+    def __init__(
+        self, install: Install, command: list[str], *, log: IO[bytes] | None, threads: int, folder: int | None
+    ) -> None:
+        self._log = log
+        self._tail: collections.deque[str] = collections.deque(maxlen=_KEPT)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=environment(install, threads),
+                pass_fds=() if folder is None else (folder,),
+                start_new_session=True,  # Ctrl-C is for us, and we tell it
+            )
+        except OSError as error:
+            raise EngineError(f"{install} does not start: {error}") from None
+
+    @property
+    def pid(self) -> int:
+        """The process that Caffe runs in, or what leads to it."""
+        return self._process.pid
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stderr):
+            if stream is not None:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+
+    def __iter__(self) -> Iterator[Event]:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ask it to end after this iteration, with a snapshot; as Ctrl-C does, also what it started."""
+        self._signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it now, and what it started."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                pass
+
+    def _send(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(content)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died; its log says why
+
+    def _lines(self, mark: bytes = b"") -> Iterator[str]:
+        """The lines that it prints, until it ends; those that begin with the mark are not of Caffe's log."""
+        assert self._process.stderr is not None
+        for raw in self._process.stderr:
+            line = raw.decode(errors="replace").rstrip("\n")
+            if not mark or not raw.startswith(mark):
+                if self._log is not None:
+                    self._log.write(raw)
+                self._tail.append(line)
+                if _FATAL.match(line):
+                    # With several GPUs the other processes would wait for the one that ended.
+                    timer = threading.Timer(_GRACE, self.kill)
+                    timer.daemon = True
+                    timer.start()
+            yield line
+
+    def _said(self) -> str:
+        """The end of the log."""
+        return "\n".join(self._tail)

@@ -1,0 +1,1 @@
+"""Figures and structure of a finished net: counts, receptive fields, blocks, differences."""

@@ -1,0 +1,27 @@
+"""The networks, one module each, called like the network; `find_network` and `all_networks` import them."""
+
+from netbuilder.networks.registry import (
+    NETWORKS,
+    PHASES,
+    NetConfig,
+    Network,
+    all_networks,
+    find_network,
+    is_network,
+    network,
+    option,
+    options,
+)
+
+__all__ = [
+    "NETWORKS",
+    "PHASES",
+    "NetConfig",
+    "Network",
+    "all_networks",
+    "find_network",
+    "is_network",
+    "network",
+    "option",
+    "options",
+]

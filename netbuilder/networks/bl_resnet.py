@@ -1,0 +1,254 @@
+"""Big-Little ResNet, ResNeXt and SE-ResNeXt for ImageNet.
+
+Source: Chen et al., ICLR 2019 (arXiv 1807.03848), and the official code (IBM/BigLittleNet, models blresnet,
+blresnext, blseresnext), with whose weights these nets give its logits. Kept from it: nearest-neighbour
+upsampling; stride on the 3x3; shortcuts that pool, and project only where channels change; depths 101 and
+152 with their own block lists; the last gamma of each block at 0; msra by fan-out; fc uniform in
++-1/sqrt(2048); running averages with fraction 0.9 (PyTorch's momentum 0.1); all parameters decayed alike.
+Layer names are our own. A stage of two blocks has a big branch of one, which keeps its ReLU, as there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from legos.big_little import BigLittleLego, BigLittleStemLego
+from legos.block import BlockLego, BlockStyle
+from legos.main_branch import BRANCHES
+from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
+from legos.stem import STEM_ENTRIES
+from netbuilder.errors import ConfigError
+from netbuilder.net import Net
+from netbuilder.networks.big_little import STEM_WIDTH, big_little_module, check_big_little
+from netbuilder.networks.elements import (
+    antialias_option,
+    attention_option,
+    check_elements,
+    elements,
+    gate_option,
+    stem_option,
+)
+from netbuilder.networks.registry import network, option
+from netbuilder.networks.residual import ImageNetConfig, number_list, source
+from netbuilder.schema.dialects import dialect as find_dialect
+
+__all__ = ["DEPTHS", "FAMILIES", "BLResNetConfig", "stitch"]
+
+
+class Family(NamedTuple):
+    """What tells the families apart: groups inside the blocks, squeeze-and-excitation behind them."""
+
+    grouped: bool
+    excites: bool
+
+
+FAMILIES = {
+    "resnet": Family(grouped=False, excites=False),
+    "resnext": Family(grouped=True, excites=False),
+    "seresnext": Family(grouped=True, excites=True),
+}
+# Blocks per stage by depth; 101 and 152 are not those of ResNet.
+DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BLResNetConfig(ImageNetConfig):
+    """A Big-Little net: all stages but the last are Big-Little modules.
+
+    Raises ConfigError, in particular where alpha does not divide a width or the cardinality, and where a
+    stage is too short for a big branch.
+    """
+
+    family: str = option(
+        help="plain, grouped, or grouped with squeeze-and-excitation",
+        default="resnet",
+        choices=tuple(FAMILIES),
+    )
+    depth: str | None = option(help="number of layers (default: 50)", default=None, choices=tuple(DEPTHS))
+    blocks: tuple[int, ...] | None = option(
+        "-b", help="number of blocks in each stage, instead of a depth", default=None, many=True
+    )
+    alpha: int = option(help="width divisor of the little branch", default=2)
+    beta: int = option(help="depth divisor of the little branch", default=4)
+    cardinality: int | None = option(help="groups, in a grouped family (default: 32)", default=None)
+    base_width: int | None = option(help="width of a group in the first stage (default: 4)", default=None)
+    upsample: str = option(
+        help="how the big branch is enlarged", default="nearest", choices=tuple(UPSAMPLINGS)
+    )
+    pooling: str = option(
+        help="how the shortcuts' average is rounded down; auto is floor where the dialect has it, else crop",
+        default="auto",
+        choices=tuple(DOWNSAMPLINGS),
+    )
+    se_gate: str = gate_option()
+    attention: str | None = attention_option(None, " (default: se in family seresnext, else none)")
+    antialias: str = antialias_option()
+    stem: str = stem_option()
+    main_branch: str = option(
+        "-m", help="main branch of the blocks", default="bottleneck", choices=tuple(BRANCHES)
+    )
+    stride_in: str = option(
+        help="which convolution of a bottleneck has the block's stride", default="3x3", choices=("1x1", "3x3")
+    )
+    num_output_stage1: int = option(
+        "-n", help="width of the first stage's blocks; it doubles at each stage", default=256
+    )
+    zero_gamma: bool | None = option(
+        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
+        default=None,
+        switch=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, known in (
+            ("family", FAMILIES),
+            ("upsample", UPSAMPLINGS),
+            ("pooling", DOWNSAMPLINGS),
+        ):
+            self.check_known(key, known)
+        check_elements(self, stride_in=self.stride_in)
+        if FAMILIES[self.family].excites and self.attention not in (None, "se", "sk_se"):
+            raise ConfigError(
+                f"family {self.family} has squeeze-and-excitation, attention {self.attention} has not",
+                key="attention",
+                hint="take family resnet or resnext, or leave attention out",
+            )
+        if self.depth is not None:
+            self.check_known("depth", DEPTHS)
+            if self.blocks is not None:
+                raise ConfigError(
+                    f"depth {self.depth} and blocks {number_list(self.blocks)} are both given", key="blocks",
+                    hint="give one of them",
+                )  # fmt: skip
+        for key in ("alpha", "beta", "num_output_stage1"):
+            self.check_at_least(key, 1)
+        for key in ("cardinality", "base_width"):
+            if getattr(self, key) is None:
+                continue
+            self.check_at_least(key, 1)
+            if not FAMILIES[self.family].grouped:
+                raise ConfigError(
+                    f"{key} goes with a grouped family, and {self.family} is not one", key=key,
+                    hint=f"leave {key} out, or take family resnext or seresnext",
+                )  # fmt: skip
+        if self.branch.expansion == 1 and FAMILIES[self.family].grouped:
+            raise ConfigError(
+                f"family {self.family} needs a bottleneck, whose inner convolutions it groups; "
+                f"main_branch {self.main_branch} is none",
+                key="main_branch",
+            )
+        floors = find_dialect(self.dialect).has_field("Pooling", "pooling_param.round_mode")
+        if self.pooling == "floor" and not floors:
+            raise ConfigError(
+                f"pooling floor needs round_mode, which dialect {self.dialect} has not",
+                key="pooling",
+                hint="leave pooling out, or take dialect caffe-master or caffe-cudnn",
+            )
+        if len(self.stages) < 2 or min(self.stages) < 1:
+            raise ConfigError(
+                "blocks must be two or more numbers of at least 1, one per stage, "
+                f"got {number_list(self.stages)}",
+                key="blocks",
+            )
+        check_big_little(
+            self, stages=self.stages, alpha=self.alpha, beta=self.beta, style=self.style("train")
+        )
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The number of blocks in each stage."""
+        return self.blocks if self.blocks is not None else DEPTHS[self.depth or "50"]
+
+    @property
+    def _attention(self) -> str:
+        return self.attention or ("se" if FAMILIES[self.family].excites else "none")
+
+    def style(self, phase: str) -> BlockStyle:
+        """How the residual blocks are made."""
+        grouped = FAMILIES[self.family].grouped
+        around, behind = elements(
+            attention=self._attention,
+            antialias=self.antialias,
+            gate=self.se_gate,
+            phase=phase,
+        )
+        zero_gamma = not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
+        return BlockStyle(
+            main=self.branch,
+            stride_in=self.stride_in,
+            cardinality=(self.cardinality or 32) if grouped else 1,
+            base_width=(self.base_width or 4) if grouped else 64,
+            zero_gamma=zero_gamma,
+            attention=behind,
+            around=around,
+            downsample=DOWNSAMPLINGS[self.pooling],
+        )
+
+    def module(self, stage: int, phase: str) -> BigLittleLego:
+        """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
+        last = stage == len(self.stages) - 2
+        return big_little_module(
+            name=f"stage{stage}", num_output=self.width(stage), blocks=self.stages[stage],
+            alpha=self.alpha, beta=self.beta, stride=1 if last else 2, style=self.style(phase),
+            upsample=UPSAMPLINGS[self.upsample],
+        )  # fmt: skip
+
+    @property
+    def title(self) -> str:
+        """Family, depth (or block list), groups, alpha and beta: bl_resnext_50_32x4d_a2_b4."""
+        depth = "_".join(str(n) for n in self.blocks) if self.blocks else (self.depth or "50")
+        parts = [f"bl_{self.family}_{depth}"]
+        if FAMILIES[self.family].grouped:
+            parts.append(f"{self.cardinality or 32}x{self.base_width or 4}d")
+        parts.append(f"a{self.alpha}_b{self.beta}")
+        if self.main_branch != "bottleneck":
+            parts.append(self.main_branch)
+        if self.stem != "7x7":
+            parts.append(self.stem)
+        if self._attention != ("se" if FAMILIES[self.family].excites else "none"):
+            parts.append(self._attention)
+        if self.antialias != "none":
+            parts.append("aa")
+        return "_".join(parts)
+
+    def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
+        """As the official code initialises and normalises; see the module's text."""
+        last = self.width(len(self.stages) - 1)
+        uniform = {"type": "uniform", "min": -(last**-0.5), "max": last**-0.5}
+        own: dict[str, dict[str, Any]] = {
+            "Convolution": {"weight_filler": {"type": "msra", "variance_norm": "FAN_OUT"}},
+            "BatchNorm": {"moving_average_fraction": 0.9},
+            "InnerProduct": {
+                "weight_filler": uniform,
+                "bias_filler": uniform,
+                "param": [{"lr_mult": 1, "decay_mult": 1}] * 2,
+            },
+        }
+        shared = super().layer_defaults(phase)
+        return {type: {**own.get(type, {}), **shared.get(type, {})} for type in {**own, **shared}}
+
+
+@network("bl_resnet", BLResNetConfig)
+def stitch(cfg: BLResNetConfig, phase: str) -> Net:
+    """Big-Little ResNet, ResNeXt and SE-ResNeXt for ImageNet (bL-Net, ICLR 2019)."""
+    net = cfg.net(phase)
+    x, label = source(cfg, net, phase)
+    with net.scope("stem", comment="stem"):
+        entry = STEM_ENTRIES[cfg.stem]
+        x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=cfg.alpha, entry=entry).attach(net, x)
+    last = len(cfg.stages) - 1
+    for stage in range(last):
+        about = f"stage {stage}: Big-Little module, {cfg.width(stage)} channels"
+        with net.scope(f"stage{stage}", comment=about):
+            x = cfg.module(stage, phase).attach(net, x)
+    about = f"stage {last}: {cfg.stages[last]} x {cfg.main_branch}, {cfg.width(last)} channels"
+    with net.scope(f"stage{last}", comment=about):
+        for block in range(cfg.stages[last]):
+            name = f"stage{last}_block{block}"
+            stride = 2 if block == 0 else 1
+            lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=cfg.style(phase))
+            x = lego.attach(net, x)
+    cfg.head(net, x, label)
+    return net

@@ -1,0 +1,290 @@
+"""`--data`: the data layers of train and test nets in place of the placeholder, for any network.
+
+A network is stitched with MemoryData of one image, which no Caffe can train from. `DataOptions` are the
+options of the command, and make a lego of `legos.sources` for each phase; `with_data` replays a net behind
+it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netbuilder.errors import ConfigError, ShapeError, did_you_mean, shape_text
+from netbuilder.net import Net
+from netbuilder.networks.registry import NetConfig, Words, option, options, parse_size
+
+__all__ = ["DataOptions", "with_data"]
+
+_TRANSFORM = ("crop_size", "mirror", "mean_value", "mean_file", "scale")
+_BOTH = ("train_source", "test_source")
+_SPARK = "caffeonspark"
+_DIVIDES = "nvcaffe"  # the batch of a TRAIN net by the GPUs (NVIDIA/caffe, P2PSync::divide_batch_size)
+
+
+def _given(help: str, **more: Any) -> Any:
+    """An option that is not given unless the user gives it: what then holds is up to the kind of data."""
+    return option(help=help, default=None, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Where the images come from, in both phases, and what is done to them.
+
+    None is what was not given. Raises ConfigError for what a kind does not take, lacks, or what does not fit
+    the net (`lego`).
+    """
+
+    data: str | None = _given(
+        "write data layers, and train_val.prototxt", choices=Words("legos.sources", "SOURCES")
+    )
+    train_source: str | None = _given(
+        "database, list of files or URL that TRAIN reads, as the data layer takes it", parse=str
+    )
+    test_source: str | None = _given("the same for TEST", parse=str)
+    batch: int | None = _given("images a device and pass, in TRAIN")
+    test_batch: int | None = _given("the same in TEST (default: as in TRAIN)")
+    gpus: int | None = _given("devices (default: 1); NVCaffe divides the batch that is written by them")
+    crop_size: int | None = _given(
+        "crop to N x N: at random in TRAIN, the middle in TEST; 0: do not (default: the input size)"
+    )
+    mirror: bool | None = _given("flip every other image in TRAIN (default: yes)", switch=True)
+    mean_value: tuple[float, ...] | None = _given(
+        "means to subtract: one, or one for each channel as stored, which is B G R", parse=float, many=True
+    )
+    mean_file: str | None = _given("mean image to subtract, of the size of the stored images", parse=str)
+    scale: float | None = _given("factor, after the means", parse=float)
+    resize: tuple[int, int] | None = _given("image: resize to this size, before the crop", parse=parse_size)
+    root_folder: str | None = _given("image: where the paths of the list begin", parse=str)
+    shuffle: bool | None = _given(
+        "image, hdf5: another order in each epoch of TRAIN (default: yes)", switch=True
+    )
+    stored_size: tuple[int, int] | None = _given(
+        "cos_df: size of the images in the data frame (default: the input size)", parse=parse_size
+    )
+    dataframe_format: str | None = _given("cos_df, cos_image_df: format (default: parquet)", parse=str)
+    dataframe_column_select: tuple[str, ...] | None = _given(
+        "cos_image_df: the columns, as SQL expressions (default: data, label as text, true as encoded)",
+        parse=str, many=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.kind is None:
+            given = [name for name in self._given() if name != "data"]
+            if given:
+                raise ConfigError(
+                    f"--{given[0]} is about the data layers, which --data asks for", key=given[0],
+                    hint="as in --data lmdb --train_source train_lmdb --test_source test_lmdb --batch 32",
+                )  # fmt: skip
+            return
+        self._check_kind()
+        for name in ("batch", "test_batch", "gpus"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}", key=name)
+        if self.crop_size is not None and self.crop_size < 0:
+            raise ConfigError(f"crop_size must be at least 0, got {self.crop_size}", key="crop_size")
+        if self.mean_file is not None and self.mean_value is not None:
+            raise ConfigError("mean_file and mean_value exclude each other", key="mean_file")
+        if self.mean_value is not None and len(self.mean_value) not in (1, 3):
+            raise ConfigError(
+                f"mean_value takes one number, or one for each of 3 channels, got {len(self.mean_value)}",
+                key="mean_value", hint="in the order that the images are stored in, which is B G R",
+            )  # fmt: skip
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of data layers, a key of `SOURCES`; None leaves the placeholder in."""
+        return self.data
+
+    def _given(self) -> list[str]:
+        return [f.name for f in options(type(self)) if getattr(self, f.name) is not None]
+
+    def _check_kind(self) -> None:
+        from legos.sources import SOURCES
+
+        if self.kind not in SOURCES:
+            raise ConfigError(
+                f"data must be one of {', '.join(SOURCES)}, got '{self.kind}'", key="data",
+                hint=did_you_mean(str(self.kind), SOURCES),
+            )  # fmt: skip
+        takes = self._takes(SOURCES[self.kind])
+        for name in self._given():
+            if name not in takes:
+                others = [kind for kind, lego in SOURCES.items() if name in self._takes(lego)]
+                why = "; HDF5 files hold the numbers that the net gets" if self.kind == "hdf5" else ""
+                raise ConfigError(
+                    f"--data {self.kind} takes no {name}{why}", key=name,
+                    hint=f"leave it out; it is for {', '.join(others)}",
+                )  # fmt: skip
+        for name in ("batch", *_BOTH):
+            if name in takes and getattr(self, name) in (None, ""):
+                raise ConfigError(f"--data {self.kind} needs {name}", key=name, hint=f"give --{name}")
+
+    @staticmethod
+    def _takes(lego: Any) -> set[str]:
+        """The options that a kind of data has a use for."""
+        names = {field.name for field in dataclasses.fields(lego)}
+        takes = {"data", "batch", "test_batch", "gpus", *names}
+        takes |= set(_TRANSFORM) if "transform" in names else set()
+        return takes | (set(_BOTH) if "source" in names else set())
+
+    def fitted(self, config: NetConfig) -> NetConfig:
+        """The config in the dialect that this data needs. Raises ConfigError if it has chosen another."""
+        if self.kind is None:
+            return config
+        from legos.sources import SOURCES
+
+        needs = getattr(SOURCES[self.kind], "dialect", "")
+        usual = type(config).__dataclass_fields__["dialect"].default
+        if config.dialect == _SPARK and not needs:
+            kinds = ", ".join(kind for kind, lego in SOURCES.items() if hasattr(lego, "dialect"))
+            raise ConfigError(
+                f"CaffeOnSpark does not read through --data {self.kind}", key="data", hint=f"it has {kinds}"
+            )
+        if not needs or config.dialect == needs:
+            return config
+        if config.dialect != usual:
+            raise ConfigError(
+                f"--data {self.kind} needs dialect {needs}, got {config.dialect}", key="dialect",
+                hint="leave dialect out",
+            )  # fmt: skip
+        return dataclasses.replace(config, dialect=needs)
+
+    def batch_of(self, phase: str, dialect: str) -> int:
+        """The batch that is written for "train" or "test"."""
+        assert self.batch is not None
+        if phase == "test":
+            return self.test_batch or self.batch
+        return self.batch * (self.gpus or 1) if dialect == _DIVIDES else self.batch
+
+    def lego(self, config: NetConfig, phase: str) -> Any:
+        """The data layer of "train" or "test", for images of the size that the net takes."""
+        from legos.sources import SOURCES, Transform
+
+        kind: Any = SOURCES[str(self.kind)]
+        height, width = config.input_size
+        takes = {field.name for field in dataclasses.fields(kind)}
+        fields: dict[str, Any] = {
+            name: getattr(self, name) for name in takes & set(self._given()) if name != "shuffle"
+        }
+        if "source" in takes:
+            fields["source"] = getattr(self, f"{phase}_source")
+        if "transform" in takes:
+            fields["transform"] = Transform(
+                crop_size=self._crop(height, width),
+                mirror=phase == "train" and self.mirror is not False,
+                mean_value=self.mean_value or (),
+                mean_file=self.mean_file or "",
+                scale=1.0 if self.scale is None else self.scale,
+            )
+        if "shuffle" in takes:
+            fields["shuffle"] = phase == "train" and self.shuffle is not False
+        if fields.get("root_folder"):
+            fields["root_folder"] = fields["root_folder"].rstrip("/") + "/"
+        return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
+
+    def notes(self) -> list[str]:
+        """What is better said out loud: the order of the channels, and what several devices read."""
+        from legos.sources import SOURCES
+
+        notes = []
+        if "mean_value" in self._takes(SOURCES[str(self.kind)]):
+            order = _channels(self.train_source or "")
+            notes.append(f"channels are in the order {order}, and so are means")
+        if self.kind == "image" and (self.gpus or 1) > 1 and self.shuffle is False:
+            notes.append("without shuffle all devices read the same images: ImageData does not deal them out")
+        return notes
+
+    def about(self, config: NetConfig, phase: str) -> dict[str, str]:
+        """What "train" or "test" reads, and what is done to it, in words."""
+        lego = self.lego(config, phase)
+        batch, gpus = str(lego.shape[0]), self.gpus or 1
+        if config.dialect == _DIVIDES and phase == "train" and gpus > 1:
+            batch += f" for {gpus} devices, {self.batch} each (NVCaffe divides)"
+        told = {"source": getattr(lego, "source", "set from Python"), "batch": batch}
+        t = getattr(lego, "transform", None)
+        if t is not None:
+            where = "at random" if phase == "train" else "in the middle"
+            told["crop"] = f"{t.crop_size}x{t.crop_size} {where}" if t.crop_size else "none"
+            told["mirror"] = "every other image" if t.mirror else "no"
+            told["mean"] = t.mean_file or " ".join(f"{v:g}" for v in t.mean_value) or "none"
+            told["scale"] = f"{t.scale:g}"
+        return told
+
+    def _crop(self, height: int, width: int) -> int:
+        size = self.crop_size
+        if size is None:
+            size = height if height == width else 0
+        if size and (size, size) != (height, width):
+            raise ConfigError(
+                f"crop_size {size} makes images of {size}x{size}, and the net takes {height}x{width}",
+                key="crop_size", hint=f"give input_size {size}, or leave crop_size out",
+            )  # fmt: skip
+        for name in ("resize", "stored_size"):
+            given = getattr(self, name)
+            if given and not size and given != (height, width):
+                raise ConfigError(
+                    f"{name} {given[0]}x{given[1]} without a crop, and the net takes {height}x{width}",
+                    key=name, hint="give both the same size, or a square input_size, to which is cropped",
+                )  # fmt: skip
+            if given and size > min(given):
+                raise ConfigError(
+                    f"a crop of {size}x{size} does not fit into {name} {given[0]}x{given[1]}", key=name
+                )
+        return size
+
+
+def with_data(net: Net, source: Any) -> Net:
+    """A net with `source` in place of its MemoryData.
+
+    What the source says of its images is held against the data, if that is there. Raises ConfigError for a
+    net without the placeholder, for data that does not fit, and where the batch does not go through the net.
+    """
+    first = next(iter(net), None)
+    if first is None or first.type != "MemoryData" or [b.name for b in first.tops] != ["data", "label"]:
+        raise ConfigError(
+            f"{net.name} does not begin with MemoryData 'data' with the tops data and label, "
+            "which --data takes the place of", key="data",
+        )  # fmt: skip
+    from netbuilder.transforms.rebatch import rebatched
+
+    new = rebatched(net, source.shape[0], source=source)
+    _check_stored(new)
+    return new
+
+
+def _check_stored(net: Net) -> None:
+    """Raise ConfigError if the data is there, and gives images of another shape than the net takes."""
+    layer = net.layers[0]
+    if layer.type not in ("Data", "ImageData", "HDF5Data"):
+        return
+    from netbuilder.prototxt.data_shapes import shapes_in_data
+
+    wanted = layer.tops[0].known_shape
+    try:
+        shapes, _ = shapes_in_data(layer.proto, Path())
+    except ShapeError as error:
+        error.text = f"the data of the {net.phase} net does not fit: {error.text}"
+        raise
+    if shapes and shapes[0] != wanted:
+        stored, taken = shape_text(shapes[0][1:]), shape_text(wanted[1:])
+        raise ConfigError(
+            f"the data of the {net.phase} net gives images of {stored}, and the net takes {taken}",
+            key="input_size", hint="channels, height, width, after the crop: make the two agree",
+        )  # fmt: skip
+
+
+def _channels(source: str) -> str:
+    """The order of the channels in a database, as the netbuilder that made it says; B, G, R if none says."""
+    import json
+
+    for folder in (Path(source), Path(source).parent):  # `data lmdb` and `data cifar10` leave it there
+        try:
+            order = json.loads((folder / "netbuilder.json").read_text(encoding="utf-8"))["channels"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        return ", ".join(str(order))
+    return "B, G, R"

@@ -1,0 +1,273 @@
+"""Configs, recipes and the registry `NETWORKS` that the command line finds them by.
+
+A network is a config dataclass and a function `stitch(config, phase) -> Net`. The dataclass is the only
+statement of its options: command-line flags and YAML keys are read off its fields. Networks are the modules
+of this package, what the entry points of other installed packages register, and what a config's `module`
+registers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.net import Net
+from netbuilder.schema.dialects import WRITTEN
+
+__all__ = [
+    "ENTRY_POINTS",
+    "NETWORKS",
+    "PHASES",
+    "NetConfig",
+    "Network",
+    "Words",
+    "all_networks",
+    "find_network",
+    "is_network",
+    "network",
+    "option",
+    "options",
+    "parse_size",
+]
+
+# What is written: deploy is TEST without data and loss.
+PHASES = ("train", "test", "deploy")
+
+# The group under which installed packages name the modules that register networks.
+ENTRY_POINTS = "netbuilder.networks"
+
+C = TypeVar("C")
+
+
+class Words(Sequence[str]):
+    """The names in a registry of `legos`, behind those given here; imported when somebody asks for one.
+
+    A network has options for many legos and most builds use none of them: they must not cost a start.
+    """
+
+    def __init__(self, module: str, registry: str, *first: str) -> None:
+        self._place = module, registry
+        self._first = first
+
+    def _all(self) -> tuple[str, ...]:
+        module, registry = self._place
+        return (*self._first, *getattr(importlib.import_module(module), registry))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._all()[index]
+
+
+def option(
+    *flags: str,
+    help: str,
+    default: Any = dataclasses.MISSING,
+    choices: Sequence[str] | None = None,
+    parse: Callable[[str], Any] = int,
+    many: bool = False,
+    switch: bool = False,
+) -> Any:
+    """A config field with its command-line flags; the long flag is the field's name.
+
+    `parse` makes a value of a word; `many` takes several words; a `switch` is true or false (--x, --no-x).
+    """
+    metadata = {
+        "flags": flags,
+        "help": help,
+        "choices": choices,
+        "parse": parse,
+        "many": many,
+        "switch": switch,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def options(config: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields of a config that are options of its network: `defaults` is none."""
+    return [field for field in dataclasses.fields(config) if "help" in field.metadata]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """An image size, "224" or "224x320" (height x width); raises ConfigError."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match:
+        raise ConfigError(f"input_size must be a number or HEIGHTxWIDTH, got '{text}'", key="input_size")
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetConfig:
+    """What all networks share. Raises ConfigError for values out of range.
+
+    `defaults` are the user's own fields for layer types, which come before those of the network.
+    `net_type` makes the nets; one that only counts may take its place (see `netbuilder.designing`).
+    """
+
+    net_type = Net
+
+    classes: int = option(help="number of classes", default=1000)
+    input_size: tuple[int, int] = option(
+        help="size of the images: a number, or HEIGHTxWIDTH", default=(224, 224), parse=parse_size
+    )
+    dialect: str = option(help="the Caffe that must load the files", default="caffe-1.0", choices=WRITTEN)
+    conv_bias: bool = option(
+        help="pynetbuilder's layout: biases before BatchNorm, and use_global_stats written out",
+        default=False,
+        switch=True,
+    )
+    defaults: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        self.check_at_least("classes", 1)
+        self.check_known("dialect", WRITTEN)
+        if min(self.input_size) < 1:
+            height, width = self.input_size
+            raise ConfigError(f"input_size must be at least 1x1, got {height}x{width}", key="input_size")
+
+    @property
+    def title(self) -> str:
+        """The name of the net, as written into the prototxt."""
+        raise NotImplementedError
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """The shape (n, c, h, w) of the data: one image of three channels."""
+        return (1, 3, *self.input_size)
+
+    def net(self, phase: str) -> Net:
+        """An empty net for "train", "test" or "deploy", with this config's layer defaults."""
+        train = phase == "train"
+        defaults = {**self.layer_defaults(phase)}
+        for type, fields in self.defaults.items():
+            defaults[type] = {**defaults.get(type, {}), **fields}
+        return self.net_type(
+            self.title, "TRAIN" if train else "TEST", dialect=self.dialect, defaults=defaults
+        )
+
+    def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
+        """What this network fills layers in with, by type; None leaves a field to Caffe."""
+        if not self.conv_bias:
+            return {}
+        height, width = self.input_size
+        return {
+            "MemoryData": {"transform_param": {"crop_size": height} if height == width else None},
+            "Convolution": {
+                "bias_term": None,  # Caffe's default, which is true
+                "bias_filler": {"type": "constant", "value": 0},
+                "param": [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}],
+            },
+            "BatchNorm": {"use_global_stats": phase != "train"},
+        }
+
+    def check_known(self, key: str, known: Iterable[str]) -> None:
+        """Raise ConfigError if the word of this name is not one of the known ones."""
+        value, words = getattr(self, key), list(known)
+        if value not in words:
+            text = f"{key} must be one of {', '.join(words)}, got '{value}'"
+            raise ConfigError(text, key=key, hint=did_you_mean(str(value), words))
+
+    def check_at_least(self, key: str, least: int) -> None:
+        """Raise ConfigError if the number of this name is below `least`."""
+        value = getattr(self, key)
+        if value < least:
+            raise ConfigError(f"{key} must be at least {least}, got {value}", key=key)
+
+
+@dataclass(frozen=True)
+class Network:
+    """An entry of the registry."""
+
+    name: str
+    config: type[Any]
+    stitch: Callable[[Any, str], Net]
+    about: str
+
+
+NETWORKS: dict[str, Network] = {}
+
+
+def network(name: str, config: type[C]) -> Callable[[Callable[[C, str], Net]], Callable[[C, str], Net]]:
+    """Register a stitch function under a name; the first line of its docstring describes it.
+
+    Raises ConfigError if another module has registered that name, or is the network of that name here.
+    """
+
+    def register(stitch: Callable[[C, str], Net]) -> Callable[[C, str], Net]:
+        owner = _own_module(name) or (NETWORKS[name].stitch.__module__ if name in NETWORKS else "")
+        if owner and owner != stitch.__module__:
+            raise ConfigError(
+                f"there is already a network '{name}', from {owner}", key="network", hint="take another name"
+            )
+        about = (stitch.__doc__ or "").partition("\n")[0]
+        NETWORKS[name] = Network(name, config, stitch, about)
+        return stitch
+
+    return register
+
+
+def all_networks() -> dict[str, Network]:
+    """All networks by name, in alphabetical order. Raises ConfigError if an entry point cannot be loaded."""
+    import pkgutil
+
+    import netbuilder.networks
+
+    for info in pkgutil.iter_modules(netbuilder.networks.__path__):
+        importlib.import_module(f"netbuilder.networks.{info.name}")
+    _load_entry_points()
+    return dict(sorted(NETWORKS.items()))
+
+
+def is_network(name: str) -> bool:
+    """Whether there is a network of this name; imports it, and no other of this package."""
+    if name not in NETWORKS:
+        module = _own_module(name)
+        if module:
+            importlib.import_module(module)
+        else:
+            _load_entry_points(name)
+    return name in NETWORKS
+
+
+def find_network(name: str) -> Network:
+    """The network of this name, importing no other of this package; raises ConfigError with the nearest."""
+    if not is_network(name):
+        names = list(all_networks())
+        raise ConfigError(
+            f"unknown network '{name}': there are {', '.join(names)}",
+            key="network",
+            hint=did_you_mean(name, names),
+        )
+    return NETWORKS[name]
+
+
+def _own_module(name: str) -> str:
+    """The module of this package that is called like a network, or ""."""
+    module = f"netbuilder.networks.{name}"
+    return module if name.isidentifier() and importlib.util.find_spec(module) else ""
+
+
+def _load_entry_points(name: str = "") -> None:
+    """Load the entry points of installed packages, all of them or those of one name."""
+    from importlib.metadata import entry_points  # slow to import, and few have any
+
+    for point in entry_points(group=ENTRY_POINTS):
+        if name not in ("", point.name):
+            continue
+        try:
+            point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else "an unknown package"
+            raise ConfigError(
+                f"cannot load the networks of {package}: {type(error).__name__}: {error}",
+                path=f"entry point {point.name} = {point.value}",
+                hint=f"mend or remove {package}",
+            ) from error

@@ -1,0 +1,141 @@
+"""ResNet for ImageNet, with the four main branches.
+
+Source: He et al. 2015 (arXiv 1512.03385), table 1; pynetbuilder's app/imagenet/build_resnet.py, whose layer
+names are kept. Deviations from pynetbuilder, all off with conv_bias: convolutions before BatchNorm have no
+bias; use_global_stats is not written, since BatchNorm follows the phase by itself. Rectangular kernels
+always have both halves of kernel, pad and stride, where pynetbuilder writes one pad: OpenCV loses it.
+From the paper: pool1 has no pad, and 18 and 34 layers project where the width changes (option B).
+
+Options take in elements of other nets, all off unless asked for: attention, blurs, ResNet-D's stem and
+shortcut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from legos.base import Lego, SequenceLego
+from legos.merge import EltwiseReLULego
+from legos.shortcut import ShortcutLego
+from legos.stem import STEM_ENTRIES, ImageNetStemLego
+from netbuilder.errors import ConfigError
+from netbuilder.net import Net
+from netbuilder.networks.elements import (
+    AVERAGES,
+    antialias_option,
+    attention_option,
+    check_elements,
+    elements,
+    gate_option,
+    stem_option,
+)
+from netbuilder.networks.registry import network, option
+from netbuilder.networks.residual import ImageNetConfig, number_list, residual_stages, source
+
+__all__ = ["ResNetConfig", "stitch"]
+
+STEM_WIDTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig(ImageNetConfig):
+    """`num_output_stage1` is the width of the first stage's blocks; it doubles at each stage.
+
+    Raises ConfigError. With a main branch that keeps the stem's width (normal, inception_trick), the first
+    stage has identity shortcuts only, so its width must be the stem's.
+    """
+
+    blocks: tuple[int, ...] = option(
+        "-b", help="number of blocks in each stage", default=(3, 4, 6, 3), many=True
+    )
+    attention: str = attention_option()
+    antialias: str = antialias_option()
+    stem: str = stem_option()
+    shortcut_average: str = option(
+        help="average before the projections of stride 2, which then have stride 1 (ResNet-D: 2x2)",
+        default="none",
+        choices=AVERAGES,
+    )
+    se_gate: str = gate_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_elements(self, stride_in=self.stride_in if self._takes_stride_in else "3x3")
+        if not self.blocks or min(self.blocks) < 1:
+            raise ConfigError(
+                f"blocks must be one number of at least 1 per stage, got {number_list(self.blocks)}",
+                key="blocks",
+            )
+        n, expansion = self.num_output_stage1, self.branch.expansion
+        if expansion == 1 and n != STEM_WIDTH:
+            raise ConfigError(
+                f"-m {self.main_branch} needs -n {STEM_WIDTH}, got {n}: the first block of stage 0 adds the "
+                f"{STEM_WIDTH} channels of the stem to its own {n} through an identity shortcut",
+                key="num_output_stage1",
+                hint=f"give -n {STEM_WIDTH}, or take a bottleneck branch, which projects there",
+            )
+        if n < expansion or n % expansion:
+            raise ConfigError(
+                f"-n must be a multiple of {expansion} for -m {self.main_branch}, got {n}: "
+                "the inner convolutions have a quarter of the width",
+                key="num_output_stage1",
+                hint=f"give -n {max(1, round(n / expansion)) * expansion}",
+            )
+
+    @property
+    def title(self) -> str:
+        """The name by which pynetbuilder's model folders go: resnet_50, resnet_34_inception_trick, ..."""
+        depth = self.branch.depth * sum(self.blocks) + (4 if self.fc_layers else 2)
+        usual = STEM_WIDTH * self.branch.expansion
+        n = self.num_output_stage1
+        parts = [f"resnet_{depth}"]
+        if n != usual:
+            parts.append(f"1by{usual // n}" if usual % n == 0 else f"n{n}")
+        if self.main_branch not in ("normal", "bottleneck"):
+            parts.append(self.main_branch)
+        parts += [self.stem] if self.stem != "7x7" else []
+        parts += [f"average{self.shortcut_average}"] if self.shortcut_average != "none" else []
+        parts += [self.attention] if self.attention != "none" else []
+        parts += ["aa"] if self.antialias != "none" else []
+        if self.fc_layers:
+            parts.append("with4k")
+        return "_".join(parts)
+
+    def residual_block(self, name: str, num_output: int, stride: int, *, first: bool, projects: bool) -> Lego:
+        """One residual block, with the elements that were asked for."""
+        block = super().residual_block(name, num_output, stride, first=first, projects=projects)
+        if self.attention == self.antialias == self.shortcut_average == "none":
+            return block
+        from legos.pool_shortcut import PoolProjectionLego  # few nets need these two
+        from legos.resample import AVERAGES
+
+        around, behind = elements(
+            attention=self.attention, antialias=self.antialias, gate=self.se_gate, phase="train"
+        )
+        main: Lego = self.main(name, num_output, stride, around=around)
+        if behind:
+            main = SequenceLego(name=name, parts=(main, behind(name=name)))
+        average = AVERAGES[self.shortcut_average]
+        shortcut = PoolProjectionLego(
+            name=name, num_output=num_output, stride=stride, downsample=average, projects=True
+        )
+        merge = EltwiseReLULego(name=name)
+        return ShortcutLego(name=name, main=main, shortcut=shortcut if projects else None, merge=merge)
+
+
+@network("resnet", ResNetConfig)
+def stitch(cfg: ResNetConfig, phase: str) -> Net:
+    """ResNet for ImageNet with normal, bottleneck, or factored (1x3 and 3x1) main branches."""
+    net = cfg.net(phase)
+    if cfg.se_gate == "auto" and phase == "deploy" and cfg.attention != "none":
+        cfg = replace(cfg, se_gate="concat")
+    x, label = source(cfg, net, phase)
+    with net.scope("stem", comment="stem"):
+        x = ImageNetStemLego(name="1", num_output=STEM_WIDTH, entry=STEM_ENTRIES[cfg.stem]).attach(net, x)
+    first_projects = cfg.branch.expansion > 1
+    x = residual_stages(
+        cfg, net, x, cfg.blocks, cfg.num_output_stage1,
+        projects=lambda stage, block: block == 0 and (stage > 0 or first_projects),
+    )  # fmt: skip
+    cfg.head(net, x, label)
+    return net

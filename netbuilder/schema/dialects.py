@@ -1,0 +1,210 @@
+"""Dialects: which layer types and fields a given Caffe has.
+
+A `Net` has one dialect; `Net.append` refuses what the dialect lacks, and the readers treat a field that it
+lacks as one that nobody has. All Caffes share one schema here (`netbuilder.schema`), so a dialect only says
+what is missing from BVLC's part of that schema, and what it has of the forks' part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from netbuilder.errors import ConfigError, did_you_mean
+
+__all__ = ["ANY", "BVLC", "DIALECTS", "FORK", "WRITTEN", "Dialect", "dialect", "homes"]
+
+# Fields and enum values of forks are numbered from here on in netbuilder/schema/caffe.proto.
+FORK = 10_000
+
+# Every layer type of BVLC's registry at the end of its development (2020-02).
+_MASTER = frozenset(
+    """
+    AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop
+    Data Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data
+    HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN
+    MemoryData MultinomialLogisticLoss PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP
+    Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice Softmax SoftmaxWithLoss Split Swish TanH Threshold
+    Tile WindowData
+    """.split()  # noqa: SIM905 (a list of 61 strings would fill a page)
+)
+_SSD = frozenset(
+    """
+    AnnotatedData DetectionEvaluate DetectionOutput MultiBoxLoss Normalize Permute PriorBox SmoothL1Loss
+    VideoData
+    """.split()  # noqa: SIM905 (as above)
+)
+
+
+def _fields(text: str) -> frozenset[str]:
+    """Lines of `Message: field field` as names `Message.field`."""
+    found = []
+    for line in text.strip().splitlines():
+        message, _, fields = line.partition(":")
+        found += [f"{message.strip()}.{field}" for field in fields.split()]
+    return frozenset(found)
+
+
+_SSD_FIELDS = _fields("""
+    LayerParameter: annotated_data_param detection_evaluate_param detection_output_param multibox_loss_param
+    LayerParameter: norm_param permute_param prior_box_param video_data_param
+    TransformationParameter: crop_h crop_w resize_param noise_param distort_param expand_param emit_constraint
+""")
+_COS_FIELDS = _fields("""
+    LayerParameter: source_class cos_data_param
+    MemoryDataParameter: source dataframe_format dataframe_column_select image_encoded share_in_parallel
+""")
+_NV_FIELDS = _SSD_FIELDS | _fields("""
+    NetParameter: default_forward_type default_backward_type default_forward_math default_backward_math
+    NetParameter: global_grad_scale default_conv_algos_override reduce_buckets default_cudnn_math_override
+    LayerParameter: forward_type backward_type forward_math backward_math debug cudnn_math_override
+    LayerParameter: detectnet_groundtruth_param detectnet_augmentation_param
+    BatchNormParameter: scale_filler bias_filler scale_bias engine
+    ConvolutionParameter: cudnn_convolution_algo_seeker conv_algos_override
+    DataParameter: shuffle threads parser_threads cache
+    DropoutParameter: engine random_seed
+    ELUParameter: lambda
+    LossParameter: label_smoothing
+    PoolingParameter: torch_pooling
+    TransformationParameter: img_rand_resize_lower img_rand_resize_upper rand_resize_ratio_lower
+    TransformationParameter: rand_resize_ratio_upper vertical_stretch_lower vertical_stretch_upper
+    TransformationParameter: horizontal_stretch_lower horizontal_stretch_upper allow_upscale display
+    TransformationParameter: use_gpu_transform random_seed num_labels var_sz_img_enabled
+""")
+_INTEL_FIELDS = _SSD_FIELDS | _fields("""
+    NetParameter: engine bn_stats_batch_size compile_net_state
+    LayerParameter: engine box_annotator_ohem_param continuation_indicator_param psroi_pooling_param
+    LayerParameter: quantization_param region_loss_param reorg_param roi_pooling_param smooth_l1_loss_param
+    LayerParameter: spatial_dropout_param split_param
+    BatchNormParameter: engine use_weight_bias bias_term filler bias_filler stats_batch_size relu
+    ConcatParameter: engine
+    ConvolutionParameter: relu negative_slope conv_algorithm
+    ConvolutionParameter.Engine: MKL2017 MKLDNN
+    DataParameter: shuffle
+    EltwiseParameter: engine
+    FillerParameter: scale
+    ImageDataParameter: min_height min_width
+    InnerProductParameter: engine
+    LRNParameter.Engine: MKL2017 MKLDNN
+    LossParameter: pre_fixed_normalizer label_smoothing
+    LossParameter.NormalizationMode: PRE_FIXED
+    PoolingParameter: avg_include_pad
+    PoolingParameter.Engine: MKL2017 MKLDNN
+    ReLUParameter: fuse
+    ReLUParameter.Engine: MKL2017 MKLDNN
+    TransformationParameter: random_resize_param random_aspect_ratio_param flow
+""")
+# Met in many repositories that are forks of one model's authors, and in the registry of no Caffe above.
+_LOOSE = frozenset(
+    """
+    BN ConvolutionDepthwise DepthwiseConvolution Interp Proposal ReLU6 ShuffleChannel Upsample
+    """.split()  # noqa: SIM905 (as above)
+)
+_LOOSE_FIELDS = _fields("""
+    LayerParameter: bn_param interp_param proposal_param relu6_param shuffle_channel_param upsample_param
+    DropoutParameter: sample_weights_test
+    PoolingParameter: ceil_mode
+""")
+
+# Fields that BVLC brought after its forks had left it, by layer type.
+_ROUND_MODE: dict[str, tuple[str, ...]] = {"Pooling": ("pooling_param.round_mode",)}
+_NO_2017 = {**_ROUND_MODE, "InfogainLoss": ("infogain_loss_param.axis",)}
+
+
+class Dialect(NamedTuple):
+    """A named set of layer types and fields.
+
+    `lacks` maps a layer type to the fields of BVLC's schema that this Caffe does not read, each written
+    `message_field.field` (`pooling_param.round_mode`). `adds` names what it has of the forks' part of the
+    schema: `Message.field` of a message that BVLC has too, or `Message.Enum.LABEL`; messages that BVLC lacks
+    come with the field that holds them. `cudnn` is true where `engine: CUDNN` can be relied on: a build
+    without cuDNN aborts on it, while the default engine uses cuDNN wherever it is there.
+    """
+
+    name: str
+    about: str
+    types: frozenset[str]
+    lacks: dict[str, tuple[str, ...]]
+    adds: frozenset[str] = frozenset()
+    cudnn: bool = False
+
+    def has_field(self, type: str, path: str) -> bool:
+        """Whether layers of this type have a field of BVLC's, written `message_field.field`."""
+        return type in self.types and path not in self.lacks.get(type, ())
+
+
+_OWN = (
+    Dialect(
+        "caffe-1.0",
+        "BVLC Caffe 1.0 (April 2017) and everything after it",
+        _MASTER - {"Clip", "Swish"},
+        _ROUND_MODE,
+    ),
+    Dialect("caffe-master", "BVLC Caffe's last state (2020), and Debian's package", _MASTER, {}),
+    Dialect("caffe-cudnn", "BVLC Caffe's last state, built with cuDNN", _MASTER, {}, cudnn=True),
+)
+_FORKS = (
+    Dialect(
+        "caffeonspark",
+        "CaffeOnSpark with yahoo/caffe (2016), whose driver refuses every field it does not know",
+        _MASTER - {"Clip", "Swish"} | {"CoSData"},
+        _NO_2017,
+        _COS_FIELDS,
+    ),
+    Dialect(
+        "nvcaffe",
+        "NVIDIA/caffe 0.17 (2021)",
+        _MASTER - {"Clip", "Swish", "Parameter"}
+        | _SSD
+        | {"Axpy", "DetectNetTransformation", "L1Loss", "TRT"},
+        _NO_2017,
+        _NV_FIELDS,
+        cudnn=True,
+    ),
+    Dialect(
+        "intel",
+        "intel/caffe (2022)",
+        _MASTER - {"Clip"}
+        | _SSD
+        | {"Axpy", "BoxAnnotatorOHEM", "ContinuationIndicator", "MKLBatchNorm", "PSROIPooling", "ROIPooling"}
+        | {"RegionLoss", "Reorg", "SpatialDropout"},
+        _NO_2017,
+        _INTEL_FIELDS,
+    ),
+    Dialect(
+        "ssd", "weiliu89/caffe, branch ssd (2018)", _MASTER - {"Clip", "Swish"} | _SSD, _ROUND_MODE,
+        _SSD_FIELDS, cudnn=True,
+    ),
+)  # fmt: skip
+
+ANY = Dialect(
+    "any",
+    "all of these, and layer types met in many forks: to read a file whose Caffe is not known",
+    frozenset().union(_LOOSE, *(d.types for d in (*_OWN, *_FORKS))),
+    {},
+    frozenset().union(_LOOSE_FIELDS, *(d.adds for d in _FORKS)),
+    cudnn=True,
+)
+
+DIALECTS = {d.name: d for d in (*_OWN, *_FORKS, ANY)}
+
+# The names of BVLC's own, and of all that one can write a net for: those of one Caffe.
+BVLC = tuple(d.name for d in _OWN)
+WRITTEN = tuple(name for name in DIALECTS if name != ANY.name)
+
+
+def dialect(name: str) -> Dialect:
+    """The dialect of this name; raises ConfigError for an unknown one."""
+    if name not in DIALECTS:
+        raise ConfigError(
+            f"unknown dialect '{name}': there are {', '.join(DIALECTS)}",
+            key="dialect",
+            hint=did_you_mean(name, DIALECTS),
+        )
+    return DIALECTS[name]
+
+
+def homes(has: Callable[[Dialect], bool]) -> str:
+    """The names of the dialects that have something, for hints: BVLC's own if any of them has it."""
+    names = [d.name for d in DIALECTS.values() if has(d)]
+    return ", ".join([name for name in names if name in BVLC] or names)

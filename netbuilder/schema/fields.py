@@ -1,0 +1,166 @@
+"""Python values into the fields of a protobuf message; errors name the field and the nearest match."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netbuilder.errors import FieldError, did_you_mean
+from netbuilder.schema.dialects import FORK, Dialect, homes
+
+__all__ = [
+    "assign",
+    "fork_label",
+    "fork_names",
+    "has_field",
+    "has_label",
+    "is_repeated",
+    "known_fields",
+    "refuse_fork",
+]
+
+_ENUM, _MESSAGE = 14, 11  # FieldDescriptor.TYPE_ENUM, TYPE_MESSAGE
+_FORKS = 1  # of `_kind`: a field of a fork that is neither
+_TYPES = {1: "a number", 2: "a number", 3: "an integer", 4: "an integer of at least 0", 5: "an integer"}
+_TYPES |= {8: "True or False", 9: "text", 12: "bytes", 13: "an integer of at least 0"}
+
+
+def has_field(message: Any, name: str) -> bool:
+    """Whether the message type has a field of this name."""
+    return name in message.DESCRIPTOR.fields_by_name
+
+
+def known_fields(message: Any, dialect: Dialect | None) -> list[str]:
+    """The names of the fields that a message type has in a dialect, or in any."""
+    descriptor = message.DESCRIPTOR
+    return [
+        f.name
+        for f in descriptor.fields
+        if f.number < FORK or dialect is None or f"{descriptor.name}.{f.name}" in dialect.adds
+    ]
+
+
+def assign(message: Any, name: str, value: Any, dialect: Dialect | None = None) -> None:
+    """Set one field: a scalar, an enum by label, a dict for a message, a list for a repeated field.
+
+    A single value is accepted for a repeated field. Raises FieldError: no such field (with the nearest
+    one), one of a fork that the dialect lacks, a wrong type, an unknown label.
+    """
+    field = message.DESCRIPTOR.fields_by_name.get(name)
+    if field is None:
+        raise FieldError(
+            f"no field '{name}' in {message.DESCRIPTOR.name}",
+            hint=did_you_mean(name, known_fields(message, dialect)),
+        )
+    if dialect and field.number >= FORK:
+        refuse_fork(f"{message.DESCRIPTOR.name}.{name}", dialect)
+    repeated = is_repeated(field)
+    if not repeated and isinstance(value, (list, tuple)):
+        raise FieldError(f"{name} takes one value, got {value!r}")
+    values = value if isinstance(value, (list, tuple)) else (value,)
+    if field.type == _MESSAGE:
+        for item in values:
+            child = getattr(message, name).add() if repeated else getattr(message, name)
+            _assign_message(child, name, item, dialect)
+        return
+    try:
+        if field.type == _ENUM:
+            values = [_enum_number(field, v, dialect) for v in values]
+        if repeated:
+            getattr(message, name).extend(values)
+        else:
+            setattr(message, name, values[0])
+    except (TypeError, ValueError):
+        wanted = "a label" if field.type == _ENUM else _TYPES.get(field.type, "another type")
+        raise FieldError(f"{name} must be {wanted}, got {value!r}") from None
+
+
+def fork_names(message: Any) -> list[str]:
+    """What is set of the forks' part of the schema, as `Dialect.adds` names it; stored numbers aside."""
+    found: list[str] = []
+    for field, value in message.ListFields():
+        kind = _KINDS.get(field)
+        if kind is None:
+            kind = _KINDS[field] = _kind(field)
+        if not kind:
+            continue
+        if field.number >= FORK:
+            found.append(f"{message.DESCRIPTOR.name}.{field.name}")
+        for item in value if is_repeated(field) else (value,):
+            if kind == _MESSAGE:
+                found += fork_names(item)
+            elif kind == _ENUM and item >= FORK:
+                found.append(fork_label(field.enum_type.values_by_number[item]))
+    return found
+
+
+# What there is to look for in a field, 0 if nothing: this runs at every layer, and descriptors answer slowly.
+_KINDS: dict[Any, int] = {}
+
+
+def _kind(field: Any) -> int:
+    own = _FORKS if field.number >= FORK else 0
+    if field.type == _ENUM and any(value.number >= FORK for value in field.enum_type.values):
+        return _ENUM
+    if field.type == _MESSAGE and field.name != "blobs":
+        return _MESSAGE if own or any(map(_kind, field.message_type.fields)) else 0
+    return own
+
+
+def refuse_fork(name: str, dialect: Dialect) -> None:
+    """Raise FieldError if the dialect lacks a field or a label of a fork."""
+    if name not in dialect.adds:
+        owner, _, own = name.rpartition(".")
+        what = "label" if "." in owner else "field"
+        raise FieldError(
+            f"dialect {dialect.name} has no {what} {own} in {owner}",
+            hint=f"leave it out, or use {homes(lambda d: name in d.adds)}",
+        )
+
+
+def has_label(value: Any, dialect: Dialect | None) -> bool:
+    """Whether a dialect, or any, has an enum value."""
+    return value.number < FORK or dialect is None or fork_label(value) in dialect.adds
+
+
+def fork_label(value: Any) -> str:
+    """The name of a fork's enum value, `Message.Enum.LABEL`."""
+    owner: str = value.type.containing_type.name
+    return f"{owner}.{value.type.name}.{value.name}"
+
+
+def _assign_message(message: Any, name: str, value: Any, dialect: Dialect | None) -> None:
+    if isinstance(value, type(message)):
+        message.CopyFrom(value)
+        if dialect:
+            for fork in fork_names(value):
+                refuse_fork(fork, dialect)
+        return
+    if not isinstance(value, Mapping):
+        raise FieldError(f"{name} takes a dict of {message.DESCRIPTOR.name}'s fields, got {value!r}")
+    message.SetInParent()
+    for key, item in value.items():
+        assign(message, key, item, dialect)
+
+
+def _enum_number(field: Any, value: Any, dialect: Dialect | None) -> int:
+    labels = field.enum_type.values_by_name
+    known = labels.get(value) if isinstance(value, str) else field.enum_type.values_by_number.get(value)
+    if known is None:
+        own = [v.name for v in labels.values() if has_label(v, dialect)]
+        got = f"'{value}'" if isinstance(value, str) else repr(value)
+        raise FieldError(
+            f"{field.name} must be one of {', '.join(own)}, got {got}",
+            hint=did_you_mean(value, own) if isinstance(value, str) else "",
+        )
+    if dialect and known.number >= FORK:
+        refuse_fork(fork_label(known), dialect)
+    return int(known.number)
+
+
+def is_repeated(field: Any) -> bool:
+    """Whether a field of a message (its descriptor) holds any number of values."""
+    try:
+        return bool(field.is_repeated)
+    except AttributeError:  # protobuf before 6
+        return bool(field.label == 3)

@@ -1,0 +1,148 @@
+"""The records of an LMDB database, read as a plain file, without the lmdb package and without its lock.
+
+The lmdb package trusts what it maps: a file that is cut short or damaged kills the process. Here every
+offset is checked first, so that damage is an error like any other. Nothing is written beside the database.
+Source: the structures of lmdb's mdb.c (MDB_page, MDB_meta, MDB_db, MDB_node), as a 64-bit little-endian
+machine writes them, which is what Caffe's databases are.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from netbuilder.errors import FileError
+from netbuilder.storage.files import reason
+
+__all__ = ["DamagedDatabase", "Reader", "open_database"]
+
+_MAGIC, _VERSION = 0xBEEFC0DE, 1
+_HEADER = 16  # bytes of a page before its contents
+_BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
+_BIG = 1  # of a node: its value is on pages of its own
+_NONE = 2**64 - 1  # the root of an empty tree
+
+
+class DamagedDatabase(Exception):
+    """A file that is no LMDB database, or one that is cut short or damaged; the text says how."""
+
+
+def open_database(place: Path) -> Reader:
+    """The database in this folder (or file data.mdb); raises FileError where there is none to be read."""
+    path = place / "data.mdb" if place.is_dir() else place
+    try:
+        return Reader(path)
+    except DamagedDatabase as error:
+        raise FileError(f"cannot read '{place}': {error}") from None
+    except FileNotFoundError:
+        what = "there is no data.mdb in this folder" if place.is_dir() else "it is not there"
+        hint = "netbuilder reads LMDB databases, a LevelDB is another kind" if place.is_dir() else ""
+        raise FileError(f"cannot read '{place}': {what}", hint=hint) from None
+    except OSError as error:
+        raise FileError(f"cannot read '{place}': {reason(error)}") from None
+
+
+class Reader:
+    """The records of a database in the order of their keys; len() is their number.
+
+    Raises DamagedDatabase, at once for what the header tells, and while it goes through the pages.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            try:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except ValueError:  # nothing can be mapped
+                raise DamagedDatabase("it is empty") from None
+        self._view = memoryview(self._map)
+        self.size = len(self._map)
+        states = []
+        self._page_size = 0
+        for i in range(2):
+            at = i * self._page_size + _HEADER
+            if at + 136 > self.size or struct.unpack_from("<II", self._view, at) != (_MAGIC, _VERSION):
+                raise DamagedDatabase("it is no LMDB database")
+            (self._page_size,) = struct.unpack_from("<I", self._view, at + 24)
+            if not 256 <= self._page_size <= 2**16:
+                raise DamagedDatabase(f"it has pages of {self._page_size} bytes")
+            entries, root, last, transaction = struct.unpack_from("<QQQQ", self._view, at + 104)
+            states.append((transaction, entries, root, last))
+        _, self._entries, self._root, last = max(states)
+        self._pages = last + 1
+        if self._pages * self._page_size > self.size:
+            needed = self._pages * self._page_size
+            raise DamagedDatabase(f"it is cut short: it needs {needed} bytes and has {self.size}")
+
+    def __len__(self) -> int:
+        return int(self._entries)
+
+    def first(self) -> bytes:
+        """The value of the least key."""
+        for _, value in self:
+            return bytes(value)
+        raise DamagedDatabase("it has no records")
+
+    def __iter__(self) -> Iterator[tuple[bytes, memoryview]]:
+        """(key, value) of every record; a value is a view of the file, to be let go before the reader."""
+        stack = [] if self._root == _NONE else [self._root]
+        seen = found = 0
+        last = b""
+        try:
+            while stack:
+                page = stack.pop()
+                seen += 1
+                if seen > self._pages:
+                    raise DamagedDatabase("its tree of pages has no end")
+                flags, nodes = self._nodes(page)
+                if flags & _BRANCH:
+                    stack += [self._child(node) for node in reversed(nodes)]
+                    continue
+                for node in nodes:
+                    key, value = self._record(node)
+                    if found and key <= last:
+                        raise DamagedDatabase(f"its page {page} is damaged: keys out of order")
+                    last, found = key, found + 1
+                    yield key, value
+        except (struct.error, IndexError):
+            raise DamagedDatabase(f"its page {page} is damaged") from None
+        if found != self._entries:
+            raise DamagedDatabase(f"it should have {self._entries} records, and has {found}")
+
+    def _nodes(self, page: int) -> tuple[int, list[int]]:
+        """The kind of a page, and where its nodes are in the file."""
+        at = page * self._page_size
+        if not 2 <= page < self._pages:
+            raise DamagedDatabase(f"it points to page {page}, and has {self._pages}")
+        flags, lower = struct.unpack_from("<HH", self._view, at + 10)
+        if flags & 0xF not in (_BRANCH, _LEAF) or not _HEADER < lower <= self._page_size:
+            raise DamagedDatabase(f"its page {page} is damaged")
+        pointers = struct.unpack_from(f"<{(lower - _HEADER) // 2}H", self._view, at + _HEADER)
+        if not all(_HEADER <= p <= self._page_size - 8 for p in pointers):
+            raise DamagedDatabase(f"its page {page} is damaged")
+        return flags, [at + p for p in pointers]
+
+    def _child(self, node: int) -> int:
+        low, high, top = struct.unpack_from("<HHH", self._view, node)
+        return int(low | high << 16 | top << 32)
+
+    def _record(self, node: int) -> tuple[bytes, memoryview]:
+        low, high, flags, key_size = struct.unpack_from("<HHHH", self._view, node)
+        page = node // self._page_size
+        if flags & ~_BIG:
+            raise DamagedDatabase("it holds other databases, or several values for one key")
+        size, at = low | high << 16, node + 8 + key_size
+        key = bytes(self._view[node + 8 : at])
+        end = (page + 1) * self._page_size
+        if flags & _BIG:
+            if at + 8 > end:
+                raise DamagedDatabase(f"its page {page} is damaged")
+            (page,) = struct.unpack_from("<Q", self._view, at)
+            at, end = page * self._page_size + _HEADER, self.size
+            if not 2 <= page < self._pages or not self._view[at - 6] & _OVERFLOW:
+                raise DamagedDatabase(f"its record {key!r} is damaged")
+        if at + size > end:
+            raise DamagedDatabase(f"its page {page} is damaged")
+        return key, self._view[at : at + size]

@@ -1,0 +1,188 @@
+"""Labels that the loss has no score for, found before Caffe trains on them.
+
+SoftmaxWithLoss and Accuracy do not check a label: a release build of Caffe reads (and in the backward pass
+writes) outside its arrays then, which crashes it or silently trains on garbage. So the labels of the data
+are compared with the number of classes, as far as they can be read quickly.
+
+Sources: softmax_loss_layer.cpp, Forward_cpu; accuracy_layer.cpp (DCHECKs, which release builds leave out).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from netbuilder.engines.caffe._snapshot_files import Fault, fields, varint
+from netbuilder.errors import FileError
+from netbuilder.net import Blob, Layer, Net
+from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
+
+__all__ = ["check_labels"]
+
+RECORDS = 20_000  # of a database are looked at, spread over all of it
+SECONDS = 5.0  # are spent on one source at most
+_ABOUT = "netbuilder.json"
+_LMDB = 1
+_LABEL = 5  # of a Datum
+_CHUNK = 1_000_000
+# atoi, of what follows the last space of a line.
+_NUMBER = re.compile(rb"[ \t\n\v\f\r]*([-+]?\d+)")
+
+
+class _Scores(NamedTuple):
+    """What a loss or metric makes of a label: `classes` scores, and one label that it leaves out."""
+
+    layer: Layer
+    classes: int
+    ignored: int | None
+
+    def has(self, label: int) -> bool:
+        return 0 <= label < self.classes or label == self.ignored
+
+
+class _Found(NamedTuple):
+    """A label, and where it is: "record '00000001' of 'db'"."""
+
+    label: int
+    place: str
+
+
+def check_labels(net: Net, path: str) -> None:
+    """Raise FileError for a label that a SoftmaxWithLoss or Accuracy of this net has no score for.
+
+    Labels that come from elsewhere than Data (LMDB), ImageData or HDF5Data layers are left alone, as is
+    a source that cannot be read: Caffe says what is wrong with it. Of a database that netbuilder made the
+    classes are known; else 20,000 records are looked at, for 5 seconds at most.
+    """
+    users: dict[tuple[str, str], tuple[Blob, list[_Scores]]] = {}
+    for layer in net:
+        if (scores := _scores(layer)) is not None:
+            blob = layer.bottoms[1]
+            users.setdefault((blob.layer.name, blob.name), (blob, []))[1].append(scores)
+    for blob, wanted in users.values():
+        reader = _READERS.get(blob.layer.type)
+        if reader is None:
+            continue
+        try:
+            for found in reader(blob.layer, blob.name):
+                for scores in wanted:
+                    if not scores.has(found.label):
+                        raise _error(found, scores, blob.layer, path)
+        except (DamagedDatabase, Fault, OSError, RuntimeError, ImportError):
+            pass
+
+
+def _scores(layer: Layer) -> _Scores | None:
+    if layer.type not in ("SoftmaxWithLoss", "Accuracy") or len(layer.bottoms) < 2:
+        return None
+    shape = layer.bottoms[0].shape
+    p = layer.proto
+    own = p.loss_param if layer.type == "SoftmaxWithLoss" else p.accuracy_param
+    axis = p.softmax_param.axis if layer.type == "SoftmaxWithLoss" else own.axis
+    if shape is None or not -len(shape) <= axis < len(shape):
+        return None
+    return _Scores(layer, shape[axis], own.ignore_label if own.HasField("ignore_label") else None)
+
+
+def _error(found: _Found, scores: _Scores, data: Layer, path: str) -> FileError:
+    name, classes = scores.layer.bottoms[0].name, scores.classes
+    hint = f"give '{name}' {found.label + 1} outputs or more, or mend the labels: they count from 0"
+    if found.label < 0:
+        hint = f"mend the labels, or leave such records out: ignore_label: {found.label}"
+    return FileError(
+        f"label {found.label} of {found.place} is out of range: {scores.layer.type} '{scores.layer.name}' "
+        f"takes 0 to {classes - 1}, for the {classes} classes of '{name}'",
+        where=f"{path}, layer '{data.name}'; Caffe does not check it, and would read past its scores",
+        hint=hint,
+    )
+
+
+# -- where labels are ------------------------------------------------------------------------------------
+
+
+def _of_database(layer: Layer, top: str) -> Iterator[_Found]:
+    p = layer.proto.data_param
+    place = Path(p.source)
+    if p.backend != _LMDB or layer.proto.top[1:2] != [top]:
+        return
+    for folder in (place.absolute(), place.absolute().parent):
+        if classes := _classes(folder):
+            yield _Found(classes - 1, f"'{p.source}', by its {_ABOUT},")
+            return
+    try:
+        reader = open_database(place)
+    except FileError:
+        return
+    step, end = -(-len(reader) // RECORDS), time.monotonic() + SECONDS
+    for i, (key, value) in enumerate(reader):
+        if i % step:
+            continue
+        label = _label(value)
+        value.release()
+        yield _Found(label, f"record '{key.decode(errors='replace')}' of '{p.source}'")
+        if not i % 64 and time.monotonic() > end:
+            return
+
+
+def _classes(folder: Path) -> int:
+    """How many classes a database of netbuilder's has, 0 if that is not known."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+        return len(about["classes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _label(record: memoryview) -> int:
+    label = 0
+    for number, _, at, _ in fields(record):
+        if number == _LABEL:
+            value, _ = varint(record, at)
+            label = (value & 0xFFFFFFFF) - ((value & 0x80000000) << 1)  # an int32
+    return label
+
+
+def _of_list(layer: Layer, top: str) -> Iterator[_Found]:
+    """Every line. Source: image_data_layer.cpp, DataLayerSetUp."""
+    source = layer.proto.image_data_param.source
+    if layer.proto.top[1:2] != [top]:
+        return
+    with open(source, "rb") as file:
+        for i, line in enumerate(file, 1):
+            m = _NUMBER.match(line.removesuffix(b"\n").rpartition(b" ")[2])
+            if line.strip():
+                yield _Found(int(m[1]) if m else 0, f"line {i} of '{source}'")
+
+
+def _of_hdf5(layer: Layer, top: str) -> Iterator[_Found]:
+    """Every number that occurs, cut to an integer, as Caffe casts it."""
+    import h5py
+    import numpy as np
+
+    source = layer.proto.hdf5_data_param.source
+    end = time.monotonic() + SECONDS
+    for name in Path(source).read_text(encoding="utf-8", errors="surrogateescape").split():
+        with h5py.File(name, "r") as file:
+            numbers = file.get(top)
+            if not isinstance(numbers, h5py.Dataset) or not numbers.ndim:
+                return
+            rows = max(1, _CHUNK // max(1, numbers.size // max(1, numbers.shape[0])))
+            for begin in range(0, numbers.shape[0], rows):
+                part = numbers[begin : begin + rows]
+                labels = part.astype("int64").reshape(len(part), -1)
+                for label in np.unique(labels):
+                    row = begin + int((labels == label).any(1).argmax())
+                    yield _Found(int(label), f"row {row} of dataset '{top}' of '{name}'")
+                if time.monotonic() > end:
+                    return
+
+
+_READERS: dict[str, Callable[[Layer, str], Iterator[_Found]]] = {
+    "Data": _of_database,
+    "ImageData": _of_list,
+    "HDF5Data": _of_hdf5,
+}

@@ -1,0 +1,1 @@
+"""Nets made from nets: another batch, other data layers, phases merged."""

@@ -1,0 +1,1 @@
+"""Trained models: their structure, their arrays, written and read."""

@@ -1,0 +1,396 @@
+"""What is said of OpenCV and MNN, tried: each runs a small net per case, against real Caffe.
+
+A case without a finding must give Caffe's values, and one with a finding must not: so that a limit which the
+consumer has lost is noticed too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from netbuilder import Blob, Net, prototxt
+from netbuilder.checks import consumers as targets
+from netbuilder.engines.caffe import Caffe
+from netbuilder.errors import ConfigError
+from netbuilder.networks import find_network
+from netbuilder.schema.dialects import DIALECTS
+from tests import consumers
+
+Build = Callable[[Net, Blob], Any]
+CHANNELS, SIZE = 4, 6
+
+
+def one(type: str, **fields: Any) -> Build:
+    """One layer of this type."""
+    return lambda net, x: net.add(type, x, name="t", **fields)
+
+
+def two(type: str, **fields: Any) -> Build:
+    """One layer of this type with two bottoms of one shape."""
+    return lambda net, x: net.add(type, x, net.add("Sigmoid", x, name="s"), name="t", **fields)
+
+
+def gate(**fields: Any) -> Build:
+    """Scale by a factor per channel that the net computes."""
+
+    def build(net: Net, x: Blob) -> Any:
+        g = net.add("Pooling", x, name="mean", pool="AVE", global_pooling=True)
+        return net.add("Scale", x, net.add("Flatten", g, name="flat"), name="t", axis=0, **fields)
+
+    return build
+
+
+def sliced(**fields: Any) -> Build:
+    """Two pieces, the second brought to the size of the first, and their sum."""
+
+    def build(net: Net, x: Blob) -> Any:
+        first, second = net.add("Slice", x, name="t", tops=["half_a", "half_b"], **fields)
+        channels = first.known_shape[1]
+        second = net.add("Convolution", second, name="fit", num_output=channels, kernel_size=1)
+        return net.add("Eltwise", first, second, name="sum")
+
+    return build
+
+
+def shared(net: Net, x: Blob) -> Any:
+    """One convolution of two bottoms."""
+    tops = net.add(
+        "Convolution",
+        x,
+        net.add("Sigmoid", x, name="s"),
+        name="t",
+        tops=["a", "b"],
+        num_output=2,
+        kernel_size=1,
+    )
+    return net.add("Eltwise", *tops, name="sum")
+
+
+def half(net: Net, x: Blob) -> Blob:
+    """An image of half the size."""
+    top: Blob = net.add("Pooling", x, name="half", kernel_size=2, stride=2)
+    return top
+
+
+def crop(net: Net, x: Blob) -> Any:
+    """The middle of the image."""
+    return net.add("Crop", x, half(net, x), name="t", axis=2, offset=1)
+
+
+def crop_offsets(net: Net, x: Blob) -> Any:
+    """A piece that is not in the middle."""
+    return net.add("Crop", x, half(net, x), name="t", axis=2, offset=[1, 3])
+
+
+def pieces(**fields: Any) -> Build:
+    """Two equal pieces and their sum."""
+
+    def build(net: Net, x: Blob) -> Any:
+        return net.add("Eltwise", *net.add("Slice", x, name="t", tops=["p", "q"], **fields), name="sum")
+
+    return build
+
+
+def first_piece(**fields: Any) -> Build:
+    """Two pieces, of which only the first is read."""
+
+    def build(net: Net, x: Blob) -> Any:
+        return net.add("Sigmoid", net.add("Slice", x, name="t", tops=["p", "q"], **fields)[0], name="s")
+
+    return build
+
+
+def folded(*dims: int, kernel_size: Any = 1) -> Build:
+    """A convolution over another number of axes than two."""
+
+    def build(net: Net, x: Blob) -> Any:
+        x = net.add("Reshape", x, name="fold", shape={"dim": [1, CHANNELS, *dims]})
+        return net.add("Convolution", x, name="t", num_output=2, kernel_size=kernel_size)
+
+    return build
+
+
+def log(net: Net, x: Blob) -> Any:
+    """The logarithm of something positive."""
+    return net.add("Log", net.add("Sigmoid", x, name="s"), name="t")
+
+
+def split(net: Net, x: Blob) -> Any:
+    """A Split that stands in the file, and both its tops used."""
+    first, second = net.add("Split", x, name="t", tops=["one", "two"])
+    return net.add("Eltwise", first, net.add("Sigmoid", second, name="s"), name="sum")
+
+
+def reshape(*dims: int) -> Build:
+    return one("Reshape", shape={"dim": list(dims)})
+
+
+CASES: dict[str, Build] = {
+    "conv": one("Convolution", num_output=3, kernel_size=3, pad=1, stride=2),
+    "conv_group": one("Convolution", num_output=4, kernel_size=3, group=2),
+    "conv_depthwise": one("Convolution", num_output=4, kernel_size=3, group=4),
+    "conv_dilation": one("Convolution", num_output=3, kernel_size=3, dilation=2, pad=2),
+    "conv_pairs": one(
+        "Convolution", num_output=3, kernel_h=1, kernel_w=3, pad_h=0, pad_w=1, stride_h=1, stride_w=2
+    ),
+    "conv_lone_pad": one("Convolution", num_output=3, kernel_h=1, kernel_w=3, pad_w=1),
+    "conv_repeated": one("Convolution", num_output=3, kernel_size=[3, 1], pad=[1, 0]),
+    "conv_two_bottoms": shared,
+    "conv_repeated_lone_pad": one("Convolution", num_output=3, kernel_size=[3, 3], pad_w=1),
+    "conv_even_lone_pad": one("Convolution", num_output=3, kernel_size=3, pad_h=1),
+    "conv_repeated_dilation": one("Convolution", num_output=3, kernel_size=2, dilation=[2, 1]),
+    "conv_large_kernel": one("Convolution", num_output=3, kernel_size=7, stride=2),
+    "conv_axis": one("Convolution", num_output=3, kernel_size=1, axis=-3),
+    "deconv": one("Deconvolution", num_output=3, kernel_size=4, stride=2, pad=1),
+    "deconv_depthwise": one("Deconvolution", num_output=4, group=4, kernel_size=2, stride=2, bias_term=False),
+    "deconv_pairs": one("Deconvolution", num_output=3, kernel_h=1, kernel_w=3, stride_h=1, stride_w=2),
+    "deconv_repeated": one("Deconvolution", num_output=3, kernel_size=[3, 1]),
+    "deconv_dilation": one("Deconvolution", num_output=3, kernel_size=2, dilation=2),
+    "deconv_repeated_dilation": one("Deconvolution", num_output=3, kernel_size=2, dilation=[2, 1]),
+    "deconv_group": one("Deconvolution", num_output=4, group=2, kernel_size=3, stride=2),
+    "pool_larger_than_image": one("Pooling", pool="AVE", kernel_size=7, stride=2),
+    "pool_max": one("Pooling", pool="MAX", kernel_size=3, stride=2),
+    "pool_max_pad": one("Pooling", pool="MAX", kernel_size=3, stride=2, pad=1),
+    "pool_average": one("Pooling", pool="AVE", kernel_size=3, stride=2),
+    "pool_average_pad": one("Pooling", pool="AVE", kernel_size=3, stride=2, pad=1),
+    "pool_global": one("Pooling", pool="AVE", global_pooling=True),
+    "pool_floor": one("Pooling", pool="MAX", kernel_size=3, stride=2, round_mode="FLOOR"),
+    "pool_pairs": one("Pooling", kernel_h=1, kernel_w=3, stride_h=1, stride_w=2, pad_h=0, pad_w=1),
+    "inner_product": one("InnerProduct", num_output=5),
+    "inner_product_transpose": one("InnerProduct", num_output=5, transpose=True),
+    "inner_product_axis": one("InnerProduct", num_output=5, axis=2),
+    "batch_norm": one("BatchNorm"),
+    "batch_norm_eps": one("BatchNorm", eps=0.1, use_global_stats=True),
+    "batch_norm_of_the_batch": one("BatchNorm", use_global_stats=False),
+    "scale": one("Scale"),
+    "scale_more_axes": one("Scale", axis=1, num_axes=-1),
+    "scale_rows": one("Scale", axis=2),
+    "bias_rows": one("Bias", axis=2),
+    "scale_bias": one("Scale", bias_term=True),
+    "scale_negative_axis": one("Scale", axis=-3),
+    "scale_scalar": one("Scale", num_axes=0),
+    "scale_two_bottoms": gate(),
+    "scale_two_bottoms_bias": gate(bias_term=True, bias_filler={"type": "constant", "value": 1}),
+    "bias": one("Bias"),
+    "relu": one("ReLU"),
+    "relu_slope": one("ReLU", negative_slope=0.1),
+    "prelu": one("PReLU"),
+    "prelu_shared": one("PReLU", channel_shared=True),
+    "elu": one("ELU", alpha=0.5),
+    "sigmoid": one("Sigmoid"),
+    "tanh": one("TanH"),
+    "absval": one("AbsVal"),
+    "bnll": one("BNLL"),
+    "exp": one("Exp", base=2.0, scale=0.5, shift=0.1),
+    "log_shift": one("Log", shift=50.0),
+    "power": one("Power", power=2.0, scale=0.5, shift=3.0),
+    "threshold": one("Threshold", threshold=0.2),
+    "swish": one("Swish"),
+    "swish_beta": one("Swish", beta=2.0),
+    "clip": one("Clip", min=0.0, max=0.5),
+    "dropout": one("Dropout"),
+    "softmax": one("Softmax"),
+    "softmax_axis": one("Softmax", axis=2),
+    "lrn": one("LRN", lrn_param={"local_size": 3, "alpha": 0.1, "beta": 0.75}),
+    "lrn_no_beta": one("LRN", lrn_param={"local_size": 3, "alpha": 0.1}),
+    "lrn_no_alpha": one("LRN", lrn_param={"local_size": 3, "beta": 0.75}),
+    "lrn_k": one("LRN", lrn_param={"local_size": 3, "alpha": 0.1, "beta": 0.75, "k": 2.0}),
+    "lrn_within": one(
+        "LRN", lrn_param={"local_size": 3, "alpha": 0.1, "beta": 0.75, "norm_region": "WITHIN_CHANNEL"}
+    ),
+    "sum": two("Eltwise"),
+    "product": two("Eltwise", operation="PROD"),
+    "maximum": two("Eltwise", operation="MAX"),
+    "sum_coeff": two("Eltwise", coeff=[1.0, -2.0]),
+    "difference": two("Eltwise", coeff=[1.0, -1.0]),
+    "concat": two("Concat"),
+    "concat_axis": two("Concat", axis=2),
+    "slice": sliced(),
+    "slice_points": sliced(slice_point=[1]),
+    "slice_rows": pieces(axis=2),
+    "slice_rows_points": pieces(axis=-2, slice_point=[3]),
+    "slice_unread": first_piece(axis=2),
+    "slice_unread_points": first_piece(axis=2, slice_point=[2]),
+    "crop_no_offset": lambda net, x: net.add("Crop", x, half(net, x), name="t"),
+    "crop": crop,
+    "reshape": reshape(0, 2, -1, SIZE),
+    "reshape_to_matrix": reshape(0, -1),
+    "flatten": one("Flatten"),
+    "tile": one("Tile", axis=2, tiles=2),
+    "reduction": one("Reduction", axis=1, operation="MEAN"),
+    "reduction_coeff": one("Reduction", axis=1, coeff=2.0),
+    "argmax": one("ArgMax", argmax_param={"axis": 1}),
+    "mvn": one("MVN"),
+    "mvn_across": one("MVN", across_channels=True),
+    "mvn_mean_only": one("MVN", normalize_variance=False),
+    "mvn_eps": one("MVN", eps=0.1),
+    "exp_default": one("Exp"),
+    "log_default": log,
+    "power_default": one("Power"),
+    "split": split,
+    "reshape_axis": one("Reshape", axis=1, num_axes=1, shape={"dim": [2, 2]}),
+    "flatten_axis": one("Flatten", axis=2),
+    "flatten_end": one("Flatten", axis=1, end_axis=2),
+    "crop_two_offsets": crop_offsets,
+    "concat_negative_axis": two("Concat", axis=-3),
+    "softmax_negative_axis": one("Softmax", axis=-1),
+    "inner_product_negative_axis": one("InnerProduct", num_output=5, axis=-3),
+    "conv_one_axis": folded(36, kernel_size=3),
+    "conv_three_axes": folded(6, 6, 1),
+    "conv_three_axes_written": folded(6, 6, 1, kernel_size=[3, 3, 1]),
+    "mvn_two_axes": lambda net, x: net.add("MVN", net.add("Flatten", x, name="flat"), name="t"),
+}
+
+
+def _net(build: Build) -> tuple[Net, str]:
+    net = Net("case", dialect="caffe-master")
+    x = net.add("Input", name="data", shape={"dim": [1, 3, SIZE, SIZE]})
+    x = net.add("Convolution", x, name="first", num_output=CHANNELS, kernel_size=1)
+    return net, build(net, x).name
+
+
+def _weights(net: Net) -> dict[str, list[Any]]:
+    draw = np.random.default_rng(1)
+    values: dict[str, list[Any]] = {}
+    for layer in net:
+        if layer.type == "BatchNorm":
+            values[layer.name] = [draw.standard_normal(CHANNELS), draw.random(CHANNELS) + 0.5, np.ones(1)]
+        elif layer.params:
+            values[layer.name] = [draw.standard_normal(p.shape) for p in layer.params]
+    return values
+
+
+@pytest.mark.parametrize("target", ["opencv", "mnn"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_consumer_computes_what_caffe_computes_where_nothing_is_said_against_it(
+    real_caffe: Caffe, tmp_path: Path, name: str, target: str
+) -> None:
+    consumers.require("cv2" if target == "opencv" else "MNN")
+    net, top = _net(CASES[name])
+    weights = _weights(net)
+    data = np.random.default_rng(2).standard_normal((1, 3, SIZE, SIZE), dtype=np.float32)
+    expected = real_caffe.run(
+        prototxt.dumps(net), inputs={"data": data}, params=weights, outputs=[top]
+    ).outputs[top]
+    consumers.write_model(net, weights, tmp_path)
+    try:
+        got = (
+            consumers.opencv(tmp_path, data, top)
+            if target == "opencv"
+            else consumers.mnn(tmp_path, data, top)
+        )
+        # Consumers may drop or add axes of size 1.
+        same = got.size == expected.size and np.allclose(got.reshape(expected.shape), expected, 1e-4, 1e-4)
+    except Exception:  # each consumer has errors of its own
+        same = False
+    findings = targets.check(net, target)
+    assert same == (not findings), f"{target} {'agrees' if same else 'does not agree'}, and we say {findings}"
+
+
+# Types of forks besides those that a dialect has, and one that nobody has.
+MORE_TYPES = ("DepthwiseConv", "MaxUnpool", "PassThrough", "Padding", "Region", "Resize", "NoSuchType")
+
+
+def alone(type: str) -> str:
+    """A net of one layer of this type, without fields."""
+    return (
+        'layer { name: "data" type: "Input" top: "data" '
+        "input_param { shape { dim: 1 dim: 4 dim: 6 dim: 6 } } }\n"
+        f'layer {{ name: "t" type: "{type}" bottom: "data" top: "t" }}\n'
+    )
+
+
+def said_to_be_missing(type: str, target: str) -> bool:
+    net = prototxt.parse(alone(type), dialect="any", unknown="keep", refused=[])
+    return any(
+        f.code in ("no-such-type", "not-deploy") and f.layer == "t" for f in targets.check(net, target)
+    )
+
+
+@pytest.mark.parametrize("type", sorted(DIALECTS["any"].types | set(MORE_TYPES)))
+def test_opencv_has_the_layer_types_that_we_say_it_has(type: str) -> None:
+    consumers.require("cv2")
+    import cv2
+
+    try:
+        net = cv2.dnn.readNetFromCaffe(np.frombuffer(alone(type).encode(), np.uint8), np.zeros(0, np.uint8))
+        net.setInput(np.zeros((1, 4, 6, 6), np.float32))
+        net.forward()
+        error = ""
+    except Exception as raised:  # of a type that it has, fields or weights are missing
+        error = str(raised)
+    assert (f'of type "{type}"' in error) == said_to_be_missing(type, "opencv")
+
+
+def test_mnn_has_the_layer_types_that_we_say_it_has(tmp_path: Path) -> None:
+    """Its converter names all that it lacks at once; those for which it needs weights are not asked."""
+    consumers.require("MNN")
+    crash = {"BatchNorm", "Bias", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConv"}
+    crash |= {"Embed", "InnerProduct", "Input", "Normalize", "PReLU", "Scale"}
+    asked = sorted((DIALECTS["any"].types | set(MORE_TYPES)) - crash)
+    bottoms = "".join(alone(t).splitlines()[1].replace('"t"', f'"t_{t}"') + "\n" for t in asked)
+    (tmp_path / "net.prototxt").write_text(alone("ReLU").splitlines()[0] + "\n" + bottoms, encoding="utf-8")
+    (tmp_path / "net.caffemodel").write_bytes(b"")
+    with pytest.raises(AssertionError):
+        consumers.mnn(tmp_path, np.zeros((1, 4, 6, 6), np.float32))
+    log = (tmp_path / "log").read_text(errors="replace")
+    lacking = {w.removeprefix("Caffe::") for line in log.splitlines() for w in line.split() if "Caffe::" in w}
+    assert lacking == {t for t in asked if said_to_be_missing(t, "mnn")}
+
+
+def test_axpy_is_another_one_in_opencv() -> None:
+    """NVIDIA's and Intel's Caffe compute gate * bottom 1 + bottom 2: 2 * 1 + 5."""
+    consumers.require("cv2")
+    import cv2
+
+    shapes = " shape { dim: 1 dim: 1 dim: 1 dim: 1 }" * 3
+    text = (
+        f'layer {{ name: "in" type: "Input" top: "g" top: "x" top: "y" input_param {{{shapes} }} }}\n'
+        'layer { name: "t" type: "Axpy" bottom: "g" bottom: "x" bottom: "y" top: "t" }\n'
+    )
+    net = cv2.dnn.readNetFromCaffe(np.frombuffer(text.encode(), np.uint8), np.zeros(0, np.uint8))
+    for name, value in (("g", 2), ("x", 1), ("y", 5)):
+        net.setInput(np.full((1, 1, 1, 1), value, np.float32), name)
+    assert net.forward("t").item() == 11
+    found = targets.check(prototxt.parse(text, dialect="any"), "opencv")
+    assert [f.code for f in found] == ["axpy"]
+
+
+@pytest.mark.parametrize("network", ["resnet", "cifar_resnet", "bl_resnet"])
+def test_our_deploy_nets_suit_every_target(network: str) -> None:
+    entry = find_network(network)
+    needed: dict[str, dict[str, Any]] = {
+        "resnet": {"main_branch": "bottleneck"},
+        "cifar_resnet": {"main_branch": "normal", "N": 1},
+    }
+    families: list[dict[str, Any]] = (
+        [{"family": f} for f in ("resnet", "seresnext")] if network == "bl_resnet" else [{}]
+    )
+    for family in families:
+        net = entry.stitch(entry.config(**needed.get(network, {}), **family), "deploy")
+        said = {t: {f.code for f in targets.check(net, t)} for t in targets.TARGETS}
+        # HiLens asks for what Caffe does by itself in TEST; `netbuilder check --fix` writes it.
+        assert said.pop("hilens") == {"batch-stats"}
+        assert not any(said.values()), said
+
+
+def test_a_caffe_of_2017_refuses_what_came_later() -> None:
+    net, _ = _net(one("Pooling", kernel_size=3, stride=2, round_mode="FLOOR"))
+    net.add("Swish", net.blobs["t"], name="swish")
+    assert [str(f) for f in targets.check(net, "caffe-1.0")] == [
+        "error: t: caffe-1.0: Pooling has no field round_mode; the whole file is refused [no-such-field]\n"
+        "  fix: leave round_mode out",
+        "error: swish: caffe-1.0: there is no layer type Swish [no-such-type]\n"
+        "  fix: it is in caffe-master, caffe-cudnn, intel; else express it by other layers",
+    ]
+    assert targets.check(net, "caffe-master") == []
+
+
+def test_an_unknown_target_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown target 'opencv5': there are caffe-1\.0, .*, opencv, mnn"):
+        targets.check(Net("n"), "opencv5")

@@ -1,0 +1,156 @@
+"""`netbuilder fit`: the net just under a budget that halving finds is the one that trying all finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbuilder.cli.main import main
+from netbuilder.errors import ConfigError
+from netbuilder.measure.counts import Counts, count
+from netbuilder.networks import find_network
+
+
+@pytest.fixture
+def fit(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run `netbuilder fit`: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        return (main(["fit", *args]), *capsys.readouterr())
+
+    return run
+
+
+def counted(network: str, **options: Any) -> Counts | None:
+    entry = find_network(network)
+    try:
+        return count(entry.stitch(entry.config(**options), "train"))
+    except ConfigError:
+        return None
+
+
+TINY = "network: resnet\nmain_branch: bottleneck\nnum_output_stage1: 64\nblocks: [2, 3]\ninput_size: 32\n"
+
+
+def test_the_width_is_the_greatest_of_all_that_fit(fit: Any) -> None:
+    Path("tiny.yaml").write_text(TINY)
+    options = {"main_branch": "bottleneck", "blocks": (2, 3), "input_size": (32, 32)}
+    widths = {n: counted("resnet", num_output_stage1=n, **options) for n in range(1, 160)}
+    fitting = [n for n, c in widths.items() if c and c.macs <= 12_000_000 and c.learnable_params <= 300_000]
+    code, out, _ = fit("tiny.yaml", "--macs", "12M", "--params", "300k", "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert (data["option"], data["before"]["value"]) == ("num_output_stage1", 64)
+    best, above = data["after"]["value"], data["above"]["value"]
+    assert best == max(fitting) > 64
+    assert above == min(n for n, c in widths.items() if c and n > best)
+    for value, figures in ((best, data["after"]["figures"]), (above, data["above"]["figures"])):
+        whole = widths[value]
+        assert whole
+        assert {k: figures[k] for k in ("macs", "learnable_params", "peak_bytes")} == {
+            k: getattr(whole, k) for k in ("macs", "learnable_params", "peak_bytes")
+        }
+    assert data["tried"] < 40
+
+
+def test_the_blocks_come_as_near_to_the_budget_as_any_neighbours(fit: Any) -> None:
+    Path("tiny.yaml").write_text(TINY)
+    code, out, _ = fit("tiny.yaml", "--macs", "9M", "--vary", "blocks", "--json")
+    data = json.loads(out)
+    first, second = data["after"]["value"]
+    options = {"main_branch": "bottleneck", "num_output_stage1": 64, "input_size": (32, 32)}
+    near = {
+        (a, b): counted("resnet", blocks=(a, b), **options)
+        for a in (first - 1, first, first + 1)
+        for b in (second - 1, second, second + 1)
+        if min(a, b) > 0
+    }
+    macs = {blocks: c.macs for blocks, c in near.items() if c and c.macs <= 9_000_000}
+    assert code == 0
+    assert macs[first, second] == max(macs.values()) == data["after"]["figures"]["macs"]
+
+
+def test_what_was_found_is_said_and_written_as_a_config_that_builds_it(
+    fit: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = fit("cifar10/cifar_resnet_110", "--params", "1M", "-o", "small.yaml")
+    assert (code, err) == (0, "wrote small.yaml\n")
+    whole = counted("cifar_resnet", depth=62)
+    larger = counted("cifar_resnet", depth=68)
+    assert whole
+    assert larger
+    lines = out.splitlines()
+    assert lines[0].startswith("depth: 110 -> 62, ")
+    assert lines[1] == f"with 68, learnable_params would be {larger.learnable_params:,}"
+    assert lines[5].split() == [
+        "learnable_params", "1,730,714", f"{whole.learnable_params:,}", "1,000,000", "95.3%",
+    ]  # fmt: skip
+    assert lines[-1] == "netbuilder build small.yaml -o cifar_resnet_62"
+    assert Path("small.yaml").read_text().partition("\n")[2] == (
+        '# cifar_resnet_110 fitted to learnable_params <= 1,000,000\nnetwork: "cifar_resnet"\ndepth: 62\n'
+    )
+    assert main(["build", "small.yaml", "-o", "built", "--json"]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert built["counts"]["totals"]["learnable_params"] == whole.learnable_params
+
+
+def test_the_command_that_is_printed_builds_the_net(fit: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = fit("resnet_50_stride_in_3x3", "--macs", "1G", "--set", "input_size=192")
+    command = out.splitlines()[-1].split()
+    assert command[:3] == ["netbuilder", "build", "resnet"]
+    assert main([*command[1:], "--json"]) == 0
+    totals = json.loads(capsys.readouterr().out)["counts"]["totals"]
+    assert f" {totals['macs']:,} " in out
+    assert totals["macs"] <= 10**9
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            ["resnet_50"],
+            "the budget is missing: give one or more of --macs, --params, --activations, --memory\n"
+            "  hint:    as in --macs 1G",
+        ),
+        (
+            ["resnet_50", "--macs", "1x"],
+            "--macs: '1x' is no number\n  hint:    as in 1.5G, 10M or 64MiB",
+        ),
+        (["resnet_50", "--memory", "0"], "--memory must be above 0, got 0"),
+        (
+            ["resnet_50", "--macs", "1k"],
+            "the budget is too small: with num_output_stage1 4, the least, macs is 119,946,368, and the "
+            "limit is 1,000\n  hint:    give more, or vary another option (--vary)",
+        ),
+        (
+            ["cifar_resnet_20", "--memory", "1GiB", "--vary", "depth"],
+            "depth up to 764 stays within the budget\n"
+            "  hint:    give a smaller budget, or vary another option (--vary)",
+        ),
+        (
+            ["resnet_50", "--macs", "1G", "--vary", "block"],
+            "unknown option 'block' to vary\n  hint:    did you mean 'blocks'?",
+        ),
+        (
+            ["resnet_50", "--macs", "1G", "--vary", "main_branch"],
+            "main_branch cannot be varied: it is bottleneck, not a number or a list of numbers\n"
+            "  hint:    those that are numbers are classes, input_size, num_output_stage1, blocks",
+        ),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused(fit: Any, args: list[str], said: str) -> None:
+    assert fit(*args) == (2, "", f"ConfigError: {said}\n")
+
+
+def test_a_file_of_somebody_else_is_not_replaced(fit: Any) -> None:
+    Path("mine.yaml").write_text("network: resnet\n")
+    code, _, err = fit("cifar_resnet_20", "--macs", "30M", "-o", "mine.yaml")
+    assert (code, Path("mine.yaml").read_text()) == (2, "network: resnet\n")
+    assert err == (
+        "FileError: 'mine.yaml' is in the way, and netbuilder did not write it\n"
+        "  hint:    choose another output folder, or give --force to replace it\n"
+    )
