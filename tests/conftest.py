@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from netbuilder.engines import caffe
 from netbuilder.errors import EngineError
+from tests.installation import install_wheel
 
 REQUIRE = "NETBUILDER_REQUIRE_CAFFE"
 
@@ -43,3 +45,9 @@ def real_caffe() -> Iterator[caffe.Caffe]:
         pytest.skip(f"{error.text}; install it by `{caffe.INSTALL_COMMAND}`")
     with running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment in which nothing is but netbuilder, from a wheel, and what it needs."""
+    return install_wheel(tmp_path_factory.mktemp("wheel"))

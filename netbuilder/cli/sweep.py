@@ -96,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.draw and drawing.can_draw():
         files |= {folder / f"front.{kind}": image for kind, image in drawing.pictures(found).items()}
     elif args.draw:
-        print("no picture: matplotlib is not there; install netbuilder[draw]", file=sys.stderr)
+        print("no picture: matplotlib is not there; install caffe-netbuilder[draw]", file=sys.stderr)
     chosen = _chosen(found, args.build)
     write_files(files, force=True)  # the journal says that they are ours
     if args.json:

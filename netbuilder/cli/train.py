@@ -234,7 +234,9 @@ def _draw(record: Any, title: str) -> None:
     if draw(record.train, record.tests, path, title):
         print(f"wrote {path}", file=sys.stderr)
     else:
-        print("no curves drawn: matplotlib is missing (pip install 'netbuilder[draw]')", file=sys.stderr)
+        print(
+            "no curves drawn: matplotlib is missing (pip install 'caffe-netbuilder[draw]')", file=sys.stderr
+        )
 
 
 def _summary(data: dict[str, Any], record: Any) -> None:

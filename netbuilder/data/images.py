@@ -39,7 +39,7 @@ def pillow() -> Any:
         from PIL import Image
     except ImportError:
         raise FileError(
-            "reading images needs Pillow, which is not installed", hint="pip install 'netbuilder[data]'"
+            "reading images needs Pillow, which is not installed", hint="pip install 'caffe-netbuilder[data]'"
         ) from None
     return Image
 

@@ -29,7 +29,7 @@ class Writer:
         except ImportError:
             raise FileError(
                 "writing an LMDB needs the package lmdb, which is not installed",
-                hint="pip install 'netbuilder[data]'",
+                hint="pip install 'caffe-netbuilder[data]'",
             ) from None
         self._lmdb: Any = lmdb
         self.folder = folder

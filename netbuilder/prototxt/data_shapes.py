@@ -68,7 +68,7 @@ def _find_file(name: str, folder: Path, what: str = "it") -> Path:
     return path
 
 
-def _import(package: str, name: str, install: str = "'netbuilder[data]'") -> Any:
+def _import(package: str, name: str, install: str = "'caffe-netbuilder[data]'") -> Any:
     import importlib
 
     try:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +15,9 @@ from netbuilder.config import load
 from netbuilder.config.places import ENVIRONMENT
 from netbuilder.errors import ConfigError
 from netbuilder.networks import NETWORKS, all_networks, find_network
+from tests.installation import run
 
 ROOT = Path(__file__).parents[2]
-REQUIRE = "NETBUILDER_REQUIRE_WHEEL"  # set to 1, a wheel that cannot be made or installed is a failure
 
 MODULE = '''\
 from dataclasses import dataclass
@@ -286,40 +283,6 @@ def test_an_entry_point_that_cannot_be_loaded_names_its_package(folder: Path) ->
 
 
 # ---- a wheel -----------------------------------------------------------------------------------------------
-
-
-def run(*command: str | Path, cwd: Path, **env: str) -> str:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "NETBUILDER"))}
-    done = subprocess.run(
-        [str(c) for c in command], cwd=cwd, env={**kept, **env}, text=True, timeout=120,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise RuntimeError(f"{command[-1]}: exit code {done.returncode}\n{done.stdout}")
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment in which nothing is but netbuilder, from a wheel, and what it needs."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    for name in ("app", "configs", "legos", "netbuilder"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    try:
-        run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
-        run(sys.executable, "-m", "venv", "--without-pip", folder / "env", cwd=folder)
-        python = folder / "env" / "bin" / "python"
-        (wheel,) = folder.glob("*.whl")
-        run(*pip, "--python", python, "install", "--no-compile", wheel, cwd=folder)
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        if os.environ.get(REQUIRE) == "1":
-            pytest.fail(f"{REQUIRE}=1, but no wheel could be installed: {error}", pytrace=False)
-        pytest.skip(f"no wheel could be made and installed by pip: {str(error).splitlines()[0]}")
-    return folder / "env" / "bin"
 
 
 def test_a_wheel_in_a_clean_environment_builds_own_and_shipped_configs(installed: Path, folder: Path) -> None:

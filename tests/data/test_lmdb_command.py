@@ -375,7 +375,7 @@ def test_a_package_that_is_missing_is_named(
     assert data("lmdb", small, "-o", tmp_path / "db") == (
         2,
         "",
-        f"FileError: {PACKAGES[package]}\n  hint:    pip install 'netbuilder[data]'\n",
+        f"FileError: {PACKAGES[package]}\n  hint:    pip install 'caffe-netbuilder[data]'\n",
     )
     assert list(tmp_path.iterdir()) == []
 

@@ -188,7 +188,7 @@ def test_without_matplotlib_there_is_a_note_and_no_picture(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     ran = sweep(SMALL, "--draw")
     assert ran.code == 0
-    assert "no picture: matplotlib is not there; install netbuilder[draw]\n" in ran.err
+    assert "no picture: matplotlib is not there; install caffe-netbuilder[draw]\n" in ran.err
     assert not list(Path("out").glob("front.[ps]*g"))
 
 

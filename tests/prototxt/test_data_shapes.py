@@ -451,7 +451,7 @@ def test_each_package_that_is_missing_is_named(here: Path, monkeypatch: pytest.M
 
     hdf5(data=np.zeros((7, 3)))(here)
     monkeypatch.setattr(importlib, "import_module", missing)
-    advice = "pip install 'netbuilder[data]', or give the shape by --input"
+    advice = "pip install 'caffe-netbuilder[data]', or give the shape by --input"
     assert unknown(hdf5_data("data")) == H5.format(f"reading it needs h5py: {advice}")
     images("a.png 0\n", **{"a.png": SMALL})(here)
     assert unknown(image_data()) == LIST.format(f"reading it needs Pillow: {advice}")

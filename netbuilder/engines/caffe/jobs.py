@@ -263,7 +263,7 @@ def _require_h5py() -> None:
     if importlib.util.find_spec("h5py") is None:
         raise ConfigError(
             "checking snapshots in HDF5 needs h5py", key="snapshot_format",
-            hint="pip install 'netbuilder[data]', or snapshot_format: BINARYPROTO, the default",
+            hint="pip install 'caffe-netbuilder[data]', or snapshot_format: BINARYPROTO, the default",
         )  # fmt: skip
 
 

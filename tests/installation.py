@@ -1,0 +1,49 @@
+"""A wheel of netbuilder in an environment of its own, for tests of what an installation brings."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+__all__ = ["install_wheel", "run"]
+
+ROOT = Path(__file__).parents[1]
+REQUIRE = "NETBUILDER_REQUIRE_WHEEL"  # set to 1, a wheel that cannot be made or installed is a failure
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> str:
+    """What a command prints, without the variables of Python and netbuilder that are set here."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "NETBUILDER"))}
+    done = subprocess.run(
+        [str(c) for c in command], cwd=cwd, env={**kept, **env}, text=True, timeout=120,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[-1]}: exit code {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def install_wheel(folder: Path) -> Path:
+    """Make a wheel from a copy of the clone and install it; return the folder of its programs."""
+    source = folder / "source"
+    for name in ("app", "configs", "legos", "netbuilder"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    try:
+        run(*PIP, "--quiet", "wheel", "--no-deps", "--wheel-dir", folder, source, cwd=folder)
+        run(sys.executable, "-m", "venv", "--without-pip", folder / "env", cwd=folder)
+        python = folder / "env" / "bin" / "python"
+        (wheel,) = folder.glob("*.whl")
+        run(*PIP, "--quiet", "--python", python, "install", "--no-compile", wheel, cwd=folder)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        if os.environ.get(REQUIRE) == "1":
+            pytest.fail(f"{REQUIRE}=1, but no wheel could be installed: {error}", pytrace=False)
+        pytest.skip(f"no wheel could be made and installed by pip: {str(error).splitlines()[0]}")
+    return folder / "env" / "bin"
