@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netbuilder import prototxt
+from netbuilder import _moved, prototxt
 from netbuilder._version import __version__
 from netbuilder.measure import counts
 from netbuilder.net import Blob, Layer, Net
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from netbuilder import checks
 
 __all__ = ["Blob", "Layer", "Net", "__version__", "checks", "counts", "prototxt"]
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:
