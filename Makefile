@@ -1,4 +1,4 @@
-# Set-up, checks and the demonstration; `make` lists them. PYTHON= chooses the Python, VENV= the environment.
+# Set-up, checks and a demonstration; `make` lists the targets. PYTHON= chooses the Python, VENV= the environment.
 PYTHON ?= python3
 VENV   ?= .venv
 PY     := $(VENV)/bin/python
@@ -25,11 +25,11 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-format: $(VENV)/.installed-test ## mend what ruff can mend
+format: $(VENV)/.installed-test ## fix what ruff can fix
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-# The module's status: 0 there is one, 1 there is none, 2 NETBUILDER_CAFFE names something unusable (for the user to mend).
+# The module exits with 0 if there is a Caffe, 1 if there is none, 2 if NETBUILDER_CAFFE names something unusable.
 caffe: $(VENV)/.installed-test ## install real Caffe, if it is missing and the machine allows it
 	@$(PY) -m netbuilder.engines.caffe; status=$$?; \
 	if [ $$status = 1 ]; then tools/install_caffe.sh; status=$$?; fi; \
@@ -47,10 +47,10 @@ clean: ## remove what make made, but not real Caffe
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The packages stay where they are (-e), so that an edit is tried at once; pip runs again only when the metadata changed.
+# An editable install (-e) sees every edit at once; pip runs again only when the metadata changed.
 METADATA := setup.py pyproject.toml netbuilder/_version.py
 
-# pip is what a half-made environment lacks.
+# An interrupted set-up leaves an environment without pip.
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "netbuilder needs Python 3.10 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1); name another: make PYTHON=python3.12" >&2; exit 1; }

@@ -3,10 +3,10 @@
 #
 #   tools/install_caffe.sh [ROOT]      default: ${XDG_CACHE_HOME:-$HOME/.cache}/netbuilder/caffe-bullseye
 #
-# Needs root and apt-get (Debian, Ubuntu); takes about 1.5 minutes, 1 GB and the package mirrors, whose
-# addresses debootstrap and apt know themselves. Nothing outside ROOT changes, except that debootstrap is
-# installed when missing. A finished install is recognised and left alone; a half one never takes ROOT's name.
-# Exit status: 0 there, 1 failed, 3 this machine cannot (the reason is printed).
+# Needs root, apt-get (Debian, Ubuntu), about 1.5 minutes and 1 GB; debootstrap and apt find the package mirrors
+# themselves. Nothing outside ROOT changes, except that debootstrap is installed if it is missing. The script
+# leaves a complete install alone; an incomplete one never gets ROOT's name.
+# Exit status: 0 installed, 1 failed, 3 not possible on this machine (the reason is printed).
 set -euo pipefail
 
 case ${1-} in
@@ -92,7 +92,7 @@ if [ -e "$ROOT/$STAMP" ]; then
         say "real Caffe is there: $ROOT"
         exit 0
     fi
-    say "the install in $ROOT no longer works; making it anew"
+    say "the install in $ROOT no longer works; installing it again"
     remove_tree "$ROOT"
 elif [ -e "$ROOT" ]; then
     # rmdir: an empty folder may be replaced, anything else is not ours to delete.
