@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with PYTHON=python3.12 another Python, with VENV=DIR another environment'
 
-demo: $(VENV)/.installed ## build ResNet-50 in $(OUT), from nothing but a Python
+demo: $(VENV)/.installed ## build ResNet-50 from nothing but a Python (OUT=DIR: where)
 	@mkdir -p $(OUT)
 	$(PY) app/imagenet/build_resnet.py -m bottleneck -b 3 4 6 3 -n 256 --no-fc_layers -o $(OUT)
 	@echo && echo 'The files are in $(OUT):' && ls -l $(OUT)
