@@ -10,7 +10,6 @@ Imports `layers`, `fields`, `dialects`, `proto` and `errors`; writing, counting 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +38,8 @@ REFUSED = "Caffe refuses it"
 
 PHASES = ("TRAIN", "TEST")
 CUDNN = 2
-_OWN_MODULES = re.compile(r"(netbuilder(?!\.networks\.)|legos)\.")  # a recipe is a user of both
+_OWN = ("netbuilder.", "legos.")
+_RECIPES = "netbuilder.networks."  # users of both, as far as errors are concerned
 _ENGINE_IGNORED = ("Im2col", "SPP")
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
@@ -587,9 +587,13 @@ class Net:
     def _here(self) -> Origin:
         """The nearest frame outside netbuilder and legos: the user's own line."""
         frame = sys._getframe(1)
-        while frame.f_back and _OWN_MODULES.match(frame.f_globals.get("__name__", "")):
+        while frame.f_back and _is_own(frame.f_globals.get("__name__", "")):
             frame = frame.f_back
         return Origin(frame.f_code.co_filename, frame.f_lineno, self._scope)
+
+
+def _is_own(module: str) -> bool:
+    return module.startswith(_OWN) and not module.startswith(_RECIPES)
 
 
 def _in_loss(blob: Blob) -> bool:

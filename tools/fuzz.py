@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compare netbuilder's rules with real Caffe on random nets: `tools/fuzz.py --nets 5000 --seed 1`.
 
-Prints how many nets Caffe accepted and refused, how often each layer type occurred, and every net on which the
-two differ, reduced to the layers that show it; progress goes to stderr.
+Prints how many nets Caffe accepted and refused, how often each layer type occurred, and every net on which
+the two differ, reduced to the layers that show it; progress goes to stderr.
 `--reader 20000` feeds that many damaged texts and models to the readers instead, without Caffe.
-Exit status: 0 no difference, 1 differences (or a reader that raised anything but an error of ours), 2 no Caffe.
+Exit status: 0 no difference, 1 differences (or an unexpected exception of a reader), 2 no Caffe.
 """
 
 from __future__ import annotations

@@ -9,9 +9,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from netbuilder.schema.descriptors import message
+from netbuilder.schema.messages import (
+    BlobProto,
+    BlobShape,
+    FillerParameter,
+    LayerParameter,
+    NetParameter,
+    ParamSpec,
+    SolverParameter,
+)
 
 __all__ = [
     "BlobProto",
@@ -23,12 +30,3 @@ __all__ = [
     "SolverParameter",
     "message",
 ]
-
-# Any: the classes are made at run time, and a type checker cannot know their fields.
-BlobProto: Any = message("BlobProto")
-BlobShape: Any = message("BlobShape")
-FillerParameter: Any = message("FillerParameter")
-LayerParameter: Any = message("LayerParameter")
-NetParameter: Any = message("NetParameter")
-ParamSpec: Any = message("ParamSpec")
-SolverParameter: Any = message("SolverParameter")

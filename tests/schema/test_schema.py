@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from netbuilder import schema as proto
-from netbuilder.schema import BlobProto, BlobShape, LayerParameter, NetParameter, descriptors, message
+from netbuilder.schema import BlobProto, BlobShape, LayerParameter, NetParameter, message
+from netbuilder.schema.compiler import compile_schema
 from netbuilder.schema.dialects import ANY, DIALECTS, FORK
 
 FACTS = json.loads((Path(__file__).parents[1] / "ground_truth" / "schema-facts.json").read_text())
@@ -218,4 +219,10 @@ assert Net.FromString(b"\\x38\\x01").debug_info and not hasattr(Net(), "forked")
 )
 def test_a_schema_beyond_what_ours_needs_is_an_internal_error(text: str, told: str) -> None:
     with pytest.raises(AssertionError, match=told):
-        descriptors.load(text, "test.proto")
+        compile_schema(text, "test.proto")
+
+
+def test_what_is_compiled_of_the_schema_is_up_to_date() -> None:
+    tool = Path(__file__).parents[2] / "tools" / "compile_schema.py"
+    done = subprocess.run([sys.executable, tool, "--check"], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("up to date\n", ""), "run tools/compile_schema.py"
