@@ -19,43 +19,12 @@ from netbuilder.prototxt.text import Parsed
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK
+from netbuilder.schema.old_types import V0_TYPES, V1_TYPES
 
-__all__ = ["Upgraded", "type_of_v0", "type_of_v1", "upgrade"]
+__all__ = ["Upgraded", "upgrade"]
 
 _V1Layer: Any = message("V1LayerParameter")
-_V0Layer: Any = message("V0LayerParameter")
 
-# The types of V1, as V2 writes them, where the words do not tell: INNER_PRODUCT is InnerProduct.
-_ODD_NAMES = {
-    "NONE": "",
-    "ABSVAL": "AbsVal",
-    "ARGMAX": "ArgMax",
-    "BNLL": "BNLL",
-    "HDF5_DATA": "HDF5Data",
-    "HDF5_OUTPUT": "HDF5Output",
-    "IM2COL": "Im2col",
-    "LRN": "LRN",
-    "MVN": "MVN",
-    "RELU": "ReLU",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "TANH": "TanH",
-}
-_V1_TYPES: dict[int, str] = {
-    v.number: _ODD_NAMES.get(v.name, v.name.title().replace("_", ""))
-    for v in _V1Layer.DESCRIPTOR.fields_by_name["type"].enum_type.values
-}
-# The types of V0, as V1 writes them, where that is not the same word in capitals.
-_V0_TYPES = {
-    "conv": "CONVOLUTION",
-    "images": "IMAGE_DATA",
-    "innerproduct": "INNER_PRODUCT",
-    "pool": "POOLING",
-}
-_V0_SAME = (
-    "accuracy bnll concat data dropout euclidean_loss flatten hdf5_data hdf5_output im2col infogain_loss lrn "
-    "multinomial_logistic_loss relu sigmoid softmax softmax_loss split tanh window_data"
-)
-_V0_TYPES |= {name: name.upper() for name in _V0_SAME.split()}
 # Where the flat fields of V0 went, by type; `a=b` is a field with a new name. What a type has no place for
 # is dropped with a warning by Caffe.
 _V0_FIELDS = {
@@ -136,17 +105,6 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
     return Upgraded(net, [inputs, *layers], [(0, 0), *places])
 
 
-def type_of_v1(number: int) -> str:
-    """The layer type that a value of V1's enum stands for, "" for one that no Caffe has."""
-    return _V1_TYPES.get(number, "")
-
-
-def type_of_v0(name: str) -> str:
-    """The layer type that a name of V0 stands for, the name itself where Caffe has none."""
-    numbers = _V1Layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_name
-    return _V1_TYPES[numbers[_V0_TYPES[name]].number] if name in _V0_TYPES else name
-
-
 # ---- V0 --------------------------------------------------------------------------------------------------
 
 
@@ -200,13 +158,13 @@ def _from_v0(outer: Any, place: tuple[int, int], path: str, lenient: bool) -> An
         if given.name in alike:
             _copy(v0, given.name, out, given.name)
     if v0.HasField("type"):
-        if type in _V0_TYPES:
-            out.type = out.LayerType.Value(_V0_TYPES[type])
+        if type in V0_TYPES:
+            out.type = out.LayerType.Value(V0_TYPES[type])
         elif lenient:
             keep(out, f"type: {re.sub(r'[^A-Za-z0-9_]', '_', type)}")
         else:
             text = f"unknown layer type '{type}' in 'layers {{ layer {{ }} }}'"
-            raise _error(text, path, place, did_you_mean(type, _V0_TYPES))
+            raise _error(text, path, place, did_you_mean(type, V0_TYPES))
     for row in (_V0_FIELDS.get(type, ""), _V0_TRANSFORM):
         into, *fields = row.split() or [""]
         for field in fields:
@@ -245,7 +203,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
         if field.name not in ("type", "param") and field.name in out.DESCRIPTOR.fields_by_name:
             _copy(v1, field.name, out, field.name)
     if v1.HasField("type"):
-        out.type = _V1_TYPES[v1.type]
+        out.type = V1_TYPES[v1.type]
     for old, new in (
         ("param", "name"),
         ("blob_share_mode", "share_mode"),

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from netbuilder.errors import FileError, PrototxtError, shape_text
 from netbuilder.layers import Shape, elements
-from netbuilder.prototxt.upgrade import type_of_v0, type_of_v1
+from netbuilder.schema.old_types import type_of_v0, type_of_v1
 from netbuilder.storage.files import reason
 from netbuilder.storage.wire import (
     BYTES,
