@@ -11,8 +11,9 @@ from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleB
 from netbuilder.layers import RULES
 from netbuilder.net import Layer, Net, Origin
 from netbuilder.prototxt import inputs as given_inputs
-from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.comments import above_layers
+from netbuilder.prototxt.text_read import parse as parse_text
+from netbuilder.prototxt.text_write import format_fields
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.prototxt.upgrade import upgrade
 from netbuilder.schema import NetParameter, SolverParameter
@@ -78,7 +79,7 @@ def parse(
     if unknown not in ("refuse", "keep"):
         raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
     lenient = unknown == "keep"
-    parsed = text_format.parse(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
+    parsed = parse_text(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
     proto, layers, places = upgrade(parsed, path=path, lenient=lenient)
     active = {*stages, *proto.state.stage}
     wanted, left_out = [], []
@@ -138,7 +139,7 @@ def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
     if not re.search(r"^\s*(?:net|train_net|test_net)\s*:", text, re.MULTILINE):
         return None
     try:
-        solver = text_format.parse(text, SolverParameter, lenient=True).message
+        solver = parse_text(text, SolverParameter, lenient=True).message
     except PrototxtError:
         return None  # what reading it as a net says of it
     own = solver.train_net if phase == "TRAIN" else next(iter(solver.test_net), "")
@@ -159,7 +160,7 @@ def _explain(error: NetBuilderError, net: Net, layer: Any, left_out: Sequence[An
 
 def _rules(layer: Any) -> str:
     """The include and exclude rules of a layer, as they are written."""
-    lines = text_format.format_fields(layer).splitlines()
+    lines = format_fields(layer).splitlines()
     return " ".join(line for line in lines if line.startswith(("include", "exclude")))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from netbuilder.errors import PrototxtError, did_you_mean
-from netbuilder.prototxt.text import Parsed
+from netbuilder.prototxt.text_read import Parsed
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK

@@ -8,7 +8,7 @@ from typing import Any
 
 from netbuilder._version import __version__
 from netbuilder.net import Net
-from netbuilder.prototxt import text as text_format
+from netbuilder.prototxt.text_write import format_fields, format_layer
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["dumps", "text_of", "write"]
@@ -29,7 +29,7 @@ def text_of(
     """The text of a NetParameter's own fields, and of layers with the comments above them."""
     parts = [f"{MARK} {__version__}"]
     parts += [f"# {line}".rstrip() for line in header.splitlines()]
-    parts += text_format.format_fields(proto).split("\n")[:-1]  # a kept field may hold other line ends
+    parts += format_fields(proto).split("\n")[:-1]  # a kept field may hold other line ends
     for layer, comment in layers:
         if comment:
             parts.append("")
@@ -40,11 +40,11 @@ def text_of(
 
 def _layer_text(proto: Any, texts: dict[bytes, str] | None) -> str:
     if texts is None:
-        return text_format.format_layer(proto).rstrip("\n")
+        return format_layer(proto).rstrip("\n")
     key = proto.SerializeToString(deterministic=True)
     text = texts.get(key)
     if text is None:
-        text = texts[key] = text_format.format_layer(proto).rstrip("\n")
+        text = texts[key] = format_layer(proto).rstrip("\n")
     return text
 
 

@@ -20,8 +20,8 @@ from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import NetBuilderError
 from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.upgrade import upgrade
-from netbuilder.schema.old_types import type_of_v0, type_of_v1
 from netbuilder.schema import NetParameter, message
+from netbuilder.schema.old_types import type_of_v0, type_of_v1
 
 FORMATS = Path(__file__).parents[1] / "ground_truth" / "formats"
 FILES = sorted(FORMATS.glob("*.prototxt"))
