@@ -1,11 +1,11 @@
-"""Files of older Caffes as today's layers: what Caffe's upgrade chain makes of them, step by step.
+"""Files of older Caffes upgraded to today's layers, by the steps of Caffe's own upgrade chain.
 
 Three formats are read. V2 is today's `layer { type: "ReLU" }`, V1 (2014) is `layers { type: RELU }`. V0
 (2013) is `layers { layer { type: "conv" num_output: 4 } }`: all fields in one flat message, and padding as a
-layer of its own. Source: upgrade_proto.cpp, UpgradeNetAsNeeded.
+separate layer. Source: upgrade_proto.cpp, UpgradeNetAsNeeded.
 
-One deviation: of a file with both `layer` and `layers` Caffe drops `layer` silently if the others are V0, and
-refuses it if they are V1. Here both are refused.
+One deviation: in a file with both `layer` and `layers`, Caffe silently drops every `layer` if the others are
+V0, and refuses the file if they are V1. Here both are refused.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from netbuilder.errors import PrototxtError, did_you_mean
+from netbuilder.prototxt.spans import spans
 from netbuilder.prototxt.text_read import Parsed
-from netbuilder.prototxt.unknown import field_name, keep, kept
+from netbuilder.prototxt.unknown import keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK
 from netbuilder.schema.old_types import V0_TYPES, V1_TYPES
@@ -25,8 +26,8 @@ __all__ = ["Upgraded", "upgrade"]
 
 _V1Layer: Any = message("V1LayerParameter")
 
-# Where the flat fields of V0 went, by type; `a=b` is a field with a new name. What a type has no place for
-# is dropped with a warning by Caffe.
+# Where the flat fields of V0 went, by type; `a=b` is a renamed field. Caffe drops any other field with a
+# warning.
 _V0_FIELDS = {
     "conv": "convolution_param num_output biasterm=bias_term weight_filler bias_filler pad "
     "kernelsize=kernel_size group stride",
@@ -45,7 +46,7 @@ _V0_FIELDS = {
     "infogain_loss": "infogain_loss_param source",
 }
 _V0_TRANSFORM = "transform_param scale meanfile=mean_file cropsize=crop_size mirror"
-# The data layers of V1 whose transformation moved out of their own message.
+# The data layers of V1 whose transformation fields moved to transform_param.
 _TRANSFORMED = {5: "data_param", 12: "image_data_param", 24: "window_data_param"}
 _TRANSFORMATION = ("scale", "mean_file", "crop_size", "mirror")
 
@@ -64,7 +65,7 @@ class Upgraded(NamedTuple):
 def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgraded:
     """Today's layers of a parsed NetParameter, and an Input layer for its `input:` fields.
 
-    The message is used up by it. `lenient` keeps layer types of V0 that Caffe does not know. Raises
+    The message is consumed. `lenient` keeps layer types of V0 that Caffe does not know. Raises
     PrototxtError, with the line of the layer, where Caffe would abort.
     """
     proto, places = parsed.message, list(parsed.locations["layer"])
@@ -86,7 +87,7 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
         _move_transformation(old)
         layers = [_from_v1(v1, at, path) for v1, at in zip(old, places, strict=True)]
     net = NetParameter()
-    # Caffe copies these two only when it upgrades V0, and leaves out whatever else the net says.
+    # Upgrading V0, Caffe copies only these two fields of the net.
     names = ["name", "force_backward"]
     if not (proto.layers and is_v0):
         names += ["debug_info", "state"]
@@ -180,7 +181,7 @@ def _from_v0(outer: Any, place: tuple[int, int], path: str, lenient: bool) -> An
 
 
 def _move_transformation(layers: Sequence[Any]) -> None:
-    """Scale, mean, crop and mirror out of the data layers' own messages.
+    """Move scale, mean, crop and mirror out of the data layers' own messages.
 
     Source: UpgradeNetDataTransformation.
     """
@@ -215,12 +216,12 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
                 out.param.add()
             setattr(out.param[i], new, value)
     for text in kept(v1):
-        m = re.fullmatch(r"type\s*:\s*(\w+)", text)
-        if m and not out.type:
-            out.type = m[1]
-        elif field_name(text) in out.DESCRIPTOR.fields_by_name:
-            # Kept, it would turn into a field of today's format.
-            raise _error(f"layer '{out.name}': 'layers' has no field '{field_name(text)}'", path, place)
+        (field,) = spans(text)
+        if field.name == "type" and not out.type:
+            out.type = text[field.value : field.end]
+        elif field.name in out.DESCRIPTOR.fields_by_name:
+            # If it were kept, it would become a field of today's format.
+            raise _error(f"layer '{out.name}': 'layers' has no field '{field.name}'", path, place)
         else:
             keep(out, text)
     return out
@@ -232,8 +233,8 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
 def _input_layer(proto: Any, path: str, *, legacy: bool) -> Any | None:
     """The Input layer that replaces `input:` fields. Source: UpgradeNetInput.
 
-    Inputs without any shape vanish, as in Caffe; whoever reads them then meets an unknown bottom. Where
-    shapes are missing Caffe reads beyond the end of the list: that is refused here.
+    Inputs without any shape vanish, as in Caffe, and a layer that reads one then has an unknown bottom. If
+    only some shapes are missing, Caffe reads beyond the end of the list; that is refused here.
     """
     shapes = [] if legacy else [list(s.dim) for s in proto.input_shape]
     names, what = list(proto.input), "input_shape once per input"
