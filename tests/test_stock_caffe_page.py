@@ -1,4 +1,4 @@
-"""docs/what-stock-caffe-cannot-say.md names legos that exist, and gaps that the dialects of stock Caffe have."""
+"""The page on the gaps of stock Caffe: its legos exist, and the dialects have these gaps."""
 
 from __future__ import annotations
 

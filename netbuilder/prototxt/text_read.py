@@ -28,11 +28,11 @@ class Parsed(NamedTuple):
     locations: dict[str, list[tuple[int, int]]]
 
 
-# No part of these can match one stretch of text in two ways, so that no file makes the search slow.
-# Of comments it takes a hundred at most, as re keeps something for each; `skip` goes on.
+# No part of these matches the same text in two ways, so no file can make the search slow. re keeps state for
+# each comment, hence at most a hundred at a time; `skip` continues.
 _SKIP = r"\s*(?:#[^\n]*\n\s*){0,100}"
 _END = rf"(?:[,;]{_SKIP})?"
-# What files mostly consist of: name: "text", name: word, name {. The rest is left to _Reader.field.
+# The bulk of every file: name: "text", name: word, name {. _Reader.field handles the rest.
 _match_simple = re.compile(
     rf"([A-Za-z_]\w*){_SKIP}(?:"
     rf":{_SKIP}(?:\"([^\"\\\n]*)\"(?!{_SKIP}[\"'#])|(-?{WORD})){_SKIP}{_END}"

@@ -1,4 +1,4 @@
-"""A `Net` as prototxt text: deterministic bytes, comments at blocks, a header that says where it is from."""
+"""A `Net` as prototxt text: deterministic bytes, a comment at each block, a header with its origin."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["dumps", "text_of", "write"]
 def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) -> str:
     """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top.
 
-    `texts` holds the texts of layers from one call to the next: the train, test and deploy nets of one
-    configuration share most of theirs.
+    `texts` carries the texts of layers from one call to the next: the train, test and deploy nets of one
+    configuration share most layers.
     """
     return text_of(net.proto, ((layer.proto, layer.comment) for layer in net.layers), header, texts)
 
@@ -51,7 +51,7 @@ def _layer_text(proto: Any, texts: dict[bytes, str] | None) -> str:
 def write(net: Net, path: str | Path, *, header: str = "", force: bool = False) -> None:
     """Write a net to a file, whole or not at all.
 
-    Raises FileError if it cannot be written, or if a file is there that netbuilder did not write (unless
-    `force`).
+    Raises FileError if it cannot be written, or, without `force`, if it would replace a file that netbuilder
+    did not write.
     """
     write_files({Path(path): dumps(net, header=header)}, force=force)

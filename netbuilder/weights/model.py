@@ -35,7 +35,7 @@ __all__ = ["Model", "ModelLayer", "is_binary", "read_model"]
 _MAX_NAME = 2**16
 _MAX_AXES = 32
 _CHUNK = 2**14  # of single numbers
-_MAX_FIELDS = 2**22  # some twenty seconds; the largest models have some ten thousand
+_MAX_FIELDS = 2**22  # the largest models have some ten thousand
 
 # The fields that are read, by number: in the net, in a layer of each format, in a blob. The words are those
 # of error texts.
