@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compare netbuilder's rules with real Caffe on random nets: `tools/fuzz.py --nets 5000 --seed 1`.
 
-Prints how many nets Caffe accepted and refused, how often each layer type was in them, and every net on
-which the two differ, cut down to the layers that show it; how far it is goes to stderr.
-`--reader 20000` tries as many damaged texts and models on the readers instead, without Caffe.
-Exit status: 0 no difference, 1 differences (or something else than an error that is told), 2 no Caffe.
+Prints how many nets Caffe accepted and refused, how often each layer type occurred, and every net on which
+the two differ, cut down to the layers that show the difference. Progress goes to stderr.
+`--reader 20000` feeds as many damaged texts and models to the readers instead, without Caffe.
+Exit status: 0 no difference, 1 differences (or a crash instead of a reported error), 2 no Caffe.
 """
 
 from __future__ import annotations

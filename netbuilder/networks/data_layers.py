@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.networks.registry import NetConfig, Words, option, options, parse_size
 from netbuilder.transforms.data_layers import with_data
+
+if TYPE_CHECKING:
+    from legos.base import Lego
 
 __all__ = ["DataOptions", "with_data"]
 
@@ -124,7 +127,7 @@ class DataOptions:
                 raise ConfigError(f"--data {self.kind} needs {name}", key=name, hint=f"give --{name}")
 
     @staticmethod
-    def _takes(lego: Any) -> set[str]:
+    def _takes(lego: type[Lego]) -> set[str]:
         """The options that a kind of data takes."""
         names = {field.name for field in dataclasses.fields(lego)}
         takes = {"data", "batch", "test_batch", "gpus", *names}

@@ -13,10 +13,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if __name__ != "__main__":  # there, the source of netbuilder/storage/wire.py has run before this one
     from netbuilder.storage.wire import WireError, fields, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netbuilder.storage.wire import Buffer, Field
 
 KINDS = (".caffemodel", ".solverstate")
 
@@ -25,7 +30,7 @@ class Fault(Exception):
     """What is wrong with files, told to the user without a traceback."""
 
 
-def whole_fields(data: Any) -> Any:
+def whole_fields(data: Buffer) -> Iterator[Field]:
     """The fields of a model or a state, as `fields` gives them; Fault instead of WireError."""
     try:
         yield from fields(data)
