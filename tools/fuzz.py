@@ -2,9 +2,9 @@
 """Compare netbuilder's rules with real Caffe on random nets: `tools/fuzz.py --nets 5000 --seed 1`.
 
 Prints how many nets Caffe accepted and refused, how often each layer type occurred, and every net on which
-the two differ, reduced to the layers that show it; progress goes to stderr.
-`--reader 20000` feeds that many damaged texts and models to the readers instead, without Caffe.
-Exit status: 0 no difference, 1 differences (or an unexpected exception of a reader), 2 no Caffe.
+the two differ, cut down to the layers that show the difference. Progress goes to stderr.
+`--reader 20000` feeds as many damaged texts and models to the readers instead, without Caffe.
+Exit status: 0 no difference, 1 differences (or a crash instead of a reported error), 2 no Caffe.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def fuzz_reader(seeds: list[str], jobs: int) -> int:
             progress(done, len(seeds), start)
     print(file=sys.stderr)
     counted = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items()))
-    print(f"{counted}; {findings} raised something other than an error of ours")
+    print(f"{counted}; {findings} gave something else than an error that is told")
     return 1 if findings else 0
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from netbuilder.schema import message
+from netbuilder.storage.wire import BYTES, VARINT, CutShort, WireError, fields, signed, varint
 
 __all__ = ["BadDatum", "Datum", "pack_encoded", "pack_planes", "read"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_NAMES = {1: "channels", 2: "height", 3: "width", 5: "label", 7: "encoded"}
 
 
 class BadDatum(Exception):
@@ -57,19 +57,19 @@ def read(record: memoryview) -> Datum:
     """Read a record; only its ends are touched, the data is a view. Raises BadDatum."""
     found: dict[str, int] = {}
     data, floats = memoryview(b""), 0
-    names = {1: "channels", 2: "height", 3: "width", 5: "label", 7: "encoded"}
-    for number, kind, value in _fields(record):
-        if kind == _VARINT and number in names:
-            assert isinstance(value, int)
-            # An int32 is sent as 64 bits, a negative one as its complement.
-            found[names[number]] = (value & 0xFFFFFFFF) - ((value & 0x80000000) << 1)
-        elif number == 4 and kind == _BYTES:
-            assert isinstance(value, memoryview)
-            data = value
-        elif number == 6:
-            floats += len(value) // 4 if isinstance(value, memoryview) else 1
-        elif number <= 7:
-            raise BadDatum("it is no Datum")
+    try:
+        for number, wire, at, end in fields(record):
+            if wire == VARINT and number in _NAMES:
+                found[_NAMES[number]] = signed(varint(record, at, end)[0], 32)
+            elif number == 4 and wire == BYTES:
+                data = record[at:end]
+            elif number == 6:
+                floats += 1 if wire == VARINT else (end - at) // 4
+            elif number <= 7:
+                raise BadDatum("it is no Datum")
+    except WireError as error:
+        what = "it is cut short" if isinstance(error, CutShort) else "it is no Datum"
+        raise BadDatum(what) from None
     encoded = bool(found.pop("encoded", 0))
     datum = Datum(data=data, floats=floats, encoded=encoded, **found)
     values = len(data) or floats
@@ -79,39 +79,3 @@ def read(record: memoryview) -> Datum:
     if encoded and not data:
         raise BadDatum("it is said to be encoded, and is empty")
     return datum
-
-
-def _fields(record: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """(number, wire type, value) of every field of a message."""
-    at, end = 0, len(record)
-    while at < end:
-        tag, at = _varint(record, at)
-        number, kind = tag >> 3, tag & 7
-        value: int | memoryview
-        if kind == _VARINT:
-            value, at = _varint(record, at)
-        elif kind in (_BYTES, _FIXED32, _FIXED64):
-            size = {_FIXED32: 4, _FIXED64: 8}.get(kind, 0)
-            if kind == _BYTES:
-                size, at = _varint(record, at)
-            if at + size > end:
-                raise BadDatum("it is cut short")
-            value, at = record[at : at + size], at + size
-        else:
-            raise BadDatum("it is no Datum")
-        if not number:
-            raise BadDatum("it is no Datum")
-        yield number, kind, value
-
-
-def _varint(record: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(record):
-            raise BadDatum("it is cut short")
-        byte = record[at]
-        at += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, at
-    raise BadDatum("it is no Datum")

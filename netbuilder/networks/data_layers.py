@@ -1,8 +1,8 @@
-"""`--data`: the data layers of train and test nets in place of the placeholder, for any network.
+"""`--data`: real data layers for the train and test nets of any network, in place of the placeholder.
 
-A network is stitched with MemoryData of one image, which no Caffe can train from. `DataOptions` are the
-options of the command, and make a lego of `legos.sources` for each phase; `with_data` replays a net behind
-it.
+A network is stitched with MemoryData of one image, which Caffe cannot train from. `DataOptions` holds the
+options of the command and makes a lego of `legos.sources` for each phase; `with_data` (of
+`netbuilder.transforms.data_layers`) puts that lego into a net.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from netbuilder.errors import ConfigError, ShapeError, did_you_mean, shape_text
-from netbuilder.net import Net
+from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.networks.registry import NetConfig, Words, option, options, parse_size
+from netbuilder.transforms.data_layers import with_data
+
+if TYPE_CHECKING:
+    from legos.base import Lego
 
 __all__ = ["DataOptions", "with_data"]
 
@@ -25,16 +28,16 @@ _DIVIDES = "nvcaffe"  # the batch of a TRAIN net by the GPUs (NVIDIA/caffe, P2PS
 
 
 def _given(help: str, **more: Any) -> Any:
-    """An option that is not given unless the user gives it: what then holds is up to the kind of data."""
+    """An option without a value of its own: where the user gives none, the kind of data decides."""
     return option(help=help, default=None, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Where the images come from, in both phases, and what is done to them.
+    """Where the images come from, in both phases, and how they are transformed.
 
-    None is what was not given. Raises ConfigError for what a kind does not take, lacks, or what does not fit
-    the net (`lego`).
+    None marks an option that was not given. Raises ConfigError for an option that the kind of data does not
+    take, for a missing one, and for one that does not fit the net (`lego`).
     """
 
     data: str | None = _given(
@@ -124,15 +127,15 @@ class DataOptions:
                 raise ConfigError(f"--data {self.kind} needs {name}", key=name, hint=f"give --{name}")
 
     @staticmethod
-    def _takes(lego: Any) -> set[str]:
-        """The options that a kind of data has a use for."""
+    def _takes(lego: type[Lego]) -> set[str]:
+        """The options that a kind of data takes."""
         names = {field.name for field in dataclasses.fields(lego)}
         takes = {"data", "batch", "test_batch", "gpus", *names}
         takes |= set(_TRANSFORM) if "transform" in names else set()
         return takes | (set(_BOTH) if "source" in names else set())
 
     def fitted(self, config: NetConfig) -> NetConfig:
-        """The config in the dialect that this data needs. Raises ConfigError if it has chosen another."""
+        """The config in the dialect that this data needs. Raises ConfigError if it names another dialect."""
         if self.kind is None:
             return config
         from legos.sources import SOURCES
@@ -154,14 +157,14 @@ class DataOptions:
         return dataclasses.replace(config, dialect=needs)
 
     def batch_of(self, phase: str, dialect: str) -> int:
-        """The batch that is written for "train" or "test"."""
+        """The batch size in the file of "train" or "test"."""
         assert self.batch is not None
         if phase == "test":
             return self.test_batch or self.batch
         return self.batch * (self.gpus or 1) if dialect == _DIVIDES else self.batch
 
     def lego(self, config: NetConfig, phase: str) -> Any:
-        """The data layer of "train" or "test", for images of the size that the net takes."""
+        """The data layer of "train" or "test", for images of the net's input size."""
         from legos.sources import SOURCES, Transform
 
         kind: Any = SOURCES[str(self.kind)]
@@ -187,7 +190,7 @@ class DataOptions:
         return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
 
     def notes(self) -> list[str]:
-        """What is better said out loud: the order of the channels, and what several devices read."""
+        """Notes worth printing: the order of the channels, and what several devices read."""
         from legos.sources import SOURCES
 
         notes = []
@@ -199,20 +202,20 @@ class DataOptions:
         return notes
 
     def about(self, config: NetConfig, phase: str) -> dict[str, str]:
-        """What "train" or "test" reads, and what is done to it, in words."""
+        """What "train" or "test" reads and how it is transformed, in words."""
         lego = self.lego(config, phase)
         batch, gpus = str(lego.shape[0]), self.gpus or 1
         if config.dialect == _DIVIDES and phase == "train" and gpus > 1:
             batch += f" for {gpus} devices, {self.batch} each (NVCaffe divides)"
-        told = {"source": getattr(lego, "source", "set from Python"), "batch": batch}
+        facts = {"source": getattr(lego, "source", "set from Python"), "batch": batch}
         t = getattr(lego, "transform", None)
         if t is not None:
             where = "at random" if phase == "train" else "in the middle"
-            told["crop"] = f"{t.crop_size}x{t.crop_size} {where}" if t.crop_size else "none"
-            told["mirror"] = "every other image" if t.mirror else "no"
-            told["mean"] = t.mean_file or " ".join(f"{v:g}" for v in t.mean_value) or "none"
-            told["scale"] = f"{t.scale:g}"
-        return told
+            facts["crop"] = f"{t.crop_size}x{t.crop_size} {where}" if t.crop_size else "none"
+            facts["mirror"] = "every other image" if t.mirror else "no"
+            facts["mean"] = t.mean_file or " ".join(f"{v:g}" for v in t.mean_value) or "none"
+            facts["scale"] = f"{t.scale:g}"
+        return facts
 
     def _crop(self, height: int, width: int) -> int:
         size = self.crop_size
@@ -237,48 +240,8 @@ class DataOptions:
         return size
 
 
-def with_data(net: Net, source: Any) -> Net:
-    """A net with `source` in place of its MemoryData.
-
-    What the source says of its images is held against the data, if that is there. Raises ConfigError for a
-    net without the placeholder, for data that does not fit, and where the batch does not go through the net.
-    """
-    first = next(iter(net), None)
-    if first is None or first.type != "MemoryData" or [b.name for b in first.tops] != ["data", "label"]:
-        raise ConfigError(
-            f"{net.name} does not begin with MemoryData 'data' with the tops data and label, "
-            "which --data takes the place of", key="data",
-        )  # fmt: skip
-    from netbuilder.transforms.rebatch import rebatched
-
-    new = rebatched(net, source.shape[0], source=source)
-    _check_stored(new)
-    return new
-
-
-def _check_stored(net: Net) -> None:
-    """Raise ConfigError if the data is there, and gives images of another shape than the net takes."""
-    layer = net.layers[0]
-    if layer.type not in ("Data", "ImageData", "HDF5Data"):
-        return
-    from netbuilder.prototxt.data_shapes import shapes_in_data
-
-    wanted = layer.tops[0].known_shape
-    try:
-        shapes, _ = shapes_in_data(layer.proto, Path())
-    except ShapeError as error:
-        error.text = f"the data of the {net.phase} net does not fit: {error.text}"
-        raise
-    if shapes and shapes[0] != wanted:
-        stored, taken = shape_text(shapes[0][1:]), shape_text(wanted[1:])
-        raise ConfigError(
-            f"the data of the {net.phase} net gives images of {stored}, and the net takes {taken}",
-            key="input_size", hint="channels, height, width, after the crop: make the two agree",
-        )  # fmt: skip
-
-
 def _channels(source: str) -> str:
-    """The order of the channels in a database, as the netbuilder that made it says; B, G, R if none says."""
+    """The order of the channels in a database, as its netbuilder.json says; B, G, R without one."""
     import json
 
     for folder in (Path(source), Path(source).parent):  # `data lmdb` and `data cifar10` leave it there

@@ -1,4 +1,4 @@
-"""Reading and writing of prototxt files, reading of binary models; readers come in when asked for."""
+"""Prototxt files read and written, binary models read; the readers are imported on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BINARY = ("Model", "ModelLayer", "read_model")
 
 
 def __getattr__(name: str) -> Any:
-    # Writing a net, which is what a build does, should not wait for the readers.
+    # A build writes nets and must not wait for the readers.
     if name not in __all__:
         raise AttributeError(f"module 'netbuilder.prototxt' has no attribute {name!r}")
     from netbuilder.prototxt import reader

@@ -10,10 +10,10 @@ __all__ = ["above_layers"]
 
 
 def above_layers(text: str, lines: Iterable[int]) -> dict[int, str]:
-    """The comment that ends on the line before each of `lines` (counted from 1), where there is one.
+    """The comments that end on the line before one of `lines` (counted from 1), by that line.
 
-    Empty for a file that somebody else wrote, whose comments may be anything. The header of a file, which
-    begins on line 1, is no comment of a layer.
+    Empty for a file that netbuilder did not write, where a comment may mean anything. The header, which
+    begins on line 1, is not the comment of a layer.
     """
     if not text.startswith(MARK):
         return {}

@@ -1,4 +1,4 @@
-"""Prototxt text into a `Net`: parse, upgrade, keep what the phase keeps, replay it through `Net.append`."""
+"""Prototxt text into a `Net`: parse it, upgrade it, drop the layers of other phases, replay the rest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleB
 from netbuilder.layers import RULES
 from netbuilder.net import Layer, Net, Origin
 from netbuilder.prototxt import inputs as given_inputs
-from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.comments import above_layers
+from netbuilder.prototxt.text_read import parse as parse_text
+from netbuilder.prototxt.text_write import format_fields
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.prototxt.upgrade import upgrade
 from netbuilder.schema import NetParameter, SolverParameter
@@ -24,7 +25,7 @@ from netbuilder.storage.files import read_text
 __all__ = ["net_of_solver", "parse", "read"]
 
 PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
-# Fields of forks that say how a layer is computed, and not what.
+# Fork fields that change how a layer is computed but not what.
 _HARMLESS = frozenset({"engine"})
 
 
@@ -40,11 +41,11 @@ def read(
 ) -> Net:
     """Read a prototxt file as Caffe would for this phase, level and stages; older formats are upgraded.
 
-    Of a solver file the net is read that it names for this phase.
-    `unknown` is "refuse", or "keep" for layer types, fields and enum labels that the dialect or the schema
-    lacks: they are kept as they stand, and what depends on them has unknown shapes.
-    `inputs` gives the shapes of data layers by top name: those that live in data, or new ones for Input
-    layers. The second top of a data layer for images follows as (n,).
+    Of a solver file, the net that it names for this phase is read.
+    `unknown` is "refuse" or "keep", for layer types, fields and enum labels that the dialect or the schema
+    lacks. Kept ones stay as they are written, and the shapes that depend on them are unknown.
+    `inputs` gives the shapes of data layers by top name: shapes that only the data knows, or new ones for
+    Input layers. The second top of a data layer for images follows as (n,).
     Raises FileError (no such file), PrototxtError (line and column), FieldError (an unknown input), and
     whatever `Net.append` raises, located at the layer's line.
     """
@@ -72,20 +73,20 @@ def parse(
 ) -> Net:
     """Like `read`, from text; `path` is what errors call it.
 
-    With a list as `refused`, a layer that `Net.append` refuses is put into it, with the error, and reading
-    goes on: the layer stays in the net, its tops of unknown shape.
+    With a list as `refused`, a layer that `Net.append` refuses is added to it with the error, and reading
+    continues: the layer stays in the net, and its tops have unknown shapes.
     """
     if unknown not in ("refuse", "keep"):
         raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
     lenient = unknown == "keep"
-    parsed = text_format.parse(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
+    parsed = parse_text(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
     proto, layers, places = upgrade(parsed, path=path, lenient=lenient)
     active = {*stages, *proto.state.stage}
     wanted, left_out = [], []
     for layer, (line, column) in zip(layers, places, strict=True):
         if layer.include and layer.exclude and refused is None:
             raise PrototxtError(f"layer '{layer.name}' has both include and exclude", path=path, line=line)
-        both = layer.include and layer.exclude  # which Caffe refuses in any phase
+        both = layer.include and layer.exclude  # Caffe refuses it in any phase
         if both or _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
             wanted.append((layer, Origin(path or "<text>", line, (), column)))
         else:
@@ -117,12 +118,12 @@ def parse(
 def _append(
     net: Net, layer: Any, origin: Origin, shapes: Mapping[str, Any], folder: Path, lenient: bool
 ) -> None:
-    """Append a layer of the file, with the shapes of its tops where they are given or found in its data."""
+    """Append a layer of the file, with those shapes of its tops that `inputs` or its data give."""
     why = _why_unknown(net, layer) if lenient else ""
-    # What an unknown field makes of the data is not in the data.
+    # An unknown field may change the shape, so the data cannot tell it.
     top_shapes, unread = given_inputs.find(layer, shapes, None if why else folder, origin)
     if not lenient and layer.type not in net.dialect.types:
-        top_shapes = None  # given, they would make it a type of the user's own
+        top_shapes = None  # with shapes, `append` would take it for a custom type of the user's
     if top_shapes and len(top_shapes) < len(layer.top):
         why = why or f"the shape of its top '{layer.top[len(top_shapes)]}' is not given"
     appended = net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why, of_dialect=True)
@@ -131,16 +132,18 @@ def _append(
 
 
 def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
-    """The file of the net that a solver file names, None if it is no solver file.
+    """The net file that a solver file names for this phase; None if the text is not a solver's.
 
-    Caffe looks from the folder it is started in; here, the solver's own folder comes second.
+    Caffe looks for it relative to the current directory; here, the solver's own folder comes second.
     """
-    if not re.search(r"^\s*(?:net|train_net|test_net)\s*:", text, re.MULTILINE):
-        return None
+    if not re.search(r"\b(?:train_|test_)?net\s*:", text):
+        return None  # most nets; the rest are parsed
     try:
-        solver = text_format.parse(text, SolverParameter, lenient=True).message
+        solver = parse_text(text, SolverParameter, lenient=True).message
     except PrototxtError:
-        return None  # what reading it as a net says of it
+        return None  # reading it as a net reports what is wrong
+    if not (solver.HasField("net") or solver.HasField("train_net") or solver.test_net):
+        return None  # the word stands in a comment, a string or a field of a fork
     own = solver.train_net if phase == "TRAIN" else next(iter(solver.test_net), "")
     name = own or solver.net
     if not name:
@@ -149,7 +152,7 @@ def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
 
 
 def _explain(error: NetBuilderError, net: Net, layer: Any, left_out: Sequence[Any]) -> None:
-    """Name the layers that would give a missing bottom, had they not been left out in this state."""
+    """Name the layers that would give a missing bottom if this phase, level and stages included them."""
     missing = next((name for name in layer.bottom if name not in net.blobs), None)
     makers = [other for other in left_out if missing in other.top]
     if isinstance(error, StaleBlob) and makers:
@@ -158,8 +161,8 @@ def _explain(error: NetBuilderError, net: Net, layer: Any, left_out: Sequence[An
 
 
 def _rules(layer: Any) -> str:
-    """The include and exclude rules of a layer, as they are written."""
-    lines = text_format.format_fields(layer).splitlines()
+    """The include and exclude rules of a layer, as text."""
+    lines = format_fields(layer).splitlines()
     return " ".join(line for line in lines if line.startswith(("include", "exclude")))
 
 
@@ -180,11 +183,11 @@ def _met(rule: Any, phase: int, level: int, stages: set[str]) -> bool:
     )
 
 
-# ---- what is kept though it is unknown -------------------------------------------------------------------
+# ---- unknown layer types and fields ----------------------------------------------------------------------
 
 
 def _why_unknown(net: Net, layer: Any) -> str:
-    """Why the facts of a layer cannot be known, "" if they can, or if `Net.append` finds out."""
+    """Why the shapes of a layer cannot be known; "" if they can, or if `Net.append` finds out."""
     types = net.dialect.types
     if layer.type and layer.type not in types:
         near = next((f": did you mean {t}?" for t in types if t.lower() == layer.type.lower()), "")

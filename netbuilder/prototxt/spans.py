@@ -1,6 +1,6 @@
-"""Where the fields of a prototxt stand in its text: for tools that point at them, or edit them in place.
+"""Where the fields of a prototxt stand in its text, for code that points at them or edits them in place.
 
-The text must be one that `text.parse` accepts; nothing is checked here.
+The text must be one that `text.parse` accepts; it is not checked again here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Span", "spans"]
 
 _SKIP = re.compile(r"(?:\s|#[^\n]*(?:\n|\Z)|[,;])*")
 _NAME = re.compile(r"\w+")
-# A string, and what stands between it and another that it continues with.
+# A string, with the blanks and comments between it and a string that continues it.
 _STRINGS = re.compile(
     r"(?:\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*')(?:(?:\s|#[^\n]*\n)*(?=[\"']))?"
 )
@@ -23,9 +23,9 @@ _OPEN, _CLOSE = "{<", "}>"
 
 
 class Span(NamedTuple):
-    """One field: text[start:end] is all of it, text[value:end] its value, with its brackets if it has any.
+    """One field: text[start:end] is the field, text[value:end] its value, brackets included.
 
-    `fields` are those inside a message, None for anything else.
+    `fields` are the fields of a message, None for any other value.
     """
 
     name: str

@@ -1,8 +1,8 @@
-"""What the schema has no name for, kept in the messages themselves as text.
+"""Fields that the schema lacks, kept as text inside the messages themselves.
 
-Fields of Caffe's forks are read as they stand (`unknown="keep"`), ride along in their message through every
-copy, and are written back into it. Their text is stored as an unknown field of protobuf's own, under the
-highest number there is, which no schema uses. Text format is not here: see `text`.
+With `unknown="keep"` the fields of forks are read unchanged, stay in their message through every copy, and
+are written back. The text is stored as one of protobuf's own unknown fields, under the highest number that
+a field can have, which no schema uses. For the text format see `text`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from typing import Any
 
 from google.protobuf.unknown_fields import UnknownFieldSet
+
+from netbuilder.storage.wire import packed
 
 __all__ = ["field_name", "keep", "keeps_any", "kept"]
 
@@ -21,11 +23,7 @@ _TAG = b"\xfa\xff\xff\xff\x0f"  # of that number, length-delimited
 def keep(message: Any, text: str) -> None:
     """Keep the text of one field, `name: value` or `name { ... }`, in a message."""
     content = text.encode()
-    size, rest = b"", len(content)
-    while rest > 127:
-        size += bytes((rest & 127 | 128,))
-        rest >>= 7
-    message.MergeFromString(_TAG + size + bytes((rest,)) + content)
+    message.MergeFromString(_TAG + packed(len(content)) + content)
 
 
 def kept(message: Any) -> list[str]:
@@ -35,7 +33,7 @@ def kept(message: Any) -> list[str]:
 
 
 def keeps_any(message: Any) -> bool:
-    """Whether there may be such texts in a message or in those inside it; quick where there are none."""
+    """Whether a message, or one inside it, may hold such texts; fast if there are none."""
     return _TAG in message.SerializePartialToString()
 
 

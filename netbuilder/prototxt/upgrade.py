@@ -1,11 +1,11 @@
-"""Files of older Caffes as today's layers: what Caffe's upgrade chain makes of them, step by step.
+"""Files of older Caffes upgraded to today's layers, by the steps of Caffe's own upgrade chain.
 
 Three formats are read. V2 is today's `layer { type: "ReLU" }`, V1 (2014) is `layers { type: RELU }`. V0
 (2013) is `layers { layer { type: "conv" num_output: 4 } }`: all fields in one flat message, and padding as a
-layer of its own. Source: upgrade_proto.cpp, UpgradeNetAsNeeded.
+separate layer. Source: upgrade_proto.cpp, UpgradeNetAsNeeded.
 
-One deviation: of a file with both `layer` and `layers` Caffe drops `layer` silently if the others are V0, and
-refuses it if they are V1. Here both are refused.
+One deviation: in a file with both `layer` and `layers`, Caffe silently drops every `layer` if the others are
+V0, and refuses the file if they are V1. Here both are refused.
 """
 
 from __future__ import annotations
@@ -15,49 +15,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from netbuilder.errors import PrototxtError, did_you_mean
-from netbuilder.prototxt.text import Parsed
-from netbuilder.prototxt.unknown import field_name, keep, kept
+from netbuilder.prototxt.spans import spans
+from netbuilder.prototxt.text_read import Parsed
+from netbuilder.prototxt.unknown import keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK
+from netbuilder.schema.old_types import V0_TYPES, V1_TYPES
 
-__all__ = ["Upgraded", "type_of_v0", "type_of_v1", "upgrade"]
+__all__ = ["Upgraded", "upgrade"]
 
 _V1Layer: Any = message("V1LayerParameter")
-_V0Layer: Any = message("V0LayerParameter")
 
-# The types of V1, as V2 writes them, where the words do not tell: INNER_PRODUCT is InnerProduct.
-_ODD_NAMES = {
-    "NONE": "",
-    "ABSVAL": "AbsVal",
-    "ARGMAX": "ArgMax",
-    "BNLL": "BNLL",
-    "HDF5_DATA": "HDF5Data",
-    "HDF5_OUTPUT": "HDF5Output",
-    "IM2COL": "Im2col",
-    "LRN": "LRN",
-    "MVN": "MVN",
-    "RELU": "ReLU",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "TANH": "TanH",
-}
-_V1_TYPES: dict[int, str] = {
-    v.number: _ODD_NAMES.get(v.name, v.name.title().replace("_", ""))
-    for v in _V1Layer.DESCRIPTOR.fields_by_name["type"].enum_type.values
-}
-# The types of V0, as V1 writes them, where that is not the same word in capitals.
-_V0_TYPES = {
-    "conv": "CONVOLUTION",
-    "images": "IMAGE_DATA",
-    "innerproduct": "INNER_PRODUCT",
-    "pool": "POOLING",
-}
-_V0_SAME = (
-    "accuracy bnll concat data dropout euclidean_loss flatten hdf5_data hdf5_output im2col infogain_loss lrn "
-    "multinomial_logistic_loss relu sigmoid softmax softmax_loss split tanh window_data"
-)
-_V0_TYPES |= {name: name.upper() for name in _V0_SAME.split()}
-# Where the flat fields of V0 went, by type; `a=b` is a field with a new name. What a type has no place for
-# is dropped with a warning by Caffe.
+# Where the flat fields of V0 went, by type; `a=b` is a renamed field. Caffe drops any other field with a
+# warning.
 _V0_FIELDS = {
     "conv": "convolution_param num_output biasterm=bias_term weight_filler bias_filler pad "
     "kernelsize=kernel_size group stride",
@@ -76,7 +46,7 @@ _V0_FIELDS = {
     "infogain_loss": "infogain_loss_param source",
 }
 _V0_TRANSFORM = "transform_param scale meanfile=mean_file cropsize=crop_size mirror"
-# The data layers of V1 whose transformation moved out of their own message.
+# The data layers of V1 whose transformation fields moved to transform_param.
 _TRANSFORMED = {5: "data_param", 12: "image_data_param", 24: "window_data_param"}
 _TRANSFORMATION = ("scale", "mean_file", "crop_size", "mirror")
 
@@ -95,7 +65,7 @@ class Upgraded(NamedTuple):
 def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgraded:
     """Today's layers of a parsed NetParameter, and an Input layer for its `input:` fields.
 
-    The message is used up by it. `lenient` keeps layer types of V0 that Caffe does not know. Raises
+    The message is consumed. `lenient` keeps layer types of V0 that Caffe does not know. Raises
     PrototxtError, with the line of the layer, where Caffe would abort.
     """
     proto, places = parsed.message, list(parsed.locations["layer"])
@@ -117,7 +87,7 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
         _move_transformation(old)
         layers = [_from_v1(v1, at, path) for v1, at in zip(old, places, strict=True)]
     net = NetParameter()
-    # Caffe copies these two only when it upgrades V0, and leaves out whatever else the net says.
+    # Upgrading V0, Caffe copies only these two fields of the net.
     names = ["name", "force_backward"]
     if not (proto.layers and is_v0):
         names += ["debug_info", "state"]
@@ -134,17 +104,6 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
     if inputs is None:
         return Upgraded(net, list(layers), places)
     return Upgraded(net, [inputs, *layers], [(0, 0), *places])
-
-
-def type_of_v1(number: int) -> str:
-    """The layer type that a value of V1's enum stands for, "" for one that no Caffe has."""
-    return _V1_TYPES.get(number, "")
-
-
-def type_of_v0(name: str) -> str:
-    """The layer type that a name of V0 stands for, the name itself where Caffe has none."""
-    numbers = _V1Layer.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_name
-    return _V1_TYPES[numbers[_V0_TYPES[name]].number] if name in _V0_TYPES else name
 
 
 # ---- V0 --------------------------------------------------------------------------------------------------
@@ -200,13 +159,13 @@ def _from_v0(outer: Any, place: tuple[int, int], path: str, lenient: bool) -> An
         if given.name in alike:
             _copy(v0, given.name, out, given.name)
     if v0.HasField("type"):
-        if type in _V0_TYPES:
-            out.type = out.LayerType.Value(_V0_TYPES[type])
+        if type in V0_TYPES:
+            out.type = out.LayerType.Value(V0_TYPES[type])
         elif lenient:
             keep(out, f"type: {re.sub(r'[^A-Za-z0-9_]', '_', type)}")
         else:
             text = f"unknown layer type '{type}' in 'layers {{ layer {{ }} }}'"
-            raise _error(text, path, place, did_you_mean(type, _V0_TYPES))
+            raise _error(text, path, place, did_you_mean(type, V0_TYPES))
     for row in (_V0_FIELDS.get(type, ""), _V0_TRANSFORM):
         into, *fields = row.split() or [""]
         for field in fields:
@@ -222,7 +181,7 @@ def _from_v0(outer: Any, place: tuple[int, int], path: str, lenient: bool) -> An
 
 
 def _move_transformation(layers: Sequence[Any]) -> None:
-    """Scale, mean, crop and mirror out of the data layers' own messages.
+    """Move scale, mean, crop and mirror out of the data layers' own messages.
 
     Source: UpgradeNetDataTransformation.
     """
@@ -245,7 +204,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
         if field.name not in ("type", "param") and field.name in out.DESCRIPTOR.fields_by_name:
             _copy(v1, field.name, out, field.name)
     if v1.HasField("type"):
-        out.type = _V1_TYPES[v1.type]
+        out.type = V1_TYPES[v1.type]
     for old, new in (
         ("param", "name"),
         ("blob_share_mode", "share_mode"),
@@ -257,12 +216,12 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
                 out.param.add()
             setattr(out.param[i], new, value)
     for text in kept(v1):
-        m = re.fullmatch(r"type\s*:\s*(\w+)", text)
-        if m and not out.type:
-            out.type = m[1]
-        elif field_name(text) in out.DESCRIPTOR.fields_by_name:
-            # Kept, it would turn into a field of today's format.
-            raise _error(f"layer '{out.name}': 'layers' has no field '{field_name(text)}'", path, place)
+        (field,) = spans(text)
+        if field.name == "type" and not out.type:
+            out.type = text[field.value : field.end]
+        elif field.name in out.DESCRIPTOR.fields_by_name:
+            # If it were kept, it would become a field of today's format.
+            raise _error(f"layer '{out.name}': 'layers' has no field '{field.name}'", path, place)
         else:
             keep(out, text)
     return out
@@ -274,8 +233,8 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
 def _input_layer(proto: Any, path: str, *, legacy: bool) -> Any | None:
     """The Input layer that replaces `input:` fields. Source: UpgradeNetInput.
 
-    Inputs without any shape vanish, as in Caffe; whoever reads them then meets an unknown bottom. Where
-    shapes are missing Caffe reads beyond the end of the list: that is refused here.
+    Inputs without any shape vanish, as in Caffe, and a layer that reads one then has an unknown bottom. If
+    only some shapes are missing, Caffe reads beyond the end of the list; that is refused here.
     """
     shapes = [] if legacy else [list(s.dim) for s in proto.input_shape]
     names, what = list(proto.input), "input_shape once per input"

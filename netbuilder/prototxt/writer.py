@@ -1,4 +1,4 @@
-"""A `Net` as prototxt text: deterministic bytes, comments at blocks, a header that says where it is from."""
+"""A `Net` as prototxt text: deterministic bytes, a comment at each block, a header with its origin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from netbuilder._version import __version__
 from netbuilder.net import Net
-from netbuilder.prototxt import text as text_format
+from netbuilder.prototxt.text_write import format_fields, format_layer
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["dumps", "text_of", "write"]
@@ -17,8 +17,8 @@ __all__ = ["dumps", "text_of", "write"]
 def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) -> str:
     """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top.
 
-    `texts` holds the texts of layers from one call to the next: the train, test and deploy nets of one
-    configuration share most of theirs.
+    `texts` carries the texts of layers from one call to the next: the train, test and deploy nets of one
+    configuration share most layers.
     """
     return text_of(net.proto, ((layer.proto, layer.comment) for layer in net.layers), header, texts)
 
@@ -29,7 +29,7 @@ def text_of(
     """The text of a NetParameter's own fields, and of layers with the comments above them."""
     parts = [f"{MARK} {__version__}"]
     parts += [f"# {line}".rstrip() for line in header.splitlines()]
-    parts += text_format.format_fields(proto).split("\n")[:-1]  # a kept field may hold other line ends
+    parts += format_fields(proto).split("\n")[:-1]  # a kept field may hold other line ends
     for layer, comment in layers:
         if comment:
             parts.append("")
@@ -40,18 +40,18 @@ def text_of(
 
 def _layer_text(proto: Any, texts: dict[bytes, str] | None) -> str:
     if texts is None:
-        return text_format.format_layer(proto).rstrip("\n")
+        return format_layer(proto).rstrip("\n")
     key = proto.SerializeToString(deterministic=True)
     text = texts.get(key)
     if text is None:
-        text = texts[key] = text_format.format_layer(proto).rstrip("\n")
+        text = texts[key] = format_layer(proto).rstrip("\n")
     return text
 
 
 def write(net: Net, path: str | Path, *, header: str = "", force: bool = False) -> None:
     """Write a net to a file, whole or not at all.
 
-    Raises FileError if it cannot be written, or if a file is there that netbuilder did not write (unless
-    `force`).
+    Raises FileError if it cannot be written, or, without `force`, if it would replace a file that netbuilder
+    did not write.
     """
     write_files({Path(path): dumps(net, header=header)}, force=force)

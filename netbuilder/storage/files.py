@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and never over somebody else's work."""
+"""Files are written whole or not at all, and never over a file that netbuilder did not make."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["MARK", "read_text", "reason", "write_files"]
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
 
-# The first line of every file that netbuilder writes begins with this; of a script, the line after `#!`.
+# How the first line of every file of netbuilder begins; in a script, the line after `#!`.
 MARK = "# Made by netbuilder"
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file as it stands; raises FileError if it cannot be read, is too long or not UTF-8."""
+    """The unchanged text of a file. Raises FileError if it is unreadable, too long or not UTF-8."""
     try:
         with open(path, "rb") as file:
-            content = file.read(_MAX_TEXT + 1)  # a device may have no end
+            content = file.read(_MAX_TEXT + 1)  # a device may never end
         if len(content) > _MAX_TEXT:
             raise FileError(
                 f"cannot read '{path}': it has more than {_MAX_TEXT >> 20} MiB, too much for text"
@@ -37,11 +37,10 @@ def read_text(path: str | Path) -> str:
 
 
 def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> None:
-    """Write all of the files, or none of them; folders are made as needed.
+    """Write all of the files, or none of them; missing folders are created.
 
-    A file that is there already is replaced if netbuilder wrote it (its first line says so, or the one after
-    a script's `#!`), if it is the same to the byte, or if `force`.
-    Raises FileError before anything is changed.
+    An existing file is replaced if netbuilder wrote it (by its first line, or the line after a script's
+    `#!`), if the content is the same, or with `force`. Raises FileError before anything is changed.
     """
     for path, text in files.items():
         _check_free(path, text if isinstance(text, bytes) else text.encode(), force)
@@ -71,14 +70,14 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
 
 
 def _check_free(path: Path, content: bytes, force: bool) -> None:
-    """Raise FileError if the path is a folder, or (unless forced) a file of another maker and content."""
+    """Raise FileError if the path is a folder or, without `force`, a different file of somebody else."""
     try:
         with path.open("rb") as file:
             first = file.readline(_MAX_LINE)
             if first.startswith(b"#!"):
                 first = file.readline(_MAX_LINE)
             ours = first.startswith(MARK.encode())
-            if not ours and not force:  # a copy of a binary file, which has no first line
+            if not ours and not force:  # perhaps the same bytes: a binary file has no first line to tell by
                 file.seek(0)
                 ours = file.read(len(content) + 1) == content
     except (FileNotFoundError, NotADirectoryError):
@@ -97,5 +96,5 @@ def _check_free(path: Path, content: bytes, force: bool) -> None:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """What the system says of a failure, to go on a sentence with."""
+    """The system's reason for a failure, as the end of a sentence."""
     return (getattr(error, "strerror", "") or str(error)).lower()

@@ -1,7 +1,7 @@
-"""The records of an LMDB database, read as a plain file, without the lmdb package and without its lock.
+"""The records of an LMDB database, read as a plain file: no lmdb package, no lock file.
 
-The lmdb package trusts what it maps: a file that is cut short or damaged kills the process. Here every
-offset is checked first, so that damage is an error like any other. Nothing is written beside the database.
+The lmdb package trusts what it maps: a truncated or damaged file kills the process. Here every offset is
+checked first, so damage is an error like any other.
 Source: the structures of lmdb's mdb.c (MDB_page, MDB_meta, MDB_db, MDB_node), as a 64-bit little-endian
 machine writes them, which is what Caffe's databases are.
 """
@@ -19,18 +19,18 @@ from netbuilder.storage.files import reason
 __all__ = ["DamagedDatabase", "Reader", "open_database"]
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
-_HEADER = 16  # bytes of a page before its contents
+_HEADER = 16  # bytes at the start of each page
 _BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
-_BIG = 1  # of a node: its value is on pages of its own
+_BIG = 1  # flag of a node whose value has its own pages
 _NONE = 2**64 - 1  # the root of an empty tree
 
 
 class DamagedDatabase(Exception):
-    """A file that is no LMDB database, or one that is cut short or damaged; the text says how."""
+    """A file that is not an LMDB database, or a truncated or damaged one; the text says which."""
 
 
 def open_database(place: Path) -> Reader:
-    """The database in this folder (or file data.mdb); raises FileError where there is none to be read."""
+    """The database in this folder, or this data.mdb. Raises FileError if none can be read."""
     path = place / "data.mdb" if place.is_dir() else place
     try:
         return Reader(path)
@@ -47,7 +47,7 @@ def open_database(place: Path) -> Reader:
 class Reader:
     """The records of a database in the order of their keys; len() is their number.
 
-    Raises DamagedDatabase, at once for what the header tells, and while it goes through the pages.
+    Raises DamagedDatabase: at once if the header is wrong, later for a wrong page.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,7 +55,7 @@ class Reader:
         with path.open("rb") as file:
             try:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError:  # nothing can be mapped
+            except ValueError:  # an empty file cannot be mapped
                 raise DamagedDatabase("it is empty") from None
         self._view = memoryview(self._map)
         self.size = len(self._map)
@@ -86,7 +86,7 @@ class Reader:
         raise DamagedDatabase("it has no records")
 
     def __iter__(self) -> Iterator[tuple[bytes, memoryview]]:
-        """(key, value) of every record; a value is a view of the file, to be let go before the reader."""
+        """(key, value) of every record; a value is a view of the file: release it before the reader."""
         stack = [] if self._root == _NONE else [self._root]
         seen = found = 0
         last = b""
@@ -112,7 +112,7 @@ class Reader:
             raise DamagedDatabase(f"it should have {self._entries} records, and has {found}")
 
     def _nodes(self, page: int) -> tuple[int, list[int]]:
-        """The kind of a page, and where its nodes are in the file."""
+        """The flags of a page, and the offsets of its nodes in the file."""
         at = page * self._page_size
         if not 2 <= page < self._pages:
             raise DamagedDatabase(f"it points to page {page}, and has {self._pages}")

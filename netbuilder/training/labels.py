@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from netbuilder.engines.caffe._snapshot_files import Fault, fields, varint
 from netbuilder.errors import FileError
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
+from netbuilder.storage.wire import WireError, fields, signed, varint
 
 __all__ = ["check_labels"]
 
@@ -72,7 +72,7 @@ def check_labels(net: Net, path: str) -> None:
                 for scores in wanted:
                     if not scores.has(found.label):
                         raise _error(found, scores, blob.layer, path)
-        except (DamagedDatabase, Fault, OSError, RuntimeError, ImportError):
+        except (DamagedDatabase, WireError, OSError, RuntimeError, ImportError):
             pass
 
 
@@ -139,10 +139,9 @@ def _classes(folder: Path) -> int:
 
 def _label(record: memoryview) -> int:
     label = 0
-    for number, _, at, _ in fields(record):
+    for number, _, at, end in fields(record):
         if number == _LABEL:
-            value, _ = varint(record, at)
-            label = (value & 0xFFFFFFFF) - ((value & 0x80000000) << 1)  # an int32
+            label = signed(varint(record, at, end)[0], 32)
     return label
 
 

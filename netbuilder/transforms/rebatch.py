@@ -1,4 +1,4 @@
-"""The same net for another batch size, and from another source of data."""
+"""The same net with another batch size or another data layer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["rebatched"]
 
 
 def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
-    """A net in which the inputs have `batch` in their first axis wherever they had the net's own batch size.
+    """The net with `batch` wherever the first axis of an input is the net's own batch size.
 
-    Input, DummyData and every data layer with a `batch_size` are changed, and all else follows. With a
-    `source`, a lego that gives the same tops, that one takes the place of the first layer.
-    Raises ConfigError where the new batch does not go through the net: a layer cannot take it, or weights
-    would change, as behind a Reshape that fixes the batch.
+    Input, DummyData and every data layer with a `batch_size` are changed, and the shapes of the other layers
+    follow. A `source`, which is a lego with the same tops, replaces the first layer.
+    Raises ConfigError where the new batch does not fit: a layer refuses it, or the shape of a weight would
+    change, as after a Reshape that fixes the batch.
     """
     if batch < 1:
         raise ConfigError(f"a batch is 1 or more, got {batch}")
@@ -43,7 +43,7 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
         elif unknown and layer.tops and all(top.shape is not None for top in layer.tops):
             top_shapes = [_resized(top.known_shape, old, batch) for top in layer.tops]
         if top_shapes and not unknown:
-            unknown = "by itself"  # a fork's data layer may be: known by its shapes alone
+            unknown = "by itself"  # a fork's data layer: only its shapes are known
         try:
             with new.scope("", layer.comment):
                 copy = new.append(proto, origin=layer.origin, top_shapes=top_shapes, unknown=unknown)
@@ -64,7 +64,7 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
 
 
 def _source(layer: Layer, old: int, batch: int) -> tuple[Any, list[Shape] | None]:
-    """The fields of a data layer for the new batch, and the shapes of its tops where they do not say them."""
+    """The fields of a data layer for the new batch, and the shapes of its tops where no field gives them."""
     known = [top.shape for top in layer.tops if top.shape is not None]
     shapes = [_resized(shape, old, batch) for shape in known]
     proto = type(layer.proto)()

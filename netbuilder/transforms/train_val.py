@@ -1,4 +1,4 @@
-"""TRAIN and TEST nets as one file, which is what Caffe's `net` and CaffeOnSpark ask for."""
+"""TRAIN and TEST nets in one file, as `net:` of a solver and CaffeOnSpark need them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["dumps_train_val"]
 
 
 def dumps_train_val(train: Net, test: Net, *, header: str = "") -> str:
-    """The text of both nets: what they share stands once, the rest names its phase.
+    """The text of both nets: shared layers are written once, the others with their phase.
 
-    Read for one phase it gives that net again, layer by layer. `use_global_stats` of a BatchNorm is left out
-    where it says what the phase says anyhow, so that one layer serves both.
+    Read for one phase, the file gives that net again, layer by layer. `use_global_stats` of a BatchNorm is
+    left out where it equals the default of the phase, so that one layer serves both.
     """
     return text_of(train.proto, _layers(train, test), header)
 
 
 def _layers(train: Net, test: Net) -> Iterator[tuple[Any, str]]:
-    """The layers of both in an order that is right for each, with the comment above."""
+    """The layers of both, each net's in its own order, with the comments above them."""
     ours = [_without_default_stats(layer, "TRAIN") for layer in train]
     theirs = [_without_default_stats(layer, "TEST") for layer in test]
     keys, others = ([p.SerializeToString(deterministic=True) for p in protos] for protos in (ours, theirs))
@@ -35,13 +35,13 @@ def _layers(train: Net, test: Net) -> Iterator[tuple[Any, str]]:
         for i in range(a, b):
             yield _only(ours[i], 0), train.layers[i].comment
         for i in range(c, d):
-            # A stage that differs begins in both nets; it is announced once.
-            told = b > a and test.layers[i].comment == train.layers[a].comment
-            yield _only(theirs[i], 1), "" if told else test.layers[i].comment
+            # A stage that differs begins in both nets; its comment is written once.
+            written = b > a and test.layers[i].comment == train.layers[a].comment
+            yield _only(theirs[i], 1), "" if written else test.layers[i].comment
 
 
 def _only(proto: Any, phase: int) -> Any:
-    """The layer, for one phase alone."""
+    """A copy of the layer for one phase only."""
     copy = type(proto)()
     copy.CopyFrom(proto)
     del copy.include[:]
@@ -50,7 +50,7 @@ def _only(proto: Any, phase: int) -> Any:
 
 
 def _without_default_stats(layer: Layer, phase: str) -> Any:
-    """The layer's fields, without a use_global_stats that is the default of the phase.
+    """The layer's fields, without a use_global_stats that equals the default of the phase.
 
     Source: batch_norm_layer.cpp, LayerSetUp.
     """

@@ -1,38 +1,55 @@
 """Trained models (`.caffemodel`): which layers they hold and the shapes of their blobs, without the numbers.
 
-The file is walked in protobuf's wire format, and the numbers are passed over by seeking: memory and time
-depend on the number of layers, not on the size of the file. All formats are read: `layer`, `layers` (V1) and
-`layers { layer }` (V0), packed and single numbers, `shape` and the older num, channels, height, width.
+The file is mapped and the numbers are skipped: memory and time depend on the number of layers, not on the
+size of the file. All formats are read: `layer`, `layers` (V1) and `layers { layer }` (V0), packed and single
+numbers, `shape` and the older num, channels, height, width.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from netbuilder.errors import FileError, PrototxtError, shape_text
 from netbuilder.layers import Shape, elements
-from netbuilder.prototxt.upgrade import type_of_v0, type_of_v1
+from netbuilder.schema.old_types import type_of_v0, type_of_v1
 from netbuilder.storage.files import reason
+from netbuilder.storage.wire import (
+    BYTES,
+    FIXED32,
+    FIXED64,
+    VARINT,
+    CutShort,
+    NotAField,
+    WireError,
+    field,
+    signed,
+    varint,
+)
 
 __all__ = ["Model", "ModelLayer", "is_binary", "read_model"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_NAME = 2**16
 _MAX_AXES = 32
-_CHUNK = 2**16
-_MAX_FIELDS = 2**22  # some twenty seconds; the largest models have some ten thousand
+_CHUNK = 2**14  # of single numbers
+_MAX_FIELDS = 2**22  # the largest models have some ten thousand
 
-# The fields that are read, by the field's number: in the net, in each of the layer formats.
+# The fields that are read, by number: in the net, in a layer of each format, in a blob. The words are those
+# of error texts.
+_NAME, _TYPE, _BLOB, _LAYER = "a layer's name", "a layer's type", "a blob", "a layer"
 _NET_NAME, _NET_V1, _NET_LAYER = 1, 2, 100
-_LAYER_FIELDS = {"name": 1, "type": 2, "blobs": 7}
-_V1_FIELDS = {"name": 4, "type": 5, "blobs": 6, "layer": 1}
-_V0_FIELDS = {"name": 1, "type": 2, "blobs": 50}
+_NET = {_NET_NAME: "the net's name", _NET_V1: _LAYER, _NET_LAYER: _LAYER}
+_CURRENT = {1: _NAME, 2: _TYPE, 7: _BLOB}
+_V1 = {4: _NAME, 5: _TYPE, 6: _BLOB, 1: _LAYER}
+_V0 = {1: _NAME, 2: _TYPE, 50: _BLOB}
 # The numbers of a BlobProto: their size in bytes.
 _DATA = {5: 4, 8: 8}
 _DIFF = {6: 4, 9: 8}
+_SIZES = dict.fromkeys((1, 2, 3, 4), "a blob's size")
+_BLOB_FIELDS = {**_SIZES, 7: "a blob's shape", **dict.fromkeys((*_DATA, *_DIFF), "a blob's numbers")}
 
 
 class ModelLayer(NamedTuple):
@@ -61,9 +78,9 @@ class Model(NamedTuple):
 
 
 def is_binary(path: str | Path) -> bool:
-    """Whether a file is no text, told by its first bytes. Raises FileError if it cannot be read.
+    """Whether the first bytes of a file are not text. Raises FileError if it cannot be read.
 
-    What is no file, such as a pipe, cannot be read twice and is taken for text.
+    Anything but a regular file counts as text: a pipe, for one, cannot be read twice.
     """
     try:
         if not os.path.isfile(path):
@@ -78,105 +95,110 @@ def is_binary(path: str | Path) -> bool:
 def read_model(path: str | Path) -> Model:
     """Read the structure of a .caffemodel.
 
-    Raises FileError if it cannot be read, and PrototxtError, with the byte at fault, if it is cut short or no
-    model.
+    Raises FileError if it cannot be read, and PrototxtError, with the byte at fault, if it is cut short or
+    not a model.
     """
     try:
         with open(path, "rb") as file:
-            return _Scan(file, str(path)).model()
+            if not os.fstat(file.fileno()).st_size:
+                return _Scan(b"", str(path)).model()
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _Scan(data, str(path)).model()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
 
 
-class _Scan:
-    """One pass over a file; `at` is the offset of the next byte."""
+class _Field(NamedTuple):
+    """A field: its number and what it is called, its wire type, and three offsets."""
 
-    def __init__(self, file: BinaryIO, path: str) -> None:
-        self.file = file
+    number: int
+    what: str
+    wire: int
+    start: int
+    content: int
+    end: int
+
+
+class _Scan:
+    """The messages of one file; each is the stretch of its bytes from `at` to `end`."""
+
+    def __init__(self, data: bytes | mmap.mmap, path: str) -> None:
+        self.data = data
         self.path = path
-        self.at = 0
+        self.size = len(data)
         self.count = 0  # of fields
-        self.size = os.fstat(file.fileno()).st_size
 
     # -- the messages
 
     def model(self) -> Model:
-        start = self.file.read(8)
-        self.file.seek(0)
-        if not start:
+        if not self.size:
             self.fail("is empty", 0)
-        if start.startswith(b"\x89HDF"):
+        if self.data[:4] == b"\x89HDF":
             self.fail(
                 "is an HDF5 file, not a binary .caffemodel", 0, "save it with snapshot_format: BINARYPROTO"
             )
         name, layers = "", []
-        for field, wire, at in self.fields(self.size):
-            if field == _NET_NAME:
-                name = self.text(wire, at, "the net's name")
-            elif field == _NET_LAYER:
-                layers.append(self.layer(self.length(wire, at, "a layer", self.size)))
-            elif field == _NET_V1:
-                layers.append(self.v1_layer(self.length(wire, at, "a layer", self.size)))
-            else:
-                self.pass_over(wire, at, self.size)
+        for f in self.fields(0, self.size, _NET):
+            if f.number == _NET_NAME:
+                name = self.text(f)
+            elif f.number == _NET_LAYER:
+                layers.append(self.layer(*self.message(f), _CURRENT))
+            elif f.number == _NET_V1:
+                layers.append(self.v1_layer(*self.message(f)))
         if not layers:
-            self.fail("holds no layers: it is no .caffemodel", self.size)
+            self.fail("holds no layers: it is not a .caffemodel", self.size)
         return Model(name, tuple(layers))
 
-    def layer(self, end: int, fields: dict[str, int] = _LAYER_FIELDS) -> ModelLayer:
+    def layer(self, at: int, end: int, names: Mapping[int, str]) -> ModelLayer:
+        """A layer of today's format or of V0, whose fields differ in their numbers alone."""
         name = type = ""
         blobs = []
-        for field, wire, at in self.fields(end):
-            if field == fields["name"]:
-                name = self.text(wire, at, "a layer's name", end)
-            elif field == fields["type"]:
-                type = self.text(wire, at, "a layer's type", end)
-            elif field == fields["blobs"]:
-                blobs.append(self.blob(self.length(wire, at, "a blob", end), name))
-            else:
-                self.pass_over(wire, at, end)
+        for f in self.fields(at, end, names):
+            if f.what == _NAME:
+                name = self.text(f)
+            elif f.what == _TYPE:
+                type = self.text(f)
+            elif f.what == _BLOB:
+                blobs.append(self.blob(*self.message(f), name))
         return ModelLayer(name, type, tuple(blobs))
 
-    def v1_layer(self, end: int) -> ModelLayer:
+    def v1_layer(self, at: int, end: int) -> ModelLayer:
         name = type = ""
         blobs = []
         v0 = None
-        for field, wire, at in self.fields(end):
-            if field == _V1_FIELDS["name"]:
-                name = self.text(wire, at, "a layer's name", end)
-            elif field == _V1_FIELDS["type"]:
-                self.expect(wire, _VARINT, at, "a layer's type")
-                type = type_of_v1(self.varint(end))
-            elif field == _V1_FIELDS["blobs"]:
-                blobs.append(self.blob(self.length(wire, at, "a blob", end), name))
-            elif field == _V1_FIELDS["layer"]:
-                v0 = self.layer(self.length(wire, at, "a layer", end), _V0_FIELDS)
-            else:
-                self.pass_over(wire, at, end)
+        for f in self.fields(at, end, _V1):
+            if f.what == _NAME:
+                name = self.text(f)
+            elif f.what == _TYPE:
+                type = type_of_v1(self.number(f))
+            elif f.what == _BLOB:
+                blobs.append(self.blob(*self.message(f), name))
+            elif f.what == _LAYER:
+                v0 = self.layer(*self.message(f), _V0)
         if v0 is not None:
             return ModelLayer(v0.name, type_of_v0(v0.type), v0.blobs)
         return ModelLayer(name, type, tuple(blobs))
 
-    def blob(self, end: int, layer: str) -> Shape:
+    def blob(self, at: int, end: int, layer: str) -> Shape:
         """The shape of a blob, checked against how many numbers it holds. Source: blob.cpp, FromProto."""
-        begin = self.at
+        begin = at
         legacy = [0, 0, 0, 0]
         is_legacy = False
         dims: list[int] = []
         counts = {4: 0, 8: 0}
-        for field, wire, at in self.fields(end):
-            if field in (1, 2, 3, 4):
-                self.expect(wire, _VARINT, at, "a blob's size")
-                legacy[field - 1] = self.varint(end)
+        while at < end:
+            f = self.field(at, end, _BLOB_FIELDS)
+            at = f.end
+            if f.number in _SIZES:
+                legacy[f.number - 1] = self.number(f)
                 is_legacy = True
-            elif field == 7:
-                dims += self.shape(self.length(wire, at, "a blob's shape", end))
-            elif field in _DATA:
-                counts[_DATA[field]] += self.numbers(wire, at, end, _DATA[field])
-            elif field in _DIFF:
-                self.numbers(wire, at, end, _DIFF[field])
-            else:
-                self.pass_over(wire, at, end)
+            elif f.number == 7:
+                dims += self.shape(*self.message(f))
+            elif f.number in _DATA:
+                count, at = self.numbers(f, end, _DATA[f.number])
+                counts[_DATA[f.number]] += count
+            elif f.number in _DIFF:
+                _, at = self.numbers(f, end, _DIFF[f.number])
         shape = tuple(legacy) if is_legacy else tuple(dims)
         if any(n < 0 or n > 2**31 for n in shape):
             self.fail(f"holds a blob of layer '{layer}' with an impossible size, {shape_text(shape)}", begin)
@@ -189,124 +211,103 @@ class _Scan:
             )
         return shape
 
-    def shape(self, end: int) -> list[int]:
+    def shape(self, at: int, end: int) -> list[int]:
         dims: list[int] = []
-        for field, wire, at in self.fields(end):
-            if field != 1:
-                self.pass_over(wire, at, end)
-            elif wire == _VARINT:
-                dims.append(self.varint(end))
+        for f in self.fields(at, end, {1: "a shape"}):
+            if f.number != 1:
+                continue
+            if f.wire == VARINT:
+                dims.append(self.number(f))
             else:
-                stop = self.length(wire, at, "a shape", end)
-                while self.at < stop and len(dims) <= _MAX_AXES:
-                    dims.append(self.varint(stop))
+                content, stop = self.message(f)
+                while content < stop and len(dims) <= _MAX_AXES:
+                    value, content = self.varint(content, stop)
+                    dims.append(value)
             if len(dims) > _MAX_AXES:
-                self.fail(f"holds a blob of more than {_MAX_AXES} axes", at)
+                self.fail(f"holds a blob of more than {_MAX_AXES} axes", f.start)
         return dims
 
-    def numbers(self, wire: int, at: int, end: int, width: int) -> int:
-        """Pass over the numbers of one field and say how many they are."""
-        if wire == _BYTES:
-            stop = self.length(wire, at, "a blob's numbers", end)
-            count, rest = divmod(stop - self.at, width)
+    def numbers(self, f: _Field, end: int, width: int) -> tuple[int, int]:
+        """How many numbers begin with this field, packed or one by one, and the offset after them."""
+        if f.wire == BYTES:
+            count, rest = divmod(f.end - f.content, width)
             if rest:
-                self.fail(f"holds {stop - self.at} bytes of numbers of {width} bytes", at)
-            self.seek(stop)
-            return count
-        self.expect(wire, _FIXED32 if width == 4 else _FIXED64, at, "a blob's numbers")
-        # One number, with its tag; then, most likely, thousands of the same kind.
-        tag_size = self.at - at
-        self.file.seek(at)
-        tag = self.file.read(tag_size)
-        self.seek(self.at)
-        self.take(width, end)
-        count, step = 1, tag_size + width
-        if tag_size != 1:
-            return count
+                self.fail(f"holds {f.end - f.content} bytes of numbers of {width} bytes", f.start)
+            return count, f.end
+        self.expect(f, FIXED32 if width == 4 else FIXED64)
+        if f.content - f.start != 1:
+            return 1, f.end
+        # One number with its tag of one byte; most likely, thousands of the same kind follow.
+        tag, step, count, at = self.data[f.start : f.content], 1 + width, 1, f.end
         while True:
-            chunk = self.file.read(min(_CHUNK, (end - self.at) // step) * step)
-            tags = chunk[::step]
+            tags = self.data[at : min(at + _CHUNK * step, end - width) : step]
             run = len(tags) - len(tags.lstrip(tag))
-            count += run
-            self.seek(self.at + run * step)
+            count, at = count + run, at + run * step
             if run < len(tags) or not tags:
-                return count
+                return count, at
 
     # -- the wire format
 
-    def fields(self, end: int) -> Iterator[tuple[int, int, int]]:
-        """Number, wire type and offset of each field up to `end`; whoever asks takes its value."""
-        while self.at < end:
-            at = self.at
-            self.count += 1
-            if self.count > _MAX_FIELDS:
-                self.fail(f"is no .caffemodel: it has more than {_MAX_FIELDS} fields", at)
-            tag = self.varint(end, "a field")
-            field, wire = tag >> 3, tag & 7
-            if not 0 < field < 2**29 or wire not in (_VARINT, _FIXED64, _BYTES, _FIXED32):
-                self.fail("is no .caffemodel: what stands here is no field of a protobuf message", at)
-            yield field, wire, at
+    def fields(self, at: int, end: int, names: Mapping[int, str]) -> Iterator[_Field]:
+        """The fields of a message, in order; `names` say what they are called."""
+        while at < end:
+            f = self.field(at, end, names)
+            yield f
+            at = f.end
 
-    def pass_over(self, wire: int, at: int, end: int) -> None:
-        if wire == _VARINT:
-            self.varint(end)
-        elif wire == _BYTES:
-            self.seek(self.length(wire, at, "a field", end))
-        else:
-            self.take(8 if wire == _FIXED64 else 4, end)
+    def field(self, at: int, end: int, names: Mapping[int, str]) -> _Field:
+        self.count += 1
+        if self.count > _MAX_FIELDS:
+            self.fail(f"is not a .caffemodel: it has more than {_MAX_FIELDS} fields", at)
+        try:
+            number, wire, content, stop = field(self.data, at, end)
+        except WireError as error:
+            self.refuse(error, end, names)
+        return _Field(number, names.get(number, "a field"), wire, at, content, stop)
 
-    def varint(self, end: int, what: str = "a number") -> int:
-        begin, value = self.at, 0
-        for i in range(10):
-            byte = self.file.read(1) if self.at < end else b""
-            if not byte:
-                self.cut_short(what, begin)
-            self.at += 1
-            value |= (byte[0] & 127) << (7 * i)
-            if byte[0] < 128:
-                value &= 2**64 - 1
-                return value - 2**64 if value >= 2**63 else value
-        self.fail("is no .caffemodel: a number here has no end", begin)
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        """The signed number at an offset, and the offset after it."""
+        try:
+            value, at = varint(self.data, at, end)
+        except WireError as error:
+            self.refuse(error, end, {})
+        return signed(value, 64), at
 
-    def length(self, wire: int, at: int, what: str, end: int) -> int:
-        """Where a length-delimited value ends; it begins at the next byte."""
-        self.expect(wire, _BYTES, at, what)
-        length = self.varint(end, what)
-        if not 0 <= length <= end - self.at:
-            if end == self.size:
-                self.cut_short(what, at, f": it needs {length} bytes, and there are {end - self.at}")
-            self.fail(f"is damaged: {what} is longer than what holds it", at)
-        return self.at + length
+    def number(self, f: _Field) -> int:
+        self.expect(f, VARINT)
+        return self.varint(f.content, f.end)[0]
 
-    def text(self, wire: int, at: int, what: str, end: int | None = None) -> str:
-        stop = self.length(wire, at, what, self.size if end is None else end)
-        if stop - self.at > _MAX_NAME:
-            self.fail(f"is no .caffemodel: {what} would have {stop - self.at} bytes", at)
-        return self.take(stop - self.at, stop).decode(errors="replace")
+    def message(self, f: _Field) -> tuple[int, int]:
+        """Where the content of a length-delimited field begins and ends."""
+        self.expect(f, BYTES)
+        return f.content, f.end
 
-    def take(self, count: int, end: int) -> bytes:
-        got = self.file.read(count) if count <= end - self.at else b""
-        if len(got) < count:
-            self.cut_short("a number", self.at)
-        self.at += count
-        return got
-
-    def seek(self, at: int) -> None:
-        self.file.seek(at)
-        self.at = at
+    def text(self, f: _Field) -> str:
+        at, end = self.message(f)
+        if end - at > _MAX_NAME:
+            self.fail(f"is not a .caffemodel: {f.what} would have {end - at} bytes", f.start)
+        return self.data[at:end].decode(errors="replace")
 
     # -- errors
 
-    def expect(self, wire: int, wanted: int, at: int, what: str) -> None:
-        if wire != wanted:
-            self.fail(f"is no .caffemodel: {what} should stand here, and something else does", at)
+    def expect(self, f: _Field, wire: int) -> None:
+        if f.wire != wire:
+            self.fail(f"is not a .caffemodel: {f.what} should stand here, and something else does", f.start)
 
-    def cut_short(self, what: str, at: int, more: str = "") -> NoReturn:
-        self.fail(f"is cut short or damaged in {what}{more}", at)
+    def refuse(self, error: WireError, end: int, names: Mapping[int, str]) -> NoReturn:
+        """Report a fault of the wire format in a message that ends at `end`."""
+        if isinstance(error, NotAField):
+            self.fail("is not a .caffemodel: what stands here is not a field of a protobuf message", error.at)
+        if not isinstance(error, CutShort):
+            self.fail("is not a .caffemodel: a number here has no end", error.at)
+        what = names.get(error.number, "a field")
+        if end != self.size:
+            self.fail(f"is damaged: {what} is longer than what holds it", error.at)
+        needs = f": it needs {error.needed} bytes, and there are {error.found}" if error.needed >= 0 else ""
+        self.fail(f"is cut short or damaged in {what}{needs}", error.at)
 
     def fail(self, text: str, at: int, hint: str = "") -> NoReturn:
-        self.file.seek(0)
-        start = self.file.read(256)
+        start = self.data[:256]
         if not hint and start.strip() and all(b >= 32 or b in b"\t\n\r" for b in start):
             hint = "it looks like text: give a .caffemodel, or read it as a .prototxt"
         raise PrototxtError(f"'{self.path}' {text} (byte {at})", path=self.path, hint=hint)

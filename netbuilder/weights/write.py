@@ -1,7 +1,7 @@
-"""Writing Caffe's binary files: weights by layer name (.caffemodel), and single arrays (.binaryproto).
+"""Caffe's binary files, written: weights by layer name (.caffemodel) and single arrays (.binaryproto).
 
-Both are written whole or not at all, and replace no file unless told to: they have no first line that would
-say who made them.
+Both are written whole or not at all. An existing file is replaced only with `force`: a binary file has no
+first line that says whether netbuilder made it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["write_blob", "write_model"]
 def write_model(
     path: str | Path, params: Mapping[str, Sequence[npt.ArrayLike]], *, force: bool = False
 ) -> None:
-    """Write the parameters of some layers, or of all, as a .caffemodel.
+    """Write the parameters of some or all layers as a .caffemodel.
 
-    Caffe copies them into the layers of the same name (`caffe train --weights`), where the shapes must agree,
-    and leaves the other layers as they are. Raises FileError.
+    Caffe copies them into the layers of the same name (`caffe train --weights`), where the shapes must be
+    equal, and leaves the other layers unchanged. Raises FileError.
     """
     model = NetParameter()
     for name, arrays in params.items():
@@ -53,7 +53,9 @@ def _fill(blob: Any, array: npt.ArrayLike) -> None:
 
 def _write(path: Path, data: bytes, force: bool) -> None:
     if path.exists() and not force:
-        raise FileError(f"cannot write '{path}': it is there already", hint="give another name, or force it")
+        raise FileError(
+            f"cannot write '{path}': it exists already", hint="give another name, or use force=True"
+        )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(data)

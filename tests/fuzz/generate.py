@@ -3,7 +3,8 @@
 A net grows layer by layer. Each layer is drawn with fields that are usually right for its bottoms and
 sometimes are not; our own rules then say whether it would be accepted. One that we refuse is mostly drawn
 again, and sometimes kept as the last layer: real Caffe must refuse it too.
-The same seed gives the same net.
+The same seed gives the same net. The file is long because it is a table of
+generators, one for each layer type.
 """
 
 from __future__ import annotations

@@ -407,7 +407,7 @@ def test_a_gigabyte_of_zeros_is_no_model(tmp_path: Path) -> None:
         file.truncate(2**30)
     code, _, told = command("count", path)
     assert code == 2
-    assert "is no .caffemodel: what stands here is no field of a protobuf message (byte 0)" in told
+    assert "is not a .caffemodel: what stands here is not a field of a protobuf message (byte 0)" in told
 
 
 def test_a_model_of_nothing_but_fields_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

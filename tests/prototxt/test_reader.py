@@ -124,6 +124,27 @@ def test_include_and_exclude_together_are_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("head", ["", "# net: of lenet\n", 'name: "the net: lenet"\n'])
+def test_a_net_is_no_solver_for_a_word_in_a_comment_a_string_or_a_field_of_a_fork(
+    head: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        head + 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 } } }\n'
+        'layer { name: "x" type: "Foo" bottom: "data" top: "y" foo_param {\n  net: "other"\n} }\n'
+    )
+    assert [layer.name for layer in prototxt.read(path, unknown="keep")] == ["data", "x"]
+
+
+def test_a_solver_names_its_net_anywhere_on_a_line(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 } } }\n'
+    )
+    solver = tmp_path / "solver.prototxt"
+    solver.write_text('base_lr: 0.1 net: "net.prototxt" type: "SGD"\n')
+    assert [layer.name for layer in prototxt.read(solver)] == ["data"]
+
+
 def test_a_solver_file_leads_to_the_net_it_names(tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(INPUT)
     (tmp_path / "train.prototxt").write_text(INPUT + relu("r", ""))

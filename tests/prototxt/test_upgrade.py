@@ -19,8 +19,9 @@ from netbuilder import prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import NetBuilderError
 from netbuilder.prototxt import text as text_format
-from netbuilder.prototxt.upgrade import type_of_v0, type_of_v1, upgrade
+from netbuilder.prototxt.upgrade import upgrade
 from netbuilder.schema import NetParameter, message
+from netbuilder.schema.old_types import type_of_v0, type_of_v1
 
 FORMATS = Path(__file__).parents[1] / "ground_truth" / "formats"
 FILES = sorted(FORMATS.glob("*.prototxt"))
@@ -150,3 +151,10 @@ def test_a_fault_in_an_old_file_is_told_at_its_line(text: str, expected: str) ->
     with pytest.raises(NetBuilderError) as caught:
         prototxt.parse(text, path="net.prototxt")
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("spelling", ["type: WARP", "type:WARP", "type : # of a fork\n  WARP"])
+def test_a_forks_type_of_v1_is_kept_in_any_spelling(spelling: str) -> None:
+    text = f'layers {{ name: "w" {spelling} top: "w" }}'
+    _, layers, _ = upgrade(text_format.parse(text, NetParameter, lenient=True), lenient=True)
+    assert [(layer.name, layer.type) for layer in layers] == [("w", "WARP")]

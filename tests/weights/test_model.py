@@ -187,7 +187,7 @@ BLOB = field(7, field(7, field(1, b"\x02\x03")) + field(5, bytes(20)))
         ),
         (
             b'name: "net"\nlayer { name: "a" }\n',
-            "'FILE' is no .caffemodel: what stands here is no field of a protobuf message (byte 0) "
+            "'FILE' is not a .caffemodel: what stands here is not a field of a protobuf message (byte 0) "
             "[it looks like text: give a .caffemodel, or read it as a .prototxt]",
         ),
         (
@@ -197,9 +197,9 @@ BLOB = field(7, field(7, field(1, b"\x02\x03")) + field(5, bytes(20)))
         ),
         (
             b"\x08\x07\x12\x03onn",
-            "'FILE' is no .caffemodel: the net's name should stand here, and something else does (byte 0)",
+            "'FILE' is not a .caffemodel: the net's name should stand here, and something else does (byte 0)",
         ),
-        (field(1, b"only a name"), "'FILE' holds no layers: it is no .caffemodel (byte 13)"),
+        (field(1, b"only a name"), "'FILE' holds no layers: it is not a .caffemodel (byte 13)"),
         (
             field(100, field(1, b"a") + BLOB),
             "'FILE' holds 5 numbers for a blob (2,3) of layer 'a', which takes 6 (byte 8)",
@@ -216,7 +216,7 @@ BLOB = field(7, field(7, field(1, b"\x02\x03")) + field(5, bytes(20)))
             field(100, b"\x3a\x09\x0a") + field(1, b"x"),
             "'FILE' is damaged: a blob is longer than what holds it (byte 3)",
         ),
-        (b"\xa2\x06" + b"\xff" * 12, "'FILE' is no .caffemodel: a number here has no end (byte 2)"),
+        (b"\xa2\x06" + b"\xff" * 12, "'FILE' is not a .caffemodel: a number here has no end (byte 2)"),
     ],
 )
 def test_what_is_no_model_is_told_with_the_byte(tmp_path: Path, content: bytes, expected: str) -> None:

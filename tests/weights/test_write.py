@@ -81,7 +81,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
     with pytest.raises(FileError) as refused:
         write_model(path, {})
     assert str(refused.value) == (
-        f"cannot write '{path}': it is there already\n  hint:    give another name, or force it"
+        f"cannot write '{path}': it exists already\n  hint:    give another name, or use force=True"
     )
     assert path.read_bytes() == b"mine"
     write_model(path, {}, force=True)

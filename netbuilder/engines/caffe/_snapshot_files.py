@@ -13,7 +13,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if __name__ != "__main__":  # there, the source of netbuilder/storage/wire.py has run before this one
+    from netbuilder.storage.wire import WireError, fields, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netbuilder.storage.wire import Buffer, Field
 
 KINDS = (".caffemodel", ".solverstate")
 
@@ -22,38 +30,12 @@ class Fault(Exception):
     """What is wrong with files, told to the user without a traceback."""
 
 
-def fields(data: Any) -> Any:
-    """The fields of a message in wire format: number, begin, begin of the content, end. Fault if cut."""
-    at, size = 0, len(data)
-    while at < size:
-        start = at
-        tag, at = varint(data, at)
-        kind = tag & 7
-        if kind == 2:
-            length, at = varint(data, at)
-            end = at + length
-        elif kind == 0:
-            _, end = varint(data, at)
-        else:
-            end = at + (8 if kind == 1 else 4)
-        if end > size or kind not in (0, 1, 2, 5):
-            raise Fault("it is cut short, or no protobuf")
-        yield tag >> 3, start, at, end
-        at = end
-
-
-def varint(data: Any, at: int) -> tuple[int, int]:
-    """The number at this place, and the place after it. Fault if cut."""
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise Fault("it is cut short, or no protobuf")
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at += 1
-        shift += 7
-        if byte < 128:
-            return value, at
+def whole_fields(data: Buffer) -> Iterator[Field]:
+    """The fields of a model or a state, as `fields` gives them; Fault instead of WireError."""
+    try:
+        yield from fields(data)
+    except WireError:
+        raise Fault("it is cut short, or no protobuf") from None
 
 
 def check_whole(path: str) -> None:
@@ -67,8 +49,8 @@ def check_whole(path: str) -> None:
 
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         last = 0
-        for field in fields(data):
-            last = field[0]
+        for number, _, _, _ in whole_fields(data):
+            last = number
     # Caffe sets current_step, which has the highest number of a state's fields and is written last.
     if path.endswith(".solverstate") and last != 4:
         raise Fault("it is cut short, or no state")
@@ -89,13 +71,13 @@ def retarget(source: str, target: str, model: str) -> None:
     with open(source, "rb") as file:
         data = file.read()
     name = model.encode()
-    length, size = len(name), b""
-    while length > 127:
-        size += bytes([length & 127 | 128])
-        length >>= 7
-    parts = [data[start:end] for number, start, _, end in fields(data) if number != 2]
+    parts, start = [], 0
+    for number, _, _, end in whole_fields(data):
+        if number != 2:
+            parts.append(data[start:end])
+        start = end
     with open(target, "wb") as file:
-        file.write(b"".join([*parts[:1], b"\x12", size + bytes([length]), name, *parts[1:]]))
+        file.write(b"".join([*parts[:1], b"\x12", packed(len(name)), name, *parts[1:]]))
 
 
 def resumable(state: str, model: str, target: str) -> None:

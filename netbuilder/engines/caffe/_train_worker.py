@@ -5,7 +5,7 @@ in a root where netbuilder is not installed. The request comes on stdin as one l
 open, and its end means that netbuilder is gone. All that is told goes to stderr: Caffe's log, and between its
 lines ours, "@netbuilder" and JSON.
 
-The source of `_snapshot_files.py` is sent before this one, and runs in the same namespace.
+The sources of `storage/wire.py` and `_snapshot_files.py` are sent before this one, and run in its namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)

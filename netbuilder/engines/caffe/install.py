@@ -207,6 +207,6 @@ def boot(install: Install, *names: str, threads: int = 1) -> tuple[list[str], by
         "for size in stdin.readline().split():\n"
         f"    exec(compile(stdin.read(int(size)), {names[-1]!r}, 'exec'))\n"
     )
-    sources = [Path(__file__).with_name(name).read_bytes() for name in names]
+    sources = [Path(__file__).parent.joinpath(name).read_bytes() for name in names]
     sizes = " ".join(str(len(source)) for source in sources).encode()
     return [*install.command, "-B", "-W", "ignore", "-c", code], b"\n".join([sizes, b"".join(sources)])

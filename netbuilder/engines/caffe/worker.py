@@ -27,7 +27,8 @@ class Worker(Process):
     ) -> None:
         self._root = install.root or Path("/")
         self._folder: Path | None = None
-        command, sources = boot(install, "_snapshot_files.py", "_train_worker.py", threads=threads)
+        modules = ("../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
+        command, sources = boot(install, *modules, threads=threads)
         # A chroot keeps what was opened before: the folder that we are in stays reachable, by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
         try:

@@ -1,0 +1,62 @@
+"""A net with real data layers in place of its placeholder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from netbuilder.errors import ConfigError, ShapeError, shape_text
+from netbuilder.net import Net
+
+if TYPE_CHECKING:
+    from netbuilder.net import Part
+
+    class Source(Part, Protocol):
+        """A lego of a data layer, as in `legos.sources`."""
+
+        @property
+        def shape(self) -> tuple[int, int, int, int]:
+            """The shape (n, c, h, w) of its images, after the transformation."""
+
+
+__all__ = ["with_data"]
+
+
+def with_data(net: Net, source: Source) -> Net:
+    """A net with `source` in place of its MemoryData.
+
+    If the data exists, its image shape is checked against the source's. Raises ConfigError for a net without
+    the placeholder, for data that does not fit, and where a layer does not accept the batch.
+    """
+    first = next(iter(net), None)
+    if first is None or first.type != "MemoryData" or [b.name for b in first.tops] != ["data", "label"]:
+        raise ConfigError(
+            f"{net.name} does not begin with MemoryData 'data' with the tops data and label, "
+            "which --data replaces", key="data",
+        )  # fmt: skip
+    from netbuilder.transforms.rebatch import rebatched
+
+    new = rebatched(net, source.shape[0], source=source)
+    _check_stored(new)
+    return new
+
+
+def _check_stored(net: Net) -> None:
+    """Raise ConfigError if the data exists and its images have another shape than the net takes."""
+    layer = net.layers[0]
+    if layer.type not in ("Data", "ImageData", "HDF5Data"):
+        return
+    from netbuilder.prototxt.data_shapes import shapes_in_data
+
+    wanted = layer.tops[0].known_shape
+    try:
+        shapes, _ = shapes_in_data(layer.proto, Path())
+    except ShapeError as error:
+        error.text = f"the data of the {net.phase} net does not fit: {error.text}"
+        raise
+    if shapes and shapes[0] != wanted:
+        stored, taken = shape_text(shapes[0][1:]), shape_text(wanted[1:])
+        raise ConfigError(
+            f"the data of the {net.phase} net gives images of {stored}, and the net takes {taken}",
+            key="input_size", hint="channels, height, width, after the crop: make the two agree",
+        )  # fmt: skip
