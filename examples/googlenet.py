@@ -148,7 +148,7 @@ def train(batch: int = 32) -> Net:
     """The net for training, with MemoryData in place of a database."""
     net = Net("GoogLeNet", phase="TRAIN", defaults=DEFAULTS)
     shape = {"batch_size": batch, "channels": 3, "height": 224, "width": 224}
-    x, label = net.add("MemoryData", name="data", tops=["data", "label"], memory_data_param=shape)
+    x, label = net.add_many("MemoryData", name="data", tops=["data", "label"], memory_data_param=shape)
     net.add("SoftmaxWithLoss", body(net, x, label), label, name="loss3/loss3", loss_weight=1)
     return net
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -15,7 +14,7 @@ __all__ = ["CELULego", "ReLULego"]
 class ReLULego(Lego):
     """The ReLU `relu_X`, in place."""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add("ReLU", *bottoms, name=f"relu_{self.name}", in_place=True)
 
 
@@ -34,7 +33,7 @@ class CELULego(Lego):
         if not self.alpha > 0:
             raise self._refuse(f"alpha must be above 0, got {self.alpha:g}", "alpha")
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         # Power must not be in place: Caffe then loses the gradient that comes in.
         x = net.add("Power", *bottoms, name=f"shrink_{self.name}", scale=1 / self.alpha)
         x = net.add("ELU", x, name=f"elu_{self.name}", in_place=True)

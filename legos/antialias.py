@@ -36,7 +36,7 @@ class BlurLego(Lego):
         """Pixels of padding at each end."""
         return (self.size - 1) // 2
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         height, width = x.known_shape[2:]
         if self.size % 2 == 0 and (height % 2 or width % 2):
@@ -54,7 +54,7 @@ class BlurLego(Lego):
     def _average(self, net: Net, x: Blob, step: int, **fields: Any) -> Blob:
         """One average of 2x2 pixels."""
         name = f"blur{step}_{self.name}"
-        return net.add("Pooling", x, name=name, pool="AVE", kernel_size=2, **fields)  # type: ignore[no-any-return]
+        return net.add("Pooling", x, name=name, pool="AVE", kernel_size=2, **fields)
 
 
 class ReflectBlurLego(BlurLego):
@@ -99,7 +99,7 @@ class ZeroBlurLego(BlurLego):
         if x.known_shape[2:] == tuple(-(-n // 2) for n in image.known_shape[2:]):
             return x
         size = net.add("Pooling", image, name=f"size_{self.name}", pool="MAX", kernel_size=2, stride=2)
-        return net.add("Crop", x, size, name=f"crop_{self.name}", axis=2, offset=0)  # type: ignore[no-any-return]
+        return net.add("Crop", x, size, name=f"crop_{self.name}", axis=2, offset=0)
 
 
 class DepthwiseBlurLego(BlurLego):

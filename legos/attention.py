@@ -35,7 +35,7 @@ class ScaleGateLego(Lego):
     Reshape `X_gate` makes it fit.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x, gate = bottoms
         if len(gate.known_shape) > 2:
             gate = net.add("Reshape", gate, name=f"{self.name}_gate", shape={"dim": [0, -1]})
@@ -50,7 +50,7 @@ class ConcatGateLego(Lego):
     the copies cost time, so this form suits deploy nets.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x, gate = bottoms
         height, width = x.known_shape[2:]
         gate = net.add("Reshape", gate, name=f"{self.name}_gate", shape={"dim": [0, -1, 1, 1]})
@@ -82,7 +82,7 @@ class SELego(Lego):
         if self.reduction < 1:
             raise self._refuse(f"reduction must be at least 1, got {self.reduction}", "reduction")
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         channels = x.known_shape[1]
         if channels < self.reduction:
@@ -100,7 +100,7 @@ class SELego(Lego):
 
     def _inner_product(self, net: Net, x: Blob, suffix: str, num_output: int) -> Blob:
         filler = net.default("Convolution", "weight_filler", {"type": "msra"})
-        return net.add(  # type: ignore[no-any-return]
+        return net.add(
             "InnerProduct", x, name=f"{self.name}_se_{suffix}", num_output=num_output, bias_term=self.bias,
             weight_filler=filler, bias_filler={"type": "constant", "value": 0} if self.bias else None,
             param=[{"lr_mult": 1, "decay_mult": 1}] * (2 if self.bias else 1),
@@ -131,7 +131,7 @@ class SKLego(Lego):
             if getattr(self, key) < 1:
                 raise self._refuse(f"{key} must be at least 1, got {getattr(self, key)}", key)
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         both, name = x.known_shape[1], f"{self.name}_sk"
         channels = both // 2
@@ -159,7 +159,7 @@ class SKLego(Lego):
         # slice_point is written, since MNN cannot run a Slice without.
         point = [x.known_shape[1] // 2]
         tops = [f"{name}_0", f"{name}_1"]
-        return net.add("Slice", x, name=name, tops=tops, axis=1, slice_point=point)  # type: ignore[no-any-return]
+        return net.add_many("Slice", x, name=name, tops=tops, axis=1, slice_point=point)
 
 
 def selective_kernel(

@@ -1,14 +1,14 @@
 """`Lego`: a named, reusable piece of network. Configuration now, layers at `attach`.
 
 A branch maps a blob to a blob; a merge maps several blobs to one; everything else nests these two. No lego
-asks for another's type. Legos import `netbuilder`, never `app`.
+asks for another's type. Legos import netbuilder's core only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
@@ -32,13 +32,22 @@ class Lego:
 
     name: str
 
-    def attach(self, net: Net, bottom: Blob | Sequence[Blob]) -> Any:
-        """Add this lego's layers to the net, on top of one blob or several; return its top (or tops)."""
-        bottoms = (bottom,) if isinstance(bottom, Blob) else tuple(bottom)
-        return net.attach(self, bottoms)
+    def attach(self, net: Net, bottom: Blob | Sequence[Blob]) -> Blob:
+        """Add this lego's layers to the net, on top of one blob or several; return its top.
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
-        """Add the layers; overridden by every lego."""
+        A lego with several tops, such as a source of images and labels, returns them as a tuple; for a type
+        checker, `attach_many` says so.
+        """
+        bottoms = (bottom,) if isinstance(bottom, Blob) else tuple(bottom)
+        return cast("Blob", net.attach(self, bottoms))
+
+    def attach_many(self, net: Net, bottom: Blob | Sequence[Blob] = ()) -> tuple[Blob, ...]:
+        """As `attach`, for any number of tops: always a tuple."""
+        tops: Blob | tuple[Blob, ...] = self.attach(net, bottom)
+        return (tops,) if isinstance(tops, Blob) else tops
+
+    def build(self, net: Net, *bottoms: Blob) -> Blob | tuple[Blob, ...]:
+        """Add the layers and return the top, or the tops; overridden by every lego."""
         raise NotImplementedError
 
     def _refuse(self, text: str, key: str, hint: str = "") -> ConfigError:
@@ -51,7 +60,7 @@ class SequenceLego(Lego):
 
     parts: tuple[Lego, ...]
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         for part in self.parts:
             x = part.attach(net, x)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from legos.base import Lego, SequenceLego
 from legos.block import BlockLego, BlockStyle
@@ -64,7 +63,7 @@ class ScaledBranch(Lego):
         """Whether a 1x1 unit brings the branch to the module's width."""
         return self.halvings == 0 or self.alpha > 1
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         for k in range(self.depth):
             x = self._block(k).attach(net, x)
@@ -101,7 +100,7 @@ class BigLittleLego(Lego):
         if len(self.branches) < 2:
             raise self._refuse(f"branches must be two or more, got {len(self.branches)}", "branches")
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         tops = [branch.attach(net, x) for branch in self.branches]
         largest = max(tops, key=lambda blob: blob.known_shape[2:])
@@ -132,7 +131,7 @@ class BigLittleStemLego(Lego):
                 f"alpha {self.alpha} does not divide the stem's width {self.num_output}", "alpha"
             )
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         n, narrow = self.num_output, self.num_output // self.alpha
         x = self.entry(name="1", num_output=n).attach(net, bottoms)
         big = ConvBNLego(name=f"{self.name}_big", num_output=n, kernel=3, stride=2)

@@ -84,7 +84,7 @@ class BlockLego(Lego):
                 hint=f"give a base_width of at least {-(-256 // self.num_output)}",
             )
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         name, style = self.name, self.style
         num_output = self.num_output // self.divisor
         main: Lego = style.main(

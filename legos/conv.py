@@ -36,7 +36,7 @@ class ConvLego(Lego):
                 f"kernel must be odd, so that padding keeps the size, got {self.kernel}", "kernel"
             )
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         kh, kw = as_pair(self.kernel)
         (x,) = bottoms
         fields: dict[str, Any] = window_fields((kh, kw), self.stride, (kh // 2, kw // 2))
@@ -61,7 +61,7 @@ class ConvBNLego(ConvLego):
 
     gamma: float = 1
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = super().build(net, *bottoms)
         x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
         # Caffe's own default is 1; a filler is written only for something else.
@@ -74,6 +74,6 @@ class ConvBNLego(ConvLego):
 class ConvBNReLULego(ConvBNLego):
     """`ConvBNLego` followed by the ReLU `relu_X`."""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = super().build(net, *bottoms)
         return net.add("ReLU", x, name=f"relu_{self.name}", in_place=True)

@@ -6,7 +6,6 @@ Classes without fields of their own have no decorator: each costs a millisecond 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -20,7 +19,7 @@ class MemoryDataLego(Lego):
 
     shape: tuple[int, int, int, int]
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         n, c, h, w = self.shape
         return net.add(
             "MemoryData",
@@ -39,14 +38,14 @@ class InputLego(Lego):
 
     shape: tuple[int, int, int, int]
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add("Input", name=self.name, shape={"dim": list(self.shape)})
 
 
 class LossLego(Lego):
     """SoftmaxWithLoss `X` of scores and labels; in a TEST net `accuracy` as well -> ()."""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         loss = net.add("SoftmaxWithLoss", *bottoms, name=self.name)
         if net.phase == "TEST":
             net.add("Accuracy", *bottoms, name="accuracy")
@@ -56,5 +55,5 @@ class LossLego(Lego):
 class ProbabilityLego(Lego):
     """Softmax `X` over the classes: the top end of a deploy net."""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add("Softmax", *bottoms, name=self.name)

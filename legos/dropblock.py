@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -42,7 +41,7 @@ class DropBlockLego(Lego):
                 f"keep_prob must be above 0 and at most 1, got {self.keep_prob:g}", "keep_prob"
             )
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         if net.phase == "TEST":
             return x

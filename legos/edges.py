@@ -30,10 +30,11 @@ def with_copies(
 def _along(net: Net, x: Blob, axis: int, name: str, before: Sequence[int], behind: Sequence[int]) -> Blob:
     size = x.known_shape[axis]
     cuts = sorted({edge for i in (*before, *behind) for edge in (i, i + 1)} - {0, size})
-    starts, pieces = [0, *cuts], (x,)  # no cuts: an image of one row
+    starts = [0, *cuts]
+    pieces: tuple[Blob, ...] = (x,)  # no cuts: an image of one row
     if cuts:
         tops = [f"{name}_{start}" for start in starts]
-        pieces = net.add("Slice", x, name=name, tops=tops, axis=axis, slice_point=cuts)
+        pieces = net.add_many("Slice", x, name=name, tops=tops, axis=axis, slice_point=cuts)
     found = dict(zip(starts, pieces, strict=True))
     parts = [*(found[i] for i in before), *pieces, *(found[i] for i in behind)]
-    return net.add("Concat", *parts, name=f"pad_{name}", axis=axis)  # type: ignore[no-any-return]
+    return net.add("Concat", *parts, name=f"pad_{name}", axis=axis)

@@ -6,7 +6,7 @@ Classes without fields of their own have no decorator: each costs a millisecond 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from legos.base import Lego, window_fields
 from legos.conv import ConvBNReLULego
@@ -31,7 +31,7 @@ class GlobalPoolLego(Lego):
 
     pool: ClassVar[str] = "AVE"
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         height, width = x.known_shape[2:]
         fields = window_fields((height, width), 1, 0)
@@ -52,7 +52,7 @@ class ConcatPoolLego(Lego):
     (n, c, h, w) -> (n, 2c, 1, 1). Source: Page's cifar10-fast, the head of the DAWNBench baseline.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         parts = (MaxPoolLego(name=f"{self.name}_max"), GlobalPoolLego(name=f"{self.name}_ave"))
         return net.add("Concat", *(part.attach(net, bottoms) for part in parts), name=self.name)
 
@@ -69,7 +69,7 @@ class ClassifierLego(Lego):
     pooling: type[Lego] = GlobalPoolLego
     bias: bool = True
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self.pooling(name="pool").attach(net, bottoms)
         param = net.default("InnerProduct", "param", _BIAS_TWICE_AS_FAST)
         bias = {"bias_filler": net.default("InnerProduct", "bias_filler", {"type": "constant", "value": 0})}
@@ -90,7 +90,7 @@ class FCStageLego(Lego):
     num_output: int
     dropout_ratio: float = 0.2
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self._unit(2048).attach(net, bottoms)
         x = GlobalPoolLego(name="pool").attach(net, x)
         x = self._unit(4096).attach(net, x)

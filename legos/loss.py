@@ -9,7 +9,7 @@ Only the printed value is wrong where a probability is below 1.2e-38, of which S
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -36,7 +36,7 @@ class LogitsScaleLego(Lego):
 
     factor: float
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add("Power", *bottoms, name=self.name, scale=self.factor)
 
 
@@ -58,7 +58,7 @@ class LabelSmoothingLossLego(Lego):
         if not 0 < self.epsilon < 1:
             raise self._refuse(f"epsilon must be above 0 and below 1, got {self.epsilon:g}", "epsilon")
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         scores, label = bottoms
         classes = scores.known_shape[1]
         if classes < 2:
@@ -86,7 +86,7 @@ class SoftTargetLossLego(Lego):
     than two classes.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         scores, targets = bottoms
         classes = scores.known_shape[1]
         if classes < 2:
@@ -113,7 +113,7 @@ class InfogainLossLego(Lego):
 
     source: str = ""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         # The field came with the softmax inside.
         if not net.dialect.has_field("InfogainLoss", "infogain_loss_param.axis"):
             raise self._refuse(
@@ -140,7 +140,8 @@ def smoothing_matrix(classes: int, epsilon: float) -> npt.NDArray[np.float32]:
 def _first_and_rest(net: Net, scores: Blob, name: str) -> tuple[Blob, Blob]:
     """The scores of class 0, and those of all others."""
     tops = [f"{name}_score_first", f"{name}_score_rest"]
-    return net.add("Slice", scores, name=f"{name}_slice", tops=tops, axis=1, slice_point=[1])  # type: ignore[no-any-return]
+    first, rest = net.add_many("Slice", scores, name=f"{name}_slice", tops=tops, axis=1, slice_point=[1])
+    return first, rest
 
 
 def _mean(net: Net, x: Blob, name: str, weight: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from legos.base import Lego, Pair
 from legos.conv import ConvBNLego, ConvBNReLULego, ConvLego
@@ -93,7 +93,7 @@ class NormalBranch(MainBranch):
     depth: ClassVar[int] = 2
     spatial: ClassVar[Unit | None] = staticmethod(square)
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self._spatial("branch2a", self.num_output, self.stride).attach(net, bottoms)
         return self._attach(net, x, self._last("branch2b", 3))
 
@@ -133,7 +133,7 @@ class _Bottleneck(MainBranch):
         """The number of channels inside."""
         return self.num_output // 4 if self.width is None else self.width
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         outer, inner = (self.stride, 1) if self.stride_in == "1x1" else (1, self.stride)
         x = self._attach(net, x, self._unit("branch2a", self.inner_width, 1, outer))
@@ -171,7 +171,7 @@ class InceptionTrickBranch(MainBranch):
                 hint="leave zero_gamma out, or take another main branch",
             )
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self._spatial("branch", self.num_output, self.stride).attach(net, bottoms)
         second = factored(name=f"{self.name}_branch", num_output=self.num_output, letter="b")
         return self._attach(net, x, second)

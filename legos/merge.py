@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -21,7 +20,7 @@ class EltwiseReLULego(Lego):
     operation: str = "SUM"
     relu: bool = True
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = net.add("Eltwise", *bottoms, name=f"eltwise_{self.name}", operation=self.operation)
         x = self._after(net, x)
         return net.add("ReLU", x, name=f"relu_{self.name}", in_place=True) if self.relu else x
@@ -38,4 +37,4 @@ class EltwiseBNReLULego(EltwiseReLULego):
 
     def _after(self, net: Net, x: Blob) -> Blob:
         x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
-        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)  # type: ignore[no-any-return]
+        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)

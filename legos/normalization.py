@@ -21,7 +21,7 @@ class BNLego(Lego):
 
     in_place: bool = True
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = net.add("BatchNorm", *bottoms, name=f"bn_{self.name}", in_place=self.in_place)
         return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)
 
@@ -34,7 +34,7 @@ class BNReLULego(Lego):
     Source: He et al. 2016 (arXiv 1603.05027), figure 4e.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = net.add("BatchNorm", *bottoms, name=f"bn_{self.name}")
         x = net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)
         return net.add("ReLU", x, name=f"relu_{self.name}", in_place=True)
@@ -57,7 +57,7 @@ class GhostBNLego(Lego):
 
     splits: int
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         if net.phase == "TEST":
             return BNLego(name=self.name).build(net, x)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from legos.base import Lego, window_fields
 from legos.shortcut import ProjectionLego
@@ -34,7 +33,7 @@ class PaddingShortcutLego(Lego):
     num_output: int
     stride: int = 1
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         channels = x.known_shape[1]
         copies, rest = divmod(self.num_output, channels)
@@ -59,9 +58,7 @@ class PaddingShortcutLego(Lego):
             window = {k: v for k, v in window_fields((height, width), 1, 0).items() if "pad" not in k}
             size = net.add("Pooling", x, name=f"size_{name}", pool="MAX", **window)
             x = net.add("Crop", x, size, name=f"crop_{name}", axis=2, offset=0)
-        return net.add(  # type: ignore[no-any-return]
-            "Pooling", x, name=f"pool_{name}", pool="AVE", kernel_size=1, stride=self.stride
-        )
+        return net.add("Pooling", x, name=f"pool_{name}", pool="AVE", kernel_size=1, stride=self.stride)
 
 
 # The names of the paper. A value takes name, num_output and stride.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from legos.conv import ConvBNLego
@@ -37,7 +36,7 @@ class PoolProjectionLego(Lego):
         if self.stride not in (1, 2):
             raise self._refuse(f"stride must be 1 or 2, got {self.stride}", "stride")
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         stride, pool = self.stride, self.downsample if self.stride == 2 else self.keep
         if pool:

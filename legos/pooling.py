@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -18,7 +17,7 @@ class HalvingMaxPoolLego(Lego):
     Raises ConfigError for odd ones: Caffe rounds up, where the references round down.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         height, width = bottoms[0].known_shape[2:]
         if height % 2 or width % 2:
             raise self._refuse(

@@ -39,7 +39,7 @@ class AverageDownLego(Lego):
     to be exact, which compute the same numbers; this class takes the one that the net's dialect has.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         known = net.dialect.has_field("Pooling", "pooling_param.round_mode")
         form = FloorAverageDownLego if known else CropAverageDownLego
         return form(name=self.name).build(net, *bottoms)
@@ -48,7 +48,7 @@ class AverageDownLego(Lego):
 class FloorAverageDownLego(AverageDownLego):
     """By round_mode: FLOOR: one layer `pool_X`, in Caffes of March 2018 and later only."""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(
             "Pooling", *bottoms, name=f"pool_{self.name}",
             pool="AVE", kernel_size=3, stride=2, pad=1, round_mode="FLOOR",
@@ -62,7 +62,7 @@ class CropAverageDownLego(AverageDownLego):
     second bottom. No helper parameters, any batch and image size, any Caffe from 1.0 on.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         pooled = net.add(
             "Pooling", x, name=f"pool_{self.name}", pool="AVE", kernel_size=3, stride=2, pad=1
@@ -77,7 +77,7 @@ class CropAverageDownLego(AverageDownLego):
 class DepthwiseAverageDownLego(AverageDownLego):
     """By a frozen depthwise convolution `down_X` whose nine weights are 1/9; equal up to rounding (1e-6)."""
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         channels = x.known_shape[1]
         return net.add(
@@ -94,7 +94,7 @@ class SquareAverageDownLego(Lego):
     Source: ResNet-D (He et al. 2018, arXiv 1812.01187).
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         height, width = bottoms[0].known_shape[2:]
         if height % 2 or width % 2:
             raise self._refuse(
@@ -114,7 +114,7 @@ class EdgeAverageLego(Lego):
     Source: Assembled-CNN's ResNet-D, which pools with TensorFlow's SAME also where the stride is 1.
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         behind = [(n - 1,) for n in x.known_shape[2:]]
         x = with_copies(net, x, self.name, ((), ()), behind)
@@ -128,7 +128,7 @@ class UpLego(Lego):
     sizes agree. Layers: `up_X`, and `crop_X` where the factor overshoots (odd sizes).
     """
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x, reference = bottoms
         size, wanted = x.known_shape[2:], reference.known_shape[2:]
         factor = max(-(-w // s) for s, w in zip(size, wanted, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from legos.conv import ConvBNLego, ConvLego
@@ -25,7 +24,7 @@ class ProjectionLego(Lego):
     stride: int = 1
     normalize: bool = True
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         form = ConvBNLego if self.normalize else ConvLego
         unit = form(name=f"{self.name}_proj_shortcut", num_output=self.num_output, stride=self.stride)
         return unit.attach(net, bottoms)
@@ -42,7 +41,7 @@ class ShortcutLego(Lego):
     merge: Lego
     shortcut: Lego | None = None
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         skip = self.shortcut.attach(net, x) if self.shortcut else x
         return self.merge.attach(net, [skip, self.main.attach(net, x)])

@@ -77,7 +77,7 @@ class LMDBLego(_Source):
     transform: Transform = Transform()
     backend: ClassVar[str] = "LMDB"
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(
             "Data", name=self.name, tops=self.tops(), top_shapes=self.shapes(), source=self.source,
             batch_size=self.shape[0], backend=self.backend, transform_param=self.transform.fields(),
@@ -103,7 +103,7 @@ class ImageListLego(_Source):
     root_folder: str = ""
     shuffle: bool = False
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         height, width = self.resize or (None, None)
         return net.add(
             "ImageData", name=self.name, tops=self.tops(), top_shapes=self.shapes(), source=self.source,
@@ -122,7 +122,7 @@ class HDF5DataLego(_Source):
 
     shuffle: bool = False
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(
             "HDF5Data", name=self.name, tops=self.tops(), top_shapes=self.shapes(), source=self.source,
             batch_size=self.shape[0], shuffle=self.shuffle or None,
@@ -144,7 +144,7 @@ class SparkLMDBLego(_Source):
         """Further fields of MemoryDataParameter."""
         return {}
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         n, c, h, w = self.shape
         return net.add(
             "MemoryData", name=self.name, tops=self.tops(), source_class=self.source_class,
@@ -197,7 +197,7 @@ class DataFrameLego(_Source):
     dataframe_format: str = "parquet"
     dialect: ClassVar[str] = "caffeonspark"
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         n, c, h, w = self.shape
         height, width = self.stored_size or (h, w)
         image = {

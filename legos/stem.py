@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego, SequenceLego
 from legos.conv import ConvBNReLULego
@@ -49,6 +48,6 @@ class ImageNetStemLego(Lego):
     num_output: int = 64
     entry: Callable[..., Lego] = seven_by_seven
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self.entry(name=self.name, num_output=self.num_output).attach(net, bottoms)
         return net.add("Pooling", x, name=f"pool{self.name}", pool="MAX", kernel_size=3, stride=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
@@ -32,7 +32,7 @@ class WhiteningLego(Lego):
                 f"kernel must be odd, so that padding keeps the size, got {self.kernel}", "kernel"
             )
 
-    def build(self, net: Net, *bottoms: Blob) -> Any:
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         return net.add(
             "Convolution",

@@ -14,7 +14,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from netbuilder.errors import (
     FieldError,
@@ -170,7 +171,7 @@ if TYPE_CHECKING:
         def name(self) -> str:
             """What the names of its layers are made of."""
 
-        def build(self, net: Net, *bottoms: Blob) -> Any:
+        def build(self, net: Net, *bottoms: Blob) -> Blob | tuple[Blob, ...]:
             """Add its layers; return its top or tops."""
 
 
@@ -203,6 +204,7 @@ class Net:
         self.dialect = find_dialect(dialect)
         self.defaults = defaults or {}
         self._layers: list[Layer] = []
+        self._view: tuple[Layer, ...] = ()
         self._by_name: dict[str, Layer] = {}
         self._blobs: dict[str, Blob] = {}  # the newest version of each name
         self._readers: dict[Blob, Layer] = {}  # the first layer that reads each version
@@ -237,14 +239,16 @@ class Net:
             ) from None
 
     @property
-    def layers(self) -> Sequence[Layer]:
-        """The layers in execution order (read only)."""
-        return self._layers
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in execution order; a tuple, made again only after a layer was added."""
+        if len(self._view) != len(self._layers):
+            self._view = tuple(self._layers)
+        return self._view
 
     @property
     def blobs(self) -> Mapping[str, Blob]:
         """The newest version of each blob, by name (read only)."""
-        return self._blobs
+        return MappingProxyType(self._blobs)
 
     @property
     def inputs(self) -> tuple[Blob, ...]:
@@ -268,7 +272,7 @@ class Net:
         finally:
             self._scope = outer
 
-    def attach(self, part: Part, bottoms: tuple[Blob, ...]) -> Any:
+    def attach(self, part: Part, bottoms: tuple[Blob, ...]) -> Blob | tuple[Blob, ...]:
         """Let a lego add its layers on these blobs, under its name; this is what `Lego.attach` calls.
 
         One way in for all legos: a net that only costs gives back what it knows of one like it.
@@ -290,8 +294,11 @@ class Net:
         tops: Sequence[str] | None = None,
         top_shapes: Sequence[Sequence[int]] | None = None,
         **fields: Any,
-    ) -> Any:
-        """Append a layer and return its top `Blob` (a tuple if it has several or none).
+    ) -> Blob:
+        """Append a layer and return its top.
+
+        A layer with several tops, or none, gives a tuple, so that `data, label = net.add(...)` works; a type
+        checker learns that from `add_many`.
 
         `fields` are those of the layer's own parameter message by their short names (`num_output=64`), a
         whole message (`convolution_param=dict(...)`), or fields of LayerParameter (`param`, `loss_weight`).
@@ -328,7 +335,21 @@ class Net:
         except NetBuilderError as error:
             raise self._located(error, f"{type} '{name}'", origin, bottoms) from None
         layer = self._append(proto, origin, top_shapes, "")
-        return layer.tops[0] if len(layer.tops) == 1 else layer.tops
+        return layer.tops[0] if len(layer.tops) == 1 else cast("Blob", layer.tops)
+
+    def add_many(
+        self,
+        type: str,
+        /,
+        *bottoms: Blob,
+        name: str,
+        tops: Sequence[str] | None = None,
+        top_shapes: Sequence[Sequence[int]] | None = None,
+        **fields: Any,
+    ) -> tuple[Blob, ...]:
+        """As `add`, for a layer with any number of tops: always a tuple."""
+        self.add(type, *bottoms, name=name, tops=tops, top_shapes=top_shapes, **fields)
+        return self._layers[-1].tops
 
     def append(
         self,

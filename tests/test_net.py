@@ -52,7 +52,7 @@ def test_a_layer_has_its_shape_parameters_and_macs_when_it_is_added() -> None:
 
 def test_several_tops_come_as_a_tuple_and_none_as_an_empty_one() -> None:
     net = Net("n")
-    a, b = net.add("Slice", image(net, (1, 4, 2, 2)), name="s", tops=["a", "b"])
+    a, b = net.add_many("Slice", image(net, (1, 4, 2, 2)), name="s", tops=["a", "b"])
     assert (a.shape, b.shape) == ((1, 2, 2, 2), (1, 2, 2, 2))
     assert net.add("Silence", a, b, name="quiet") == ()
 
@@ -279,12 +279,12 @@ def test_a_layer_type_of_ones_own_is_taken_with_its_shapes() -> None:
 def test_a_database_needs_its_shape_from_the_caller() -> None:
     net = Net("n")
     fields: dict[str, Any] = {"source": "train_lmdb", "batch_size": 2, "backend": "LMDB"}
-    data, label = net.add("Data", name="data", tops=["data", "label"], **fields)
+    data, label = net.add_many("Data", name="data", tops=["data", "label"], **fields)
     assert (data.shape, label.shape) == (None, None)
     assert net["data"].unknown == "its shape depends on the records of the database 'train_lmdb'"
     given = Net("n")
     shapes = [(2, 3, 5, 5), (2,)]
-    data, label = given.add("Data", name="data", tops=["data", "label"], top_shapes=shapes, **fields)
+    data, label = given.add_many("Data", name="data", tops=["data", "label"], top_shapes=shapes, **fields)
     assert (data.shape, label.shape) == ((2, 3, 5, 5), (2,))
 
 

@@ -133,7 +133,7 @@ def source(cfg: NetConfig, net: Net, phase: str, batch: int | None = None) -> tu
     shape = cfg.input_shape if batch is None else (batch, *cfg.input_shape[1:])
     if phase == "deploy":
         return InputLego(name="data", shape=shape).attach(net, []), None
-    data, label = MemoryDataLego(name="data", shape=shape).attach(net, [])
+    data, label = MemoryDataLego(name="data", shape=shape).attach_many(net, [])
     return data, label
 
 

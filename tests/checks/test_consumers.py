@@ -49,7 +49,7 @@ def sliced(**fields: Any) -> Build:
     """Two pieces, the second brought to the size of the first, and their sum."""
 
     def build(net: Net, x: Blob) -> Any:
-        first, second = net.add("Slice", x, name="t", tops=["half_a", "half_b"], **fields)
+        first, second = net.add_many("Slice", x, name="t", tops=["half_a", "half_b"], **fields)
         channels = first.known_shape[1]
         second = net.add("Convolution", second, name="fit", num_output=channels, kernel_size=1)
         return net.add("Eltwise", first, second, name="sum")
@@ -59,7 +59,7 @@ def sliced(**fields: Any) -> Build:
 
 def shared(net: Net, x: Blob) -> Any:
     """One convolution of two bottoms."""
-    tops = net.add(
+    tops = net.add_many(
         "Convolution",
         x,
         net.add("Sigmoid", x, name="s"),
@@ -68,7 +68,7 @@ def shared(net: Net, x: Blob) -> Any:
         num_output=2,
         kernel_size=1,
     )
-    return net.add("Eltwise", *tops, name="sum")
+    return net.add_many("Eltwise", *tops, name="sum")
 
 
 def half(net: Net, x: Blob) -> Blob:
@@ -91,7 +91,9 @@ def pieces(**fields: Any) -> Build:
     """Two equal pieces and their sum."""
 
     def build(net: Net, x: Blob) -> Any:
-        return net.add("Eltwise", *net.add("Slice", x, name="t", tops=["p", "q"], **fields), name="sum")
+        return net.add_many(
+            "Eltwise", *net.add_many("Slice", x, name="t", tops=["p", "q"], **fields), name="sum"
+        )
 
     return build
 
@@ -100,7 +102,9 @@ def first_piece(**fields: Any) -> Build:
     """Two pieces, of which only the first is read."""
 
     def build(net: Net, x: Blob) -> Any:
-        return net.add("Sigmoid", net.add("Slice", x, name="t", tops=["p", "q"], **fields)[0], name="s")
+        return net.add_many(
+            "Sigmoid", net.add_many("Slice", x, name="t", tops=["p", "q"], **fields)[0], name="s"
+        )
 
     return build
 
@@ -122,7 +126,7 @@ def log(net: Net, x: Blob) -> Any:
 
 def split(net: Net, x: Blob) -> Any:
     """A Split that stands in the file, and both its tops used."""
-    first, second = net.add("Split", x, name="t", tops=["one", "two"])
+    first, second = net.add_many("Split", x, name="t", tops=["one", "two"])
     return net.add("Eltwise", first, net.add("Sigmoid", second, name="s"), name="sum")
 
 

@@ -117,9 +117,8 @@ def grow(net: Net, blobs: list[Blob], dice: random.Random, name: str, level: int
         if kind == "lego" and level:
             bottoms = [dice.choice(live) for _ in range(dice.randint(1, 2))]
             lego = Grown(name=part, seed=dice.randint(0, 5), level=level - 1)
-            made = lego.attach(net, bottoms)
+            made = lego.attach_many(net, bottoms)
             read |= set(bottoms)
-            made = [b for b in (made if isinstance(made, tuple) else [made]) if b is not None]
             live += made
             foreign |= set(made)
             continue
@@ -157,7 +156,9 @@ def grow(net: Net, blobs: list[Blob], dice: random.Random, name: str, level: int
         elif kind == "concat":
             live.append(net.add("Concat", x, x, name=part))
         elif kind == "slice" and x.known_shape[1] > 1:
-            live += net.add("Slice", x, name=part, tops=[f"{part}_a", f"{part}_b"], slice_point=[1], axis=1)
+            live += net.add_many(
+                "Slice", x, name=part, tops=[f"{part}_a", f"{part}_b"], slice_point=[1], axis=1
+            )
         elif kind == "end":
             net.add("Reduction", x, name=part, loss_weight=[dice.choice([0, 1, 2])])
         else:

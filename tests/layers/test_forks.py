@@ -152,7 +152,7 @@ def test_segnets_upsampling_undoes_pooling_of_its_360_by_480_images() -> None:
     x = net.add("Input", name="data", shape={"dim": [1, 3, 360, 480]})
     masks: list[Blob] = []
     for i in range(1, 6):
-        x, mask = net.add(
+        x, mask = net.add_many(
             "Pooling", x, name=f"pool{i}", tops=[f"pool{i}", f"mask{i}"], pool="MAX", kernel_size=2, stride=2
         )
         masks.append(mask)

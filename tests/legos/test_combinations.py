@@ -182,7 +182,7 @@ def net_of(draw: Draw, phase: str) -> Net:
     if phase == "deploy":
         x = InputLego(name="data", shape=shape).attach(net, [])
     else:
-        x, label = MemoryDataLego(name="data", shape=shape).attach(net, [])
+        x, label = MemoryDataLego(name="data", shape=shape).attach_many(net, [])
     x = ImageNetStemLego(name="1", num_output=32, entry=STEM_ENTRIES[draw.stem]).attach(net, x)
     x = FAMILIES[draw.family](draw, net, x)
     x = HEADS[draw.head](name="top", num_output=CLASSES).attach(net, x)

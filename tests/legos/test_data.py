@@ -17,7 +17,7 @@ def scores_and_labels(net: Net, batch: int = 4, classes: int = 10) -> list[Blob]
 
 def test_memory_data_gives_images_and_one_label_each() -> None:
     net = Net("n")
-    data, label = MemoryDataLego(name="data", shape=(4, 3, 160, 256)).attach(net, [])
+    data, label = MemoryDataLego(name="data", shape=(4, 3, 160, 256)).attach_many(net, [])
     assert (data.name, data.shape) == ("data", (4, 3, 160, 256))
     assert (label.name, label.shape) == ("label", (4,))
     assert [(layer.name, layer.type) for layer in net.layers] == [("data", "MemoryData")]

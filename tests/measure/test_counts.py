@@ -97,8 +97,8 @@ def test_shared_weights_are_counted_once() -> None:
 
 def test_what_is_not_known_is_listed_and_printed_as_such() -> None:
     net = Net("n")
-    data, _ = net.add("Data", name="data", tops=["data", "label"], source="db", batch_size=2)
-    net.add("Convolution", data, name="c", num_output=2, kernel_size=1)
+    images, _ = net.add_many("Data", name="data", tops=["data", "label"], source="db", batch_size=2)
+    net.add("Convolution", images, name="c", num_output=2, kernel_size=1)
     c = counts.count(net)
     assert [layer.name for layer in c.uncounted] == ["data", "c"]
     lines = report.layer_table(c).splitlines()
