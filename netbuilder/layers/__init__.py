@@ -14,16 +14,31 @@ from netbuilder.layers import (
     recurrent,
     reshape,
 )
-from netbuilder.layers.base import RULES, Facts, ParamFacts, Rule, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import (
+    RULES,
+    Facts,
+    ParamFacts,
+    Rule,
+    Shape,
+    canonical_axis,
+    elements,
+    is_source,
+    rule,
+    source_of,
+)
 from netbuilder.layers.data import UnknownShape
 from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.traits import COMPUTES, Traits, Unknown, known, of_layer
 
 __all__ = [
+    "COMPUTES",
     "RULES",
     "Facts",
     "ParamFacts",
     "Rule",
     "Shape",
+    "Traits",
+    "Unknown",
     "UnknownShape",
     "activation",
     "canonical_axis",
@@ -34,11 +49,15 @@ __all__ = [
     "detection",
     "elements",
     "forks",
+    "is_source",
+    "known",
     "linear",
     "loss",
     "normalization",
+    "of_layer",
     "pooling",
     "recurrent",
     "reshape",
     "rule",
+    "source_of",
 ]
