@@ -22,10 +22,13 @@ from netbuilder.layers.base import (
     Shape,
     canonical_axis,
     elements,
+    has_files,
     is_source,
+    replayed_types,
     rule,
     source_of,
 )
+from netbuilder.layers.coverage import Coverage
 from netbuilder.layers.data import UnknownShape
 from netbuilder.layers.fillers import check_filler
 from netbuilder.layers.traits import COMPUTES, Traits, Unknown, known, of_layer
@@ -33,6 +36,7 @@ from netbuilder.layers.traits import COMPUTES, Traits, Unknown, known, of_layer
 __all__ = [
     "COMPUTES",
     "RULES",
+    "Coverage",
     "Facts",
     "ParamFacts",
     "Rule",
@@ -49,6 +53,7 @@ __all__ = [
     "detection",
     "elements",
     "forks",
+    "has_files",
     "is_source",
     "known",
     "linear",
@@ -57,6 +62,7 @@ __all__ = [
     "of_layer",
     "pooling",
     "recurrent",
+    "replayed_types",
     "reshape",
     "rule",
     "source_of",

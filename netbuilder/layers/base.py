@@ -27,8 +27,10 @@ __all__ = [
     "canonical_axis",
     "check_not_empty",
     "elements",
+    "has_files",
     "is_source",
     "legacy_shape",
+    "replayed_types",
     "rule",
     "source_of",
     "writes_over",
@@ -160,6 +162,26 @@ def source_of(type: str) -> Source | None:
     rule = RULES.get(type)
     source = rule.traits.source if rule else None
     return source if isinstance(source, Source) else None
+
+
+def has_files(rule: Rule) -> bool:
+    """Whether the layers of a type read their data from files or a device."""
+    source = rule.traits.source
+    return isinstance(source, Source) and source.stored
+
+
+def replayed_types() -> list[str]:
+    """The types whose layers must run again to bring a resumed training to where it was.
+
+    Their forward passes draw random numbers, or move on in the data. Pooling draws too with STOCHASTIC; it is
+    left out, since every pooling of the net would have to run for the sake of that one.
+    """
+    return sorted(type for type, rule in RULES.items() if has_files(rule) or _draws(rule))
+
+
+def _draws(rule: Rule) -> bool:
+    draws = rule.traits.draws
+    return draws is True or (callable(draws) and rule.bottoms[1] == 0)
 
 
 def writes_over(layer: Any) -> bool:

@@ -137,7 +137,9 @@ def resized_by_fork(transform: Any) -> str:
     tops=2,
     traits=COMPUTES._replace(
         draws=random_transform,
-        source=Source(Form.IMAGE_LIST, "image_data_param", "source", _LABELLED, transforms=True),
+        source=Source(
+            Form.IMAGE_LIST, "image_data_param", "image_data_param.source", _LABELLED, transforms=True
+        ),
     ),
 )
 def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
@@ -171,7 +173,7 @@ def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, 2),
     traits=COMPUTES._replace(
         draws=random_transform,
-        source=Source(Form.DATABASE, "data_param", "source", _LABELLED, transforms=True),
+        source=Source(Form.DATABASE, "data_param", "data_param.source", _LABELLED, transforms=True),
     ),
 )
 def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
@@ -190,7 +192,7 @@ def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     "hdf5_data_param",
     bottoms=0,
     tops=(1, None),
-    traits=COMPUTES._replace(source=Source(Form.HDF5_LIST, "hdf5_data_param", "source")),
+    traits=COMPUTES._replace(source=Source(Form.HDF5_LIST, "hdf5_data_param", "hdf5_data_param.source")),
 )
 def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Datasets of HDF5 files, each named like its top -> (batch_size, ...).
@@ -224,7 +226,9 @@ def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=2,
     traits=COMPUTES._replace(
         draws=True,  # which windows make the batch
-        source=Source(Form.WINDOW_FILE, "window_data_param", "source", _LABELLED, transforms=True),
+        source=Source(
+            Form.WINDOW_FILE, "window_data_param", "window_data_param.source", _LABELLED, transforms=True
+        ),
     ),
 )
 def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:

@@ -265,7 +265,7 @@ def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, 2),
     traits=COMPUTES._replace(
         draws=random_transform,
-        source=Source(Form.DATABASE, "data_param", "source", Tops.BOXED, transforms=True),
+        source=Source(Form.DATABASE, "data_param", "data_param.source", Tops.BOXED, transforms=True),
     ),
 )
 def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
@@ -288,7 +288,9 @@ def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, 2),
     traits=COMPUTES._replace(
         draws=random_transform,
-        source=Source(Form.FRAMES, "video_data_param", "video_file", Tops.LABELLED, transforms=True),
+        source=Source(
+            Form.FRAMES, "data_param", "video_data_param.video_file", Tops.LABELLED, transforms=True
+        ),
     ),
 )
 def video_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:

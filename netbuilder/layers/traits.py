@@ -117,8 +117,9 @@ class Tops(Enum):
 
 
 class Source(NamedTuple):
-    """A data layer: its own message, and the field of that message that names its file ("" if it has none).
+    """A data layer.
 
+    `message` has its batch size; `file` is where its file is named, as `message.field`, "" without one.
     `transforms` is true where it reads `transform_param`.
     """
 
@@ -140,7 +141,8 @@ class Source(NamedTuple):
 
     def file_of(self, layer: Any) -> str:
         """The file that a layer names, "" if none."""
-        return str(getattr(getattr(layer, self.message), self.file)) if self.file else ""
+        message, _, field = self.file.partition(".")
+        return str(getattr(getattr(layer, message), field)) if field else ""
 
 
 class Scores(NamedTuple):
