@@ -214,7 +214,9 @@ def _reorg_sees(layer: Any, blobs: Blobs) -> Seen:
     return slid(blobs.views[0], by, square(p.stride), blobs.tops[0][2:])
 
 
-@rule("Reorg", "reorg_param", in_place="refused", traits=_FORK._replace(sees=_reorg_sees))
+@rule(
+    "Reorg", "reorg_param", in_place="refused", traits=_FORK._replace(sees=_reorg_sees, spoils=Spoils.NOTHING)
+)
 def reorg(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Squares of stride x stride places into channels, (n, c, h, w) -> (n, c*s*s, h/s, w/s), or back.
 

@@ -12,7 +12,8 @@ from netbuilder.layers.views import all_pooled
 
 SCALAR: Shape = ()
 L2 = 2
-_LOSS = COMPUTES._replace(sees=all_pooled, spoils=Spoils.VALUES)
+_REFUSING = COMPUTES._replace(sees=all_pooled)  # to write over its bottom
+_LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
 def _softmax_scores(layer: Any) -> Scores:
@@ -32,7 +33,7 @@ def _accuracy_scores(layer: Any) -> Scores:
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies="Softmax", scores=_softmax_scores),
+    traits=_REFUSING._replace(no_gradient=(1,), applies="Softmax", scores=_softmax_scores),
 )
 def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
@@ -53,7 +54,7 @@ def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies="Sigmoid"),
+    traits=_REFUSING._replace(no_gradient=(1,), applies="Sigmoid"),
 )
 def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1 -> ().
@@ -72,7 +73,7 @@ def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(), applies=""),
+    traits=_REFUSING._replace(no_gradient=(), applies=""),
 )
 def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
