@@ -28,6 +28,7 @@ from netbuilder.errors import (
 )
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape, elements
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
+from netbuilder.layers.traits import known as known_trait
 from netbuilder.schema import LayerParameter, NetParameter
 from netbuilder.schema.dialects import ANY, DIALECTS, homes
 from netbuilder.schema.dialects import dialect as find_dialect
@@ -41,15 +42,12 @@ PHASES = ("TRAIN", "TEST")
 CUDNN = 2
 _OWN = ("netbuilder.", "legos.")
 _RECIPES = "netbuilder.networks."  # users of both, as far as errors are concerned
-_ENGINE_IGNORED = ("Im2col", "SPP")
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
 # filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
 # unless told not to.
-PROJECT_DEFAULTS: dict[str, dict[str, Any]] = {
-    "Convolution": {"weight_filler": {"type": "msra"}},
-    "InnerProduct": {"weight_filler": {"type": "msra"}},
-    "BatchNorm": {"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
+PROJECT_DEFAULTS: dict[str, Mapping[str, Any]] = {
+    type: defaults for type, rule in RULES.items() if (defaults := known_trait(rule.traits.defaults, {}))
 }
 
 
@@ -510,13 +508,12 @@ class Net:
                     f"dialect {self.dialect.name} has no field {field}",
                     hint=f"leave it out, or use {_homes_of_field(proto.type, path)}",
                 )
-        if rule and rule.params and not self.dialect.cudnn and proto.type not in _ENGINE_IGNORED:
-            p = getattr(proto, rule.params[0])
-            if has_field(p, "engine") and p.engine == CUDNN:
-                raise FieldError(
-                    "a Caffe without cuDNN aborts on engine: CUDNN",
-                    hint="leave engine out: Caffe takes cuDNN where it has it; or use dialect caffe-cudnn",
-                )
+        engines = rule is not None and rule.traits.engine is True and not self.dialect.cudnn
+        if rule and engines and getattr(proto, rule.params[0]).engine == CUDNN:
+            raise FieldError(
+                "a Caffe without cuDNN aborts on engine: CUDNN",
+                hint="leave engine out: Caffe takes cuDNN where it has it; or use dialect caffe-cudnn",
+            )
 
     def _infer(
         self,
@@ -554,7 +551,8 @@ class Net:
             if not isinstance(whole, Mapping):
                 raise FieldError(f"{own} takes a dict of fields, got {whole!r}")
             fields = {**whole, **fields}
-        fields = {**PROJECT_DEFAULTS.get(proto.type, {}), **self.defaults.get(proto.type, {}), **fields}
+        usual = known_trait(rule.traits.defaults, {}) if rule else {}
+        fields = {**usual, **self.defaults.get(proto.type, {}), **fields}
         messages = [getattr(proto, n) for n in names]
         for key, value in fields.items():
             if value is None:

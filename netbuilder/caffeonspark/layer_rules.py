@@ -15,6 +15,7 @@ from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.sources import PHASES, NetFile
 from netbuilder.checks.finding import Finding
 from netbuilder.errors import did_you_mean
+from netbuilder.layers import source_of
 
 __all__ = ["DATA_TYPES", "PREFIX", "SOURCES", "batch_of", "check_data_layers", "data_layers", "data_of"]
 
@@ -27,8 +28,6 @@ SOURCES = {
     "DataFrameSource": "CoSData",
 }
 DATA_TYPES = ("MemoryData", "CoSData")
-# Types that get their data from outside of the net; all but CoSData are BVLC's.
-_READING = (*DATA_TYPES, "Data", "ImageData", "HDF5Data", "WindowData", "Input", "DummyData")
 
 
 def data_layers(net: NetFile) -> dict[str, int]:
@@ -61,7 +60,7 @@ def check_data_layers(net: NetFile) -> Iterator[Finding]:
         if phase not in taken:
             yield from _missing(net, phase)
     whole = len(taken) == len(PHASES)
-    wrong = [i for i in taken.values() if net.message.layer[i].type not in _READING]
+    wrong = [i for i in taken.values() if source_of(net.message.layer[i].type) is None]
     for phase, i in taken.items():
         if whole and i in wrong:
             yield _wrong(net, phase, i)
@@ -91,7 +90,7 @@ def _found(net: NetFile, i: int, code: str, text: str, fix: str = "") -> Finding
 
 def _candidates(net: NetFile) -> list[int]:
     """The layers that were meant to be data layers."""
-    return [i for i, layer in enumerate(net.message.layer) if layer.type in _READING and not layer.bottom]
+    return [i for i, layer in enumerate(net.message.layer) if source_of(layer.type) and not layer.bottom]
 
 
 def _missing(net: NetFile, phase: str) -> Iterator[Finding]:

@@ -10,6 +10,8 @@ from netbuilder.caffeonspark.layer_rules import data_layers
 from netbuilder.caffeonspark.sources import DIALECT, PHASES, NetFile
 from netbuilder.checks.finding import Finding
 from netbuilder.errors import FieldError, NetBuilderError
+from netbuilder.layers import source_of
+from netbuilder.layers.traits import Form
 from netbuilder.net import Layer
 from netbuilder.schema.dialects import dialect
 
@@ -17,7 +19,6 @@ __all__ = ["check_net"]
 
 # Of BVLC's schema the fork lacks these too; its dialect has the fields of layer types that it knows.
 _NEWER = ("swish_param", "clip_param")
-_DATA = ("Data", "ImageData", "HDF5Data", "WindowData", "MemoryData", "CoSData", "Input")
 _STATISTICS = 3  # of a BatchNorm: mean, variance, and the factor by which both are divided
 
 
@@ -96,11 +97,17 @@ def _batchnorms(net: NetFile) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _from_outside(layer: Any) -> bool:
+    """Whether it is a data layer that does not make its data itself."""
+    source = source_of(layer.type)
+    return source is not None and source.form is not Form.MADE
+
+
 def _other_data(net: NetFile) -> Iterator[Finding]:
     taken = set(data_layers(net).values())
-    told = len(taken) < len(PHASES) or any(net.message.layer[i].type not in _DATA for i in taken)
+    told = len(taken) < len(PHASES) or not all(_from_outside(net.message.layer[i]) for i in taken)
     for i, layer in enumerate(net.message.layer):
-        if layer.type in _DATA and i not in taken and not told:
+        if _from_outside(layer) and i not in taken and not told:
             yield _found(
                 net, i, "other-data-layer",
                 f"CaffeOnSpark feeds one data layer of each phase, and this {layer.type} is another",

@@ -16,6 +16,7 @@ from netbuilder import checks
 from netbuilder.checks import CODES, Finding, found, weights
 from netbuilder.checks import consumers as targets
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
+from netbuilder.layers import is_source
 from netbuilder.net import Layer, Net
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
@@ -149,9 +150,7 @@ def phases_of(nets: Mapping[str, Net]) -> tuple[str, ...]:
 
 def _is_for(phase: str, nets: Mapping[str, Net]) -> bool:
     """Whether a file is for this phase: it has data in it, and for TRAIN a loss, or layers for TRAIN only."""
-    sources = {
-        p: any(not x.proto.bottom and x.tops and x.type != "Parameter" for x in n) for p, n in nets.items()
-    }
+    sources = {p: any(is_source(x.proto) and x.tops for x in n) for p, n in nets.items()}
     if not sources[phase] and any(sources.values()):
         return False
     if phase == "TEST":

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError
-from netbuilder.layers import RULES, canonical_axis
+from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
 from netbuilder.net import CUDNN, Layer
 from netbuilder.schema.fields import has_field
 
 __all__ = ["CHECKS", "lone_pairs"]
 
-_CONVOLUTIONS = ("Convolution", "Deconvolution")
 _STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
 _PHASES = ("TRAIN", "TEST")
-# What a layer type reads besides its own messages: the transformation of what is put into memory.
-_ALSO_READ = {"MemoryData": ("transform_param",)}
 # Fields of data layers that moved to transform_param; today's format ignores them where they were.
 _MOVED = ("scale", "mean_file", "crop_size", "mirror")
-_DATA = {"Data": "data_param", "ImageData": "image_data_param", "WindowData": "window_data_param"}
 
 
 def _ignored_params(graph: Graph) -> Iterator[Finding]:
@@ -30,7 +25,8 @@ def _ignored_params(graph: Graph) -> Iterator[Finding]:
         rule = RULES.get(layer.type)
         if rule is None:
             continue
-        read = (*rule.params, *_ALSO_READ.get(layer.type, ()))
+        source = source_of(layer.type)
+        read = (*rule.params, *(("transform_param",) if source and source.transforms else ()))
         for field, _ in layer.proto.ListFields():
             if field.name.endswith("_param") and field.name not in read:
                 yield found(
@@ -48,11 +44,12 @@ def _ignored_fields(graph: Graph) -> Iterator[Finding]:
 
 def _without_effect(layer: Layer) -> Iterator[tuple[str, str, str]]:
     proto = layer.proto
-    if layer.type in _DATA:
-        own = getattr(proto, _DATA[layer.type])
+    source = source_of(layer.type)
+    if source and source.stored and source.transforms:
+        own = getattr(proto, source.message)
         for name in _MOVED:
             if has_field(own, name) and own.HasField(name):
-                yield f"{name} in {_DATA[layer.type]}", "in today's format", f"move {name} to transform_param"
+                yield f"{name} in {source.message}", "in today's format", f"move {name} to transform_param"
     if layer.type == "Eltwise" and proto.eltwise_param.coeff and proto.eltwise_param.operation == _MAX:
         yield "coeff", "with operation MAX", "leave coeff out, or scale the bottoms by Power before"
     if layer.type == "LRN" and proto.lrn_param.norm_region == _WITHIN and proto.lrn_param.k != 1:
@@ -120,9 +117,15 @@ def _pooling_outside(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _convolves(layer: Layer) -> bool:
+    """Whether it is a convolution of some kind, with weights and a `convolution_param`."""
+    rule = RULES.get(layer.type)
+    return rule is not None and rule.traits.linear is True and "convolution_param" in rule.params
+
+
 def lone_pairs(layer: Layer) -> list[tuple[str, str]]:
     """The halves of _h/_w pairs of a convolution that are given without the other: (there, missing)."""
-    if layer.type not in _CONVOLUTIONS:
+    if not _convolves(layer):
         return []
     p = layer.proto.convolution_param
     lone = []
@@ -146,8 +149,7 @@ def _lone_pairs(graph: Graph) -> Iterator[Finding]:
 def _engines(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         rule = RULES.get(layer.type)
-        own: Any = getattr(layer.proto, rule.params[0]) if rule and rule.params else None
-        if own is not None and has_field(own, "engine") and own.engine == CUDNN and layer.type != "Im2col":
+        if rule and rule.traits.engine is True and getattr(layer.proto, rule.params[0]).engine == CUDNN:
             yield found(
                 "engine-cudnn", layer, "engine: CUDNN: a Caffe built without cuDNN aborts on it",
                 "leave engine out: Caffe takes cuDNN where it has it",
@@ -186,7 +188,7 @@ def _dropped(graph: Graph) -> Iterator[Finding]:
 
 def _bilinear(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        if layer.type not in _CONVOLUTIONS or not layer.params:
+        if not _convolves(layer) or not layer.params:
             continue
         p, weight = layer.proto.convolution_param, layer.params[0].shape
         mixed = weight[0] // p.group if layer.type == "Deconvolution" else weight[1]

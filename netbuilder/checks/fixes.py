@@ -19,6 +19,7 @@ from netbuilder._version import __version__
 from netbuilder.checks import Finding
 from netbuilder.checks.examine import Examined, Wanted, examine_text
 from netbuilder.checks.fields import lone_pairs
+from netbuilder.layers import RULES, known
 from netbuilder.layers.arithmetic import pool_extent, pool_window
 from netbuilder.net import Layer, Net
 from netbuilder.prototxt.spans import Span, spans
@@ -124,8 +125,7 @@ def _statistics(at: _Layer, finding: Finding) -> tuple[list[Edit], str] | None:
 
 
 def _weight_filler(at: _Layer, finding: Finding) -> tuple[list[Edit], str] | None:
-    name = {"InnerProduct": "inner_product_param", "Embed": "embed_param", "LSTM": "recurrent_param",
-            "RNN": "recurrent_param"}.get(at.layer.type, "convolution_param")  # fmt: skip
+    name = known(RULES[at.layer.type].traits.weight_filler, "")
     old = at.span.find(name, "weight_filler")
     if old is not None and old.find("value") is not None:
         return None  # somebody wants zeros

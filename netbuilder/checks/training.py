@@ -7,27 +7,18 @@ from typing import Any
 
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
-from netbuilder.layers import RULES
+from netbuilder.layers import RULES, known
 from netbuilder.net import Layer
 
 __all__ = ["CHECKS"]
 
-_FILLED = {
-    "Convolution": "convolution_param",
-    "Deconvolution": "convolution_param",
-    "Embed": "embed_param",
-    "InnerProduct": "inner_product_param",
-    "LSTM": "recurrent_param",
-    "RNN": "recurrent_param",
-}
-_LINEAR = ("Convolution", "Deconvolution", "InnerProduct")
 _BY_FAN = ("msra", "xavier")
 _FAN_IN, _FAN_OUT = 0, 1
-_OWN_ACTIVATION = {
-    "InfogainLoss": "Softmax",
-    "SigmoidCrossEntropyLoss": "Sigmoid",
-    "SoftmaxWithLoss": "Softmax",
-}
+
+
+def _linear(layer: Layer) -> bool:
+    rule = RULES.get(layer.type)
+    return rule is not None and rule.traits.linear is True
 
 
 def _batch_norm(graph: Graph) -> Iterator[Finding]:
@@ -62,7 +53,7 @@ def _batch_norm(graph: Graph) -> Iterator[Finding]:
                 "leave use_global_stats out: it is then true in TEST and false in TRAIN",
             )  # fmt: skip
         before = layer.bottoms[0].layer if layer.bottoms else None
-        if before and before.type in _LINEAR and any(p.role == "bias" and p.learnable for p in before.params):
+        if before and _linear(before) and any(p.role == "bias" and p.learnable for p in before.params):
             yield found(
                 "bias-before-batchnorm", before, "BatchNorm takes this bias away again",
                 "set bias_term: false, unless trained weights need it",
@@ -89,9 +80,9 @@ def _zero_weights(graph: Graph) -> Iterator[Finding]:
 
 
 def _weight_filler(layer: Layer) -> Any:
-    if layer.type not in _FILLED or not layer.params:
-        return None
-    return getattr(layer.proto, _FILLED[layer.type]).weight_filler
+    rule = RULES.get(layer.type)
+    message = known(rule.traits.weight_filler, "") if rule else ""
+    return getattr(layer.proto, message).weight_filler if message and layer.params else None
 
 
 def _zero_scale(graph: Graph) -> Iterator[Finding]:
@@ -138,7 +129,7 @@ def _losses(graph: Graph) -> Iterator[Finding]:
         if rule is None or not rule.auto_top or not layer.bottoms:
             continue
         before = layer.bottoms[0].layer
-        own = _OWN_ACTIVATION.get(layer.type)
+        own = known(rule.traits.applies, "")
         if own and before.type == own:
             yield found(
                 "double-softmax", layer,
@@ -146,7 +137,7 @@ def _losses(graph: Graph) -> Iterator[Finding]:
                 "towards other values",
                 f"give it the scores before '{before.name}'",
             )  # fmt: skip
-        if layer.type == "MultinomialLogisticLoss" and before.type in _LINEAR:
+        if layer.type == "MultinomialLogisticLoss" and _linear(before):
             yield found(
                 "loss-without-softmax", layer,
                 f"it takes the logarithm of probabilities, and gets the scores of {before.type} "

@@ -7,32 +7,19 @@ from collections.abc import Callable, Iterator
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import shape_text
-from netbuilder.layers import RULES
+from netbuilder.layers import RULES, Traits, known, of_layer
+from netbuilder.layers.traits import GradientReads, Keeps, Spoils
 from netbuilder.net import Layer
 
 __all__ = ["CHECKS"]
 
-_PROD, _WITHIN = 0, 1
-# In place these give the right values; only their gradient is wrong.
-_FORWARD_RIGHT = frozenset({"BNLL", "Clip", "Crop", "Log", "MVN", "Power"})
-# Their gradient is computed from their own top, or (ReLU in place) from what is now in it.
-_NEEDS_TOP = frozenset({"ELU", "Exp", "MVN", "Sigmoid", "Softmax", "Swish", "TanH"})
-# What keeps positive values positive and the others not, which is all that the gradient of ReLU asks.
-_KEEPS_SIGN = frozenset({"Dropout", "ELU", "PReLU", "ReLU", "Swish", "TanH"})
-_POSITIVE = frozenset({"Exp", "Sigmoid", "Softmax"})
-_KEEPS_POSITIVE = frozenset({"ELU", "PReLU", "ReLU"})
 _OWN_TOP = "give the top a name of its own"
-# Bottoms for which a layer has no gradient: Caffe aborts if it needs one.
-_NO_GRADIENT = {
-    "ArgMax": 0,
-    "Embed": 0,
-    "HingeLoss": 1,
-    "InfogainLoss": 1,
-    "MultinomialLogisticLoss": 1,
-    "SigmoidCrossEntropyLoss": 1,
-    "SoftmaxWithLoss": 1,
-    "Threshold": 0,
-}
+_NO_TRAITS = Traits()  # of a type without a rule: nothing is known
+
+
+def _traits(layer: Layer) -> Traits:
+    rule = RULES.get(layer.type)
+    return rule.traits if rule else _NO_TRAITS
 
 
 def _duplicate_names(graph: Graph) -> Iterator[Finding]:
@@ -60,15 +47,15 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         if not layer.in_place:
             continue
-        wrong = _wrong_in_place(layer)
-        if wrong == "values":
+        spoils = of_layer(_traits(layer).spoils, layer.proto, Spoils.NOTHING)
+        if spoils is Spoils.VALUES:
             yield found(
                 "in-place",
                 layer,
                 f"{layer.type} computes wrong values in place; Caffe does not say",
                 _OWN_TOP,
             )
-        elif wrong == "gradient" and layer in graph.backward:
+        elif spoils is Spoils.GRADIENT and layer in graph.backward:
             yield found(
                 "in-place-gradient", layer,
                 f"{layer.type} computes a wrong gradient in place; Caffe does not say",
@@ -76,36 +63,18 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _wrong_in_place(layer: Layer) -> str:
-    """What goes wrong when this layer writes over its bottom: "values", "gradient" or ""."""
-    rule, proto = RULES.get(layer.type), layer.proto
-    if layer.type == "ELU":
-        return "gradient" if proto.elu_param.alpha <= 0 else ""
-    if rule is None or rule.in_place != "wrong" or layer.type == "Python":
-        return ""
-    if layer.type in ("Concat", "Slice") and len(layer.bottoms) == len(layer.tops) == 1:
-        return ""
-    if layer.type == "Tile" and proto.tile_param.tiles == 1:
-        return ""
-    if (layer.type == "LRN" and proto.lrn_param.norm_region == _WITHIN) or (
-        layer.type == "Eltwise" and proto.eltwise_param.operation == _PROD
-    ):
-        return "gradient"
-    return "gradient" if layer.type in _FORWARD_RIGHT else "values"
-
-
 def _in_place_chains(graph: Graph) -> Iterator[Finding]:
     """Values overwritten before the backward pass asks for them."""
     for layer in graph.layers:
-        relu = layer.type == "ReLU" and layer.in_place
-        if layer not in graph.backward or not (relu or _needs_top(layer)):
+        reads = _reads(layer)
+        if layer not in graph.backward or reads is GradientReads.NOTHING:
             continue
         top = layer.tops[0]
         while True:
             over = next((r for r in graph.readers.get(top, ()) if _writes_over(r, top.name)), None)
             if over is None:
                 break
-            if not _harmless(over, layer):
+            if not _harmless(over, layer, reads):
                 yield found(
                     "in-place-chain", over,
                     f"it writes over the values of '{layer.name}', whose gradient ({layer.type}) then is "
@@ -116,44 +85,51 @@ def _in_place_chains(graph: Graph) -> Iterator[Finding]:
             top = over.tops[0]
 
 
-def _needs_top(layer: Layer) -> bool:
-    if layer.type == "Power":
-        return layer.proto.power_param.power not in (0, 1, 2)
-    return layer.type in _NEEDS_TOP or (layer.type == "LRN" and layer.proto.lrn_param.norm_region != _WITHIN)
+def _reads(layer: Layer) -> GradientReads:
+    """What the gradient of this layer is computed from in its own top."""
+    reads = of_layer(_traits(layer).gradient_reads, layer.proto, GradientReads.NOTHING)
+    return GradientReads.NOTHING if reads is GradientReads.SIGN and not layer.in_place else reads
 
 
 def _writes_over(layer: Layer, name: str) -> bool:
     return any(b.name == name == t.name for b, t in zip(layer.bottoms, layer.tops, strict=False))
 
 
-def _harmless(over: Layer, before: Layer) -> bool:
+def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
     """Whether what a layer writes in place leaves the gradient of the layer before it right."""
-    if before.type == "ReLU":
-        return over.type in _KEEPS_SIGN
-    if before.type in _POSITIVE or (before.type == "ELU" and before.proto.elu_param.alpha <= 0):
-        return over.type in _KEEPS_POSITIVE
-    # What a ReLU changes gets no gradient through it; but MVN needs all of its top.
-    return over.type == "ReLU" and over.proto.relu_param.negative_slope == 0 and before.type != "MVN"
+    keeps = known(_traits(over).keeps, Keeps.NOTHING)
+    if reads is GradientReads.SIGN:
+        return keeps is not Keeps.NOTHING
+    if of_layer(_traits(before).positive, before.proto, False):
+        return keeps is Keeps.POSITIVE
+    # No gradient passes through what a ReLU changes.
+    relu = over.type == "ReLU" and over.proto.relu_param.negative_slope == 0
+    return relu and reads is not GradientReads.ALL
 
 
 def _no_backward(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        i = _NO_GRADIENT.get(layer.type)
-        if i is None or layer not in graph.backward or layer.bottoms[i].layer not in graph.learnt:
+        if layer not in graph.backward:
             continue
-        what = "has no gradient" if i == 0 else f"has no gradient for its labels '{layer.bottoms[i].name}'"
-        yield found(
-            "no-backward", layer, f"{layer.type} {what}, and something before it is learnt: Caffe aborts in "
-            "the first backward pass",
-            "set lr_mult: 0 for all that is learnt before it, or propagate_down: false here",
-        )  # fmt: skip
+        rule = RULES.get(layer.type)
+        without = known(_traits(layer).no_gradient, ())
+        for bottom in [layer.bottoms[i] for i in without if i < len(layer.bottoms)]:
+            if bottom.layer not in graph.learnt:
+                continue
+            role = "labels" if rule and rule.auto_top else "bottom"
+            what = "has no gradient" if without == (0,) else f"has no gradient for its {role} '{bottom.name}'"
+            yield found(
+                "no-backward", layer, f"{layer.type} {what}, and something before it is learnt: Caffe aborts "
+                "in the first backward pass",
+                "set lr_mult: 0 for all that is learnt before it, or propagate_down: false here",
+            )  # fmt: skip
 
 
 def _unused_blobs(graph: Graph) -> Iterator[Finding]:
     if not graph.trained:
         return
     for layer in graph.layers:
-        if layer.type not in RULES or layer.type in ("Accuracy", "Python") or has_loss(layer):
+        if known(_traits(layer).metric, True) or has_loss(layer):
             continue
         for top in layer.tops:
             if top not in graph.readers and graph.net.blobs.get(top.name) is top:

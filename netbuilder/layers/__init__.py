@@ -14,16 +14,35 @@ from netbuilder.layers import (
     recurrent,
     reshape,
 )
-from netbuilder.layers.base import RULES, Facts, ParamFacts, Rule, Shape, canonical_axis, elements, rule
+from netbuilder.layers.base import (
+    RULES,
+    Facts,
+    ParamFacts,
+    Rule,
+    Shape,
+    canonical_axis,
+    elements,
+    has_files,
+    is_source,
+    replayed_types,
+    rule,
+    source_of,
+)
+from netbuilder.layers.coverage import Coverage
 from netbuilder.layers.data import UnknownShape
 from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.traits import COMPUTES, Traits, Unknown, known, of_layer
 
 __all__ = [
+    "COMPUTES",
     "RULES",
+    "Coverage",
     "Facts",
     "ParamFacts",
     "Rule",
     "Shape",
+    "Traits",
+    "Unknown",
     "UnknownShape",
     "activation",
     "canonical_axis",
@@ -34,11 +53,17 @@ __all__ = [
     "detection",
     "elements",
     "forks",
+    "has_files",
+    "is_source",
+    "known",
     "linear",
     "loss",
     "normalization",
+    "of_layer",
     "pooling",
     "recurrent",
+    "replayed_types",
     "reshape",
     "rule",
+    "source_of",
 ]

@@ -1,7 +1,7 @@
 """Element-wise layers of one bottom and one top, and Softmax: the top has the bottom's shape.
 
-`ELEMENTWISE` is the table; a function stands here only where there is more to say. Sources: the
-Forward_cpu of each layer's .cpp file.
+`ELEMENTWISE` is the table; a function stands here only where there is more to say. Sources: Forward_cpu and
+Backward_cpu in each layer's .cpp file.
 """
 
 from __future__ import annotations
@@ -20,29 +20,75 @@ from netbuilder.layers.base import (
     legacy_shape,
     rule,
 )
+from netbuilder.layers.traits import COMPUTES, GradientReads, Keeps, Spoils, Traits, Unknown
+from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise
 
-# type, field message, operations per element, in-place use. Operations: comparison for the piecewise
+_POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
+
+
+def _spoils_elu(layer: Any) -> Spoils:
+    return Spoils.GRADIENT if layer.elu_param.alpha <= 0 else Spoils.NOTHING
+
+
+def _elu_is_positive(layer: Any) -> bool:
+    return bool(layer.elu_param.alpha <= 0)
+
+
+def _power_reads(layer: Any) -> GradientReads:
+    # For these powers the gradient is computed from the bottom, or is constant.
+    return GradientReads.NOTHING if layer.power_param.power in (0, 1, 2) else GradientReads.ELEMENTS
+
+
+# type, field message, operations per element, in-place use, traits. Operations: comparison for the piecewise
 # linear ones; exponential, addition and division for the sigmoid family; one per nonlinear function and
 # one per multiplication or addition around it.
 ELEMENTWISE = (
-    ("ReLU", "relu_param", 1, "exact"),
-    ("ReLU6", "relu6_param", 2, "exact"),  # of forks: relu6_layer.cpp
-    ("ELU", "elu_param", 3, "exact"),
-    ("Sigmoid", "sigmoid_param", 3, "exact"),
-    ("TanH", "tanh_param", 3, "exact"),
-    ("Swish", "swish_param", 4, "exact"),
-    ("Clip", "clip_param", 2, "wrong"),
-    ("Threshold", "threshold_param", 1, "exact"),
-    ("BNLL", "", 3, "wrong"),
-    ("Power", "power_param", 3, "wrong"),
-    ("AbsVal", "", 1, "refused"),
-    ("Dropout", "dropout_param", 0, "exact"),  # a copy at TEST; the mask of TRAIN is not counted
-    ("SpatialDropout", "spatial_dropout_param", 0, "exact"),  # intel/caffe: likewise, by whole channels
-)
+    (
+        "ReLU", "relu_param", 1, "exact",
+        _POINTWISE._replace(gradient_reads=GradientReads.SIGN, keeps=Keeps.POSITIVE, engine=True),
+    ),
+    (
+        "ReLU6", "relu6_param", 2, "exact",  # of forks: relu6_layer.cpp
+        _POINTWISE._replace(gradient_reads=Unknown("forks differ in it"), keeps=Keeps.SIGN),
+    ),
+    (
+        "ELU", "elu_param", 3, "exact",
+        _POINTWISE._replace(
+            spoils=_spoils_elu, gradient_reads=GradientReads.ELEMENTS, positive=_elu_is_positive,
+            keeps=Keeps.POSITIVE,
+        ),
+    ),
+    (
+        "Sigmoid", "sigmoid_param", 3, "exact",
+        _POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, positive=True, engine=True),
+    ),
+    (
+        "TanH", "tanh_param", 3, "exact",
+        _POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, keeps=Keeps.SIGN, engine=True),
+    ),
+    (
+        "Swish", "swish_param", 4, "exact",
+        _POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, keeps=Keeps.SIGN),
+    ),
+    ("Clip", "clip_param", 2, "wrong", _POINTWISE._replace(spoils=Spoils.GRADIENT)),
+    ("Threshold", "threshold_param", 1, "exact", _POINTWISE._replace(no_gradient=(0,))),
+    ("BNLL", "", 3, "wrong", _POINTWISE._replace(spoils=Spoils.GRADIENT)),
+    (
+        "Power", "power_param", 3, "wrong",
+        _POINTWISE._replace(spoils=Spoils.GRADIENT, gradient_reads=_power_reads),
+    ),
+    ("AbsVal", "", 1, "refused", _POINTWISE),
+    # A copy at TEST; the mask of TRAIN is not counted. intel/caffe's drops whole channels.
+    ("Dropout", "dropout_param", 0, "exact", _POINTWISE._replace(keeps=Keeps.SIGN, draws=True)),
+    (
+        "SpatialDropout", "spatial_dropout_param", 0, "exact",
+        _POINTWISE._replace(keeps=Keeps.SIGN, draws=True),
+    ),
+)  # fmt: skip
 
 
-def _elementwise(type: str, param: str, per_element: int, in_place: str) -> None:
-    @rule(type, *([param] if param else []), in_place=in_place)
+def _elementwise(type: str, param: str, per_element: int, in_place: str, traits: Traits) -> None:
+    @rule(type, *([param] if param else []), in_place=in_place, traits=traits)
     def infer(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         return Facts((bottoms[0],), ops=per_element * elements(bottoms[0]))
 
@@ -51,7 +97,12 @@ for _row in ELEMENTWISE:
     _elementwise(*_row)
 
 
-@rule("Exp", "exp_param", in_place="exact")
+@rule(
+    "Exp",
+    "exp_param",
+    in_place="exact",
+    traits=_POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, positive=True),
+)
 def exp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """base^(shift + scale * x), base -1 being e. Operations: 3 per element.
 
@@ -63,7 +114,7 @@ def exp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), ops=3 * elements(bottoms[0]))
 
 
-@rule("Log", "log_param")
+@rule("Log", "log_param", traits=_POINTWISE._replace(spoils=Spoils.GRADIENT))
 def log(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Logarithm of shift + scale * x to a base, -1 being e. Operations: 3 per element.
 
@@ -75,7 +126,7 @@ def log(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), ops=3 * elements(bottoms[0]))
 
 
-@rule("PReLU", "prelu_param", in_place="exact")
+@rule("PReLU", "prelu_param", in_place="exact", traits=_POINTWISE._replace(keeps=Keeps.POSITIVE))
 def prelu(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """ReLU with a learnt slope for negative inputs: one per channel (axis 1), or one in all.
 
@@ -93,7 +144,19 @@ def prelu(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), (ParamFacts(slope, "weight", filler),), ops=2 * elements(bottom))
 
 
-@rule("Softmax", "softmax_param", in_place="exact")
+def _softmax_sees(layer: Any, blobs: Blobs) -> Seen:
+    view, axis = blobs.views[0], first_spatial(layer.softmax_param.axis, blobs.bottoms[0])
+    return view if axis < 0 else None if view.flat else view.pooled([axis])._replace(size=view.size)
+
+
+@rule(
+    "Softmax",
+    "softmax_param",
+    in_place="exact",
+    traits=COMPUTES._replace(
+        sees=_softmax_sees, no_gradient=(), gradient_reads=GradientReads.ALL, positive=True, engine=True
+    ),
+)
 def softmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Exponentials normalised to sum 1 along `axis` (default 1).
 

@@ -1,9 +1,9 @@
 """What a layer rule is, and the registry of rules.
 
-A rule states everything that netbuilder knows about one Caffe layer type, in one function: given the
-`LayerParameter` and the shapes of its bottoms it returns `Facts` (shapes of the tops, parameter blobs,
+A rule states everything that netbuilder knows about one Caffe layer type. Its function gets the
+`LayerParameter` and the shapes of its bottoms and returns `Facts` (shapes of the tops, parameter blobs,
 multiply-accumulates, other operations), or raises `ShapeError` where real Caffe would abort. So shapes,
-parameters and counts cannot disagree.
+parameters and counts cannot disagree. All else is in its `Traits`.
 
 Counting: one MAC is one multiplication and one addition. `ops` are all other elementary operations
 (addition, multiplication, division, comparison, exponential, logarithm, power), each counted as one.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.traits import Source, Traits, completed
 
 __all__ = [
     "RULES",
@@ -26,8 +27,12 @@ __all__ = [
     "canonical_axis",
     "check_not_empty",
     "elements",
+    "has_files",
+    "is_source",
     "legacy_shape",
+    "replayed_types",
     "rule",
+    "source_of",
     "writes_over",
 ]
 
@@ -59,11 +64,12 @@ class Facts(NamedTuple):
     ops: int = 0
 
 
+NO_TRAITS = Traits()
 Infer = Callable[[Any, Sequence[Shape]], Facts]
 
 
 class Rule(NamedTuple):
-    """A layer type: the sub-messages that hold its fields, how many blobs it takes and gives, its facts.
+    """A layer type: the sub-messages that hold its fields, how many blobs it takes and gives, facts, traits.
 
     `bottoms` and `tops` are (least, most), most None for no limit. `in_place` says what happens when a top
     is written over its bottom: "exact", "wrong" (Caffe accepts it and computes something else, in the
@@ -79,6 +85,7 @@ class Rule(NamedTuple):
     in_place: str = "wrong"
     auto_top: bool = False
     same: bool = False
+    traits: Traits = NO_TRAITS
 
 
 RULES: dict[str, Rule] = {}
@@ -92,21 +99,20 @@ def rule(
     in_place: str = "wrong",
     auto_top: bool = False,
     same: bool = False,
+    traits: Traits = NO_TRAITS,
 ) -> Callable[[Infer], Infer]:
     """Register a function as the rule of a Caffe layer type; see `Rule` for the arguments."""
 
+    takes = (bottoms, bottoms) if isinstance(bottoms, int) else bottoms
+    gives = (tops, tops) if isinstance(tops, int) else tops
+    traits = completed(
+        traits, bottoms=takes[1] != 0, tops=gives[1] != 0, may_lack_bottoms=takes[0] == 0, loss=auto_top,
+        spoils=in_place == "wrong",
+    )  # fmt: skip
+
     def register(infer: Infer) -> Infer:
         assert type not in RULES, type
-        RULES[type] = Rule(
-            type,
-            params,
-            (bottoms, bottoms) if isinstance(bottoms, int) else bottoms,
-            (tops, tops) if isinstance(tops, int) else tops,
-            infer,
-            in_place,
-            auto_top,
-            same,
-        )
+        RULES[type] = Rule(type, params, takes, gives, infer, in_place, auto_top, same, traits)
         return infer
 
     return register
@@ -141,6 +147,41 @@ def legacy_shape(shape: Sequence[int], what: str = "the bottom") -> Shape:
     if len(shape) > 4:
         raise ShapeError(f"{what} may have at most 4 axes, got {shape_text(shape)}")
     return (*shape, *(1,) * (4 - len(shape)))
+
+
+def is_source(layer: Any) -> bool:
+    """Whether a layer gives data to the net: a data layer, or a type without a rule that takes nothing."""
+    if layer.bottom:
+        return False
+    rule = RULES.get(layer.type)
+    return rule is None or rule.traits.source is not None
+
+
+def source_of(type: str) -> Source | None:
+    """Where the layers of a type have their data; None if they are not data layers, or that is unknown."""
+    rule = RULES.get(type)
+    source = rule.traits.source if rule else None
+    return source if isinstance(source, Source) else None
+
+
+def has_files(rule: Rule) -> bool:
+    """Whether the layers of a type read their data from files or a device."""
+    source = rule.traits.source
+    return isinstance(source, Source) and source.stored
+
+
+def replayed_types() -> list[str]:
+    """The types whose layers must run again to bring a resumed training to where it was.
+
+    Their forward passes draw random numbers, or move on in the data. Pooling draws too with STOCHASTIC; it is
+    left out, since every pooling of the net would have to run for the sake of that one.
+    """
+    return sorted(type for type, rule in RULES.items() if has_files(rule) or _draws(rule))
+
+
+def _draws(rule: Rule) -> bool:
+    draws = rule.traits.draws
+    return draws is True or (callable(draws) and rule.bottoms[1] == 0)
 
 
 def writes_over(layer: Any) -> bool:

@@ -8,11 +8,26 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule, writes_over
+from netbuilder.layers.traits import COMPUTES, Shares, Spoils, Unknown
+from netbuilder.layers.views import Blobs, Seen, View, first_spatial, moved, pointwise, union
 
-SUM = 1
+PROD, SUM = 0, 1
 
 
-@rule("Eltwise", "eltwise_param", bottoms=(2, None))
+def _spoils_eltwise(layer: Any) -> Spoils:
+    return Spoils.GRADIENT if layer.eltwise_param.operation == PROD else Spoils.VALUES
+
+
+def _spoils_unless_alone(layer: Any) -> Spoils:
+    return Spoils.NOTHING if len(layer.bottom) == len(layer.top) == 1 else Spoils.VALUES
+
+
+@rule(
+    "Eltwise",
+    "eltwise_param",
+    bottoms=(2, None),
+    traits=COMPUTES._replace(sees=pointwise, no_gradient=(), spoils=_spoils_eltwise, engine=True),
+)
 def eltwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Sum (with one coefficient per bottom if wanted), product or maximum of equal-shaped bottoms.
 
@@ -28,13 +43,27 @@ def eltwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
             )
     if p.coeff and len(p.coeff) != len(bottoms):
         raise ShapeError(f"coeff is given {len(p.coeff)} times for {len(bottoms)} bottoms")
-    if p.coeff and p.operation == 0:
+    if p.coeff and p.operation == PROD:
         raise ShapeError("coeff goes with operation SUM, not with PROD")
     weighted = len(bottoms) if p.coeff and p.operation == SUM else 0
     return Facts((first,), ops=(len(bottoms) - 1 + weighted) * elements(first))
 
 
-@rule("Concat", "concat_param", bottoms=(1, None))
+def _concat_sees(layer: Any, blobs: Blobs) -> Seen:
+    p = layer.concat_param
+    axis = first_spatial(p.concat_dim if p.HasField("concat_dim") else p.axis, blobs.bottoms[0])
+    return union(blobs.views) if len(blobs.views) == 1 or axis < 0 else None
+
+
+# Source of `shares`: concat_layer.cpp and slice_layer.cpp, Reshape.
+@rule(
+    "Concat",
+    "concat_param",
+    bottoms=(1, None),
+    traits=COMPUTES._replace(
+        sees=_concat_sees, no_gradient=(), spoils=_spoils_unless_alone, shares=Shares.ALONE, engine=True
+    ),
+)
 def concat(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The bottoms one after another along `axis` (default 1); their other axes must be equal.
 
@@ -56,7 +85,31 @@ def concat(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((*first[:axis], total, *first[axis + 1 :]),))
 
 
-@rule("Slice", "slice_param", tops=(1, None))
+def _slice_sees(layer: Any, blobs: Blobs) -> Seen:
+    p, view = layer.slice_param, blobs.views[0]
+    cut = first_spatial(p.slice_dim if p.HasField("slice_dim") else p.axis, blobs.bottoms[0])
+    if view.flat:
+        return None
+    seen: list[View | None] = []
+    begin = 0
+    for top in blobs.tops:
+        axes = list(view.axes)
+        if cut >= 0:
+            axis = axes[cut]
+            axes[cut] = axis if isinstance(axis, str) else moved(axis, begin)
+            begin += top[2 + cut]
+        seen.append(View(view.image, top[2:], tuple(axes)))
+    return seen
+
+
+@rule(
+    "Slice",
+    "slice_param",
+    tops=(1, None),
+    traits=COMPUTES._replace(
+        sees=_slice_sees, no_gradient=(), spoils=_spoils_unless_alone, shares=Shares.ALONE
+    ),
+)
 def slice_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Pieces of the bottom along `axis` (default 1): equal ones, or cut at each slice_point.
 
@@ -95,13 +148,38 @@ def _axis(p: Any, legacy: str, shape: Shape) -> int:
     return canonical_axis(getattr(p, legacy), shape, legacy)
 
 
-@rule("Split", tops=(1, None), in_place="refused")
+@rule(
+    "Split",
+    tops=(1, None),
+    in_place="refused",
+    traits=COMPUTES._replace(sees=pointwise, no_gradient=(), shares=Shares.ALWAYS),
+)
 def split(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The bottom, once per top, by reference. Source: split_layer.cpp."""
     return Facts((bottoms[0],) * len(layer.top))
 
 
-@rule("Crop", "crop_param", bottoms=2)
+def _crop_sees(layer: Any, blobs: Blobs) -> Seen:
+    p, view = layer.crop_param, blobs.views[0]
+    if view.flat:
+        return None
+    first = first_spatial(p.axis, blobs.bottoms[0])
+    axes = list(view.axes)
+    for i, axis in enumerate(axes):
+        offset = 0
+        if i >= first and p.offset:
+            offset = p.offset[i - first] if len(p.offset) > 1 else p.offset[0]
+        if not isinstance(axis, str):
+            axes[i] = moved(axis, offset)
+    return View(view.image, blobs.tops[0][2:], tuple(axes))
+
+
+@rule(
+    "Crop",
+    "crop_param",
+    bottoms=2,
+    traits=COMPUTES._replace(sees=_crop_sees, sizes_only=(1,), no_gradient=(), spoils=Spoils.GRADIENT),
+)
 def crop(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The part of bottom 0 that has the size of bottom 1 from `axis` (default 2) on, at `offset`.
 
@@ -128,7 +206,16 @@ def crop(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((tuple(top),))
 
 
-@rule("Filter", bottoms=(2, None), tops=(1, None))
+@rule(
+    "Filter",
+    bottoms=(2, None),
+    tops=(1, None),
+    traits=COMPUTES._replace(
+        sees=Unknown("which images pass is known only when the net runs"),
+        no_gradient=(-1,),
+        spoils=Spoils.VALUES,
+    ),
+)
 def filter_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The images of each bottom for which the last bottom, the selector (n, 1, ...), is not 0.
 
@@ -150,7 +237,7 @@ def filter_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(tuple(data), ops=selector[0])
 
 
-@rule("Silence", bottoms=(1, None), tops=0)
+@rule("Silence", bottoms=(1, None), tops=0, traits=COMPUTES)
 def silence(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Swallows its bottoms, so that they are no net outputs. Source: silence_layer.cpp."""
     return Facts(())

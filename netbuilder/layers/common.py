@@ -12,7 +12,6 @@ from netbuilder.layers.fillers import check_filler
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
-_REBUILT = ("LSTM", "RNN")  # these make their blobs anew, whatever the file gives
 
 
 class Owner:
@@ -88,8 +87,9 @@ def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = 
     if len(proto.param) > len(facts.params):
         raise ShapeError(f"param is given {len(proto.param)} times for {len(facts.params)} parameter blobs")
     if proto.blobs:
-        _check_inline_blobs(proto, facts)
-        if proto.type not in _REBUILT:
+        rebuilds = rule.traits.rebuilds is True
+        _check_inline_blobs(proto, facts, rebuilds)
+        if not rebuilds:
             return
     for fact in facts.params:
         check_shape(fact.shape)
@@ -99,8 +99,10 @@ def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = 
             )
 
 
-def _check_inline_blobs(proto: Any, facts: Facts) -> None:
-    """Numbers that the file gives for the parameters. Source: blob.cpp, FromProto.
+def _check_inline_blobs(proto: Any, facts: Facts, rebuilds: bool) -> None:
+    """Numbers that the file gives for the parameters; `rebuilds`: the layer ignores them.
+
+    Source: blob.cpp, FromProto.
 
     Where they do not fit, Convolution aborts; some other types go on and read beyond them. Both are refused.
     """
@@ -113,7 +115,7 @@ def _check_inline_blobs(proto: Any, facts: Facts) -> None:
             raise ShapeError(f"blob {i} in the file has {stored} numbers for the shape {shape_text(shape)}")
         check_not_empty(shape, f"blob {i} in the file")
         shapes.append((shape, legacy))
-    if proto.type in _REBUILT:
+    if rebuilds:
         return
     if len(proto.blobs) != len(facts.params):
         raise ShapeError(

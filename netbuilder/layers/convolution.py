@@ -16,10 +16,52 @@ from netbuilder.layers.base import (
     legacy_shape,
     rule,
 )
+from netbuilder.layers.traits import COMPUTES, Kernel, Spoils
+from netbuilder.layers.views import convolved, deconvolved, slid_each
 
 
-@rule("DepthwiseConvolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
-@rule("Convolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
+def conv_kernel(layer: Any, bottom: Shape | None) -> Window:
+    """The window of a layer with a `convolution_param`; two spatial axes where the bottom is unknown."""
+    p = layer.convolution_param
+    if bottom is None:
+        return conv_window(p, 2)
+    return conv_window(p, len(bottom) - 1 - (p.axis if p.axis >= 0 else p.axis + len(bottom)))
+
+
+def group(layer: Any, weight: Shape) -> int:
+    """The groups of a layer with a `convolution_param`."""
+    return int(layer.convolution_param.group)
+
+
+def _channels(layer: Any, weight: Shape) -> int:
+    return weight[0] if weight else 1
+
+
+_SLIDING = COMPUTES._replace(
+    sees=slid_each(convolved, conv_kernel),
+    kernel=Kernel(conv_kernel, group),
+    no_gradient=(),
+    spoils=Spoils.VALUES,
+)
+_CONVOLVES = _SLIDING._replace(linear=True, weight_filler="convolution_param", engine=True)
+
+
+@rule(
+    "DepthwiseConvolution",
+    "convolution_param",
+    bottoms=(1, None),
+    tops=(1, None),
+    same=True,
+    traits=_CONVOLVES,
+)
+@rule(
+    "Convolution",
+    "convolution_param",
+    bottoms=(1, None),
+    tops=(1, None),
+    same=True,
+    traits=_CONVOLVES._replace(defaults={"weight_filler": {"type": "msra"}}),
+)
 def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Cross-correlation, (n, c, h, w) -> (n, num_output, h', w'); any number of spatial axes.
 
@@ -48,7 +90,11 @@ def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("ConvolutionDepthwise", "convolution_param")
+@rule(
+    "ConvolutionDepthwise",
+    "convolution_param",
+    traits=_CONVOLVES._replace(kernel=Kernel(conv_kernel, _channels)),
+)
 def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """One kernel for each channel, (n, c, h, w) -> (n, c, h', w'); num_output and group do not act.
 
@@ -70,7 +116,14 @@ def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("Deconvolution", "convolution_param", bottoms=(1, None), tops=(1, None), same=True)
+@rule(
+    "Deconvolution",
+    "convolution_param",
+    bottoms=(1, None),
+    tops=(1, None),
+    same=True,
+    traits=_CONVOLVES._replace(sees=slid_each(deconvolved, conv_kernel)),
+)
 def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Transposed convolution, (n, c, h, w) -> (n, num_output, h', w').
 
@@ -95,7 +148,7 @@ def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("Im2col", "convolution_param")
+@rule("Im2col", "convolution_param", traits=_SLIDING)
 def im2col(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The windows of a convolution unrolled into channels, (n, c, h, w) -> (n, c*kh*kw, h', w').
 

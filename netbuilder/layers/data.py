@@ -12,13 +12,28 @@ from typing import Any
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
+from netbuilder.layers.traits import COMPUTES, Form, Source, Tops, Traits, Unknown
+
+_LABELLED = Tops.LABELLED
+_BY_CLASS = Unknown("its Python class decides it")
 
 
 class UnknownShape(Exception):
     """The shape of a top depends on data that the rule does not see; the text says on which."""
 
 
-@rule("Input", "input_param", bottoms=0, tops=(1, None))
+def random_transform(layer: Any) -> bool:
+    """Whether images are cropped or mirrored at random in TRAIN. Source: data_transformer.cpp, Transform."""
+    return bool(layer.transform_param.mirror or layer.transform_param.crop_size)
+
+
+@rule(
+    "Input",
+    "input_param",
+    bottoms=0,
+    tops=(1, None),
+    traits=COMPUTES._replace(source=Source(Form.FED, "input_param")),
+)
 def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """A blob to be filled by the caller; one shape for all tops, or one each; none is a scalar.
 
@@ -33,7 +48,17 @@ def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [()]) * tops)
 
 
-@rule("DummyData", "dummy_data_param", bottoms=0, tops=(1, None))
+def _dummy_data_draws(layer: Any) -> bool:
+    return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
+
+
+@rule(
+    "DummyData",
+    "dummy_data_param",
+    bottoms=0,
+    tops=(1, None),
+    traits=COMPUTES._replace(draws=_dummy_data_draws, source=Source(Form.MADE, "dummy_data_param")),
+)
 def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Blobs filled by fillers; shapes once or one each, or the legacy num, channels, height, width.
 
@@ -65,7 +90,14 @@ def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(tuple(shapes))
 
 
-@rule("MemoryData", "memory_data_param", bottoms=0, tops=2)
+# It transforms images when they are handed over, not in the forward pass.
+@rule(
+    "MemoryData",
+    "memory_data_param",
+    bottoms=0,
+    tops=2,
+    traits=COMPUTES._replace(source=Source(Form.FED, "memory_data_param", tops=_LABELLED, transforms=True)),
+)
 def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels handed over in memory -> (batch_size, channels, height, width), (batch_size,).
 
@@ -97,7 +129,19 @@ def resized_by_fork(transform: Any) -> str:
     return next((name for name in names if transform.HasField(name)), "")
 
 
-@rule("ImageData", "image_data_param", "transform_param", bottoms=0, tops=2)
+@rule(
+    "ImageData",
+    "image_data_param",
+    "transform_param",
+    bottoms=0,
+    tops=2,
+    traits=COMPUTES._replace(
+        draws=random_transform,
+        source=Source(
+            Form.IMAGE_LIST, "image_data_param", "image_data_param.source", _LABELLED, transforms=True
+        ),
+    ),
+)
 def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels listed in a text file -> (batch_size, c, h, w), (batch_size,).
 
@@ -121,7 +165,17 @@ def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((p.batch_size, channels, h, w), (p.batch_size,)))
 
 
-@rule("Data", "data_param", "transform_param", bottoms=0, tops=(1, 2))
+@rule(
+    "Data",
+    "data_param",
+    "transform_param",
+    bottoms=0,
+    tops=(1, 2),
+    traits=COMPUTES._replace(
+        draws=random_transform,
+        source=Source(Form.DATABASE, "data_param", "data_param.source", _LABELLED, transforms=True),
+    ),
+)
 def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Images (and labels) of an LMDB or LevelDB database -> (batch_size, c, h, w)[, (batch_size,)].
 
@@ -133,7 +187,13 @@ def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     raise UnknownShape(f"the records of the database '{layer.data_param.source}'")
 
 
-@rule("HDF5Data", "hdf5_data_param", bottoms=0, tops=(1, None))
+@rule(
+    "HDF5Data",
+    "hdf5_data_param",
+    bottoms=0,
+    tops=(1, None),
+    traits=COMPUTES._replace(source=Source(Form.HDF5_LIST, "hdf5_data_param", "hdf5_data_param.source")),
+)
 def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Datasets of HDF5 files, each named like its top -> (batch_size, ...).
 
@@ -147,7 +207,7 @@ def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     raise UnknownShape(f"the HDF5 files listed in '{layer.hdf5_data_param.source}'")
 
 
-@rule("HDF5Output", "hdf5_output_param", bottoms=2, tops=0)
+@rule("HDF5Output", "hdf5_output_param", bottoms=2, tops=0, traits=COMPUTES)
 def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Writes its two bottoms as the datasets data and label of a file, at each forward pass.
 
@@ -158,7 +218,19 @@ def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(())
 
 
-@rule("WindowData", "window_data_param", "transform_param", bottoms=0, tops=2)
+@rule(
+    "WindowData",
+    "window_data_param",
+    "transform_param",
+    bottoms=0,
+    tops=2,
+    traits=COMPUTES._replace(
+        draws=True,  # which windows make the batch
+        source=Source(
+            Form.WINDOW_FILE, "window_data_param", "window_data_param.source", _LABELLED, transforms=True
+        ),
+    ),
+)
 def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Windows of images for detection -> (batch_size, c, crop_size, crop_size), (batch_size,).
 
@@ -172,7 +244,7 @@ def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     raise UnknownShape(f"the images of the window file '{layer.window_data_param.source}'")
 
 
-@rule("Parameter", "parameter_param", bottoms=0)
+@rule("Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None))
 def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """A learnt blob as a top: the net's own variable. `shape` missing is a scalar.
 
@@ -183,7 +255,13 @@ def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((shape,), (ParamFacts(shape, "weight", filled=False),))
 
 
-@rule("Python", "python_param", bottoms=(0, None), tops=(0, None))
+@rule(
+    "Python",
+    "python_param",
+    bottoms=(0, None),
+    tops=(0, None),
+    traits=Traits(**dict.fromkeys(Traits._fields, _BY_CLASS)),
+)
 def python(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """A layer written in Python: its shapes, parameters and operations are what its class says.
 

@@ -10,13 +10,22 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, elements, legacy_shape, rule
-from netbuilder.layers.data import UnknownShape
+from netbuilder.layers.data import UnknownShape, random_transform
+from netbuilder.layers.traits import COMPUTES, Form, Source, Spoils, Tops, Unknown
+from netbuilder.layers.views import all_pooled
 
 SCALAR: Shape = ()
 SOFTMAX, NO_MINING, VIDEO = 0, 0, 1
+_FORK = COMPUTES._replace(no_gradient=Unknown("its backward pass has not been checked"), spoils=Spoils.VALUES)
+_REGIONS = Unknown("where its regions lie is known only when the net runs")
 
 
-@rule("PriorBox", "prior_box_param", bottoms=2)
+@rule(
+    "PriorBox",
+    "prior_box_param",
+    bottoms=2,
+    traits=_FORK._replace(sees=Unknown("boxes see nothing, they follow from sizes"), sizes_only=()),
+)
 def prior_box(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Boxes at each place of a feature map, (n, c, h, w) and the image -> (1, 2, h*w*priors*4).
 
@@ -71,7 +80,7 @@ def _check_either(p: Any, whole: str, h: str, w: str) -> None:
             raise ShapeError(f"{name} must be positive, got {getattr(p, name):g}")
 
 
-@rule("DetectionOutput", "detection_output_param", bottoms=(3, 4))
+@rule("DetectionOutput", "detection_output_param", bottoms=(3, 4), traits=_FORK._replace(sees=_REGIONS))
 def detection_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """What is found, out of shifts (n, priors*4), scores (n, priors*classes) and priors (1, 2, priors*4).
 
@@ -93,7 +102,14 @@ def detection_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((1, 1, 1, 7),), ops=elements(bottoms[1]))
 
 
-@rule("MultiBoxLoss", "multibox_loss_param", "loss_param", bottoms=4, auto_top=True)
+@rule(
+    "MultiBoxLoss",
+    "multibox_loss_param",
+    "loss_param",
+    bottoms=4,
+    auto_top=True,
+    traits=_FORK._replace(sees=all_pooled, applies=Unknown("conf_loss_type decides it")),
+)
 def multibox_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Loss of the places and the classes of boxes -> ().
 
@@ -137,7 +153,12 @@ def _check_predictions(p: Any, bottoms: Sequence[Shape]) -> None:
         )
 
 
-@rule("DetectionEvaluate", "detection_evaluate_param", bottoms=2)
+@rule(
+    "DetectionEvaluate",
+    "detection_evaluate_param",
+    bottoms=2,
+    traits=_FORK._replace(sees=_REGIONS, metric=True),
+)
 def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Detections (1, 1, found, 7) against the truth (1, 1, boxes, 8) -> (1, 1, classes + found, 5).
 
@@ -159,7 +180,14 @@ def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((1, 1, p.num_classes - background + bottoms[0][2], 5),))
 
 
-@rule("SmoothL1Loss", "smooth_l1_loss_param", "loss_param", bottoms=(2, 4), auto_top=True)
+@rule(
+    "SmoothL1Loss",
+    "smooth_l1_loss_param",
+    "loss_param",
+    bottoms=(2, 4),
+    auto_top=True,
+    traits=_FORK._replace(sees=all_pooled, applies=""),
+)
 def smooth_l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Squares of small and magnitudes of large differences, perhaps weighted by the other bottoms -> ().
 
@@ -177,7 +205,7 @@ def smooth_l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=(3 + len(bottoms)) * elements(bottoms[0]))
 
 
-@rule("ROIPooling", "roi_pooling_param", bottoms=2)
+@rule("ROIPooling", "roi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
 def roi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """A grid of maxima of each region, (n, c, h, w) and (regions, 5) -> (regions, c, pooled_h, pooled_w).
 
@@ -191,7 +219,7 @@ def roi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((legacy_shape(bottoms[1], "bottom 1")[0], channels, p.pooled_h, p.pooled_w),))
 
 
-@rule("PSROIPooling", "psroi_pooling_param", bottoms=2)
+@rule("PSROIPooling", "psroi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
 def psroi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """A grid of averages of each region, each cell from channels of its own.
 
@@ -214,7 +242,7 @@ def psroi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((regions, p.output_dim, p.group_size, p.group_size),))
 
 
-@rule("Proposal", "proposal_param", bottoms=3, tops=(1, 2))
+@rule("Proposal", "proposal_param", bottoms=3, tops=(1, 2), traits=_FORK._replace(sees=_REGIONS))
 def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Regions out of scores, shifts and the size of the image -> (n*post_nms_topn, 5)[, their scores].
 
@@ -228,7 +256,18 @@ def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((regions, 5), (regions,))[: max(1, len(layer.top))])
 
 
-@rule("AnnotatedData", "annotated_data_param", "data_param", "transform_param", bottoms=0, tops=(1, 2))
+@rule(
+    "AnnotatedData",
+    "annotated_data_param",
+    "data_param",
+    "transform_param",
+    bottoms=0,
+    tops=(1, 2),
+    traits=COMPUTES._replace(
+        draws=random_transform,
+        source=Source(Form.DATABASE, "data_param", "data_param.source", Tops.BOXED, transforms=True),
+    ),
+)
 def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Images of a database, and the boxes on them -> (batch_size, c, h, w)[, (1, 1, boxes, 8)].
 
@@ -240,7 +279,20 @@ def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     raise UnknownShape(f"the records of the database '{layer.data_param.source}'")
 
 
-@rule("VideoData", "video_data_param", "data_param", "transform_param", bottoms=0, tops=(1, 2))
+@rule(
+    "VideoData",
+    "video_data_param",
+    "data_param",
+    "transform_param",
+    bottoms=0,
+    tops=(1, 2),
+    traits=COMPUTES._replace(
+        draws=random_transform,
+        source=Source(
+            Form.FRAMES, "data_param", "video_data_param.video_file", Tops.LABELLED, transforms=True
+        ),
+    ),
+)
 def video_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Frames of a camera or a file -> (batch_size, c, h, w)[, (batch_size,)].
 

@@ -7,13 +7,33 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, legacy_shape, rule
+from netbuilder.layers.traits import COMPUTES, Form, Source, Spoils, Unknown
+from netbuilder.layers.views import (
+    Blobs,
+    Seen,
+    all_pooled,
+    convolved,
+    deconvolved,
+    pointwise,
+    slid,
+    square,
+    union,
+    whole_map,
+)
 
 SCALAR: Shape = ()
 INFERENCE = 1
 _SIZES = ("channels", "height", "width")
+_FORK = COMPUTES._replace(no_gradient=Unknown("its backward pass has not been checked"), spoils=Spoils.VALUES)
 
 
-@rule("Permute", "permute_param")
+def _permute_sees(layer: Any, blobs: Blobs) -> Seen:
+    order = list(layer.permute_param.order)
+    stays = [axis for axis in order if axis > 1] == order[2:] == list(range(2, len(order)))
+    return blobs.views[0] if stays else blobs.views[0]._replace(flat=True)
+
+
+@rule("Permute", "permute_param", traits=_FORK._replace(sees=_permute_sees))
 def permute(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The axes in another `order`; those that it leaves out follow as they are. Nothing is computed.
 
@@ -27,7 +47,11 @@ def permute(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((tuple(bottom[axis] for axis in order),))
 
 
-@rule("Normalize", "norm_param")
+def _normalize_sees(layer: Any, blobs: Blobs) -> Seen:
+    return whole_map(layer, blobs) if layer.norm_param.across_spatial else blobs.views[0]
+
+
+@rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees))
 def normalize(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Each place, or with across_spatial each image, to length 1, then by a learnt scale; shape unchanged.
 
@@ -46,7 +70,7 @@ def normalize(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), (scale,), ops=4 * elements(bottom) + 2 * lengths)
 
 
-@rule("Axpy", bottoms=3)
+@rule("Axpy", bottoms=3, traits=_FORK._replace(sees=pointwise))
 def axpy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Bottom 1 times its gate, bottom 0, plus bottom 2: (n, c[, 1, 1]) and twice (n, c, ...) -> (n, c, ...).
 
@@ -64,7 +88,13 @@ def axpy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((x,), ops=2 * elements(x))
 
 
-@rule("L1Loss", "loss_param", bottoms=2, auto_top=True)
+@rule(
+    "L1Loss",
+    "loss_param",
+    bottoms=2,
+    auto_top=True,
+    traits=_FORK._replace(sees=all_pooled, applies=""),
+)
 def l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Mean over the batch of the magnitudes of all differences -> ().
 
@@ -80,7 +110,12 @@ def l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=3 * elements(a))
 
 
-@rule("Interp", "interp_param", bottoms=(1, 2))
+@rule(
+    "Interp",
+    "interp_param",
+    bottoms=(1, 2),
+    traits=_FORK._replace(sees=Unknown("its elements lie between those of the bottom"), sizes_only=(1,)),
+)
 def interp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Bilinear resizing with aligned corners, (n, c, h, w) -> (n, c, h', w').
 
@@ -114,7 +149,13 @@ def interp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), ops=0 if new == size else 9 * elements(top))
 
 
-@rule("Upsample", "upsample_param", bottoms=(1, 2))
+def _upsample_sees(layer: Any, blobs: Blobs) -> Seen:
+    if len(blobs.bottoms) > 1:
+        return None  # the mask says where each number goes
+    return slid(blobs.views[0], deconvolved, square(layer.upsample_param.scale or 1), blobs.tops[0][2:])
+
+
+@rule("Upsample", "upsample_param", bottoms=(1, 2), traits=_FORK._replace(sees=_upsample_sees))
 def upsample(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Larger images, (n, c, h, w) -> (n, c, h', w'), by copying only.
 
@@ -151,7 +192,7 @@ def upsample(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((*bottom[:2], *new),))
 
 
-@rule("ShuffleChannel", "shuffle_channel_param")
+@rule("ShuffleChannel", "shuffle_channel_param", traits=_FORK._replace(sees=pointwise))
 def shuffle_channel(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The first channel of each group, then the second of each, and so on. Nothing is computed.
 
@@ -167,7 +208,15 @@ def shuffle_channel(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((legacy_shape(bottom),))
 
 
-@rule("Reorg", "reorg_param", in_place="refused")
+def _reorg_sees(layer: Any, blobs: Blobs) -> Seen:
+    p = layer.reorg_param
+    by = deconvolved if p.reverse else convolved
+    return slid(blobs.views[0], by, square(p.stride), blobs.tops[0][2:])
+
+
+@rule(
+    "Reorg", "reorg_param", in_place="refused", traits=_FORK._replace(sees=_reorg_sees, spoils=Spoils.NOTHING)
+)
 def reorg(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Squares of stride x stride places into channels, (n, c, h, w) -> (n, c*s*s, h/s, w/s), or back.
 
@@ -181,7 +230,17 @@ def reorg(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((n, c // (s * s), h * s, w * s) if p.reverse else (n, c * s * s, h // s, w // s),))
 
 
-@rule("BN", "bn_param", tops=(1, 3), in_place="exact")
+def _bn_sees(layer: Any, blobs: Blobs) -> Seen:
+    return union(blobs.views) if len(blobs.tops) == 1 else None
+
+
+@rule(
+    "BN",
+    "bn_param",
+    tops=(1, 3),
+    in_place="exact",
+    traits=_FORK._replace(sees=_bn_sees, spoils=Spoils.NOTHING),
+)
 def bn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel to mean 0 and variance 1, then scale and shift; shape unchanged.
 
@@ -213,7 +272,12 @@ def bn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), params, ops=4 * elements(bottom))
 
 
-@rule("ContinuationIndicator", "continuation_indicator_param", bottoms=0)
+@rule(
+    "ContinuationIndicator",
+    "continuation_indicator_param",
+    bottoms=0,
+    traits=COMPUTES._replace(source=Source(Form.MADE, "continuation_indicator_param")),
+)
 def continuation_indicator(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The second bottom of an LSTM, 0 at the first step and 1 at the others -> (time_step, batch_size).
 
@@ -225,7 +289,13 @@ def continuation_indicator(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((p.time_step, p.batch_size),))
 
 
-@rule("CoSData", "cos_data_param", bottoms=0, tops=(1, None))
+@rule(
+    "CoSData",
+    "cos_data_param",
+    bottoms=0,
+    tops=(1, None),
+    traits=COMPUTES._replace(source=Source(Form.FED, "cos_data_param")),
+)
 def cos_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Columns of a data frame, one for each top: (batch_size, channels, height, width), or fewer axes.
 

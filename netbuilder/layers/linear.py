@@ -7,9 +7,28 @@ from typing import Any
 
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, check_not_empty, elements, rule
+from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
+from netbuilder.layers.views import Blobs, Seen, first_spatial
 
 
-@rule("InnerProduct", "inner_product_param")
+def _inner_product_sees(layer: Any, blobs: Blobs) -> Seen:
+    axis = first_spatial(layer.inner_product_param.axis, blobs.bottoms[0])
+    return blobs.views[0].pooled() if axis <= 0 else None
+
+
+@rule(
+    "InnerProduct",
+    "inner_product_param",
+    traits=COMPUTES._replace(
+        sees=_inner_product_sees,
+        no_gradient=(),
+        spoils=Spoils.VALUES,
+        linear=True,
+        weight_filler="inner_product_param",
+        engine=True,
+        defaults={"weight_filler": {"type": "msra"}},
+    ),
+)
 def inner_product(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Fully connected layer, (n, ...) -> (n, num_output); the axes from `axis` (default 1) on are inputs.
 
@@ -33,7 +52,16 @@ def inner_product(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), tuple(params), macs=outputs * inputs, ops=outputs if p.bias_term else 0)
 
 
-@rule("Embed", "embed_param")
+@rule(
+    "Embed",
+    "embed_param",
+    traits=COMPUTES._replace(
+        sees=Unknown("its bottom holds indices"),
+        no_gradient=(0,),
+        spoils=Spoils.VALUES,
+        weight_filler="embed_param",
+    ),
+)
 def embed(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Row i of a learnt matrix for each index i, (n, ...) -> (n, ..., num_output).
 

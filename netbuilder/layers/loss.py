@@ -7,12 +7,34 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, legacy_shape, rule
+from netbuilder.layers.traits import COMPUTES, Scores, Spoils
+from netbuilder.layers.views import all_pooled
 
 SCALAR: Shape = ()
 L2 = 2
+_REFUSING = COMPUTES._replace(sees=all_pooled)  # to write over its bottom
+_LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
-@rule("SoftmaxWithLoss", "loss_param", "softmax_param", bottoms=2, in_place="refused", auto_top=True)
+def _softmax_scores(layer: Any) -> Scores:
+    p = layer.loss_param
+    return Scores(layer.softmax_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
+
+
+def _accuracy_scores(layer: Any) -> Scores:
+    p = layer.accuracy_param
+    return Scores(p.axis, p.ignore_label if p.HasField("ignore_label") else None)
+
+
+@rule(
+    "SoftmaxWithLoss",
+    "loss_param",
+    "softmax_param",
+    bottoms=2,
+    in_place="refused",
+    auto_top=True,
+    traits=_REFUSING._replace(no_gradient=(1,), applies="Softmax", scores=_softmax_scores),
+)
 def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
 
@@ -26,7 +48,14 @@ def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=5 * elements(scores) + 2 * count)
 
 
-@rule("SigmoidCrossEntropyLoss", "loss_param", bottoms=2, in_place="refused", auto_top=True)
+@rule(
+    "SigmoidCrossEntropyLoss",
+    "loss_param",
+    bottoms=2,
+    in_place="refused",
+    auto_top=True,
+    traits=_REFUSING._replace(no_gradient=(1,), applies="Sigmoid"),
+)
 def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1 -> ().
 
@@ -39,7 +68,13 @@ def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=6 * elements(bottoms[0]))
 
 
-@rule("EuclideanLoss", bottoms=2, in_place="refused", auto_top=True)
+@rule(
+    "EuclideanLoss",
+    bottoms=2,
+    in_place="refused",
+    auto_top=True,
+    traits=_REFUSING._replace(no_gradient=(), applies=""),
+)
 def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
 
@@ -59,6 +94,7 @@ def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, 2),
     in_place="wrong",
     auto_top=True,
+    traits=_LOSS._replace(no_gradient=(1, 2), applies="Softmax"),
 )
 def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
@@ -89,7 +125,13 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR, scores)[: max(1, len(layer.top))], ops=8 * elements(scores))
 
 
-@rule("HingeLoss", "hinge_loss_param", bottoms=2, auto_top=True)
+@rule(
+    "HingeLoss",
+    "hinge_loss_param",
+    bottoms=2,
+    auto_top=True,
+    traits=_LOSS._replace(no_gradient=(1,), applies=""),
+)
 def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """One-against-all hinge loss of scores (n, ...) and n labels -> ().
 
@@ -101,7 +143,12 @@ def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=per_score * elements(bottoms[0]))
 
 
-@rule("MultinomialLogisticLoss", bottoms=2, auto_top=True)
+@rule(
+    "MultinomialLogisticLoss",
+    bottoms=2,
+    auto_top=True,
+    traits=_LOSS._replace(no_gradient=(1,), applies=""),
+)
 def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().
 
@@ -115,7 +162,13 @@ def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=3 * labels[0])
 
 
-@rule("ContrastiveLoss", "contrastive_loss_param", bottoms=3, auto_top=True)
+@rule(
+    "ContrastiveLoss",
+    "contrastive_loss_param",
+    bottoms=3,
+    auto_top=True,
+    traits=_LOSS._replace(no_gradient=(), applies=""),
+)
 def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Distance of similar pairs, margin minus distance of the others: two (n, c[,1,1]) and (n[,1,1,1]) -> ().
 
@@ -134,7 +187,15 @@ def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=3 * elements(a) + 3 * a[0])
 
 
-@rule("Accuracy", "accuracy_param", bottoms=2, tops=(1, 2))
+@rule(
+    "Accuracy",
+    "accuracy_param",
+    bottoms=2,
+    tops=(1, 2),
+    traits=COMPUTES._replace(
+        sees=all_pooled, no_gradient=(0, 1), spoils=Spoils.VALUES, scores=_accuracy_scores, metric=True
+    ),
+)
 def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Fraction of labels among the top_k scores -> (); a second top holds it by class -> (c,).
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
+from netbuilder.layers.arithmetic import Window
 from netbuilder.layers.base import (
     Facts,
     ParamFacts,
@@ -16,11 +17,20 @@ from netbuilder.layers.base import (
     legacy_shape,
     rule,
 )
+from netbuilder.layers.traits import COMPUTES, GradientReads, Spoils
+from netbuilder.layers.views import Blobs, Seen, convolved, pointwise, slid, whole_map
 
 WITHIN = 1
+_POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 
 
-@rule("BatchNorm", "batch_norm_param", in_place="exact")
+# Taken as at TEST: with the statistics of its batch each element sees all of the channel.
+@rule(
+    "BatchNorm",
+    "batch_norm_param",
+    in_place="exact",
+    traits=_POINTWISE._replace(engine=True, defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3}),
+)
 def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
 
@@ -72,7 +82,7 @@ def _affine(p: Any, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
     return (scale, ParamFacts((bottom[1],), "bias", filler, lr_mult=lr_mult)), 2 + relu
 
 
-@rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact")
+@rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
 def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Product with a learnt factor, or with bottom 1; optionally plus a learnt bias of the factor's shape.
 
@@ -99,7 +109,7 @@ def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), tuple(params), ops=2 * count if p.bias_term else count)
 
 
-@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact")
+@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
 def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Sum with a learnt bias, or with bottom 1; shapes as in Scale.
 
@@ -112,7 +122,30 @@ def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), params, ops=elements(bottoms[0]))
 
 
-@rule("LRN", "lrn_param")
+def _spoils_lrn(layer: Any) -> Spoils:
+    return Spoils.GRADIENT if layer.lrn_param.norm_region == WITHIN else Spoils.VALUES
+
+
+def _lrn_reads(layer: Any) -> GradientReads:
+    within = layer.lrn_param.norm_region == WITHIN
+    return GradientReads.NOTHING if within else GradientReads.ELEMENTS
+
+
+def _lrn_sees(layer: Any, blobs: Blobs) -> Seen:
+    if layer.lrn_param.norm_region != WITHIN:
+        return blobs.views[0]
+    n = layer.lrn_param.local_size
+    w = Window((n, n), (1, 1), (n // 2, n // 2), (1, 1))
+    return slid(blobs.views[0], convolved, w, blobs.bottoms[0][2:])
+
+
+@rule(
+    "LRN",
+    "lrn_param",
+    traits=COMPUTES._replace(
+        sees=_lrn_sees, no_gradient=(), spoils=_spoils_lrn, gradient_reads=_lrn_reads, engine=True
+    ),
+)
 def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Local response normalisation: division by a power of the squares around, (n, c, h, w) unchanged.
 
@@ -130,7 +163,13 @@ def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), ops=elements(bottom) * (p.local_size**2 + 5 if p.norm_region == WITHIN else 7))
 
 
-@rule("MVN", "mvn_param")
+@rule(
+    "MVN",
+    "mvn_param",
+    traits=COMPUTES._replace(
+        sees=whole_map, no_gradient=(), spoils=Spoils.GRADIENT, gradient_reads=GradientReads.ALL
+    ),
+)
 def mvn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation to mean 0, and variance 1 unless told otherwise, of each channel of each image.
 

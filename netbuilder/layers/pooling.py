@@ -6,14 +6,48 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.arithmetic import pool_extent, pool_window
+from netbuilder.layers.arithmetic import Window, pool_extent, pool_window
 from netbuilder.layers.base import Facts, Shape, rule, writes_over
+from netbuilder.layers.traits import COMPUTES, Kernel, Spoils
+from netbuilder.layers.views import Blobs, Seen, all_pooled, convolved, slid
 
 MAX, AVE, STOCHASTIC = 0, 1, 2
 FLOOR = 1
 
 
-@rule("Pooling", "pooling_param", tops=(1, 2))
+def _window(layer: Any, bottom: Shape | None) -> Window | None:
+    p = layer.pooling_param
+    return None if bottom is None and p.global_pooling else pool_window(p, (bottom or (1, 1, 1, 1))[2:])
+
+
+def _pooling_sees(layer: Any, blobs: Blobs) -> Seen:
+    view, p = blobs.views[0], layer.pooling_param
+    if p.global_pooling:
+        return view.pooled()
+    return slid(view, convolved, pool_window(p, blobs.bottoms[0][2:]), blobs.tops[0][2:])
+
+
+def _no_group(layer: Any, weight: Shape) -> int:
+    return 1
+
+
+def _pooling_draws(layer: Any) -> bool:
+    return bool(layer.pooling_param.pool == STOCHASTIC)
+
+
+@rule(
+    "Pooling",
+    "pooling_param",
+    tops=(1, 2),
+    traits=COMPUTES._replace(
+        sees=_pooling_sees,
+        kernel=Kernel(_window, _no_group),
+        no_gradient=(),
+        spoils=Spoils.VALUES,
+        draws=_pooling_draws,
+        engine=True,
+    ),
+)
 def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Maximum, average or stochastic pooling, (n, c, h, w) -> (n, c, h', w').
 
@@ -46,7 +80,15 @@ def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,) * max(1, len(layer.top)), ops=top[0] * top[1] * oh * ow * kh * kw)
 
 
-@rule("SPP", "spp_param")
+def _spp_draws(layer: Any) -> bool:
+    return bool(layer.spp_param.pool == STOCHASTIC)
+
+
+@rule(
+    "SPP",
+    "spp_param",
+    traits=COMPUTES._replace(sees=all_pooled, no_gradient=(), spoils=Spoils.VALUES, draws=_spp_draws),
+)
 def spp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Spatial pyramid pooling: 1x1, 2x2, 4x4, ... bins side by side, (n, c, h, w) -> (n, c*(1 + 4 + ...)).
 

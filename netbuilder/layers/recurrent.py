@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
+from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
 
+_STEP = COMPUTES._replace(sees=Unknown("its state reaches over all earlier steps"), spoils=Spoils.VALUES)
+_UNROLLED = _STEP._replace(no_gradient=(1,), weight_filler="recurrent_param", rebuilds=True)
 # Operations of one element of a cell's state: three sigmoids and two hyperbolic tangents of 3 each, four
 # products (cont*f, f*c, i*g, o*tanh(c)) and a sum.
 UNIT_OPS = 20
@@ -27,7 +30,7 @@ class Sequences(NamedTuple):
     output: int
 
 
-@rule("LSTM", "recurrent_param", bottoms=(2, 5), tops=(1, 3))
+@rule("LSTM", "recurrent_param", bottoms=(2, 5), tops=(1, 3), traits=_UNROLLED)
 def lstm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Long short-term memory: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
@@ -53,7 +56,7 @@ def lstm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("RNN", "recurrent_param", bottoms=(2, 4), tops=(1, 2))
+@rule("RNN", "recurrent_param", bottoms=(2, 4), tops=(1, 2), traits=_UNROLLED)
 def rnn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Plain recurrent net: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
@@ -80,7 +83,7 @@ def rnn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("LSTMUnit", bottoms=3, tops=2)
+@rule("LSTMUnit", bottoms=3, tops=2, traits=_STEP._replace(no_gradient=(2,)))
 def lstm_unit(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """One step of an LSTM: cell (1, n, h), gates (1, n, 4h) and cont (1, n) -> new cell, hidden: (1, n, h).
 

@@ -7,11 +7,14 @@ from typing import Any
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule
+from netbuilder.layers.traits import COMPUTES, Shares, Spoils
+from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise, same_map
 
 SUM, MEAN = 1, 4
+_RESHAPED = COMPUTES._replace(sees=same_map, no_gradient=(), shares=Shares.ALWAYS)
 
 
-@rule("Reshape", "reshape_param", in_place="refused")
+@rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED)
 def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The same numbers in another shape.
 
@@ -56,7 +59,7 @@ def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,))
 
 
-@rule("Flatten", "flatten_param", in_place="refused")
+@rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED)
 def flatten(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The axes from `axis` (default 1) to `end_axis` (default -1) as one.
 
@@ -70,7 +73,15 @@ def flatten(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((*bottom[:start], elements(bottom[start:end]), *bottom[end:]),))
 
 
-@rule("Tile", "tile_param")
+def _spoils_tile(layer: Any) -> Spoils:
+    return Spoils.NOTHING if layer.tile_param.tiles == 1 else Spoils.VALUES
+
+
+def _tile_sees(layer: Any, blobs: Blobs) -> Seen:
+    return blobs.views[0] if first_spatial(layer.tile_param.axis, blobs.bottoms[0]) < 0 else None
+
+
+@rule("Tile", "tile_param", traits=COMPUTES._replace(sees=_tile_sees, no_gradient=(), spoils=_spoils_tile))
 def tile(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The bottom repeated `tiles` times along `axis` (default 1).
 
@@ -86,7 +97,16 @@ def tile(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((*bottom[:axis], bottom[axis] * p.tiles, *bottom[axis + 1 :]),))
 
 
-@rule("Reduction", "reduction_param")
+def _reduction_sees(layer: Any, blobs: Blobs) -> Seen:
+    axis = first_spatial(layer.reduction_param.axis, blobs.bottoms[0])
+    return blobs.views[0].pooled() if axis <= 0 else None
+
+
+@rule(
+    "Reduction",
+    "reduction_param",
+    traits=COMPUTES._replace(sees=_reduction_sees, no_gradient=(), spoils=Spoils.VALUES),
+)
 def reduction(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """Sum, sum of magnitudes, sum of squares or mean over *all* axes from `axis` (default 0) on.
 
@@ -102,7 +122,18 @@ def reduction(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), ops=per_element * elements(bottom) + elements(top))
 
 
-@rule("ArgMax", "argmax_param")
+def _argmax_sees(layer: Any, blobs: Blobs) -> Seen:
+    p, view = layer.argmax_param, blobs.views[0]
+    if not p.HasField("axis"):
+        return view.pooled()
+    return None if first_spatial(p.axis, blobs.bottoms[0]) >= 0 else view
+
+
+@rule(
+    "ArgMax",
+    "argmax_param",
+    traits=COMPUTES._replace(sees=_argmax_sees, no_gradient=(0,), spoils=Spoils.VALUES),
+)
 def argmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The `top_k` (default 1) largest elements of each image, or along `axis`.
 
@@ -128,7 +159,11 @@ def argmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), ops=elements(bottom))
 
 
-@rule("BatchReindex", bottoms=2)
+@rule(
+    "BatchReindex",
+    bottoms=2,
+    traits=COMPUTES._replace(sees=pointwise, no_gradient=(1,), spoils=Spoils.VALUES),
+)
 def batch_reindex(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     """The images of bottom 0 that bottom 1 lists by index, (n, ...) and (m,) -> (m, ...).
 

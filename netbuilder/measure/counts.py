@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from netbuilder.layers import RULES, elements
+from netbuilder.layers.traits import Shares
 from netbuilder.net import Blob, Layer, Net
 
 __all__ = [
@@ -30,10 +31,6 @@ __all__ = [
 ]
 
 FLOAT_BYTES = 4
-# Layers whose tops share the memory of their bottom in Caffe (reference, not copy).
-_ALIASES = frozenset({"Split", "Reshape", "Flatten"})
-# These do so where they have nothing to join or to cut: concat_layer.cpp and slice_layer.cpp, Reshape.
-_ALIASES_IF_ALONE = frozenset({"Concat", "Slice"})
 
 # The figures that a layer has, and a block of layers; see `LayerCounts.figure`.
 LAYER_FIGURES = (
@@ -251,9 +248,9 @@ def storage(net: Net) -> dict[Blob, Blob]:
     owner: dict[Blob, Blob] = {}
     for layer in net.layers:
         bottoms, tops = layer.bottoms, layer.tops
-        alias = layer.type in _ALIASES or (
-            layer.type in _ALIASES_IF_ALONE and len(bottoms) == 1 and len(tops) == 1
-        )
+        rule = RULES.get(layer.type)
+        shares = rule.traits.shares if rule else Shares.NEVER
+        alias = shares is Shares.ALWAYS or (shares is Shares.ALONE and len(bottoms) == len(tops) == 1)
         for i, top in enumerate(tops):
             if i < len(bottoms) and bottoms[i].name == top.name:
                 owner[top] = owner[bottoms[i]]

@@ -19,7 +19,7 @@ from typing import IO, Any
 from google.protobuf.message import DecodeError
 
 from netbuilder.errors import ShapeError
-from netbuilder.layers import Shape
+from netbuilder.layers import Coverage, Shape, has_files
 from netbuilder.layers.data import resized_by_fork
 from netbuilder.schema import message
 from netbuilder.schema.dialects import FORK
@@ -273,9 +273,17 @@ def _printable(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
-READERS: dict[str, Callable[[Any, Path], list[Shape] | None]] = {
-    "Data": _database,
-    "ImageData": _image_list,
-    "HDF5Data": _hdf5,
-    "WindowData": _windows,
-}
+READERS: Coverage[Callable[[Any, Path], list[Shape] | None]] = Coverage(
+    "netbuilder.prototxt.data_shapes.READERS",
+    {
+        "Data": _database,
+        "ImageData": _image_list,
+        "HDF5Data": _hdf5,
+        "WindowData": _windows,
+    },
+    {
+        "AnnotatedData": "each batch has another number of boxes",
+        "VideoData": "reading films needs OpenCV",
+    },
+    has_files,
+)

@@ -7,22 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder.errors import FieldError, ShapeError, did_you_mean, shape_text
-from netbuilder.layers import RULES, Shape
+from netbuilder.layers import RULES, Shape, is_source, source_of
+from netbuilder.layers.traits import Source, Tops
 from netbuilder.net import Net, Origin
+from netbuilder.schema.fields import has_field
 
 __all__ = ["apply", "checked", "find", "how_to_give"]
 
-# Their first top is a batch of images, (n, c, h, w), and the second, if any, the labels: (n,), or boxes.
-_IMAGES = {
-    "Data": "data_param",
-    "ImageData": "image_data_param",
-    "WindowData": "window_data_param",
-    "AnnotatedData": "data_param",
-    "VideoData": "data_param",
-}
-_OWN = {**_IMAGES, "HDF5Data": "hdf5_data_param"}
-_BOXES = "AnnotatedData"  # of which each batch has another number
-_READ = ("Data", "ImageData", "WindowData", "HDF5Data")
 _IMAGE_AXES = 4
 
 
@@ -31,7 +22,7 @@ def checked(given: Mapping[str, Sequence[int]], layers: Iterable[Any], path: str
 
     Raises FieldError for a name that no data layer gives, and for what is no shape.
     """
-    known = [top for layer in layers if _is_source(layer) for top in layer.top]
+    known = [top for layer in layers if is_source(layer) for top in layer.top]
     for name, shape in given.items():
         if name not in known:
             there = "; it has none" if not known else f": they are {', '.join(repr(k) for k in known)}"
@@ -48,7 +39,7 @@ def apply(layer: Any, shapes: Mapping[str, Shape], origin: Origin) -> list[Shape
 
     Raises FieldError for a wrong number of axes, located at `origin`.
     """
-    if not _is_source(layer) or not any(top in shapes for top in layer.top):
+    if not is_source(layer) or not any(top in shapes for top in layer.top):
         return None
     try:
         if layer.type == "Input":
@@ -69,10 +60,13 @@ def find(
     no data is read. Raises as `apply`, and ShapeError for data on which Caffe would abort.
     """
     given = apply(layer, shapes, origin) if shapes else None
-    if given is not None or folder is None or layer.type not in _READ or layer.bottom:
+    source = _stored(layer)
+    if given is not None or folder is None or source is None or layer.bottom:
         return given, ""
-    from netbuilder.prototxt.data_shapes import shapes_in_data
+    from netbuilder.prototxt.data_shapes import READERS, shapes_in_data
 
+    if READERS.get(layer.type) is None:
+        return None, ""
     try:
         return shapes_in_data(layer, folder)
     except ShapeError as error:
@@ -82,8 +76,10 @@ def find(
         raise
 
 
-def _is_source(layer: Any) -> bool:
-    return not layer.bottom and layer.type != "Parameter"
+def _stored(layer: Any) -> Source | None:
+    """Where a layer has its data, if that is files or a device."""
+    source = source_of(layer.type)
+    return source if source and source.stored else None
 
 
 def _reshape(layer: Any, shapes: Mapping[str, Shape]) -> None:
@@ -105,7 +101,8 @@ def _reshape(layer: Any, shapes: Mapping[str, Shape]) -> None:
 def _top_shapes(layer: Any, shapes: Mapping[str, Shape]) -> list[Shape]:
     """The shapes of as many tops as are known, from the first on."""
     first, *others = layer.top
-    images = layer.type in _IMAGES
+    source = _stored(layer)
+    images, boxes = bool(source and source.images), bool(source and source.tops is Tops.BOXED)
     if first not in shapes:
         raise FieldError(f"the shape of '{first}', the first top of '{layer.name}', must be given too")
     shape = shapes[first]
@@ -120,9 +117,9 @@ def _top_shapes(layer: Any, shapes: Mapping[str, Shape]) -> list[Shape]:
     for top in others:
         if top in shapes:
             known.append(shapes[top])
-        elif images and layer.type != _BOXES:
+        elif images and not boxes:
             known.append(shape[:1])
-        elif layer.type in RULES and layer.type != _BOXES:
+        elif layer.type in RULES and not boxes:
             raise FieldError(f"the shape of '{top}', which '{layer.name}' gives too, must be given as well")
         else:
             break
@@ -143,12 +140,14 @@ def how_to_give(net: Net) -> list[str]:
     for layer in net.layers:
         if layer.bottoms or not layer.tops or layer.tops[0].shape is not None:
             continue
-        own: Any = getattr(layer.proto, _OWN.get(layer.type, ""), None)
+        source = _stored(layer)
+        own: Any = getattr(layer.proto, source.message, None) if source else None
         batch = getattr(own, "batch_size", 0) or "N"
-        if layer.type == "HDF5Data":
+        if source and not source.images:
             out += [f"{top.name}={batch},..." for top in layer.tops]
             continue
-        channels = "C" if layer.type != "ImageData" else 3 if own.is_color else 1
+        colors = own is not None and has_field(own, "is_color")
+        channels = "C" if not colors else 3 if own.is_color else 1
         crop = layer.proto.transform_param.crop_size
         out.append(f"{layer.tops[0].name}={batch},{channels},{crop or 'H'},{crop or 'W'}")
     return out

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netbuilder.errors import FileError
+from netbuilder.layers import RULES, Coverage, has_files
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
 from netbuilder.storage.wire import WireError, fields, signed, varint
 
-__all__ = ["check_labels"]
+__all__ = ["READERS", "check_labels"]
 
 RECORDS = 20_000  # of a database are looked at, spread over all of it
 SECONDS = 5.0  # are spent on one source at most
@@ -64,7 +65,7 @@ def check_labels(net: Net, path: str) -> None:
             blob = layer.bottoms[1]
             users.setdefault((blob.layer.name, blob.name), (blob, []))[1].append(scores)
     for blob, wanted in users.values():
-        reader = _READERS.get(blob.layer.type)
+        reader = READERS.get(blob.layer.type)
         if reader is None:
             continue
         try:
@@ -77,15 +78,14 @@ def check_labels(net: Net, path: str) -> None:
 
 
 def _scores(layer: Layer) -> _Scores | None:
-    if layer.type not in ("SoftmaxWithLoss", "Accuracy") or len(layer.bottoms) < 2:
+    rule = RULES.get(layer.type)
+    if rule is None or not callable(rule.traits.scores) or len(layer.bottoms) < 2:
         return None
     shape = layer.bottoms[0].shape
-    p = layer.proto
-    own = p.loss_param if layer.type == "SoftmaxWithLoss" else p.accuracy_param
-    axis = p.softmax_param.axis if layer.type == "SoftmaxWithLoss" else own.axis
+    axis, ignored = rule.traits.scores(layer.proto)
     if shape is None or not -len(shape) <= axis < len(shape):
         return None
-    return _Scores(layer, shape[axis], own.ignore_label if own.HasField("ignore_label") else None)
+    return _Scores(layer, shape[axis], ignored)
 
 
 def _error(found: _Found, scores: _Scores, data: Layer, path: str) -> FileError:
@@ -180,8 +180,17 @@ def _of_hdf5(layer: Layer, top: str) -> Iterator[_Found]:
                     return
 
 
-_READERS: dict[str, Callable[[Layer, str], Iterator[_Found]]] = {
-    "Data": _of_database,
-    "ImageData": _of_list,
-    "HDF5Data": _of_hdf5,
-}
+READERS: Coverage[Callable[[Layer, str], Iterator[_Found]]] = Coverage(
+    "netbuilder.training.labels.READERS",
+    {
+        "Data": _of_database,
+        "ImageData": _of_list,
+        "HDF5Data": _of_hdf5,
+    },
+    {
+        "AnnotatedData": "its labels belong to boxes",
+        "VideoData": "frames have no labels",
+        "WindowData": "its labels depend on how much windows overlap with objects",
+    },
+    has_files,
+)

@@ -1,4 +1,4 @@
-"""The files that a net's data layers name: whether they are there, before Caffe looks for them."""
+"""Missing files of a net's data layers, reported before an engine looks for them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ import time
 from collections.abc import Iterator
 
 from netbuilder.errors import FileError
+from netbuilder.layers import source_of
+from netbuilder.layers.traits import Form
 from netbuilder.net import Layer, Net
 
 __all__ = ["check_files"]
 
 SECONDS = 2.0  # are spent on the files of one list at most
-_SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param")
 
 
 def check_files(net: Net, path: str) -> list[str]:
-    """The files that the data layers of the net name; raises FileError if one is not there.
+    """The files that the data layers of a net name; raises FileError if one is missing.
 
-    Also those in the lists of ImageData and HDF5Data, as many as two seconds allow.
+    The files in the lists of ImageData and HDF5Data are checked too, as many as two seconds allow.
     """
     files = []
     for layer in net:
-        for name in _SOURCES:
-            source = getattr(layer.proto, name).source if layer.proto.HasField(name) else ""
-            if source and not os.path.exists(source):
-                raise FileError(
-                    f"layer '{layer.name}' reads '{source}', which is not there", where=path,
-                    hint="netbuilder data makes databases; names are relative to the folder that one is in",
-                )  # fmt: skip
-            files += [source] if source else []
+        source = source_of(layer.type)
+        name = source.file_of(layer.proto) if source else ""
+        if name and not os.path.exists(name):
+            raise FileError(
+                f"layer '{layer.name}' reads '{name}', which is not there", where=path,
+                hint="netbuilder data makes databases; names are relative to the current directory",
+            )  # fmt: skip
+        files += [name] if name else []
         mean = layer.proto.transform_param.mean_file
         if mean and not os.path.exists(mean):
             raise FileError(
@@ -54,19 +55,22 @@ def _check_list(layer: Layer, path: str) -> None:
 
 def _listed(layer: Layer) -> Iterator[tuple[str, bytes, str]]:
     """Where a file is named, its name, and a hint. Source: DataLayerSetUp of the two layers."""
-    if layer.type == "ImageData":
-        p, root = layer.proto.image_data_param, layer.proto.image_data_param.root_folder
-        hint = f"root_folder '{root}' is put before each name, and no slash" if root else ""
-        hint = hint or "names are relative to the folder that one is in; root_folder is put before them"
-        for i, line in enumerate(_lines(p.source), 1):
+    source = source_of(layer.type)
+    if source is None:
+        return
+    name, hint = source.file_of(layer.proto), "names are relative to the current directory"
+    if source.form is Form.IMAGE_LIST:
+        root = layer.proto.image_data_param.root_folder
+        hint += "; root_folder is put before them"
+        if root:
+            hint = f"root_folder '{root}' is put before each name, without a slash"
+        for i, line in enumerate(_lines(name), 1):
             if line.strip():
-                yield f"line {i} of '{p.source}'", root.encode() + line.rpartition(b" ")[0], hint
-    elif layer.type == "HDF5Data":
-        source = layer.proto.hdf5_data_param.source
-        hint = "names are relative to the folder that one is in"
-        for i, line in enumerate(_lines(source), 1):
-            for name in line.split():
-                yield f"line {i} of '{source}'", name, hint
+                yield f"line {i} of '{name}'", root.encode() + line.rpartition(b" ")[0], hint
+    elif source.form is Form.HDF5_LIST:
+        for i, line in enumerate(_lines(name), 1):
+            for word in line.split():
+                yield f"line {i} of '{name}'", word, hint
 
 
 def _lines(source: str) -> Iterator[bytes]:

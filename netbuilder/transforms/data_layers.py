@@ -44,9 +44,10 @@ def with_data(net: Net, source: Source) -> Net:
 def _check_stored(net: Net) -> None:
     """Raise ConfigError if the data exists and its images have another shape than the net takes."""
     layer = net.layers[0]
-    if layer.type not in ("Data", "ImageData", "HDF5Data"):
+    from netbuilder.prototxt.data_shapes import READERS, shapes_in_data
+
+    if READERS.get(layer.type) is None:
         return
-    from netbuilder.prototxt.data_shapes import shapes_in_data
 
     wanted = layer.tops[0].known_shape
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import ConfigError, NetBuilderError, shape_text
-from netbuilder.layers import Shape
+from netbuilder.layers import Shape, is_source
 from netbuilder.measure.counts import batch_size
 from netbuilder.net import Layer, Net
 
@@ -38,7 +38,7 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
                 new.attach(source, ())
             continue
         proto, top_shapes, unknown = layer.proto, None, layer.unknown
-        if not layer.bottoms and layer.type != "Parameter":
+        if is_source(layer.proto):
             proto, top_shapes = _source(layer, old, batch)
         elif unknown and layer.tops and all(top.shape is not None for top in layer.tops):
             top_shapes = [_resized(top.known_shape, old, batch) for top in layer.tops]

@@ -127,6 +127,8 @@ def test_what_is_said_of_a_value_overwritten_in_place_is_what_caffe_computes(rea
         one("Threshold"),
         'layer { name: "t" type: "Reduction" bottom: "x" top: "r" reduction_param { axis: 2 } }\n'
         'layer { name: "m" type: "ArgMax" bottom: "r" top: "t" argmax_param { axis: 1 } }\n',
+        'layer { name: "r" type: "Reduction" bottom: "x" top: "r" reduction_param { axis: 1 } }\n'
+        'layer { name: "f" type: "Filter" bottom: "x" bottom: "r" top: "t" }\n',
     ],
 )
 def test_caffe_dies_in_the_backward_pass_where_no_backward_says_so(real_caffe: Caffe, layer: str) -> None:

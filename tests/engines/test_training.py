@@ -285,7 +285,7 @@ def test_a_missing_database_is_told_with_its_layer(
     (folder / "db").rename(folder / "away")
     assert refusal(["train", "solver.prototxt"], capsys) == (
         "layer 'data' reads 'db', which is not there\nwhere:   net.prototxt\n"
-        "hint:    netbuilder data makes databases; names are relative to the folder that one is in\n"
+        "hint:    netbuilder data makes databases; names are relative to the current directory\n"
     )
 
 

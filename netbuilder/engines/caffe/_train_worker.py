@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
 
 STOP: list[int] = []  # signals that asked for the end
-# Layers whose passes draw random numbers or move on in the data.
-REPLAYED = {"Data", "ImageData", "HDF5Data", "WindowData", "DummyData", "Dropout"}
 
 
 class Gone(Exception):
@@ -103,7 +101,7 @@ def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
     """Read the data and draw the random numbers of the iterations that were done, for the next to follow."""
 
     def pick(net: Any) -> list[int]:
-        return [i for i, layer in enumerate(net.layers) if layer.type in REPLAYED]
+        return [i for i, layer in enumerate(net.layers) if layer.type in job["replayed"]]
 
     train = pick(solver.net)
     tests = [(net, pick(net), passes) for net, passes in zip(solver.test_nets, job["test_iter"])]

@@ -16,6 +16,7 @@ from typing import Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
 from netbuilder.errors import ConfigError, EngineError
+from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
 
@@ -75,6 +76,7 @@ def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[s
         "gpus": _numbers(plan.gpus),
         "weights": [seen(w) for w in plan.weights],
         "replay": plan.replay,
+        "replayed": replayed_types(),
         "rates": _packed_rates(solver),
         "test_interval": solver.test_interval if solver.test_iter else 0,
         "test_initialization": solver.test_initialization,

@@ -1,0 +1,269 @@
+"""The traits of a layer type: what netbuilder knows of it besides the shapes and counts that its rule infers.
+
+Each registered type states them beside its rule, in `@rule(..., traits=...)`, and whoever needs one asks the
+type's `Rule` for it: no other module has a table of layer types. A trait has three states: known, none by
+decision (False, None, "", () or `NOTHING`), and `Unknown` with the reason. `UNDECIDED` is what remains where
+a type states nothing; it reads as unknown, and a test refuses it.
+
+A trait that depends on the fields of a layer is a function of its `LayerParameter`; `of_layer` evaluates it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from netbuilder.layers.views import Sees, nothing
+
+if TYPE_CHECKING:
+    from netbuilder.layers.arithmetic import Window
+
+__all__ = [
+    "COMPUTES",
+    "UNDECIDED",
+    "Form",
+    "GradientReads",
+    "Keeps",
+    "Kernel",
+    "Scores",
+    "Shares",
+    "Source",
+    "Spoils",
+    "Tops",
+    "Traits",
+    "Unknown",
+    "completed",
+    "known",
+    "of_layer",
+    "undecided",
+]
+
+T = TypeVar("T")
+
+
+class Unknown(NamedTuple):
+    """A trait that is not known, and why."""
+
+    why: str
+
+
+UNDECIDED = Unknown("nobody has decided it yet")
+
+
+class Spoils(Enum):
+    """What a layer computes wrong when its top is written over its bottom."""
+
+    NOTHING = 0
+    GRADIENT = 1
+    VALUES = 2
+
+
+class Shares(Enum):
+    """Whether the tops live in the memory of the bottom (a reference, not a copy)."""
+
+    NEVER = 0
+    ALONE = 1  # only with one bottom and one top
+    ALWAYS = 2
+
+
+class GradientReads(Enum):
+    """What the backward pass reads from the layer's own top, and no layer in place after it may change."""
+
+    NOTHING = 0
+    SIGN = 1  # of each element, and only where the layer itself works in place
+    ELEMENTS = 2  # each element, for its own gradient alone
+    ALL = 3  # every element, for the gradient of each
+
+
+class Keeps(Enum):
+    """What survives of each element on its way to the top."""
+
+    NOTHING = 0
+    SIGN = 1  # positive stays positive, and nothing else becomes it
+    POSITIVE = 2  # as SIGN, and positive values stay as they are
+
+
+class Kernel(NamedTuple):
+    """The window that a layer slides over its bottom, and its groups.
+
+    `window` takes the layer and its bottom's shape (None: unknown; two spatial axes are supposed), and
+    returns None where the layer has no window. It may raise ShapeError. `group` takes the layer and the
+    shape of its weight, () without one.
+    """
+
+    window: Callable[[Any, tuple[int, ...] | None], Window | None]
+    group: Callable[[Any, tuple[int, ...]], int]
+
+
+class Form(Enum):
+    """Where a data layer's data comes from. What has a file, `STORED`, moves on in it with each pass."""
+
+    FED = "handed over by the caller"
+    MADE = "made by the layer"
+    DATABASE = "a database"
+    IMAGE_LIST = "a text file of image names and labels"
+    HDF5_LIST = "a text file of names of HDF5 files"
+    WINDOW_FILE = "a window file"
+    FRAMES = "a film or a camera"
+
+
+class Tops(Enum):
+    """What the tops of a data layer hold."""
+
+    ANY = "blobs of any shape"
+    LABELLED = "a batch of images, (n, c, h, w), and perhaps their labels, (n,)"
+    BOXED = "a batch of images, (n, c, h, w), and perhaps boxes, as many as there are in the batch"
+
+
+class Source(NamedTuple):
+    """A data layer.
+
+    `message` has its batch size; `file` is where its file is named, as `message.field`, "" without one.
+    `transforms` is true where it reads `transform_param`.
+    """
+
+    form: Form
+    message: str
+    file: str = ""
+    tops: Tops = Tops.ANY
+    transforms: bool = False
+
+    @property
+    def stored(self) -> bool:
+        """Whether the data lies in files, or comes from a device."""
+        return self.form not in (Form.FED, Form.MADE)
+
+    @property
+    def images(self) -> bool:
+        """Whether the first top is a batch of images."""
+        return self.tops is not Tops.ANY
+
+    def file_of(self, layer: Any) -> str:
+        """The file that a layer names, "" if none."""
+        message, _, field = self.file.partition(".")
+        return str(getattr(getattr(layer, message), field)) if field else ""
+
+
+class Scores(NamedTuple):
+    """How a layer reads class labels (bottom 1): the axis of the classes in bottom 0, the label to ignore."""
+
+    axis: int
+    ignored: int | None
+
+
+class Traits(NamedTuple):
+    """What a layer type is; the fields are in the order in which one decides them.
+
+    `sees`: what the tops see of what the bottoms see (`netbuilder.layers.views`).
+    `sizes_only`: the bottoms of which only the shape is read.
+    `kernel`: the window that it slides; None: it has none.
+    `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
+    last bottom.
+    `spoils`: what is wrong when it writes over its bottom.
+    `gradient_reads`: what its backward pass reads from its top.
+    `positive`: whether the top is positive everywhere.
+    `keeps`: what survives of each element.
+    `shares`: whether the tops live in the memory of the bottom.
+    `draws`: whether a forward pass in TRAIN draws random numbers.
+    `linear`: whether it multiplies by its weights, so that its results are scores of any size, and a bias
+    is lost in a BatchNorm after it.
+    `weight_filler`: the message whose `weight_filler` fills the weights that it multiplies by, "" without.
+    `rebuilds`: whether it makes its parameter blobs anew, whatever the file gives.
+    `engine`: whether Caffe chooses the implementation by the field `engine` of its message.
+    `applies`: the activation that a loss applies to its scores itself, "" if none.
+    `scores`: how it reads class labels; None: it reads none, or checks them itself.
+    `metric`: whether its tops are for people to read.
+    `source`: where a data layer has its data; None: it is not a data layer.
+    `defaults`: fields that `Net.add` writes where neither the call nor the net says anything.
+    """
+
+    sees: Sees | Unknown = UNDECIDED
+    sizes_only: tuple[int, ...] | Unknown = UNDECIDED
+    kernel: Kernel | Unknown | None = UNDECIDED
+    no_gradient: tuple[int, ...] | Unknown = UNDECIDED
+    spoils: Spoils | Callable[[Any], Spoils] | Unknown = UNDECIDED
+    gradient_reads: GradientReads | Callable[[Any], GradientReads] | Unknown = UNDECIDED
+    positive: bool | Callable[[Any], bool] | Unknown = UNDECIDED
+    keeps: Keeps | Unknown = UNDECIDED
+    shares: Shares | Unknown = UNDECIDED
+    draws: bool | Callable[[Any], bool] | Unknown = UNDECIDED
+    linear: bool | Unknown = UNDECIDED
+    weight_filler: str | Unknown = UNDECIDED
+    rebuilds: bool | Unknown = UNDECIDED
+    engine: bool | Unknown = UNDECIDED
+    applies: str | Unknown = UNDECIDED
+    scores: Callable[[Any], Scores] | Unknown | None = UNDECIDED
+    metric: bool | Unknown = UNDECIDED
+    source: Source | Unknown | None = UNDECIDED
+    defaults: Mapping[str, object] | Unknown = UNDECIDED
+
+
+def known(trait: T | Unknown, otherwise: T) -> T:
+    """A trait, or `otherwise` if it is unknown."""
+    return otherwise if isinstance(trait, Unknown) else trait
+
+
+def of_layer(trait: T | Callable[[Any], T] | Unknown, layer: Any, otherwise: T) -> T:
+    """A trait of one layer, given its `LayerParameter`; `otherwise` if it is unknown."""
+    if isinstance(trait, Unknown):
+        return otherwise
+    return trait(layer) if callable(trait) else trait
+
+
+def undecided(traits: Traits) -> list[str]:
+    """The names of the traits that a type has not decided."""
+    return [name for name, value in zip(Traits._fields, traits, strict=True) if value is UNDECIDED]
+
+
+def completed(
+    traits: Traits, *, bottoms: bool, tops: bool, may_lack_bottoms: bool, loss: bool, spoils: bool
+) -> Traits:
+    """The traits with those filled in that follow from the rest of a rule.
+
+    `bottoms` and `tops`: whether it can have any; `may_lack_bottoms`: whether it can do without; `loss`:
+    whether it is a loss; `spoils`: whether Caffe lets it write over its bottom and computes something else.
+    """
+    follows: dict[str, Any] = {}
+    if not (bottoms and tops):
+        follows.update(_NO_PATH)
+    if not may_lack_bottoms:
+        follows["source"] = None
+    if not loss:
+        follows["applies"] = ""
+    if not spoils:
+        follows["spoils"] = Spoils.NOTHING
+    return traits._replace(**{name: follows[name] for name in undecided(traits) if name in follows})
+
+
+# What holds where no path leads from a bottom to a top.
+_NO_PATH: dict[str, Any] = {
+    "sees": nothing,
+    "sizes_only": (),
+    "kernel": None,
+    "no_gradient": (),
+    "spoils": Spoils.NOTHING,
+    "gradient_reads": GradientReads.NOTHING,
+    "positive": False,
+    "keeps": Keeps.NOTHING,
+    "shares": Shares.NEVER,
+}
+
+# An ordinary computing layer: deterministic, without weights, copying into tops of its own. It leaves open
+# what one cannot suppose: `sees`, `no_gradient`, `spoils`.
+COMPUTES = Traits(
+    sizes_only=(),
+    kernel=None,
+    gradient_reads=GradientReads.NOTHING,
+    positive=False,
+    keeps=Keeps.NOTHING,
+    shares=Shares.NEVER,
+    draws=False,
+    linear=False,
+    weight_filler="",
+    rebuilds=False,
+    engine=False,
+    scores=None,
+    metric=False,
+    defaults={},
+)
