@@ -1,4 +1,4 @@
-"""`netbuilder solver RECIPE --net FILE`: a solver.prototxt from a recipe, with the arithmetic told."""
+"""`netbuilder solver RECIPE --net FILE`: a solver.prototxt from a recipe, with its arithmetic."""
 
 from __future__ import annotations
 
