@@ -108,7 +108,7 @@ CODES: dict[str, Code] = {
     **_codes(
         7, "error", "later",
         memory_size="MemoryData lacks channels, height or width.",
-        memory_tops="MemoryData has not two tops, images and labels.",
+        memory_tops="MemoryData must have two tops, images and labels.",
     ),
     **_codes(
         7, "warning", "nobody",

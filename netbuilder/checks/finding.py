@@ -1,4 +1,4 @@
-"""What a check says: `Finding`, and the codes that there are."""
+"""`Finding`, the result of a check, and the table of its codes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _codes(severity: str, **titles: str) -> dict[str, Code]:
     return {name.replace("_", "-"): Code(severity, title) for name, title in titles.items()}
 
 
-# Each code is stable, and always as severe, but that a consumer's limit is an error, whatever it is to Caffe.
+# Codes are stable. Severity is fixed per code, except that consumer limits are always errors.
 # docs/checking.md has the same list, and a test compares them.
 CODES: dict[str, Code] = {
     # What Caffe refuses when it builds the net.

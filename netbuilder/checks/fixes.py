@@ -303,7 +303,7 @@ _CHANGES = {
 
 
 def mend(examined: Examined, wanted: Wanted) -> Mended:
-    """Mend what can be mended, code by code; a fix that does not do what it shall is not made.
+    """Mend what can be mended, code by code; a fix that fails verification is discarded.
 
     After each, the text is examined again: the findings must be gone and none have come, and parameters,
     operations and shapes must be as they were, except where the finding says that they are wrong.

@@ -127,7 +127,7 @@ def _job(args: argparse.Namespace) -> Any:
 
     recipe = None
     if args.recipe:
-        from netbuilder.cli.solver import read_recipe
+        from netbuilder.config.recipes import read_recipe
 
         recipe = read_recipe(args.recipe)
     return Job(

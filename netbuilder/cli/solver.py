@@ -1,4 +1,4 @@
-"""`netbuilder solver RECIPE --net FILE`: a solver.prototxt from a recipe, with the arithmetic told."""
+"""`netbuilder solver RECIPE --net FILE`: a solver.prototxt from a recipe, with its arithmetic."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
-from netbuilder.config.places import SHIPPED
+from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
-from netbuilder.net import Net
 from netbuilder.storage.files import MARK, write_files
 
-__all__ = ["RECIPES", "add_parser", "data_batch", "read_recipe"]
-
-RECIPES = SHIPPED / "solvers"
+__all__ = ["add_parser"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -163,52 +160,6 @@ def _commands(args: argparse.Namespace, solver: Any) -> list[str]:
 # -- the recipe ----------------------------------------------------------------------------------------------
 
 
-def read_recipe(name: str, own: dict[str, Any] | None = None) -> Any:
-    """The recipe of a name or a YAML file, some values replaced. Raises ConfigError with file and line."""
-    import dataclasses
-
-    from netbuilder.config.items import read_file, refusal
-    from netbuilder.config.values import convert, field_types
-    from netbuilder.solvers import Recipe
-
-    is_file = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_file else RECIPES / f"{name}.yaml"
-    if not is_file and not path.is_file():
-        known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
-        raise ConfigError(
-            f"there is no recipe '{name}'", key="recipe",
-            hint=did_you_mean(name, known) or f"there are {', '.join(known)}",
-        )  # fmt: skip
-    items = read_file(path, name if is_file else f"solvers/{name}.yaml")
-    fields = {f.name: f for f in dataclasses.fields(Recipe)}
-    types, values = field_types(Recipe), {}
-    for key, item in items.items():
-        if key not in fields:
-            raise refusal(f"a recipe has no key '{key}'", item.place, key, did_you_mean(key, fields))
-        values[key] = _plain(item) if key == "fields" else convert(item, types[key], fields[key])
-    values |= own or {}
-    missing = [n for n, f in fields.items() if n not in values and _required(f)]
-    if missing:
-        raise ConfigError(f"the recipe lacks {', '.join(missing)}", key=missing[0], path=name)
-    try:
-        return Recipe(**values)
-    except ConfigError as error:
-        error.where = error.where or (str(items[error.key].place) if error.key in items else name)
-        raise
-
-
-def _required(field: Any) -> bool:
-    import dataclasses
-
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _plain(item: Any) -> Any:
-    if isinstance(item.value, dict):
-        return {key: _plain(value) for key, value in item.value.items()}
-    return [_plain(one) for one in item.value] if isinstance(item.value, list) else item.value
-
-
 def _own(args: argparse.Namespace) -> dict[str, Any]:
     """What the command line says in place of the recipe."""
     own = {k: getattr(args, k) for k in ("images", "test_images") if getattr(args, k) is not None}
@@ -265,6 +216,7 @@ def _batches(args: argparse.Namespace) -> tuple[int, int]:
     found: dict[str, int | None] = {"TRAIN": None, "TEST": None}
     if Path(args.net).exists():
         from netbuilder import prototxt
+        from netbuilder.solvers.batch import data_batch
 
         for phase in found:
             found[phase] = data_batch(prototxt.read(args.net, phase, dialect="any", unknown="keep"))
@@ -284,23 +236,6 @@ def _batches(args: argparse.Namespace) -> tuple[int, int]:
         )
     test = args.test_batch if args.test_batch is not None else found["TEST"]
     return batch, test or 0
-
-
-def data_batch(net: Net) -> int | None:
-    """The batch of a net's first data layer, None if there is no such layer."""
-    for layer in net:
-        for name in (
-            "data_param",
-            "image_data_param",
-            "hdf5_data_param",
-            "memory_data_param",
-            "window_data_param",
-        ):
-            if layer.proto.HasField(name):
-                return int(getattr(layer.proto, name).batch_size)
-        if not layer.bottoms and layer.tops and layer.tops[0].shape:
-            return int(layer.tops[0].shape[0])
-    return None
 
 
 # -- the answer ----------------------------------------------------------------------------------------------

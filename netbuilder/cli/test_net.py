@@ -95,7 +95,7 @@ def _passes(args: argparse.Namespace, net: Any) -> int:
     if args.images is None:
         passes = 50 if args.iterations is None else args.iterations
     else:
-        from netbuilder.cli.solver import data_batch
+        from netbuilder.solvers.batch import data_batch
 
         batch = data_batch(net)
         if not batch:

@@ -103,7 +103,7 @@ def _configs(folder: Path) -> list[Found]:
     return [
         Found(path.stem, path, str(path.relative_to(folder) if folder == SHIPPED else path))
         for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])
-        if path.parent.name != "solvers"  # recipes of training: netbuilder/cli/solver.py
+        if path.parent.name != "solvers"  # recipes of training: netbuilder/config/recipes.py
         if not path.name.startswith(".")
     ]
 

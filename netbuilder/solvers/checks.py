@@ -1,4 +1,4 @@
-"""What Caffe would refuse in a solver file, or silently make nothing of.
+"""What Caffe would refuse in a solver file, or silently ignore.
 
 Source: BVLC's solver.cpp, sgd_solvers.hpp, solver_factory.hpp and upgrade_proto.cpp.
 """
@@ -62,7 +62,7 @@ def require(solver: Any, *, where: str = "", dialect: str = "caffe-master") -> t
 
 
 def check(solver: Any, *, dialect: str = "caffe-master") -> tuple[Problem, ...]:
-    """All faults of a SolverParameter, as text; files that it names are not looked for."""
+    """All faults of a SolverParameter, as text; the files it names need not exist."""
     found: list[Problem] = []
     _nets(solver, found)
     _rates(solver, found)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netbuilder.cli.main import main
-from netbuilder.cli.solver import RECIPES, read_recipe
+from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.caffe.training import prepare
 from netbuilder.engines.caffe.worker import Worker

@@ -15,7 +15,7 @@ import pytest
 from netbuilder import prototxt
 from netbuilder.caffeonspark import Cluster, Data, Job, Run, validate
 from netbuilder.cli.main import main
-from netbuilder.cli.solver import RECIPES
+from netbuilder.config.recipes import RECIPES
 from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.caffe.install import environment
 from netbuilder.solvers import check, read_solver, schedule_of

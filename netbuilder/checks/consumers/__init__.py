@@ -7,6 +7,7 @@ A target is a Caffe (a dialect) or another consumer, with a list of `Limit`s: th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from netbuilder.checks import Finding, Graph, found
@@ -23,6 +24,7 @@ __all__ = ["DEFAULT", "TARGETS", "Limit", "Target", "check", "find_target"]
 DEFAULT = "caffe-master"
 # Caffes whose BatchNorm does not keep the solver off its statistics.
 _TRAINS_STATISTICS = ("caffeonspark",)
+_NOBODY = "no Caffe that netbuilder has a dialect for has it"
 
 TARGETS = {
     t.name: t
@@ -91,7 +93,7 @@ def _dialect(layer: Layer, target: Target, trained: bool) -> Iterator[Finding]:
     for name in sorted(set(fork_names(layer.proto)) - target.dialect.adds):
         yield found(
             "no-such-field", layer, f"{target.name}: there is no {name}; the whole file is refused",
-            f"leave it out; it is in {_owners(lambda d, name: name in d.adds, name)}", target=target.name,
+            f"leave it out; {_owners(partial(_adds, name))}", target=target.name,
         )  # fmt: skip
     statistics = layer.type == "BatchNorm" and len(layer.proto.param) < 3
     if trained and statistics and target.name in _TRAINS_STATISTICS:
@@ -103,14 +105,21 @@ def _dialect(layer: Layer, target: Target, trained: bool) -> Iterator[Finding]:
 
 def _no_such_type(layer: Layer, target: Target) -> Finding:
     text = f"{target.name}: there is no layer type {layer.type}"
-    owners = _owners(lambda d, name: name in d.types, layer.type) if target.dialect else ""
-    fix = f"it is in {owners}; else express it by other layers" if owners else "express it by other layers"
+    fix = "express it by other layers"
+    if target.dialect:
+        owners = _owners(lambda d: layer.type in d.types)
+        fix = f"{owners}; {fix}" if owners == _NOBODY else f"{owners}; else {fix}"
     return found("no-such-type", layer, text, fix, target=target.name)
 
 
-def _owners(has: Callable[[Dialect, str], bool], name: str) -> str:
-    """The Caffes that have something."""
-    return ", ".join(t.name for t in TARGETS.values() if t.dialect and has(t.dialect, name))
+def _owners(has: Callable[[Dialect], bool]) -> str:
+    """A clause that names the Caffes that have a field or type, or says that no known Caffe has it."""
+    names = [t.name for t in TARGETS.values() if t.dialect and has(t.dialect)]
+    return f"it is in {', '.join(names)}" if names else _NOBODY
+
+
+def _adds(name: str, dialect: Dialect) -> bool:
+    return name in dialect.adds
 
 
 def _is_set(proto: Any, path: str) -> bool:

@@ -104,7 +104,7 @@ HILENS = Target(
             lambda layer: not layer.proto.batch_norm_param.use_global_stats,
         ),
         Limit(
-            "negative-axis", frozenset(), "axis may not be negative where the bottom has not 4 axes",
+            "negative-axis", frozenset(), "axis must not be negative unless the bottom has 4 axes",
             "count the axis from the front", _negative_axis,
         ),
         Limit(

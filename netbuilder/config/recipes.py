@@ -1,0 +1,65 @@
+"""Recipes of training: the shipped ones, and how a recipe's YAML file becomes a `Recipe`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netbuilder.config.places import SHIPPED
+from netbuilder.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from netbuilder.config.items import Item
+    from netbuilder.solvers import Recipe
+
+__all__ = ["RECIPES", "read_recipe"]
+
+RECIPES = SHIPPED / "solvers"
+
+
+def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
+    """Read a shipped recipe by its name, or a YAML file; `own` replaces values.
+
+    Raises ConfigError with file and line.
+    """
+    from netbuilder.config.items import read_file, refusal
+    from netbuilder.config.values import convert, field_types
+    from netbuilder.solvers import Recipe
+
+    is_file = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_file else RECIPES / f"{name}.yaml"
+    if not is_file and not path.is_file():
+        known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
+        raise ConfigError(
+            f"there is no recipe '{name}'", key="recipe",
+            hint=did_you_mean(name, known) or f"there are {', '.join(known)}",
+        )  # fmt: skip
+    items = read_file(path, name if is_file else f"solvers/{name}.yaml")
+    fields = {f.name: f for f in dataclasses.fields(Recipe)}
+    types = field_types(Recipe)
+    values: dict[str, Any] = {}
+    for key, item in items.items():
+        if key not in fields:
+            raise refusal(f"a recipe has no key '{key}'", item.place, key, did_you_mean(key, fields))
+        values[key] = _plain(item) if key == "fields" else convert(item, types[key], fields[key])
+    values |= own or {}
+    missing = [n for n, f in fields.items() if n not in values and _required(f)]
+    if missing:
+        raise ConfigError(f"the recipe lacks {', '.join(missing)}", key=missing[0], path=name)
+    try:
+        return Recipe(**values)
+    except ConfigError as error:
+        error.where = error.where or (str(items[error.key].place) if error.key in items else name)
+        raise
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _plain(item: Item) -> object:
+    if isinstance(item.value, dict):
+        return {key: _plain(value) for key, value in item.value.items()}
+    return [_plain(one) for one in item.value] if isinstance(item.value, list) else item.value
