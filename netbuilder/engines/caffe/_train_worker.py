@@ -258,6 +258,20 @@ def go_to(directory: Any, visible: list[str]) -> None:
             raise Fault(f"the Python that has Caffe does not see '{path}', which is there: mount it")
 
 
+def quoted(text: str) -> str:
+    """A string as a prototxt has it."""
+    plain = [chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03o}" for b in os.fsencode(text)]
+    return '"' + "".join(plain) + '"'
+
+
+def write_files(job: dict[str, Any], folder: str) -> None:
+    """Write the files of a job; the solver names the nets, which lie beside it."""
+    named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
+    for name, text in job["files"].items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write((text + "".join(named if name == "solver.prototxt" else ())).encode())
+
+
 def main() -> None:
     job = json.loads(sys.stdin.buffer.readline().decode())
     try:
@@ -271,9 +285,7 @@ def main() -> None:
     children: list[int] = []
     rank = 0
     try:
-        for name, text in job["files"].items():
-            with open(os.path.join(folder, name), "wb") as file:
-                file.write(text.replace("@FOLDER@", folder).encode())
+        write_files(job, folder)
         rank, uid, children = fork_ranks(job["gpus"])
         if job["gpus"]:
             caffe.set_mode_gpu()

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
 
-__all__ = ["NET_JOBS", "TRAIN_JOBS", "Plan"]
+if TYPE_CHECKING:
+    from netbuilder.prototxt.spans import Span
 
-_PATHS = re.compile(r"""\b(source|mean_file|root_folder)(\s*:\s*)(["'])([^"'\n]*)\3""")
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "Plan", "seen_net"]
+
+_PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields that name files to read
 _NEVER = 2**31 - 1
 
 
@@ -69,8 +71,10 @@ def _snapshots(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
 
 def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
     solver, seen = plan.solver, _view(install)
+    files, nets = _worker_files(solver, str(plan.partial / "snapshot"), seen)
     job = _snapshots(plan, seen) | {
-        "files": _worker_files(solver, str(plan.partial / "snapshot"), seen),
+        "files": files,
+        "nets": nets,
         "visible": [seen(name) for name in (*plan.visible, str(plan.partial))],
         "gpus": _numbers(plan.gpus),
         "weights": [seen(w) for w in plan.weights],
@@ -95,7 +99,8 @@ def _pycaffe_net(
     seen = _view(install)
     return {
         "do": do,
-        "files": {"net.prototxt": _seen_net(read_text(path), seen)},
+        "files": {"net.prototxt": seen_net(read_text(path), seen)},
+        "nets": [],
         "visible": [seen(name) for name in (path, *weights)],
         "gpus": _numbers(gpus),
         "phase": phase,
@@ -129,20 +134,29 @@ def _view(install: Install) -> Callable[[str], str]:
     return lambda path: os.path.relpath(os.path.realpath(path))
 
 
-def _worker_files(solver: Any, partial: str, seen: Callable[[str], str]) -> dict[str, str]:
-    """The solver as the worker runs it: tests, snapshots and rates are its own; and the nets, as files."""
+def _worker_files(
+    solver: Any, partial: str, seen: Callable[[str], str]
+) -> tuple[dict[str, str], list[list[str]]]:
+    """The solver as the worker runs it and its nets, as files; and which fields of the solver name the nets.
+
+    The worker does tests, snapshots and rates itself. Only it knows the folder of these files, so it adds
+    the fields that name them.
+    """
     from netbuilder.prototxt import text as text_format
 
     sent = type(solver)()
     sent.CopyFrom(solver)
     files: dict[str, str] = {}
+    nets: list[list[str]] = []
     for field in ("net", "train_net"):
         if sent.HasField(field):
-            files[f"{field}.prototxt"] = _seen_net(read_text(getattr(sent, field)), seen)
-            setattr(sent, field, f"@FOLDER@/{field}.prototxt")
+            files[f"{field}.prototxt"] = seen_net(read_text(getattr(sent, field)), seen)
+            nets.append([field, f"{field}.prototxt"])
+            sent.ClearField(field)
     for i, name in enumerate(list(sent.test_net)):
-        files[f"test_net{i}.prototxt"] = _seen_net(read_text(name), seen)
-        sent.test_net[i] = f"@FOLDER@/test_net{i}.prototxt"
+        files[f"test_net{i}.prototxt"] = seen_net(read_text(name), seen)
+        nets.append(["test_net", f"test_net{i}.prototxt"])
+    del sent.test_net[:]
     sent.ClearField("snapshot")
     sent.snapshot_after_train = False
     sent.snapshot_prefix = seen(partial)
@@ -156,20 +170,55 @@ def _worker_files(solver: Any, partial: str, seen: Callable[[str], str]) -> dict
     del sent.weights[:]
     sent.weights.extend(names)
     files["solver.prototxt"] = text_format.format_fields(sent)
-    return files
+    return files, nets
 
 
-def _seen_net(text: str, seen: Callable[[str], str]) -> str:
-    """A net's text with the names of its files as the worker sees them."""
+def seen_net(text: str, seen: Callable[[str], str]) -> str:
+    """A net's text with the names of its files as the worker sees them.
 
-    def replaced(m: re.Match[str]) -> str:
-        path = m[4]
-        if not path:
-            return m[0]
-        end = "/" if m[1] == "root_folder" and path.endswith("/") else ""
-        return f"{m[1]}{m[2]}{m[3]}{seen(path)}{end}{m[3]}"
+    Only string values of the fields that name files change; a string that merely contains such text, as
+    `param_str` may, does not.
+    """
+    from netbuilder.prototxt.spans import spans
 
-    return _PATHS.sub(replaced, text)
+    parts, at = [], 0
+    for span in _path_spans(spans(text)):
+        path = _string(text[span.value : span.end])
+        if path:
+            end = "/" if span.name == "root_folder" and path.endswith("/") else ""
+            parts += [text[at : span.value], _quoted(seen(path) + end)]
+            at = span.end
+    return "".join([*parts, text[at:]])
+
+
+def _path_spans(fields: Iterable[Span]) -> Iterator[Span]:
+    """The fields that name files, at any depth, in the order of the text."""
+    for field in fields:
+        if field.fields is not None:
+            yield from _path_spans(field.fields)
+        elif field.name in _PATHS:
+            yield field
+
+
+def _string(literal: str) -> str:
+    """The value of a string in a prototxt."""
+    from netbuilder.prototxt import text as text_format
+    from netbuilder.schema import message
+
+    parsed = text_format.parse(f"source: {literal}", message("ImageDataParameter"))
+    return str(parsed.message.source)
+
+
+def _quoted(value: str) -> str:
+    """A string as a prototxt has it."""
+    from netbuilder.prototxt import text as text_format
+    from netbuilder.schema import message
+
+    return (
+        text_format.format_fields(message("ImageDataParameter")(source=value))
+        .removeprefix("source: ")
+        .strip()
+    )
 
 
 def _packed_rates(solver: Any) -> str:
