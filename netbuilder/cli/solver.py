@@ -10,10 +10,9 @@ from typing import Any
 from netbuilder import __version__, report
 from netbuilder.config.places import SHIPPED
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
-from netbuilder.net import Net
 from netbuilder.storage.files import MARK, write_files
 
-__all__ = ["RECIPES", "add_parser", "data_batch", "read_recipe"]
+__all__ = ["RECIPES", "add_parser", "read_recipe"]
 
 RECIPES = SHIPPED / "solvers"
 
@@ -265,9 +264,10 @@ def _batches(args: argparse.Namespace) -> tuple[int, int]:
     found: dict[str, int | None] = {"TRAIN": None, "TEST": None}
     if Path(args.net).exists():
         from netbuilder import prototxt
+        from netbuilder.training import sources
 
         for phase in found:
-            found[phase] = data_batch(prototxt.read(args.net, phase, dialect="any", unknown="keep"))
+            found[phase] = sources.data_batch(prototxt.read(args.net, phase, dialect="any", unknown="keep"))
     elif args.batch is None:
         raise ConfigError(
             f"there is no file '{args.net}' to read the batch from", key="net", hint="give --batch"
@@ -284,23 +284,6 @@ def _batches(args: argparse.Namespace) -> tuple[int, int]:
         )
     test = args.test_batch if args.test_batch is not None else found["TEST"]
     return batch, test or 0
-
-
-def data_batch(net: Net) -> int | None:
-    """The batch of a net's first data layer, None if there is no such layer."""
-    for layer in net:
-        for name in (
-            "data_param",
-            "image_data_param",
-            "hdf5_data_param",
-            "memory_data_param",
-            "window_data_param",
-        ):
-            if layer.proto.HasField(name):
-                return int(getattr(layer.proto, name).batch_size)
-        if not layer.bottoms and layer.tops and layer.tops[0].shape:
-            return int(layer.tops[0].shape[0])
-    return None
 
 
 # -- the answer ----------------------------------------------------------------------------------------------

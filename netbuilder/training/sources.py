@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from netbuilder.errors import FileError
 from netbuilder.net import Layer, Net
 
-__all__ = ["check_files"]
+__all__ = ["check_files", "data_batch"]
 
 SECONDS = 2.0  # are spent on the files of one list at most
 _SOURCES = ("data_param", "image_data_param", "hdf5_data_param", "window_data_param")
@@ -74,3 +74,20 @@ def _lines(source: str) -> Iterator[bytes]:
         with open(source, "rb") as file:
             for line in file:
                 yield line.removesuffix(b"\n")
+
+
+def data_batch(net: Net) -> int | None:
+    """The batch of a net's first data layer, None if there is no such layer."""
+    for layer in net:
+        for name in (
+            "data_param",
+            "image_data_param",
+            "hdf5_data_param",
+            "memory_data_param",
+            "window_data_param",
+        ):
+            if layer.proto.HasField(name):
+                return int(getattr(layer.proto, name).batch_size)
+        if not layer.bottoms and layer.tops and layer.tops[0].shape:
+            return int(layer.tops[0].shape[0])
+    return None

@@ -38,9 +38,10 @@ class Gone(Exception):
     """netbuilder has ended: there is nobody to work for."""
 
 
-def tell(**event: Any) -> None:
+def tell(kind: str, **what: Any) -> None:
+    """Report an event of training/events.py, by the name of its class, or a "Folder" or "Fault"."""
     try:
-        os.write(2, f"@netbuilder {json.dumps(event)}\n".encode())
+        os.write(2, f"@netbuilder {json.dumps([kind, what])}\n".encode())
     except BrokenPipeError:
         raise Gone from None
 
@@ -58,7 +59,8 @@ def snapshot(solver: Any, job: dict[str, Any]) -> None:
         solver.snapshot()
     except (OSError, ValueError) as error:
         raise Fault(f"the snapshot of iteration {solver.iter} could not be written: {error}") from None
-    tell(**publish(job, solver.iter))
+    model, state = publish(job, solver.iter)
+    tell("Snapshot", iteration=solver.iter, model=model, state=state)
 
 
 # -- training --------------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def outputs(net: Any) -> dict[str, Any]:
     return {name: np.array(net.blobs[name].data, dtype=np.float64).ravel() for name in net.outputs}
 
 
-def mean_outputs(net: Any, passes: int, what: dict[str, Any]) -> dict[str, Any] | None:
+def mean_outputs(net: Any, passes: int) -> dict[str, Any] | None:
     """The mean of every output and of the loss over so many passes; None if the end was asked for."""
     sums: dict[str, Any] = {}
     loss, told = 0.0, time.time()
@@ -85,7 +87,7 @@ def mean_outputs(net: Any, passes: int, what: dict[str, Any]) -> dict[str, Any] 
             sums[name] = sums[name] + value if name in sums else value
         if time.time() - told > 0.5:
             told = time.time()
-            tell(testing=k + 1, of=passes, **what)
+            tell("Testing", done=k + 1, of=passes)
     means = {name: (value / passes).tolist() for name, value in sums.items()}
     return {"outputs": means, "loss": loss / passes, "passes": passes}
 
@@ -94,9 +96,9 @@ def test(solver: Any, job: dict[str, Any]) -> None:
     for i, (net, passes) in enumerate(zip(solver.test_nets, job["test_iter"])):
         if passes:
             net.share_with(solver.net)
-            result = mean_outputs(net, passes, {"iteration": solver.iter})
+            result = mean_outputs(net, passes)
             if result is not None:
-                tell(test=solver.iter, net=i, **result)
+                tell("Tested", iteration=solver.iter, net=i, **result)
 
 
 def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
@@ -120,7 +122,7 @@ def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
                 solver.net._forward(i, i)
         if time.time() - told > 0.5:
             told = time.time()
-            tell(replay=iteration + 1, of=upto)
+            tell("Replaying", done=iteration + 1, of=upto)
 
 
 def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
@@ -149,7 +151,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
     rates.frombytes(base64.b64decode(job["rates"]))
     begin = solver.iter
     if rank == 0:
-        tell(start=begin, outputs=list(solver.net.outputs))
+        tell("Started", iteration=begin, outputs=list(solver.net.outputs))
     saved = -1
     while solver.iter < job["max_iter"]:
         if rank == 0:
@@ -172,7 +174,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
         snapshot(solver, job)
     if done and due(job, solver.iter):
         test(solver, job)
-    tell(end="done" if done else "stopped", iteration=solver.iter)
+    tell("Ended", how="done" if done else "stopped", iteration=solver.iter)
 
 
 # -- testing and timing ----------------------------------------------------------------------------------
@@ -188,11 +190,12 @@ def open_net(job: dict[str, Any], folder: str) -> Any:
 
 def evaluate(job: dict[str, Any], folder: str) -> None:
     net = open_net(job, folder)
-    result = mean_outputs(net, job["iterations"], {})
+    result = mean_outputs(net, job["iterations"])
     if result is None:
-        tell(end="stopped", iteration=0)
+        tell("Ended", how="stopped")
     else:
-        tell(end="done", test=0, **result)
+        tell("Tested", iteration=0, net=0, **result)
+        tell("Ended", how="done", iteration=job["iterations"])
 
 
 def clock(job: dict[str, Any], folder: str) -> None:
@@ -209,7 +212,7 @@ def clock(job: dict[str, Any], folder: str) -> None:
     net._backward(count - 1, 0)
     for k in range(job["iterations"]):
         if ended():
-            tell(end="stopped", iteration=k)
+            tell("Ended", how="stopped", iteration=k)
             return
         for i in range(count):
             start = time.perf_counter()
@@ -219,10 +222,11 @@ def clock(job: dict[str, Any], folder: str) -> None:
             start = time.perf_counter()
             net._backward(i, i)
             backward[i].append(time.perf_counter() - start)
-        tell(timing=k + 1, of=job["iterations"])
+        tell("Timing", done=k + 1, of=job["iterations"])
     names = list(net._layer_names)
     layers = [(n, x.type, f, b) for n, x, f, b in zip(names, net.layers, forward, backward)]
-    tell(end="done", layers=layers)
+    tell("Timed", layers=layers)
+    tell("Ended", how="done", iteration=job["iterations"])
 
 
 def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
@@ -277,11 +281,15 @@ def main() -> None:
     try:
         go_to(job["directory"], job["visible"])
     except Fault as error:
-        tell(fault=str(error), hint="a container sees what is mounted: -v FOLDER:FOLDER, by the same name")
+        tell(
+            "Fault",
+            text=str(error),
+            hint="a container sees what is mounted: -v FOLDER:FOLDER, by the same name",
+        )
         os._exit(0)
     signal.signal(signal.SIGINT, lambda number, frame: STOP.append(number))
     folder = tempfile.mkdtemp(prefix="netbuilder-train-")
-    tell(folder=folder)
+    tell("Folder", path=folder)
     children: list[int] = []
     rank = 0
     try:
@@ -299,7 +307,7 @@ def main() -> None:
     except Exception as error:
         said = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         try:
-            tell(fault=said)
+            tell("Fault", text=said, hint="")
         except Gone:
             pass
     finally:

@@ -9,45 +9,28 @@ import base64
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
+from netbuilder.training.plan import NetPlan, TrainingPlan
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.spans import Span
 
-__all__ = ["NET_JOBS", "TRAIN_JOBS", "Plan", "seen_net"]
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "seen_net"]
 
 _PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields that name files to read
 _NEVER = 2**31 - 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A training as the user wants it, with nothing yet said of how Caffe is to do it.
-
-    `gpus` are numbers, or ("all",). `state` is what is resumed from, `model` goes with it. `visible` are
-    files that Caffe must see.
-    """
-
-    solver: Any
-    prefix: str
-    partial: Path
-    gpus: tuple[int | str, ...]
-    weights: tuple[str, ...]
-    state: Path | None
-    model: Path | None
-    begin: int
-    replay: bool
-    visible: tuple[str, ...]
+# What a worker is sent: JSON, and the fields that `_snapshot_files.publish` and the log readers need.
+JobFields = dict[str, Any]
 
 
-def _snapshots(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
+def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
     """Where snapshots are written and what they are then called, and when they and the tests are due."""
     solver = plan.solver
     return {
@@ -69,14 +52,14 @@ def _snapshots(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
 # -- pycaffe ---------------------------------------------------------------------------------------------
 
 
-def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
+def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     solver, seen = plan.solver, _view(install)
     files, nets = _worker_files(solver, str(plan.partial / "snapshot"), seen)
     job = _snapshots(plan, seen) | {
         "files": files,
         "nets": nets,
-        "visible": [seen(name) for name in (*plan.visible, str(plan.partial))],
-        "gpus": _numbers(plan.gpus),
+        "visible": [seen(name) for name in (*plan.files, str(plan.partial))],
+        "gpus": _numbers(plan.devices),
         "weights": [seen(w) for w in plan.weights],
         "replay": plan.replay,
         "rates": _packed_rates(solver),
@@ -87,11 +70,8 @@ def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[s
     return job, []
 
 
-def _pycaffe_net(
-    do: str, path: str, install: Install, phase: str, weights: tuple[str, ...], iterations: int,
-    gpus: tuple[int | str, ...], types: dict[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    if do == "time" and gpus:
+def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
+    if do == "time" and plan.devices:
         raise ConfigError(
             "pycaffe does not wait for the GPU after each layer: its times would mean nothing", key="gpu",
             hint=f"name the caffe binary by {VARIABLE}, which waits; or leave --gpu out",
@@ -99,13 +79,13 @@ def _pycaffe_net(
     seen = _view(install)
     return {
         "do": do,
-        "files": {"net.prototxt": seen_net(read_text(path), seen)},
+        "files": {"net.prototxt": seen_net(read_text(plan.path), seen)},
         "nets": [],
-        "visible": [seen(name) for name in (path, *weights)],
-        "gpus": _numbers(gpus),
-        "phase": phase,
-        "weights": [seen(w) for w in weights],
-        "iterations": iterations,
+        "visible": [seen(name) for name in (plan.path, *plan.weights)],
+        "gpus": _numbers(plan.devices),
+        "phase": plan.net.phase,
+        "weights": [seen(w) for w in plan.weights],
+        "iterations": plan.iterations,
     }
 
 
@@ -230,7 +210,7 @@ def _packed_rates(solver: Any) -> str:
 # -- the binary ------------------------------------------------------------------------------------------
 
 
-def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
+def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     """Names stay as the user wrote them: Caffe starts in the same folder."""
     from netbuilder.prototxt import text as text_format
 
@@ -253,7 +233,7 @@ def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[st
         ("display", 1),
         ("average_loss", 1),
         ("test_compute_loss", True),
-        ("solver_mode", int(bool(plan.gpus))),  # unset, some Caffes take it for GPU
+        ("solver_mode", int(bool(plan.devices))),  # unset, some Caffes take it for GPU
     ):
         setattr(sent, field, value)
     file = str(plan.partial / "solver.prototxt")
@@ -271,25 +251,33 @@ def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[st
         ]
     elif weights := plan.weights or tuple(solver.weights):
         arguments += ["-weights", _joined(weights)]
-    job |= {"files": {file: text_format.format_fields(sent)}, "arguments": arguments + _gpu_flag(plan.gpus)}
+    job |= {
+        "files": {file: text_format.format_fields(sent)},
+        "arguments": arguments + _gpu_flag(plan.devices),
+    }
     return job, warnings
 
 
-def _binary_net(
-    do: str, path: str, install: Install, phase: str, weights: tuple[str, ...], iterations: int,
-    gpus: tuple[int | str, ...], types: dict[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    arguments = [do, "-model", path, "-iterations", str(iterations), *_gpu_flag(gpus)]
-    if len(weights) > 1:
+def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
+    arguments = [do, "-model", plan.path, "-iterations", str(plan.iterations), *_gpu_flag(plan.devices)]
+    if len(plan.weights) > 1:
         raise ConfigError(
-            f"the caffe binary tests with one file of weights, got {len(weights)}", key="weights",
+            f"the caffe binary tests with one file of weights, got {len(plan.weights)}", key="weights",
             hint=f"name a Python that can import caffe by {VARIABLE}",
         )  # fmt: skip
-    if weights:
-        arguments += ["-weights", weights[0]]
-    if do == "time" and phase != "TRAIN":  # older binaries time the net of TRAIN, and have no such flag
-        arguments += ["-phase", phase]
-    return {"do": do, "files": {}, "arguments": arguments, "iterations": iterations, "types": types}
+    if plan.weights:
+        arguments += ["-weights", plan.weights[0]]
+    if (
+        do == "time" and plan.net.phase != "TRAIN"
+    ):  # older binaries time the net of TRAIN, and have no such flag
+        arguments += ["-phase", plan.net.phase]
+    return {
+        "do": do,
+        "files": {},
+        "arguments": arguments,
+        "iterations": plan.iterations,
+        "types": {x.name: x.type for x in plan.net},
+    }
 
 
 def _gpu_flag(gpus: tuple[int | str, ...]) -> list[str]:
