@@ -1,15 +1,15 @@
-"""`netbuilder test NET --weights MODEL`: the mean outputs of a net over its test data, in real Caffe."""
+"""`netbuilder test NET --weights MODEL`: the mean outputs of a net over its test data."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
+from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
-__all__ = ["add_parser", "net_file", "wanted_gpu"]
+__all__ = ["add_parser"]
 
 
 def add_parser(verbs: Any) -> None:
@@ -25,6 +25,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--weights", metavar="MODEL", required=True, action="append", help="a .caffemodel")
     parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
+    add_engine(parser)
     parser.add_argument("--gpu", metavar="N", help="the device (default: the CPU)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
     parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
@@ -34,59 +35,42 @@ def add_parser(verbs: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from netbuilder import prototxt, report
-    from netbuilder.cli.train import Progress, stopping
-    from netbuilder.engines.caffe import training
+    from netbuilder.engines import find_engine
+    from netbuilder.training.events import Tested, Testing
+    from netbuilder.training.plan import plan_net
 
     path = net_file(args.net, "TEST")
     net = prototxt.read(path, "TEST", dialect="any", unknown="keep")
     passes = _passes(args, net)
-    gpus = wanted_gpu(args.gpu)
-    install = training.found()
-    job = training.net_job(
-        "test", path, install, net=net, weights=tuple(args.weights), iterations=passes, gpus=gpus
-    )
-    progress, told = Progress(passes), None
-    with training.start(install, job, threads=args.threads) as worker, stopping(worker):
-        for event in worker:
-            said = event.told or {}
-            if "testing" in said:
-                progress.bar(f"testing: {said['testing']} of {said['of']}")
-            told = said if "end" in said else told
+    devices = one_device(args.gpu)
+    weights = tuple(args.weights)
+    engine = find_engine(args.engine)
+    engine.describe()
+    plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
+    progress, tested = Progress(passes), None
+    with engine.test(plan).start() as run, stopping(run):
+        for event in run:
+            if isinstance(event, Testing):
+                progress.bar(f"testing: {event.done} of {event.of}")
+            elif isinstance(event, Tested):
+                tested = event
     progress.close()
-    if told is None or told["end"] == "stopped":
+    if tested is None:
         print("stopped", file=sys.stderr)
         return 130
     if args.json:
         import json
 
         data = {"version": 1, "net": path, "weights": args.weights, "passes": passes}
-        print(json.dumps({**data, "loss": told["loss"], "outputs": told["outputs"]}, indent=2))
+        print(json.dumps({**data, "loss": tested.loss, "outputs": tested.outputs}, indent=2))
         return 0
     rows = [
         (name if len(values) == 1 else f"{name}[{i}]", f"{value:.6g}")
-        for name, values in told["outputs"].items()
+        for name, values in tested.outputs.items()
         for i, value in enumerate(values)
     ]
     print(report.format_table(("output", "mean"), rows, right=(1,)))
     return 0
-
-
-def net_file(path: str, phase: str) -> str:
-    """The file of a net, also where a solver file names it."""
-    from netbuilder.prototxt.reader import net_of_solver
-    from netbuilder.storage.files import read_text
-
-    return str(net_of_solver(read_text(path), Path(path), phase) or path)
-
-
-def wanted_gpu(text: str | None) -> list[int | str]:
-    """The one device of `--gpu N`, none without it; raises ConfigError."""
-    from netbuilder.engines.caffe import training
-
-    gpus = [] if text is None else training.wanted_gpus(text)
-    if len(gpus) > 1 or "all" in gpus:
-        raise ConfigError(f"one GPU at most takes part, got --gpu {text}", key="gpu", hint="as in --gpu 0")
-    return gpus
 
 
 def _passes(args: argparse.Namespace, net: Any) -> int:

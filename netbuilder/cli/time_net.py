@@ -7,6 +7,7 @@ import statistics
 import sys
 from typing import Any
 
+from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -25,6 +26,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default: TRAIN, as in Caffe"
     )
+    add_engine(parser)
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
     parser.add_argument(
         "--gpu", metavar="N", help="the device (default: the CPU); by the caffe binary, which waits for it"
@@ -38,10 +40,10 @@ def add_parser(verbs: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from netbuilder import prototxt
-    from netbuilder.cli.test_net import net_file, wanted_gpu
-    from netbuilder.cli.train import Progress, stopping
-    from netbuilder.engines.caffe import training
+    from netbuilder.engines import find_engine
     from netbuilder.measure import counts
+    from netbuilder.training.events import Timed, Timing
+    from netbuilder.training.plan import plan_net
 
     for name in ("iterations", "top"):
         value = getattr(args, name)
@@ -50,37 +52,37 @@ def _run(args: argparse.Namespace) -> int:
     path = net_file(args.net, args.phase)
     net = prototxt.read(path, args.phase, dialect="any", unknown="keep")
     counted = counts.count(net)
-    install = training.found()
-    job = training.net_job(
-        "time", path, install, net=net, weights=(), iterations=args.iterations, gpus=wanted_gpu(args.gpu)
-    )
-    progress, told = Progress(args.iterations), None
-    with training.start(install, job, threads=args.threads) as worker, stopping(worker):
-        for event in worker:
-            said = event.told or {}
-            if "timing" in said:
-                progress.bar(f"timing: pass {said['timing']} of {said['of']}")
-            told = said if "layers" in said else told
+    engine = find_engine(args.engine)
+    engine.describe()
+    devices = one_device(args.gpu)
+    plan = plan_net(path, net, iterations=args.iterations, devices=devices, threads=args.threads)
+    progress, timed = Progress(args.iterations), None
+    with engine.time(plan).start() as run, stopping(run):
+        for event in run:
+            if isinstance(event, Timing):
+                progress.bar(f"timing: pass {event.done} of {event.of}")
+            elif isinstance(event, Timed):
+                timed = event
     progress.close()
-    if told is None:
+    if timed is None:
         print("stopped", file=sys.stderr)
         return 130
     macs = {row.layer.name: row.figure("macs") for row in counted.layers}
     layers = [
         {
-            "name": name,
-            "type": type,
-            "forward_ms": 1000 * statistics.median(forward),
-            "backward_ms": 1000 * statistics.median(backward),
-            "macs": macs.get(name, 0),  # Caffe's own Splits are in no file
+            "name": layer.name,
+            "type": layer.type,
+            "forward_ms": 1000 * statistics.median(layer.forward),
+            "backward_ms": 1000 * statistics.median(layer.backward),
+            "macs": macs.get(layer.name, 0),  # an engine's own layers are in no file
         }
-        for name, type, forward, backward in told["layers"]
+        for layer in timed.layers
     ]
     if args.json:
         _print_json(args, path, counted.batch, layers)
     else:
         _print_table(args, counted.batch, layers)
-        passes = f"the {told.get('figure', 'median')} of {args.iterations} passes"
+        passes = f"the {timed.figure} of {args.iterations} passes"
         print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
     return 0
 

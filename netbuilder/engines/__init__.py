@@ -1,4 +1,88 @@
-"""What runs or trains a net: one module per engine, each started as its own process.
+"""What trains, tests and times nets: the protocol of an engine, and the engines by name.
 
-The core never imports an engine; an engine imports heavy things (numpy) inside functions only.
+The core never imports an engine, and this module imports none until it is asked for one by name. An engine
+imports heavy things (numpy) inside functions only. docs/add-an-engine.md shows how to write one.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, cast
+
+from netbuilder.errors import EngineError
+
+if TYPE_CHECKING:
+    from netbuilder.training.events import Job
+    from netbuilder.training.plan import NetPlan, TrainingPlan
+    from netbuilder.training.snapshots import SnapshotNames
+
+__all__ = ["DEFAULT", "ENGINES", "Engine", "find_engine", "register"]
+
+DEFAULT = "caffe"
+# Each engine's class, as MODULE:CLASS. It is made without arguments.
+ENGINES: dict[str, str] = {"caffe": "netbuilder.engines.caffe.engine:CaffeEngine"}
+
+_MEMBERS = {
+    "snapshots": "the names of its snapshots, a SnapshotNames",
+    "describe": "the method that says which installation is used",
+    "train": "the method that accepts a TrainingPlan",
+    "test": "the method that accepts a NetPlan to test",
+    "time": "the method that accepts a NetPlan to time",
+}
+_GUIDE = "see docs/add-an-engine.md"
+
+
+class Engine(Protocol):
+    """What an engine must have. Its methods refuse a plan by ConfigError or EngineError, before it starts."""
+
+    snapshots: SnapshotNames
+
+    def describe(self) -> str:
+        """Which installation is used, in one line. Raises EngineError if there is none."""
+
+    def train(self, plan: TrainingPlan) -> Job:
+        """Accept a training."""
+
+    def test(self, plan: NetPlan) -> Job:
+        """Accept a test: its run gives one Tested, then Ended."""
+
+    def time(self, plan: NetPlan) -> Job:
+        """Accept a timing: its run gives one Timed, then Ended."""
+
+
+def register(name: str, target: str) -> None:
+    """Add an engine; `target` is MODULE:CLASS. Raises EngineError for a name that is taken."""
+    if ENGINES.setdefault(name, target) != target:
+        raise EngineError(f"there is an engine '{name}' already: {ENGINES[name]}", hint="choose another name")
+
+
+def find_engine(name: str) -> Engine:
+    """The engine of a name. Raises EngineError, which says what is missing."""
+    import importlib
+
+    if name not in ENGINES:
+        raise EngineError(
+            f"there is no engine '{name}'; there are: {', '.join(ENGINES)}",
+            hint=f"step 3, an entry in ENGINES: {_GUIDE}",
+        )
+    module_name, _, class_name = ENGINES[name].partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)()
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise EngineError(
+            f"engine '{name}': there is no module '{module_name}'", hint=f"step 1, the module: {_GUIDE}"
+        ) from None
+    except AttributeError:
+        if hasattr(importlib.import_module(module_name), class_name):
+            raise
+        raise EngineError(
+            f"engine '{name}': '{module_name}' has no class '{class_name}'",
+            hint=f"step 2, the class: {_GUIDE}",
+        ) from None
+    for member, what in _MEMBERS.items():
+        if not hasattr(found, member):
+            raise EngineError(
+                f"engine '{name}' lacks `{member}`: {what}", hint=f"step 2, the class: {_GUIDE}"
+            )
+    return cast(Engine, found)

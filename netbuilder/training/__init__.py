@@ -1,1 +1,4 @@
-"""Training, whatever engine does it: what goes in, what comes out, what is written down."""
+"""Training, whatever engine does it: the plan, the events of a run, snapshots, the record, data checks.
+
+Nothing here imports an engine or knows one; `netbuilder.engines` has those.
+"""

@@ -1,49 +1,87 @@
 """What a training has done so far, in files that survive its end: CSV as it goes, JSON, a picture.
 
-Beside the snapshots, named by their prefix: `_train.csv` (a row every `display` iterations), `_test.csv` (a
-row for each output of each test), `_run.json`, `_curves.png`, and `_caffe.log`, Caffe's own words.
+Beside the snapshots, named by their prefix: `_train.csv` (a row every `display` iterations, a column for each
+output), `_test.csv` (a row for each value of each test), `_run.json`, `_curves.png`, and a log with the
+engine's own words.
 """
 
 from __future__ import annotations
 
 import collections
+import csv
+import io
 import math
 import os
+import re
 import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from netbuilder.engines.caffe.log import Event
-from netbuilder.engines.caffe.training import states
+from netbuilder.errors import FileError
+from netbuilder.training.events import Event, Iteration, Tested
+from netbuilder.training.snapshots import SnapshotNames, states
 
-__all__ = ["Record", "draw"]
+__all__ = ["Record", "Row", "draw"]
+
+_OUTPUT = "output "  # begins the name of an output's column, which is thus no other column's
+_OLD_TRAIN = [
+    "iteration",
+    "loss",
+    "lr",
+    "outputs",
+    "seconds",
+]  # of earlier versions: all outputs as "a=1 b=2"
+_TEST = ["iteration", "net", "passes", "output", "value"]
+_OLD_OUTPUT = re.compile(r"(.+?)=([-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?))(?: |$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the training's table; `loss` is the mean of the last `average_loss` iterations."""
+
+    iteration: int
+    loss: float
+    rate: float
+    seconds: float
+    outputs: Mapping[str, float]
+
+    def as_json(self) -> dict[str, object]:
+        """The row as the JSON file has it."""
+        row = {"iteration": self.iteration, "loss": self.loss, "lr": self.rate, "seconds": self.seconds}
+        return {**row, "outputs": dict(self.outputs)}
 
 
 class Record:
-    """Takes the events of a training; a context manager. `begin` > 0 goes on with the files that are there.
+    """Takes the events of a training; a context manager. `begin` > 0 continues the files that exist.
 
-    `row` is the last row of losses, `tests` all results, `train` all rows.
+    `log` is for the engine's own words. `train` are the rows, `tests` the results, `loss` the mean so far.
+    Raises FileError for a file to continue that is not a training's record.
     """
 
-    def __init__(self, prefix: str, begin: int, display: int, average: int) -> None:
+    def __init__(
+        self, prefix: str, begin: int, display: int, average: int, *, names: SnapshotNames, engine: str
+    ) -> None:
         self.prefix, self.begin = prefix, begin
         self.display = display or 100
-        self.train: list[dict[str, Any]] = []
-        self.tests: list[dict[str, Any]] = []
+        self.train: list[Row] = []
+        self.tests: list[Tested] = []
         self.loss = float("nan")
-        self.rate = 0.0
+        self.log_ending = f"_{engine}.log"
+        self._names = names
         self._losses: collections.deque[float] = collections.deque(maxlen=average)
-        self._outputs: dict[str, float] = {}
         self._start = time.monotonic()
         self._before = 0.0
-        mode = "ab" if begin else "wb"
         Path(prefix).parent.mkdir(parents=True, exist_ok=True)
         if begin:
             self._read()
-        self.log: IO[bytes] = open(self.path("_caffe.log"), mode, buffering=0)  # noqa: SIM115
-        self._train_csv = self._rewritten("_train.csv", _TRAIN_HEAD, map(_train_line, self.train))
-        lines = (line for test in self.tests for line in _test_lines(test))
-        self._test_csv = self._rewritten("_test.csv", _TEST_HEAD, lines)
+        self._outputs = list(dict.fromkeys(name for row in self.train for name in row.outputs))
+        mode = "ab" if begin else "wb"
+        self.log: IO[bytes] = open(self.path(self.log_ending), mode, buffering=0)  # noqa: SIM115
+        self._train_csv = self._rewritten_train()
+        tests = (cells for test in self.tests for cells in _test_cells(test))
+        self._test_csv = _rewritten(self.path("_test.csv"), [_TEST, *tests])
 
     def path(self, ending: str) -> str:
         """The path of one of the files."""
@@ -61,44 +99,38 @@ class Record:
         """Since the training began, without the time between a stop and the next start."""
         return self._before + time.monotonic() - self._start
 
-    def take(self, event: Event, last: int) -> dict[str, Any] | None:
-        """Write an event down; returns the row if one was finished. `last` is the last iteration."""
-        if event.kind == "loss":
-            self._losses.append(event.value)
+    def take(self, event: Event, last: int) -> Row | None:
+        """Record an event; returns the row if it completed one. `last` is the last iteration."""
+        if isinstance(event, Iteration):
+            self._losses.append(event.loss)
             self.loss = sum(self._losses) / len(self._losses)
-            self._outputs = {}
-        elif event.kind == "output":
-            self._outputs.setdefault(event.name, event.value)
-        elif event.kind == "rate":
-            self.rate = event.value
             if event.iteration % self.display == 0 or event.iteration == last:
-                row: dict[str, Any] = {"iteration": event.iteration, "loss": self.loss, "lr": event.value}
-                row |= {"seconds": round(self.seconds, 3), "outputs": self._outputs}
-                self.train.append(row)
-                self._train_csv.write(_train_line(row))
-                self._train_csv.flush()
+                seconds = round(self.seconds, 3)
+                row = Row(event.iteration, self.loss, event.rate, seconds, event.outputs)
+                self._add(row)
                 return row
-        elif event.told and "test" in event.told:
-            told = event.told
-            result = {"iteration": told["test"], "net": told["net"], "loss": told["loss"]}
-            result |= {"passes": told["passes"], "outputs": told["outputs"]}
-            self.tests.append(result)
-            self._test_csv.write("".join(_test_lines(result)))
+        elif isinstance(event, Tested):
+            self.tests.append(event)
+            self._test_csv.writelines(map(_line, _test_cells(event)))
             self._test_csv.flush()
-            return result
         return None
 
-    def write(self, **more: Any) -> dict[str, Any]:
-        """Write the JSON file, whole; returns what is in it. What is no finite number is null."""
+    def write(self, **more: object) -> dict[str, Any]:
+        """Write the JSON file, whole; returns what is in it. A number that is not finite is null."""
         import json
 
+        tests = [
+            {"iteration": t.iteration, "net": t.net, "loss": t.loss, "passes": t.passes,
+             "outputs": {name: list(values) for name, values in t.outputs.items()}}
+            for t in self.tests
+        ]  # fmt: skip
         data: dict[str, Any] = {
             "version": 1,
             **more,
             "seconds": round(self.seconds, 3),
-            "train": _finite(self.train),
-            "tests": _finite(self.tests),
-            "snapshots": [str(state) for state in states(self.prefix)],
+            "train": _finite([row.as_json() for row in self.train]),
+            "tests": _finite(tests),
+            "snapshots": [str(state) for state in states(self.prefix, self._names)],
         }
         path = self.path("_run.json")
         with open(f"{path}.partial", "w", encoding="utf-8") as file:
@@ -106,47 +138,116 @@ class Record:
         os.replace(f"{path}.partial", path)
         return data
 
+    def _add(self, row: Row) -> None:
+        self.train.append(row)
+        added = [name for name in row.outputs if name not in self._outputs]
+        if added:
+            self._outputs += added
+            self._train_csv.close()
+            self._train_csv = self._rewritten_train()
+        else:
+            self._train_csv.write(_line(self._train_cells(row)))
+            self._train_csv.flush()
+
+    def _train_cells(self, row: Row) -> list[object]:
+        outputs = [repr(row.outputs[name]) if name in row.outputs else "" for name in self._outputs]
+        return [row.iteration, repr(row.loss), repr(row.rate), *outputs, row.seconds]
+
+    def _rewritten_train(self) -> IO[str]:
+        head = ["iteration", "loss", "lr", *(_OUTPUT + name for name in self._outputs), "seconds"]
+        return _rewritten(self.path("_train.csv"), [head, *map(self._train_cells, self.train)])
+
     def _read(self) -> None:
-        """The rows before the iteration that is gone on from, as a run that was killed left them."""
-        import csv
-
-        rows: list[dict[str, str]] = []
-        if os.path.exists(self.path("_train.csv")):
-            with open(self.path("_train.csv"), newline="", encoding="utf-8") as file:
-                rows = [r for r in csv.DictReader(file) if r["seconds"] and int(r["iteration"]) < self.begin]
-        for r in rows:
-            pairs = (word.partition("=") for word in (r["outputs"] or "").split())
-            outputs = {name: float(value) for name, _, value in pairs}
-            self.train.append(
-                {"iteration": int(r["iteration"]), "loss": float(r["loss"]), "lr": float(r["lr"]),
-                 "seconds": float(r["seconds"]), "outputs": outputs}
-            )  # fmt: skip
-            self._before = float(r["seconds"])
-        if os.path.exists(self.path("_test.csv")):
-            with open(self.path("_test.csv"), newline="", encoding="utf-8") as file:
-                for r in csv.DictReader(file):
-                    if r["value"] and int(r["iteration"]) < self.begin:
-                        self._add_test(r)
-
-    def _add_test(self, r: dict[str, str]) -> None:
-        key = int(r["iteration"]), int(r["net"])
-        if not self.tests or (self.tests[-1]["iteration"], self.tests[-1]["net"]) != key:
-            self.tests.append(
-                {"iteration": key[0], "net": key[1], "loss": None, "passes": int(r["passes"]), "outputs": {}}
-            )
-        self.tests[-1]["outputs"].setdefault(r["output"], []).append(float(r["value"]))
-
-    def _rewritten(self, ending: str, head: str, lines: Any) -> IO[str]:
-        """A CSV file with these lines, open to be added to."""
-        path = self.path(ending)
-        with open(f"{path}.partial", "w", encoding="utf-8") as file:
-            file.write(head)
-            file.writelines(lines)
-        os.replace(f"{path}.partial", path)
-        return open(path, "a", encoding="utf-8")
+        """The rows before the iteration to continue from, as a run that was killed left them."""
+        for row in _read(self.path("_train.csv"), _train_row):
+            if row.iteration < self.begin:
+                self.train.append(row)
+                self._before = row.seconds
+        for test in _read(self.path("_test.csv"), _test_row):
+            if test.iteration >= self.begin:
+                continue
+            if self.tests and (self.tests[-1].iteration, self.tests[-1].net) == (test.iteration, test.net):
+                outputs = dict(self.tests.pop().outputs)
+                for name, values in test.outputs.items():
+                    outputs[name] = (*outputs.get(name, ()), *values)
+                test = Tested(test.iteration, test.net, test.passes, outputs)
+            self.tests.append(test)
 
 
-def _finite(value: Any) -> Any:
+# -- CSV ---------------------------------------------------------------------------------------------------
+
+
+def _line(cells: Iterable[object]) -> str:
+    """A line of CSV. The writer quotes a carriage return only if lines end with one, so here they do."""
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _rewritten(path: str, rows: Iterable[Iterable[object]]) -> IO[str]:
+    """A CSV file with these rows, replaced whole, open for more."""
+    with open(f"{path}.partial", "w", encoding="utf-8", newline="") as file:
+        file.writelines(map(_line, rows))
+    os.replace(f"{path}.partial", path)
+    return open(path, "a", encoding="utf-8", newline="")
+
+
+def _read(path: str, read_row: Any) -> list[Any]:
+    """The rows of a CSV file, none if there is none; FileError if it is damaged before its last row."""
+    if not os.path.exists(path):
+        return []
+    rows: list[Any] = []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            head, *lines = [cells for cells in csv.reader(file) if cells] or [[]]
+        if not head or head[0] != "iteration":
+            raise ValueError("its first line is not the head of one")
+        for i, cells in enumerate(lines):
+            try:
+                rows.append(read_row(head, cells))
+            except ValueError:
+                if i < len(lines) - 1:  # the last one may have been cut short
+                    raise ValueError(f"row {i + 1} is {','.join(cells)!r}") from None
+    except (ValueError, csv.Error) as error:
+        raise FileError(
+            f"'{path}' cannot be continued, it is not the record of a training: {error}",
+            hint="move it away; the training then begins a new one",
+        ) from None
+    return rows
+
+
+def _train_row(head: list[str], cells: list[str]) -> Row:
+    """A row; ValueError if it is not one."""
+    if head == _OLD_TRAIN:
+        if len(cells) < len(head):
+            raise ValueError
+        text = ",".join(cells[3:-1])  # in which names with commas were not quoted
+        outputs = {m[1]: float(m[2]) for m in _OLD_OUTPUT.finditer(text)}
+    else:
+        if len(cells) != len(head) or head[:3] != _OLD_TRAIN[:3] or head[-1] != "seconds":
+            raise ValueError
+        pairs = zip(head[3:-1], cells[3:-1], strict=True)
+        outputs = {name.removeprefix(_OUTPUT): float(value) for name, value in pairs if value}
+    return Row(int(cells[0]), float(cells[1]), float(cells[2]), float(cells[-1]), outputs)
+
+
+def _test_row(head: list[str], cells: list[str]) -> Tested:
+    """One value of a test; ValueError if the row is not one."""
+    if head != _TEST or len(cells) < len(head):
+        raise ValueError
+    name = ",".join(cells[3:-1])  # which earlier versions did not quote
+    return Tested(int(cells[0]), int(cells[1]), int(cells[2]), {name: (float(cells[-1]),)})
+
+
+def _test_cells(test: Tested) -> list[list[object]]:
+    return [
+        [test.iteration, test.net, test.passes, name, repr(value)]
+        for name, values in test.outputs.items()
+        for value in values
+    ]
+
+
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -154,24 +255,7 @@ def _finite(value: Any) -> Any:
     return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
-_TRAIN_HEAD = "iteration,loss,lr,outputs,seconds\n"
-_TEST_HEAD = "iteration,net,passes,output,value\n"
-
-
-def _train_line(row: dict[str, Any]) -> str:
-    outputs = " ".join(f"{name}={value!r}" for name, value in row["outputs"].items())
-    return f"{row['iteration']},{row['loss']!r},{row['lr']!r},{outputs},{row['seconds']}\n"
-
-
-def _test_lines(test: dict[str, Any]) -> list[str]:
-    return [
-        f"{test['iteration']},{test['net']},{test['passes']},{name},{value!r}\n"
-        for name, values in test["outputs"].items()
-        for value in values
-    ]
-
-
-def draw(train: list[dict[str, Any]], tests: list[dict[str, Any]], path: str, title: str) -> bool:
+def draw(train: list[Row], tests: list[Tested], path: str, title: str) -> bool:
     """Draw loss, rate and the outputs of the tests over the iterations; False if matplotlib is missing."""
     try:
         import matplotlib
@@ -180,19 +264,19 @@ def draw(train: list[dict[str, Any]], tests: list[dict[str, Any]], path: str, ti
         from matplotlib import pyplot
     except ImportError:
         return False
-    names = sorted({name for test in tests for name, values in test["outputs"].items() if len(values) == 1})
+    names = sorted({name for test in tests for name, values in test.outputs.items() if len(values) == 1})
     losses = [n for n in names if "loss" in n.lower()]
     others = [n for n in names if n not in losses]
     figure, axes = pyplot.subplots(2 + bool(others), 1, sharex=True, figsize=(8, 7), squeeze=False)
     panels = [axis for row in axes for axis in row]
-    panels[0].plot([r["iteration"] for r in train], [r["loss"] for r in train], label="train", linewidth=1)
+    panels[0].plot([r.iteration for r in train], [r.loss for r in train], label="train", linewidth=1)
     panels[0].set_ylabel("loss")
-    panels[-1].plot([r["iteration"] for r in train], [r["lr"] for r in train], linewidth=1)
+    panels[-1].plot([r.iteration for r in train], [r.rate for r in train], linewidth=1)
     panels[-1].set_ylabel("learning rate")
     panels[-1].set_xlabel("iteration")
     for axis, chosen in ((panels[0], losses), (panels[1], others)):
         for name in chosen:
-            points = [(t["iteration"], t["outputs"][name][0]) for t in tests if name in t["outputs"]]
+            points = [(t.iteration, t.outputs[name][0]) for t in tests if name in t.outputs]
             axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"test {name}")
         if chosen or axis is panels[0]:
             axis.legend()

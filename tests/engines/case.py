@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from netbuilder.cli.main import main
+from netbuilder.engines.caffe.engine import CaffeEngine, CaffeJob
+from netbuilder.engines.caffe.install import Install
 from netbuilder.schema import message
+from netbuilder.training.plan import plan_training
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,6 +50,15 @@ def start(*words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "netbuilder.cli.main", "train", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def prepare(solver: str, install: Install, **options: Any) -> CaffeJob:
+    """A training of this Caffe, ready to start."""
+    engine = CaffeEngine(install)
+    plan = plan_training(solver, engine.snapshots, **options)
+    job = engine.train(plan)
+    plan.make_folder()
+    return job
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

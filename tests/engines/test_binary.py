@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from netbuilder.cli.main import main
-from netbuilder.engines.caffe import VARIABLE, Caffe, find, training
+from netbuilder.engines.caffe import VARIABLE, Caffe, find
 from netbuilder.engines.caffe.install import Install
-from netbuilder.engines.caffe.training import prepare
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.prototxt.text import parse
 from netbuilder.schema import SolverParameter, message
-from tests.engines.case import SOLVER, refusal, start, state_of, wait_for, worker_of
+from netbuilder.training.events import Ended, Event, Iteration, Snapshot, Started
+from tests.engines.case import SOLVER, prepare, refusal, start, state_of, wait_for, worker_of
 
 STOCK = SOLVER.replace('"warmup 20 from 0, cosine"', '"step" gamma: 0.5 stepsize: 60')
 
@@ -229,12 +229,12 @@ def fake(folder: Path) -> Install:
     return Install((str(path),), "a fake", kind="binary")
 
 
-def told(install: Install, does: str, **options: Any) -> list[dict[str, Any]]:
+def told(install: Install, does: str, **options: Any) -> list[Event]:
     """What a training tells in which the fake does this."""
     Path("does.py").write_text(does)
     ready = prepare("solver.prototxt", install, **options)
-    with training.start(install, ready.job) as worker:
-        return [event.told for event in worker if event.told]
+    with ready.start() as worker:
+        return [event for event in worker if not isinstance(event, Iteration)]
 
 
 SNAPSHOT = """
@@ -255,8 +255,8 @@ def test_a_snapshot_is_renamed_when_the_log_goes_on(fake: Install, folder: Path)
         'log("Optimization Done.")',
     )
     assert events == [
-        {"snapshot": 60, "model": "out/x_iter_60.caffemodel", "state": "out/x_iter_60.solverstate"},
-        {"end": "done", "iteration": 200},
+        Snapshot(60, model="out/x_iter_60.caffemodel", state="out/x_iter_60.solverstate"),
+        Ended("done", 200),
     ]
     assert state_of(folder / "out/x_iter_60.solverstate").learned_net == "out/x_iter_60.caffemodel"
     assert (folder / "arguments").read_text().split() == (
@@ -286,7 +286,7 @@ def test_several_gpus_are_a_flag_and_a_build_without_nccl_is_told(fake: Install,
 b"Multi-GPU execution not available - rebuild with USE_NCCL\\n")
 os.abort()"""
     with pytest.raises(EngineError) as caught:
-        told(fake, does, gpus=[0, 1])
+        told(fake, does, devices=[0, 1])
     assert caught.value.text == "this Caffe is built without NCCL, which several GPUs need"
     assert (folder / "arguments").read_text().split()[-2:] == ["-gpu", "0,1"]
     (folder / "a,b.caffemodel").touch()
@@ -297,7 +297,7 @@ os.abort()"""
 def test_what_is_sent_says_what_a_flag_or_a_default_would_change(fake: Install, folder: Path) -> None:
     (folder / "solver.prototxt").write_text(STOCK + "train_state { level: 3 } average_loss: 20")
     does = 'open("sent", "w").write(open("out/.x.partial/solver.prototxt").read()); log("Optimization Done.")'
-    assert told(fake, does) == [{"end": "done", "iteration": 200}]
+    assert told(fake, does) == [Ended("done", 200)]
     sent = parse((folder / "sent").read_text(), SolverParameter).message
     assert (folder / "arguments").read_text().split()[-2:] == ["-level", "3"]
     assert sent.HasField("solver_mode")
@@ -338,8 +338,8 @@ def test_a_wrapper_that_does_not_replace_itself_is_stopped_too(fake: Install, fo
     wrapped = Install(("sh", "-c", f'{fake.command[0]} "$@"; exit $?', "-"), "a fake", kind="binary")
     ready = prepare("solver.prototxt", wrapped)
     events = []
-    with training.start(wrapped, ready.job) as worker:
+    with ready.start() as worker:
         for event in worker:
-            events.append(event.told)
+            events.append(event)
             worker.stop()
-    assert events == [{"start": 0, "outputs": []}, {"end": "stopped", "iteration": 0}]
+    assert events == [Started(0), Ended("stopped", 0)]

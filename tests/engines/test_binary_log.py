@@ -6,26 +6,33 @@ from typing import Any
 
 import pytest
 
-from netbuilder.engines.caffe.binary_log import LOGS
-from netbuilder.engines.caffe.log import Event, by_signal
+from netbuilder.engines.caffe.binary_log import LOGS, Written
+from netbuilder.engines.caffe.log import by_signal
+from netbuilder.training.events import (
+    Ended,
+    Event,
+    Iteration,
+    LayerTime,
+    Started,
+    Tested,
+    Testing,
+    Timed,
+    Timing,
+)
 
 JOB: dict[str, Any] = {
     "begin": 0, "max_iter": 2, "test_iter": [4], "iterations": 2, "types": {"conv": "Convolution"}
 }  # fmt: skip
 
 
-def events(do: str, lines: str) -> list[Event]:
+def events(do: str, lines: str) -> list[Event | Written]:
     """The events of a log whose lines lack glog's head; those that begin with ~ are of another thread."""
     log = LOGS[do](JOB)
-    found: list[Event] = []
+    found: list[Event | Written] = []
     for line in lines.strip("\n").splitlines():
         thread, text = (8, line[1:]) if line.startswith("~") else (7, line)
         found += log.take(f"I1129 13:39:49.{thread:06} {thread:5} caffe.cpp:1] {text}")
     return found + list(log.close())
-
-
-def plain(found: list[Event]) -> list[Any]:
-    return [event.told or tuple(event[:4]) for event in found]
 
 
 TODAY = """
@@ -51,21 +58,31 @@ Optimization Done.
 
 
 def test_a_training_is_told_as_pycaffe_tells_it() -> None:
-    found = plain(events("train", TODAY))
-    assert str(found[6]) == "('loss', 1, nan, '')"
-    del found[6]
+    found = events("train", TODAY)
+    last = found.pop(4)
+    assert isinstance(last, Iteration)
+    assert (last.iteration, str(last.loss), last.rate, last.outputs) == (1, "nan", 5e-05, {})
     assert found == [
-        {"start": 0, "outputs": []},
-        {"testing": 0, "of": 4},
-        {"test": 0, "net": 0, "outputs": {"accuracy": [0.25], "prob": [0.1, 0.2], "loss": [1.25]},
-         "loss": 2.5, "passes": 4},
-        ("loss", 0, 2.25, ""),
-        ("output", 0, 2.125, "loss"),
-        ("rate", 0, 0.05, ""),
-        # One more loss follows the last update, and is of no iteration.
-        *[("rate", 1, 5e-05, ""), ("written", 2, 0.0, "")],
-        {"end": "done", "iteration": 2},
-    ]  # fmt: skip
+        Started(0),
+        Testing(0, 4),
+        Tested(0, 0, 4, {"accuracy": (0.25,), "prob": (0.1, 0.2), "loss": (1.25,)}, 2.5),
+        Iteration(0, 2.25, 0.05, {"loss": 2.125}),
+        # One more loss follows the last update, and belongs to no iteration.
+        Written(2),
+        Ended("done", 2),
+    ]
+
+
+def test_an_output_may_be_named_like_anything() -> None:
+    lines = ("a = b = 0.5", "c = 1 = 2 (* 2 = 4 loss)", "loss, main = -nan", "d (* 1 = 1 loss) = 3")
+    train = "".join(f"    Train net output #{i}: {line}\n" for i, line in enumerate(lines))
+    found = events("train", f"Iteration 0, loss = 1\n{train}Iteration 0, lr = 0.5\n")
+    assert [list(e.outputs) for e in found if isinstance(e, Iteration)] == [
+        ["a = b", "c = 1", "loss, main", "d (* 1 = 1 loss)"]
+    ]
+    assert (
+        str([list(e.outputs.values()) for e in found if isinstance(e, Iteration)]) == "[[0.5, 2.0, nan, 3.0]]"
+    )
 
 
 def test_caffe_1_0_and_older_tell_no_speed_and_no_kind_of_file() -> None:
@@ -78,17 +95,15 @@ Snapshotting to out/x_iter_1.caffemodel
 Snapshotting solver state to out/x_iter_1.solverstate
 Optimization stopped early.
 """
-    assert plain(events("train", old))[1:] == [
-        ("loss", 0, 2.25, ""),
-        ("output", 0, 2.125, "loss"),
-        ("rate", 0, 0.05, ""),
-        ("written", 1, 0.0, ""),
-        {"end": "stopped", "iteration": 1},
+    assert (events("train", old))[1:] == [
+        Iteration(0, 2.25, 0.05, {"loss": 2.125}),
+        Written(1),
+        Ended("stopped", 1),
     ]
 
 
 def test_a_test_that_was_interrupted_is_none() -> None:
-    assert plain(events("train", "Iteration 0, Testing net (#0)\nTest interrupted.\n"))[1:] == []
+    assert (events("train", "Iteration 0, Testing net (#0)\nTest interrupted.\n"))[1:] == []
 
 
 def test_the_means_of_a_test_follow_its_loss() -> None:
@@ -102,12 +117,13 @@ Loss: 1
 accuracy = 0.75
 loss = 1 (* 1 = 1 loss)
 """
-    assert plain(events("test", log)) == [
-        {"testing": 1, "of": 2},
-        {"testing": 2, "of": 2},
-        {"end": "done", "test": 0, "outputs": {"accuracy": [0.75], "loss": [1.0]}, "loss": 1.0, "passes": 2},
+    assert (events("test", log)) == [
+        Testing(1, 2),
+        Testing(2, 2),
+        Tested(0, 0, 2, {"accuracy": (0.75,), "loss": (1.0,)}, 1.0),
+        Ended("done", 2),
     ]
-    assert plain(events("test", log.partition("Loss")[0]))[2:] == []  # not done
+    assert (events("test", log.partition("Loss")[0]))[2:] == []  # not done
 
 
 def test_times_are_seconds_and_a_layer_of_no_file_is_a_split() -> None:
@@ -121,16 +137,16 @@ conv_conv_0_split\tbackward: 0 ms.
 Average Forward pass: 0.51 ms.
 *** Benchmark ends ***
 """
-    assert plain(events("time", log)) == [
-        {"timing": 1, "of": 2},
-        {
-            "end": "done",
-            "figure": "mean",
-            "layers": [
-                ("conv", "Convolution", [0.0005], [0.0015]),
-                ("conv_conv_0_split", "Split", [2.5e-06], [0.0]),
-            ],
-        },
+    assert (events("time", log)) == [
+        Timing(1, 2),
+        Timed(
+            (
+                LayerTime("conv", "Convolution", (0.0005,), (0.0015,)),
+                LayerTime("conv_conv_0_split", "Split", (2.5e-06,), (0.0,)),
+            ),
+            "mean",
+        ),
+        Ended("done", 2),
     ]
 
 

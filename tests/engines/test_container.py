@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from netbuilder.cli.main import main
-from netbuilder.engines.caffe import VARIABLE, Caffe, training
+from netbuilder.engines.caffe import VARIABLE, Caffe
 from netbuilder.engines.caffe.install import Install, find
 from netbuilder.errors import EngineError
-from tests.engines.case import NET, SOLVER, refusal, start, wait_for, worker_of
+from tests.engines.case import NET, SOLVER, prepare, refusal, start, wait_for, worker_of
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ def test_what_netbuilder_sets_is_set_before_caffe_is_imported(
     clean = ("env", "-i", f"PYTHONPATH={folder}/fake", sys.executable)
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     install = Install(clean, "a fake")
-    ready = training.prepare("solver.prototxt", install)
-    with training.start(install, ready.job, threads=3) as worker, pytest.raises(EngineError):
+    ready = prepare("solver.prototxt", install, threads=3)
+    with ready.start() as worker, pytest.raises(EngineError):
         list(worker)
     seen = json.loads((folder / "environment.json").read_text())
     expected = {

@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 
 from netbuilder.cli.main import main
-from netbuilder.engines.caffe import Caffe, training
+from netbuilder.engines.caffe import Caffe
+from netbuilder.engines.caffe.engine import CaffeEngine
 from netbuilder.engines.caffe.install import Install
 from netbuilder.errors import EngineError
 from netbuilder.schema import message
+from netbuilder.training.plan import parse_devices
+from netbuilder.training.snapshots import latest
 from tests.engines.case import (
     NET,
     ROOT,
     SOLVER,
+    prepare,
     refusal,
     rows,
     start,
@@ -155,7 +159,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
     assert main(["train", "solver.prototxt"]) == 0
     captured = capsys.readouterr()
     assert captured.err.count(": nothing is learnt any more\n") == 1
-    assert "warning: random_seed is not set: no two runs are alike, a resumed one neither\n" in captured.err
+    assert "warning: random_seed is not set: no two runs are alike, not even a resumed one\n" in captured.err
     assert captured.out.endswith("last loss nan\n")
 
     def refuse(word: str) -> float:
@@ -186,7 +190,7 @@ def test_on_a_gpu_pycaffe_does_not_time_and_one_gpu_tests(
     )
     (folder / "m").touch()
     assert refusal(["test", "net.prototxt", "--weights", "m", "--gpu", "0,1"], capsys) == (
-        "one GPU at most takes part, got --gpu 0,1\nhint:    as in --gpu 0\n"
+        "at most one GPU can be used, got --gpu 0,1\nhint:    as in --gpu 0\n"
     )
 
 
@@ -195,7 +199,7 @@ def test_all_gpus_of_a_machine_without_one_are_none(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))  # no nvidia-smi
     with pytest.raises(EngineError, match="there is no GPU here: nvidia-smi lists none"):
-        training.prepare("solver.prototxt", Install(("none",), "nobody"), gpus=training.wanted_gpus("all"))
+        prepare("solver.prototxt", Install(("none",), "nobody"), devices=parse_devices("all"))
     assert not (folder / "out").exists()
 
 
@@ -252,8 +256,8 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
     [
         (
             SOLVER.replace("net.prototxt", "nett.prototxt"), [],
-            "the solver names a net that is not there: 'nett.prototxt'\n"
-            "hint:    Caffe looks from the folder that it is started in\n",
+            "the solver names a net that does not exist: 'nett.prototxt'\n"
+            "hint:    names are relative to the current directory\n",
         ),
         (
             SOLVER, ["--resume", "latest"],
@@ -304,10 +308,10 @@ def test_an_earlier_training_is_not_overwritten(
         (folder / f"out/x_iter_500.{ending}").touch()
     assert refusal(["train", "solver.prototxt"], capsys) == (
         "there are snapshots of an earlier training: out/x_iter_500.solverstate is the latest of 1\n"
-        "hint:    --resume latest goes on with it; --force removes them and begins anew; "
+        "hint:    --resume latest continues it; --force removes them and starts again; "
         "or give the solver another snapshot_prefix\n"
     )
-    assert training.latest("out/x") == Path("out/x_iter_500.solverstate")
+    assert latest("out/x", CaffeEngine.snapshots) == Path("out/x_iter_500.solverstate")
 
 
 def test_caffe_that_is_not_installed_is_told(

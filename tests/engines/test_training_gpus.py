@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from netbuilder.engines.caffe.install import Install
-from netbuilder.engines.caffe.training import prepare, wanted_gpus
-from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import EngineError
+from netbuilder.training.events import Ended, Started
+from netbuilder.training.plan import parse_devices
+from tests.engines.case import prepare
 
 # One line for each call; `wait` stands for the all-reduce, at which the ranks meet.
 FAKE = """
@@ -88,11 +89,11 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def test_every_gpu_has_a_process_and_they_are_joined_by_nccl(install: Install, tmp_path: Path) -> None:
-    ready = prepare("solver.prototxt", install, gpus=wanted_gpus("2,5"))
-    with Worker(install, ready.job) as worker:
-        told = [event.told for event in worker if event.told]
-    assert told[-1] == {"end": "done", "iteration": 3}
-    assert [t for t in told if "start" in t] == [{"start": 0, "outputs": ["loss"]}]  # rank 0 alone tells
+    ready = prepare("solver.prototxt", install, devices=parse_devices("2,5"))
+    with ready.start() as worker:
+        told = list(worker)
+    assert told[-1] == Ended("done", 3)
+    assert [e for e in told if isinstance(e, Started)] == [Started(0, ("loss",))]  # rank 0 alone tells
     calls: dict[str, list[str]] = {}
     for line in (tmp_path / "calls").read_text().splitlines():
         process, _, call = line.partition(" ")
@@ -111,7 +112,7 @@ def test_a_gpu_that_fails_ends_the_others(
 ) -> None:
     monkeypatch.setenv("DIES", "1")
     monkeypatch.setattr("netbuilder.engines.caffe.process._GRACE", 0.2)
-    ready = prepare("solver.prototxt", install, gpus=[0, 1])
-    with Worker(install, ready.job) as worker, pytest.raises(EngineError) as caught:
+    ready = prepare("solver.prototxt", install, devices=[0, 1])
+    with ready.start() as worker, pytest.raises(EngineError) as caught:
         list(worker)
     assert caught.value.text == "the GPU has too little memory"

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from netbuilder.engines.caffe import Caffe
-from netbuilder.engines.caffe.training import prepare
 from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.prototxt import text as text_format
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import schedule_of
+from netbuilder.training.events import Iteration
+from tests.engines.case import prepare
 
 CASES = json.loads((Path(__file__).parents[1] / "ground_truth" / "solver-cases.json").read_text())["cases"]
 
@@ -87,8 +88,8 @@ def test_real_caffe_uses_the_rates_that_we_compute(
     )
     (tmp_path / "solver.prototxt").write_text(text)
     ready = prepare("solver.prototxt", real_caffe.install)
-    with Worker(real_caffe.install, ready.job) as worker:
-        used = [event.value for event in worker if event.kind == "rate"]
+    with ready.start() as worker:
+        used = [event.rate for event in worker if isinstance(event, Iteration)]
     assert used == [six_digits(rate) for rate in schedule_of(solver(text)).rates()]
 
 
@@ -150,7 +151,7 @@ def test_stock_caffe_refuses_a_schedule_that_it_lacks(
     (tmp_path / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.1 lr_policy: "cosine every 4" max_iter: 12 snapshot_prefix: "s/x"'
     )
-    job = prepare("solver.prototxt", real_caffe.install).job
+    job = prepare("solver.prototxt", real_caffe.install).fields
     # The driver's own solver says "fixed"; here Caffe gets what the file says.
     sent = job["files"]["solver.prototxt"].replace('"fixed"', '"cosine every 4"')
     job = {**job, "rates": "", "files": {**job["files"], "solver.prototxt": sent}}

@@ -11,13 +11,13 @@ import pytest
 from netbuilder.cli.main import main
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.engines.caffe import Caffe
-from netbuilder.engines.caffe.training import prepare
-from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError
 from netbuilder.prototxt import text as text_format
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import approximations, check, plan, schedule_of
 from netbuilder.solvers.stock import stock
+from netbuilder.training.events import Iteration
+from tests.engines.case import prepare
 
 NAMES = sorted(p.stem for p in RECIPES.glob("*.yaml"))
 
@@ -280,5 +280,5 @@ def test_a_solver_of_the_command_trains_in_real_caffe(real_caffe: Caffe, folder:
     words = ["solver", "bl_resnet", "--net", "net.prototxt", "--test_images", "8", "-o", "solver.prototxt"]
     assert main([*words, "--set", "max_iter=3", "--set", "snapshot_prefix=s/x"]) == 0
     ready = prepare("solver.prototxt", real_caffe.install)
-    with Worker(real_caffe.install, ready.job) as worker:
-        assert [e.iteration for e in worker if e.kind == "rate"] == [0, 1, 2]
+    with ready.start() as worker:
+        assert [e.iteration for e in worker if isinstance(e, Iteration)] == [0, 1, 2]

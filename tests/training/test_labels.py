@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netbuilder.engines.caffe import training
-from netbuilder.engines.caffe.install import Install
+from netbuilder.engines.caffe.engine import CaffeEngine
 from netbuilder.errors import FileError
 from netbuilder.prototxt import reader
 from netbuilder.training import labels
 from netbuilder.training.labels import check_labels
+from netbuilder.training.plan import plan_net, plan_training
 from tests.databases import noise, write_lmdb
 
 NET = """layer {{ name: "data" type: "{type}" top: "data" top: "label" {data} }}
@@ -128,10 +128,9 @@ def test_a_training_and_a_test_do_not_begin_with_such_labels(tmp_path: Path) -> 
     (tmp_path / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "out/x"'
     )
-    install = Install(("none",), "nobody")
     with pytest.raises(FileError, match="label 5"):
-        training.prepare("solver.prototxt", install)
+        plan_training("solver.prototxt", CaffeEngine.snapshots)
     net = reader.read("net.prototxt", "TEST")
     with pytest.raises(FileError, match="label 5"):
-        training.net_job("test", "net.prototxt", install, net=net, weights=(), iterations=1)
+        plan_net("net.prototxt", net, iterations=1)
     assert not (tmp_path / "out").exists()

@@ -98,8 +98,8 @@ def sync(path: str) -> None:
         os.close(descriptor)
 
 
-def publish(job: dict[str, Any], iteration: int) -> dict[str, Any]:
-    """Give the snapshot of an iteration, which Caffe has written, its name; returns what to tell of it.
+def publish(job: dict[str, Any], iteration: int) -> tuple[str, str]:
+    """Give the snapshot of an iteration, which Caffe has written, its name; returns model and state.
 
     Fault if it is not whole.
     """
@@ -123,4 +123,4 @@ def publish(job: dict[str, Any], iteration: int) -> dict[str, Any]:
         sync(os.path.dirname(final[0]) or ".")
     except (OSError, Fault, ValueError) as error:
         raise Fault(f"the snapshot of iteration {iteration} could not be written: {error}") from None
-    return {"snapshot": iteration, "model": final[0], "state": final[1]}
+    return final[0], final[1]

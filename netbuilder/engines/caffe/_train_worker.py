@@ -36,9 +36,10 @@ class Gone(Exception):
     """netbuilder has ended: there is nobody to work for."""
 
 
-def tell(**event: Any) -> None:
+def tell(kind: str, **what: Any) -> None:
+    """Report an event of training/events.py, by the name of its class, or a "Folder" or "Fault"."""
     try:
-        os.write(2, f"@netbuilder {json.dumps(event)}\n".encode())
+        os.write(2, f"@netbuilder {json.dumps([kind, what])}\n".encode())
     except BrokenPipeError:
         raise Gone from None
 
@@ -56,7 +57,8 @@ def snapshot(solver: Any, job: dict[str, Any]) -> None:
         solver.snapshot()
     except (OSError, ValueError) as error:
         raise Fault(f"the snapshot of iteration {solver.iter} could not be written: {error}") from None
-    tell(**publish(job, solver.iter))
+    model, state = publish(job, solver.iter)
+    tell("Snapshot", iteration=solver.iter, model=model, state=state)
 
 
 # -- training --------------------------------------------------------------------------------------------
@@ -71,7 +73,7 @@ def outputs(net: Any) -> dict[str, Any]:
     return {name: np.array(net.blobs[name].data, dtype=np.float64).ravel() for name in net.outputs}
 
 
-def mean_outputs(net: Any, passes: int, what: dict[str, Any]) -> dict[str, Any] | None:
+def mean_outputs(net: Any, passes: int) -> dict[str, Any] | None:
     """The mean of every output and of the loss over so many passes; None if the end was asked for."""
     sums: dict[str, Any] = {}
     loss, told = 0.0, time.time()
@@ -83,7 +85,7 @@ def mean_outputs(net: Any, passes: int, what: dict[str, Any]) -> dict[str, Any] 
             sums[name] = sums[name] + value if name in sums else value
         if time.time() - told > 0.5:
             told = time.time()
-            tell(testing=k + 1, of=passes, **what)
+            tell("Testing", done=k + 1, of=passes)
     means = {name: (value / passes).tolist() for name, value in sums.items()}
     return {"outputs": means, "loss": loss / passes, "passes": passes}
 
@@ -92,9 +94,9 @@ def test(solver: Any, job: dict[str, Any]) -> None:
     for i, (net, passes) in enumerate(zip(solver.test_nets, job["test_iter"])):
         if passes:
             net.share_with(solver.net)
-            result = mean_outputs(net, passes, {"iteration": solver.iter})
+            result = mean_outputs(net, passes)
             if result is not None:
-                tell(test=solver.iter, net=i, **result)
+                tell("Tested", iteration=solver.iter, net=i, **result)
 
 
 def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
@@ -118,7 +120,7 @@ def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
                 solver.net._forward(i, i)
         if time.time() - told > 0.5:
             told = time.time()
-            tell(replay=iteration + 1, of=upto)
+            tell("Replaying", done=iteration + 1, of=upto)
 
 
 def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
@@ -147,7 +149,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
     rates.frombytes(base64.b64decode(job["rates"]))
     begin = solver.iter
     if rank == 0:
-        tell(start=begin, outputs=list(solver.net.outputs))
+        tell("Started", iteration=begin, outputs=list(solver.net.outputs))
     saved = -1
     while solver.iter < job["max_iter"]:
         if rank == 0:
@@ -170,7 +172,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
         snapshot(solver, job)
     if done and due(job, solver.iter):
         test(solver, job)
-    tell(end="done" if done else "stopped", iteration=solver.iter)
+    tell("Ended", how="done" if done else "stopped", iteration=solver.iter)
 
 
 # -- testing and timing ----------------------------------------------------------------------------------
@@ -186,11 +188,12 @@ def open_net(job: dict[str, Any], folder: str) -> Any:
 
 def evaluate(job: dict[str, Any], folder: str) -> None:
     net = open_net(job, folder)
-    result = mean_outputs(net, job["iterations"], {})
+    result = mean_outputs(net, job["iterations"])
     if result is None:
-        tell(end="stopped", iteration=0)
+        tell("Ended", how="stopped")
     else:
-        tell(end="done", test=0, **result)
+        tell("Tested", iteration=0, net=0, **result)
+        tell("Ended", how="done", iteration=job["iterations"])
 
 
 def clock(job: dict[str, Any], folder: str) -> None:
@@ -207,7 +210,7 @@ def clock(job: dict[str, Any], folder: str) -> None:
     net._backward(count - 1, 0)
     for k in range(job["iterations"]):
         if ended():
-            tell(end="stopped", iteration=k)
+            tell("Ended", how="stopped", iteration=k)
             return
         for i in range(count):
             start = time.perf_counter()
@@ -217,10 +220,11 @@ def clock(job: dict[str, Any], folder: str) -> None:
             start = time.perf_counter()
             net._backward(i, i)
             backward[i].append(time.perf_counter() - start)
-        tell(timing=k + 1, of=job["iterations"])
+        tell("Timing", done=k + 1, of=job["iterations"])
     names = list(net._layer_names)
     layers = [(n, x.type, f, b) for n, x, f, b in zip(names, net.layers, forward, backward)]
-    tell(end="done", layers=layers)
+    tell("Timed", layers=layers)
+    tell("Ended", how="done", iteration=job["iterations"])
 
 
 def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
@@ -256,22 +260,38 @@ def go_to(directory: Any, visible: list[str]) -> None:
             raise Fault(f"the Python that has Caffe does not see '{path}', which is there: mount it")
 
 
+def quoted(text: str) -> str:
+    """A string as a prototxt has it."""
+    plain = [chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03o}" for b in os.fsencode(text)]
+    return '"' + "".join(plain) + '"'
+
+
+def write_files(job: dict[str, Any], folder: str) -> None:
+    """Write the files of a job; the solver names the nets, which lie beside it."""
+    named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
+    for name, text in job["files"].items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write((text + "".join(named if name == "solver.prototxt" else ())).encode())
+
+
 def main() -> None:
     job = json.loads(sys.stdin.buffer.readline().decode())
     try:
         go_to(job["directory"], job["visible"])
     except Fault as error:
-        tell(fault=str(error), hint="a container sees what is mounted: -v FOLDER:FOLDER, by the same name")
+        tell(
+            "Fault",
+            text=str(error),
+            hint="a container sees what is mounted: -v FOLDER:FOLDER, by the same name",
+        )
         os._exit(0)
     signal.signal(signal.SIGINT, lambda number, frame: STOP.append(number))
     folder = tempfile.mkdtemp(prefix="netbuilder-train-")
-    tell(folder=folder)
+    tell("Folder", path=folder)
     children: list[int] = []
     rank = 0
     try:
-        for name, text in job["files"].items():
-            with open(os.path.join(folder, name), "wb") as file:
-                file.write(text.replace("@FOLDER@", folder).encode())
+        write_files(job, folder)
         rank, uid, children = fork_ranks(job["gpus"])
         if job["gpus"]:
             caffe.set_mode_gpu()
@@ -285,7 +305,7 @@ def main() -> None:
     except Exception as error:
         said = str(error) if isinstance(error, Fault) else f"{type(error).__name__}: {error}"
         try:
-            tell(fault=said)
+            tell("Fault", text=said, hint="")
         except Gone:
             pass
     finally:

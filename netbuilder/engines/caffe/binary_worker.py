@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
-from netbuilder.engines.caffe.binary_log import LOGS
+from netbuilder.engines.caffe.binary_log import LOGS, Written
 from netbuilder.engines.caffe.install import Install
-from netbuilder.engines.caffe.log import Event, by_signal
+from netbuilder.engines.caffe.jobs import JobFields
+from netbuilder.engines.caffe.log import by_signal
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death
 from netbuilder.errors import EngineError
+from netbuilder.training.events import Ended, Event, Snapshot
 
 __all__ = ["BinaryWorker"]
 
@@ -24,7 +26,7 @@ class BinaryWorker(Process):
     """A running `caffe train`, `caffe test` or `caffe time`."""
 
     def __init__(
-        self, install: Install, job: dict[str, Any], log: IO[bytes] | None = None, threads: int = 1
+        self, install: Install, job: JobFields, log: IO[bytes] | None = None, threads: int = 1
     ) -> None:
         self._job = job
         self._read = LOGS[job["do"]](job)
@@ -48,30 +50,30 @@ class BinaryWorker(Process):
         ended = False
         for line in self._lines():
             for event in self._made(self._read.take(line)):
-                ended = ended or "end" in (event.told or {})
+                ended = ended or isinstance(event, Ended)
                 yield event
         code = self._process.wait()
         try:
             for event in self._made(self._read.close()):
-                ended = ended or "end" in (event.told or {})
+                ended = ended or isinstance(event, Ended)
                 yield event
         except EngineError:
             if ended:
                 raise
             # It ended while it wrote a snapshot: why it did says more.
         if not ended and self._asked and by_signal(code) == "SIGINT":  # before it could listen, or at once
-            yield Event("told", told={"end": "stopped", "iteration": self._job.get("begin", 0)})
+            yield Ended("stopped", self._job.get("begin", 0))
         elif not ended:
             raise death(code, self._said())
 
-    def _made(self, events: Iterator[Event]) -> Iterator[Event]:
+    def _made(self, events: Iterator[Event | Written]) -> Iterator[Event]:
         """The events, with the snapshots that were written renamed."""
         for event in events:
-            if event.kind != "written":
+            if not isinstance(event, Written):
                 yield event
             elif self._wanted(event.iteration):
                 try:
-                    yield Event("told", told=publish(self._job, event.iteration))
+                    yield Snapshot(event.iteration, *publish(self._job, event.iteration))
                 except Fault as error:
                     raise EngineError(str(error)) from None
 

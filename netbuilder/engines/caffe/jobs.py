@@ -7,46 +7,31 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from array import array
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
+from netbuilder.training.plan import NetPlan, TrainingPlan
 
-__all__ = ["NET_JOBS", "TRAIN_JOBS", "Plan"]
+if TYPE_CHECKING:
+    from netbuilder.prototxt.spans import Span
 
-_PATHS = re.compile(r"""\b(source|mean_file|root_folder)(\s*:\s*)(["'])([^"'\n]*)\3""")
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "seen_net"]
+
+_PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields that name files to read
 _NEVER = 2**31 - 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A training as the user wants it, with nothing yet said of how Caffe is to do it.
-
-    `gpus` are numbers, or ("all",). `state` is what is resumed from, `model` goes with it. `visible` are
-    files that Caffe must see.
-    """
-
-    solver: Any
-    prefix: str
-    partial: Path
-    gpus: tuple[int | str, ...]
-    weights: tuple[str, ...]
-    state: Path | None
-    model: Path | None
-    begin: int
-    replay: bool
-    visible: tuple[str, ...]
+# What a worker is sent: JSON, and the fields that `_snapshot_files.publish` and the log readers need.
+JobFields = dict[str, Any]
 
 
-def _snapshots(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
+def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
     """Where snapshots are written and what they are then called, and when they and the tests are due."""
     solver = plan.solver
     return {
@@ -68,12 +53,14 @@ def _snapshots(plan: Plan, seen: Callable[[str], str]) -> dict[str, Any]:
 # -- pycaffe ---------------------------------------------------------------------------------------------
 
 
-def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
+def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     solver, seen = plan.solver, _view(install)
+    files, nets = _worker_files(solver, str(plan.partial / "snapshot"), seen)
     job = _snapshots(plan, seen) | {
-        "files": _worker_files(solver, str(plan.partial / "snapshot"), seen),
-        "visible": [seen(name) for name in (*plan.visible, str(plan.partial))],
-        "gpus": _numbers(plan.gpus),
+        "files": files,
+        "nets": nets,
+        "visible": [seen(name) for name in (*plan.files, str(plan.partial))],
+        "gpus": _numbers(plan.devices),
         "weights": [seen(w) for w in plan.weights],
         "replay": plan.replay,
         "replayed": replayed_types(),
@@ -85,11 +72,8 @@ def _pycaffe_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[s
     return job, []
 
 
-def _pycaffe_net(
-    do: str, path: str, install: Install, phase: str, weights: tuple[str, ...], iterations: int,
-    gpus: tuple[int | str, ...], types: dict[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    if do == "time" and gpus:
+def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
+    if do == "time" and plan.devices:
         raise ConfigError(
             "pycaffe does not wait for the GPU after each layer: its times would mean nothing", key="gpu",
             hint=f"name the caffe binary by {VARIABLE}, which waits; or leave --gpu out",
@@ -97,12 +81,13 @@ def _pycaffe_net(
     seen = _view(install)
     return {
         "do": do,
-        "files": {"net.prototxt": _seen_net(read_text(path), seen)},
-        "visible": [seen(name) for name in (path, *weights)],
-        "gpus": _numbers(gpus),
-        "phase": phase,
-        "weights": [seen(w) for w in weights],
-        "iterations": iterations,
+        "files": {"net.prototxt": seen_net(read_text(plan.path), seen)},
+        "nets": [],
+        "visible": [seen(name) for name in (plan.path, *plan.weights)],
+        "gpus": _numbers(plan.devices),
+        "phase": plan.net.phase,
+        "weights": [seen(w) for w in plan.weights],
+        "iterations": plan.iterations,
     }
 
 
@@ -131,20 +116,29 @@ def _view(install: Install) -> Callable[[str], str]:
     return lambda path: os.path.relpath(os.path.realpath(path))
 
 
-def _worker_files(solver: Any, partial: str, seen: Callable[[str], str]) -> dict[str, str]:
-    """The solver as the worker runs it: tests, snapshots and rates are its own; and the nets, as files."""
+def _worker_files(
+    solver: Any, partial: str, seen: Callable[[str], str]
+) -> tuple[dict[str, str], list[list[str]]]:
+    """The solver as the worker runs it and its nets, as files; and which fields of the solver name the nets.
+
+    The worker does tests, snapshots and rates itself. Only it knows the folder of these files, so it adds
+    the fields that name them.
+    """
     from netbuilder.prototxt import text as text_format
 
     sent = type(solver)()
     sent.CopyFrom(solver)
     files: dict[str, str] = {}
+    nets: list[list[str]] = []
     for field in ("net", "train_net"):
         if sent.HasField(field):
-            files[f"{field}.prototxt"] = _seen_net(read_text(getattr(sent, field)), seen)
-            setattr(sent, field, f"@FOLDER@/{field}.prototxt")
+            files[f"{field}.prototxt"] = seen_net(read_text(getattr(sent, field)), seen)
+            nets.append([field, f"{field}.prototxt"])
+            sent.ClearField(field)
     for i, name in enumerate(list(sent.test_net)):
-        files[f"test_net{i}.prototxt"] = _seen_net(read_text(name), seen)
-        sent.test_net[i] = f"@FOLDER@/test_net{i}.prototxt"
+        files[f"test_net{i}.prototxt"] = seen_net(read_text(name), seen)
+        nets.append(["test_net", f"test_net{i}.prototxt"])
+    del sent.test_net[:]
     sent.ClearField("snapshot")
     sent.snapshot_after_train = False
     sent.snapshot_prefix = seen(partial)
@@ -158,20 +152,55 @@ def _worker_files(solver: Any, partial: str, seen: Callable[[str], str]) -> dict
     del sent.weights[:]
     sent.weights.extend(names)
     files["solver.prototxt"] = text_format.format_fields(sent)
-    return files
+    return files, nets
 
 
-def _seen_net(text: str, seen: Callable[[str], str]) -> str:
-    """A net's text with the names of its files as the worker sees them."""
+def seen_net(text: str, seen: Callable[[str], str]) -> str:
+    """A net's text with the names of its files as the worker sees them.
 
-    def replaced(m: re.Match[str]) -> str:
-        path = m[4]
-        if not path:
-            return m[0]
-        end = "/" if m[1] == "root_folder" and path.endswith("/") else ""
-        return f"{m[1]}{m[2]}{m[3]}{seen(path)}{end}{m[3]}"
+    Only string values of the fields that name files change; a string that merely contains such text, as
+    `param_str` may, does not.
+    """
+    from netbuilder.prototxt.spans import spans
 
-    return _PATHS.sub(replaced, text)
+    parts, at = [], 0
+    for span in _path_spans(spans(text)):
+        path = _string(text[span.value : span.end])
+        if path:
+            end = "/" if span.name == "root_folder" and path.endswith("/") else ""
+            parts += [text[at : span.value], _quoted(seen(path) + end)]
+            at = span.end
+    return "".join([*parts, text[at:]])
+
+
+def _path_spans(fields: Iterable[Span]) -> Iterator[Span]:
+    """The fields that name files, at any depth, in the order of the text."""
+    for field in fields:
+        if field.fields is not None:
+            yield from _path_spans(field.fields)
+        elif field.name in _PATHS:
+            yield field
+
+
+def _string(literal: str) -> str:
+    """The value of a string in a prototxt."""
+    from netbuilder.prototxt import text as text_format
+    from netbuilder.schema import message
+
+    parsed = text_format.parse(f"source: {literal}", message("ImageDataParameter"))
+    return str(parsed.message.source)
+
+
+def _quoted(value: str) -> str:
+    """A string as a prototxt has it."""
+    from netbuilder.prototxt import text as text_format
+    from netbuilder.schema import message
+
+    return (
+        text_format.format_fields(message("ImageDataParameter")(source=value))
+        .removeprefix("source: ")
+        .strip()
+    )
 
 
 def _packed_rates(solver: Any) -> str:
@@ -183,7 +212,7 @@ def _packed_rates(solver: Any) -> str:
 # -- the binary ------------------------------------------------------------------------------------------
 
 
-def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[str]]:
+def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     """Names stay as the user wrote them: Caffe starts in the same folder."""
     from netbuilder.prototxt import text as text_format
 
@@ -206,7 +235,7 @@ def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[st
         ("display", 1),
         ("average_loss", 1),
         ("test_compute_loss", True),
-        ("solver_mode", int(bool(plan.gpus))),  # unset, some Caffes take it for GPU
+        ("solver_mode", int(bool(plan.devices))),  # unset, some Caffes take it for GPU
     ):
         setattr(sent, field, value)
     file = str(plan.partial / "solver.prototxt")
@@ -224,25 +253,33 @@ def _binary_train(plan: Plan, install: Install) -> tuple[dict[str, Any], list[st
         ]
     elif weights := plan.weights or tuple(solver.weights):
         arguments += ["-weights", _joined(weights)]
-    job |= {"files": {file: text_format.format_fields(sent)}, "arguments": arguments + _gpu_flag(plan.gpus)}
+    job |= {
+        "files": {file: text_format.format_fields(sent)},
+        "arguments": arguments + _gpu_flag(plan.devices),
+    }
     return job, warnings
 
 
-def _binary_net(
-    do: str, path: str, install: Install, phase: str, weights: tuple[str, ...], iterations: int,
-    gpus: tuple[int | str, ...], types: dict[str, str],
-) -> dict[str, Any]:  # fmt: skip
-    arguments = [do, "-model", path, "-iterations", str(iterations), *_gpu_flag(gpus)]
-    if len(weights) > 1:
+def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
+    arguments = [do, "-model", plan.path, "-iterations", str(plan.iterations), *_gpu_flag(plan.devices)]
+    if len(plan.weights) > 1:
         raise ConfigError(
-            f"the caffe binary tests with one file of weights, got {len(weights)}", key="weights",
+            f"the caffe binary tests with one file of weights, got {len(plan.weights)}", key="weights",
             hint=f"name a Python that can import caffe by {VARIABLE}",
         )  # fmt: skip
-    if weights:
-        arguments += ["-weights", weights[0]]
-    if do == "time" and phase != "TRAIN":  # older binaries time the net of TRAIN, and have no such flag
-        arguments += ["-phase", phase]
-    return {"do": do, "files": {}, "arguments": arguments, "iterations": iterations, "types": types}
+    if plan.weights:
+        arguments += ["-weights", plan.weights[0]]
+    if (
+        do == "time" and plan.net.phase != "TRAIN"
+    ):  # older binaries time the net of TRAIN, and have no such flag
+        arguments += ["-phase", plan.net.phase]
+    return {
+        "do": do,
+        "files": {},
+        "arguments": arguments,
+        "iterations": plan.iterations,
+        "types": {x.name: x.type for x in plan.net},
+    }
 
 
 def _gpu_flag(gpus: tuple[int | str, ...]) -> list[str]:

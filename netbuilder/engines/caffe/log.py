@@ -7,9 +7,19 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Any, NamedTuple
 
-__all__ = ["GLOG", "Event", "by_signal", "ending", "event_of", "last_error", "last_line", "reason_of"]
+from netbuilder.training.events import Iteration
+
+__all__ = [
+    "GLOG",
+    "OUTPUT",
+    "IterationLog",
+    "by_signal",
+    "ending",
+    "last_error",
+    "last_line",
+    "reason_of",
+]
 
 # I0102 15:04:05.678901  1234 net.cpp:58] text
 GLOG = re.compile(r"^([IWEF])\d{4,8} \d\d:\d\d:\d\d\.\d+ +(\d+) (\S+:\d+)\] (.*)$")
@@ -18,34 +28,33 @@ _PROTOBUF = re.compile(r"^\[libprotobuf (?:ERROR|FATAL) \S+\] (.*)$")
 _STACK = ("*** ", "    @", "PC: @")
 _PLAIN = ("terminate called", "  what()", "free()", "malloc", "double free", "corrupted")
 
+# A number as C++ prints it.
+NUMBER = r"[-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?)"
+# NAME = 0.5, or NAME = 0.5 (* 2 = 1 loss); the name may contain anything, " = 1" too
+OUTPUT = re.compile(rf"(.+?) = ({NUMBER})(?: \(\* {NUMBER} = {NUMBER} loss\))?", re.DOTALL)
+
 # Iteration 2 (1.5 iter/s, 0.7s/1 iters), loss = 0.25; without the speed up to and including 1.0
-_LOSS = re.compile(r"\] Iteration (\d+)(?: \([^)]*\))?, loss = (\S+)")
-_RATE = re.compile(r"\] Iteration (\d+), lr = (\S+)")
-_OUTPUT = re.compile(r"\]     Train net output #\d+: (.+?) = (\S+)")
+_LOSS = re.compile(rf"\] Iteration (\d+)(?: \([^)]*\))?, loss = ({NUMBER})")
+_RATE = re.compile(rf"\] Iteration (\d+), lr = ({NUMBER})")
+_OUTPUT = re.compile(r"\]     Train net output #\d+: (.*)$", re.DOTALL)
 
 
-class Event(NamedTuple):
-    """What a worker says: `kind` is "loss", "rate", "output" (of Caffe's log), or "told" with a dict.
+class IterationLog:
+    """Iterations out of Caffe's log: the loss, then the outputs, then the rate, each on a line of its own."""
 
-    "written" is the binary's own: Caffe has written the snapshot of this iteration, which has no name yet.
-    """
+    def __init__(self) -> None:
+        self._loss = float("nan")
+        self._outputs: dict[str, float] = {}
 
-    kind: str
-    iteration: int = 0
-    value: float = 0.0
-    name: str = ""
-    told: dict[str, Any] | None = None
-
-
-def event_of(line: str) -> Event | None:
-    """What a line says of the training."""
-    if m := _LOSS.search(line):
-        return Event("loss", int(m[1]), float(m[2]))
-    if m := _RATE.search(line):
-        return Event("rate", int(m[1]), float(m[2]))
-    if m := _OUTPUT.search(line):
-        return Event("output", value=float(m[2]), name=m[1])
-    return None
+    def take(self, line: str) -> Iteration | None:
+        """The iteration that a line completes."""
+        if m := _LOSS.search(line):
+            self._loss, self._outputs = float(m[2]), {}
+        elif m := _RATE.search(line):
+            return Iteration(int(m[1]), self._loss, float(m[2]), self._outputs)
+        elif (m := _OUTPUT.search(line)) and (output := OUTPUT.fullmatch(m[1])):
+            self._outputs.setdefault(output[1], float(output[2]))
+        return None
 
 
 def reason_of(log: str) -> tuple[str, str]:

@@ -9,11 +9,11 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 from netbuilder.engines.caffe.install import Install, environment
-from netbuilder.engines.caffe.log import Event
 from netbuilder.errors import EngineError
+from netbuilder.training.events import Event
 
 __all__ = ["Process"]
 
@@ -52,7 +52,7 @@ class Process:
         """The process that Caffe runs in, or what leads to it."""
         return self._process.pid
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Process:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The worker in Caffe's Python: sent its source and a job, it tells what happens, until the job is done."""
+"""The worker in Caffe's Python: receives its source and a job, and streams events until it is done."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ from pathlib import Path
 from typing import IO, Any
 
 from netbuilder.engines.caffe.install import Install, boot
-from netbuilder.engines.caffe.log import Event, event_of
+from netbuilder.engines.caffe.jobs import JobFields
+from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death, fault
+from netbuilder.training import events
 
 __all__ = ["Worker"]
 
 _MARK = "@netbuilder "
+_EVENTS = {
+    kind.__name__: kind
+    for kind in (
+        events.Started, events.Replaying, events.Testing, events.Tested, events.Snapshot, events.Timing,
+        events.Timed, events.Ended,
+    )
+}  # fmt: skip
 
 
 class Worker(Process):
     """A running worker: Caffe by pycaffe."""
 
     def __init__(
-        self, install: Install, job: dict[str, Any], log: IO[bytes] | None = None, threads: int = 1
+        self, install: Install, job: JobFields, log: IO[bytes] | None = None, threads: int = 1
     ) -> None:
         self._root = install.root or Path("/")
         self._folder: Path | None = None
@@ -44,22 +53,37 @@ class Worker(Process):
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)  # after an abort the worker could not
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[events.Event]:
         ended = False
+        iterations = IterationLog()
         for line in self._lines(_MARK.encode()):
             if not line.startswith(_MARK):
-                event = event_of(line)
-                if event is not None:
-                    yield event
+                iteration = iterations.take(line)
+                if iteration is not None:
+                    yield iteration
                 continue
-            told = json.loads(line.removeprefix(_MARK))
-            if "folder" in told:
-                self._folder = self._root / told["folder"].lstrip("/")
-            elif "fault" in told:
-                raise fault(told["fault"], told.get("hint", ""), self._said())
+            kind, fields = json.loads(line.removeprefix(_MARK))
+            if kind == "Folder":
+                self._folder = self._root / fields["path"].lstrip("/")
+            elif kind == "Fault":
+                raise fault(fields["text"], fields["hint"], self._said())
             else:
-                ended = ended or "end" in told
-                yield Event("told", told=told)
+                ended = ended or kind == "Ended"
+                yield _event(kind, fields)
         code = self._process.wait()
         if not ended:
             raise death(code, self._said())
+
+
+def _event(kind: str, fields: dict[str, Any]) -> events.Event:
+    """An event of the worker; lists of JSON become tuples."""
+    if kind == "Started":
+        fields["outputs"] = tuple(fields["outputs"])
+    elif kind == "Tested":
+        fields["outputs"] = {name: tuple(values) for name, values in fields["outputs"].items()}
+    elif kind == "Timed":
+        fields["layers"] = tuple(
+            events.LayerTime(name, type, tuple(forward), tuple(backward))
+            for name, type, forward, backward in fields["layers"]
+        )
+    return _EVENTS[kind](**fields)

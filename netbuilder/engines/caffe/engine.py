@@ -1,0 +1,100 @@
+"""Caffe as an engine: solver files trained, nets tested and timed, by pycaffe or by the `caffe` binary.
+
+Caffe runs in a process of its own, wherever `install` finds one. With pycaffe, one iteration is run after
+the other, so rates that stock Caffe lacks can be set and a stop is obeyed at once. With the binary, its log
+is followed. Either way snapshots are written under another name and renamed when they are whole.
+
+A run that pycaffe resumes reads the data again, and draws the random numbers again, that the iterations
+before the snapshot used; Caffe itself does not, and begins with the first record. With a `random_seed`, on
+the CPU and on one thread, it then ends with the same weights, bit by bit, as a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO
+
+from netbuilder.engines.caffe.binary_worker import BinaryWorker
+from netbuilder.engines.caffe.install import INSTALL_COMMAND, Install, find, missing
+from netbuilder.engines.caffe.jobs import NET_JOBS, TRAIN_JOBS, JobFields
+from netbuilder.engines.caffe.worker import Worker
+from netbuilder.errors import EngineError
+from netbuilder.measure.counts import batch_size
+from netbuilder.training.plan import NetPlan, TrainingPlan
+from netbuilder.training.snapshots import SnapshotNames
+
+__all__ = ["CaffeEngine", "CaffeJob"]
+
+_WORKERS: dict[str, type[Worker] | type[BinaryWorker]] = {"pycaffe": Worker, "binary": BinaryWorker}
+_NVIDIA = " (NVIDIA's Caffe divides the batch of the file instead)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeJob:
+    """What one kind of Caffe is asked to do: `fields` are what its worker is sent."""
+
+    install: Install
+    fields: JobFields
+    threads: int
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def start(self, log: IO[bytes] | None = None) -> Worker | BinaryWorker:
+        """Start the worker; `log` takes Caffe's own lines. Raises EngineError if it does not start."""
+        return _WORKERS[self.install.kind](self.install, self.fields, log, self.threads)
+
+
+class CaffeEngine:
+    """Real Caffe: the given installation, or the one that `install.find` finds."""
+
+    snapshots = SnapshotNames(state=".solverstate", model=".caffemodel", suffixes=("", ".h5"))
+
+    def __init__(self, install: Install | None = None) -> None:
+        self._install = install
+
+    @property
+    def install(self) -> Install:
+        """The Caffe to use. Raises EngineError if there is none."""
+        if self._install is None:
+            self._install = find()
+        if self._install is None:
+            raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+        return self._install
+
+    def describe(self) -> str:
+        """Which Caffe is used. Raises EngineError if there is none."""
+        return str(self.install)
+
+    def train(self, plan: TrainingPlan) -> CaffeJob:
+        """The job for a training. Raises ConfigError or EngineError for what this Caffe cannot do."""
+        fields, warnings = TRAIN_JOBS[self.install.kind](plan, self.install)
+        several = len(plan.devices) > 1 or "all" in plan.devices
+        return CaffeJob(
+            install=self.install,
+            fields=fields,
+            threads=plan.threads,
+            warnings=tuple(warnings),
+            notes=_batches(plan) if plan.nets and several else (),
+        )
+
+    def test(self, plan: NetPlan) -> CaffeJob:
+        """The job for a test. Raises ConfigError or EngineError for what this Caffe cannot do."""
+        return self._net_job("test", plan)
+
+    def time(self, plan: NetPlan) -> CaffeJob:
+        """The job for a timing. Raises ConfigError or EngineError for what this Caffe cannot do."""
+        return self._net_job("time", plan)
+
+    def _net_job(self, do: str, plan: NetPlan) -> CaffeJob:
+        fields = NET_JOBS[self.install.kind](do, plan, self.install)
+        return CaffeJob(install=self.install, fields=fields, threads=plan.threads)
+
+
+def _batches(plan: TrainingPlan) -> tuple[str, ...]:
+    """What several GPUs make of the batch of the file."""
+    batch, passes = batch_size(plan.nets[0][1]), plan.solver.iter_size
+    each = f"batch {batch} on each GPU"
+    if "all" in plan.devices:
+        return (f"{each}: the global batch is {batch * passes} times their number{_NVIDIA}",)
+    text = f"{each}, {len(plan.devices)} GPUs" + (f", iter_size {passes}" if passes > 1 else "")
+    return (f"{text}: the global batch is {batch * passes * len(plan.devices)}{_NVIDIA}",)

@@ -1,0 +1,153 @@
+"""What a run reports while it works: one frozen class per kind of event; and the run itself.
+
+An engine turns whatever it hears (a log, frames of a worker, its own loop) into these. The record, the
+progress bar and the summaries see nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Literal, Protocol, TypeAlias
+
+__all__ = [
+    "Ended",
+    "Event",
+    "Iteration",
+    "Job",
+    "LayerTime",
+    "Replaying",
+    "Run",
+    "Snapshot",
+    "Started",
+    "Tested",
+    "Testing",
+    "Timed",
+    "Timing",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Training begins after so many iterations; `outputs` are the training net's, if they are known."""
+
+    iteration: int
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """A resumed run reads its data again: iteration `done` of `of`."""
+
+    done: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """One update is done, numbered from 0; `outputs` has the first value of each output of the net."""
+
+    iteration: int
+    loss: float
+    rate: float
+    outputs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Testing:
+    """A test is under way: pass `done` of `of`."""
+
+    done: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The means of a test net's outputs and loss over so many passes, after so many iterations."""
+
+    iteration: int
+    net: int
+    passes: int
+    outputs: Mapping[str, tuple[float, ...]]
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The snapshot of an iteration is whole and has its final names."""
+
+    iteration: int
+    model: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """A timing is under way: pass `done` of `of`."""
+
+    done: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTime:
+    """The seconds of a layer, forward and backward, in each pass or as one mean."""
+
+    name: str
+    type: str
+    forward: tuple[float, ...]
+    backward: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """The times of all layers; `figure` says what is known of the passes."""
+
+    layers: tuple[LayerTime, ...]
+    figure: Literal["median", "mean"] = "median"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of a run that did not fail: it is done, or stopped as asked."""
+
+    how: Literal["done", "stopped"]
+    iteration: int = 0
+
+
+Event: TypeAlias = Started | Replaying | Iteration | Testing | Tested | Snapshot | Timing | Timed | Ended
+
+
+class Run(Protocol):
+    """A training, test or timing under way; a context manager that leaves nothing running.
+
+    Iterating gives its events until it ends, and raises EngineError if it fails.
+    """
+
+    def __enter__(self) -> Run: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __iter__(self) -> Iterator[Event]: ...
+
+    def stop(self) -> None:
+        """Ask it to end after this iteration; a training writes a snapshot first."""
+
+    def kill(self) -> None:
+        """End it now."""
+
+
+class Job(Protocol):
+    """A plan that an engine has accepted, ready to start.
+
+    `warnings` are printed as such, `notes` as they are.
+    """
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    def start(self, log: IO[bytes] | None = None) -> Run:
+        """Begin; `log` takes what the engine itself prints. Raises EngineError if it does not start."""

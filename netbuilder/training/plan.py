@@ -1,0 +1,197 @@
+"""Plans: what to train, test or time, checked as far as that is possible without an engine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netbuilder.errors import ConfigError, FileError
+from netbuilder.net import Net
+from netbuilder.solvers import read_solver, require
+from netbuilder.training.labels import check_labels
+from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
+from netbuilder.training.sources import check_files
+
+__all__ = ["NetPlan", "TrainingPlan", "parse_devices", "plan_net", "plan_training"]
+
+Devices = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingPlan:
+    """A training as the user wants it, with nothing said about how an engine does it.
+
+    `nets` are the nets of the solver with their paths, the one to train first. Snapshots are written in the
+    folder `partial` and get their final names, which begin with `prefix`, when they are whole. `devices` are
+    the numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the
+    snapshot after `begin` iterations; with `replay` it reads the data up to there again. `files` are those
+    that the engine must see. `old` are snapshots of an earlier training that this one replaces.
+    """
+
+    path: str
+    solver: Any
+    nets: tuple[tuple[str, Net], ...]
+    prefix: str
+    devices: Devices
+    weights: tuple[str, ...]
+    state: Path | None
+    model: Path | None
+    begin: int
+    replay: bool
+    threads: int
+    files: tuple[str, ...]
+    old: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def partial(self) -> Path:
+        """The folder in which snapshots are written before they are renamed."""
+        return Path(self.prefix).with_name(f".{Path(self.prefix).name}.partial")
+
+    def make_folder(self) -> None:
+        """Make the folder of the snapshots, and in it an empty one to write them in. Raises FileError."""
+        try:
+            shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
+            self.partial.mkdir(parents=True)
+        except OSError as error:
+            raise FileError(
+                f"cannot make the folder '{self.partial.parent}' of the snapshots: {error.strerror}"
+            ) from None
+
+    def remove_old(self) -> None:
+        """Remove the snapshots of an earlier training, now that this one runs."""
+        for file in self.old:
+            file.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Remove the folder in which snapshots are written before they are renamed."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetPlan:
+    """A net to test or to time: so many passes with these weights."""
+
+    path: str
+    net: Net
+    weights: tuple[str, ...]
+    iterations: int
+    devices: Devices
+    threads: int
+
+
+def plan_training(
+    path: str,
+    names: SnapshotNames,
+    *,
+    devices: Sequence[int | str] | None = None,
+    weights: tuple[str, ...] = (),
+    resume: str | None = None,
+    replay: bool = True,
+    force: bool = False,
+    threads: int = 1,
+) -> TrainingPlan:
+    """Plan the training of a solver file, and check all that can be checked before an engine starts.
+
+    `names` are those of the engine's snapshots. `devices` None: as the solver says. `resume` is "latest" or
+    a state file. Raises ConfigError, FileError, PrototxtError, or what is wrong with the net.
+    """
+    solver = read_solver(path)
+    warnings = [p.text for p in require(solver, where=path)]
+    if solver.random_seed < 0:
+        warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
+    if weights and resume:
+        raise ConfigError(
+            "--weights and --resume exclude each other", key="weights", hint="a snapshot has weights"
+        )
+    prefix = prefix_of(path, solver)
+    nets = tuple(_nets(solver))
+    given = (*weights, *solver.weights)
+    files = [*_existing(given), *(name for where, net in nets for name in check_files(net, where))]
+    for where, net in nets:
+        check_labels(net, where)
+    state = state_to_resume(prefix, names, resume)
+    old = old_snapshots(prefix, names, force) if state is None else ()
+    if devices is None:
+        devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
+    return TrainingPlan(
+        path=path,
+        solver=solver,
+        nets=nets,
+        prefix=prefix,
+        devices=tuple(devices),
+        weights=weights,
+        state=state,
+        model=names.model_of(state) if state else None,
+        begin=names.iteration(state) if state else 0,
+        replay=replay,
+        threads=threads,
+        files=tuple(files),
+        old=old,
+        warnings=tuple(warnings),
+    )
+
+
+def plan_net(
+    path: str,
+    net: Net,
+    *,
+    weights: tuple[str, ...] = (),
+    iterations: int,
+    devices: Sequence[int | str] = (),
+    threads: int = 1,
+) -> NetPlan:
+    """Plan the test or the timing of the net of a file. Raises FileError, ConfigError."""
+    _existing(weights)
+    check_files(net, path)
+    check_labels(net, path)
+    return NetPlan(
+        path=path, net=net, weights=weights, iterations=iterations, devices=tuple(devices), threads=threads
+    )
+
+
+def parse_devices(text: str) -> list[int | str]:
+    """The devices of `--gpu 0,1`, or "all". Raises ConfigError."""
+    if text == "all":
+        return ["all"]
+    words = text.split(",")
+    if not all(w.strip().isdigit() for w in words) or len({int(w) for w in words}) != len(words):
+        raise ConfigError(f"--gpu takes numbers or all, got '{text}'", key="gpu", hint="as in --gpu 0,1")
+    return [int(w) for w in words]
+
+
+def _nets(solver: Any) -> Iterator[tuple[str, Net]]:
+    """The nets that the solver names, read as it uses them: the one to train first, then those to test.
+
+    Source: solver.cpp, InitTrainNet and InitTestNets.
+    """
+    if solver.train_net or solver.net:
+        yield _net(solver.train_net or solver.net, "TRAIN", solver.train_state)
+    inline = len(solver.test_net_param)
+    own = [*solver.test_net]
+    if solver.net:
+        own += [solver.net] * (len(solver.test_iter) - inline - len(own))
+    for i, name in enumerate(own, inline):
+        yield _net(name, "TEST", solver.test_state[i] if i < len(solver.test_state) else None)
+
+
+def _net(path: str, phase: str, state: Any) -> tuple[str, Net]:
+    from netbuilder.prototxt import reader
+
+    if not Path(path).is_file():
+        raise FileError(
+            f"the solver names a net that does not exist: '{path}'",
+            hint="names are relative to the current directory",
+        )
+    level, stages = (state.level, tuple(state.stage)) if state is not None else (0, ())
+    return path, reader.read(path, phase, level=level, stages=stages, dialect="any", unknown="keep")
+
+
+def _existing(weights: Sequence[str]) -> Sequence[str]:
+    for name in weights:
+        if not Path(name).is_file():
+            raise FileError(f"there is no file '{name}' of weights")
+    return weights

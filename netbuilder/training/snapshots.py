@@ -1,0 +1,104 @@
+"""Snapshots by their names: where they go, which there are, and which one to resume from.
+
+A snapshot is two files, `PREFIX_iter_N` and an ending for each: the model, which holds the weights, and the
+state, which holds what else a resumed run needs. An engine names the endings and gives the state its name
+last, so a state that is there is whole and so is its model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from netbuilder.errors import ConfigError, FileError
+
+__all__ = ["SnapshotNames", "latest", "old_snapshots", "prefix_of", "state_to_resume", "states"]
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotNames:
+    """The endings of an engine's snapshots; `suffixes` may follow both of a pair, as for another format."""
+
+    state: str
+    model: str
+    suffixes: tuple[str, ...] = ("",)
+
+    @property
+    def pattern(self) -> str:
+        """What follows the prefix in the name of a state, as a regular expression with the iteration."""
+        return rf"_iter_(\d+){re.escape(self.state)}(?:{'|'.join(map(re.escape, self.suffixes))})"
+
+    def iteration(self, state: Path) -> int:
+        """The iteration of a state. Raises ConfigError if the file is not named like one."""
+        m = re.search(f"{self.pattern}$", state.name)
+        if not m:
+            raise ConfigError(
+                f"'{state}' is not named like a snapshot", key="resume",
+                hint=f"as in net_iter_100{self.state}",
+            )  # fmt: skip
+        return int(m[1])
+
+    def model_of(self, state: Path) -> Path:
+        """The model that goes with a state."""
+        base, _, suffix = state.name.rpartition(self.state)
+        return state.with_name(f"{base}{self.model}{suffix}")
+
+
+def prefix_of(path: str, solver: Any) -> str:
+    """Where snapshots go; Caffe's rule for a solver that does not say, or that names a folder."""
+    prefix = str(solver.snapshot_prefix)
+    if not prefix:
+        return str(Path(path).with_suffix(""))
+    return os.path.join(prefix, Path(path).stem) if os.path.isdir(prefix) else prefix
+
+
+def states(prefix: str, names: SnapshotNames) -> list[Path]:
+    """The states of a prefix whose models exist, the latest last."""
+    folder, base = Path(prefix).parent, Path(prefix).name
+    if not folder.is_dir():
+        return []
+    named = re.compile(names.pattern)
+    candidates = [
+        p for p in folder.iterdir() if p.name.startswith(base) and named.fullmatch(p.name[len(base) :])
+    ]
+    return sorted((p for p in candidates if names.model_of(p).is_file()), key=names.iteration)
+
+
+def latest(prefix: str, names: SnapshotNames) -> Path | None:
+    """The latest whole snapshot of a prefix."""
+    return next(reversed(states(prefix, names)), None)
+
+
+def state_to_resume(prefix: str, names: SnapshotNames, resume: str | None) -> Path | None:
+    """The state that `--resume` names: None, "latest" or a file. Raises FileError, ConfigError."""
+    if resume is None:
+        return None
+    if resume == "latest":
+        state = latest(prefix, names)
+        if state is None:
+            raise FileError(
+                f"there is no snapshot to resume from: {prefix}_iter_*{names.state}",
+                hint="leave --resume out",
+            )
+        return state
+    state = Path(resume)
+    names.iteration(state)
+    for file in (state, names.model_of(state)):
+        if not file.is_file():
+            raise FileError(f"there is no file '{file}' to resume from")
+    return state
+
+
+def old_snapshots(prefix: str, names: SnapshotNames, force: bool) -> tuple[Path, ...]:
+    """The files of an earlier training's snapshots; FileError if there are any, unless `force`."""
+    existing = states(prefix, names)
+    if existing and not force:
+        raise FileError(
+            f"there are snapshots of an earlier training: {existing[-1]} is the latest of {len(existing)}",
+            hint="--resume latest continues it; --force removes them and starts again; "
+            "or give the solver another snapshot_prefix",
+        )
+    return tuple(file for state in existing for file in (state, names.model_of(state)))
