@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from netbuilder.cli.build import add_choice_of_config, flow_text, option_text
+from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.errors import ConfigError
+from netbuilder.networks.flags import flow_text, option_text
 
 __all__ = ["add_parser"]
 
