@@ -7,6 +7,7 @@ from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.errors import ConfigError
+from netbuilder.networks import options
 from netbuilder.networks.flags import flow_text, option_text
 
 __all__ = ["add_parser"]
@@ -59,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
         ]
         print(json.dumps(data, indent=2))
         return 0
-    fields = loaded.entry.config.__dataclass_fields__
+    fields = {field.name: field for field in options(loaded.entry.config)}
     rows = []
     for key, value, place in loaded.values():
         if value is None:
