@@ -34,7 +34,6 @@ LEVELS = [
     ("legos", 4),
     ("netbuilder.networks", 7),
     ("netbuilder.config", 7),
-    ("netbuilder.designing.writing", 9),  # reads the parser of the build verb
     ("netbuilder.designing", 8),
     ("netbuilder.cli", 9),
     ("netbuilder.__main__", 9),

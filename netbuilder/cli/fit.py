@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from netbuilder.cli.build import add_choice_of_config
+from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.errors import ConfigError
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files

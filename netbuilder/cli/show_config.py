@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from netbuilder.cli.build import add_choice_of_config, flow_text, option_text
+from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.errors import ConfigError
+from netbuilder.networks import options
+from netbuilder.networks.flags import flow_text, option_text
 
 __all__ = ["add_parser"]
 
@@ -58,7 +60,7 @@ def _run(args: argparse.Namespace) -> int:
         ]
         print(json.dumps(data, indent=2))
         return 0
-    fields = loaded.entry.config.__dataclass_fields__
+    fields = {field.name: field for field in options(loaded.entry.config)}
     rows = []
     for key, value, place in loaded.values():
         if value is None:

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from netbuilder.cli.build import add_choice_of_config, describe, stitch_phases, write_nets
+from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.errors import ConfigError, FileError
+from netbuilder.networks.building import stitch_phases, write_nets
+from netbuilder.networks.flags import describe
 from netbuilder.storage.files import write_files
 
 __all__ = ["add_parser"]

@@ -21,6 +21,7 @@ from netbuilder.errors import ConfigError, FileError, NetBuilderError, did_you_m
 from netbuilder.measure.counts import Counts
 from netbuilder.net import PROJECT_DEFAULTS, Net
 from netbuilder.networks import NetConfig, Network, find_network, options
+from netbuilder.networks.registry import flat_fields, group_of
 
 __all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found"]
 
@@ -128,19 +129,20 @@ def load_found(
     Keys that are `apart` may stand in the file, for others to read: what is loaded has them in `items`.
     """
     own = read_file(found.path, found.shown)
+    under: dict[str, Item] = {}
     origin = [f"config: {_as_given(target or found.name)}, sha256 {_digest(found.path)}"]
-    items = own
     if "base" in own:
         base, under = _base(own["base"], found, folders)
         origin.append(f"base: {_as_given(own['base'].value)}, sha256 {_digest(base.path)}")
         origin += _load_module(under, base)
-        items = _over(own, under)
     origin += _load_module(own, found)
-    for setting in sets:
-        (first, *rest), item = _setting(setting)
+    settings = [(setting, *read_setting(setting)) for setting in sets]
+    entry = _network(_over(own, under), found)
+    items = _over(_flat(own, entry), _flat(under, entry))
+    for setting, keys, item in settings:
+        first, *rest = _setting(keys, item, entry)
         items[first] = _placed(items.get(first), rest, item)
         origin.append(f"set: {setting}")
-    entry = _network(items, found)
     config = _config(entry, items, found, apart)
     expect = {} if sets else _expect(items)
     return Loaded(found, entry, config, items, _source(items), expect, "\n".join(origin))
@@ -196,20 +198,48 @@ def _load_module(items: dict[str, Item], file: Found) -> list[str]:
     return [f"module: {_as_given(name)}" + (f", sha256 {_digest(path)}" if path else "")]
 
 
-def _setting(text: str) -> tuple[list[str], Item]:
-    """The keys and the value of a --set: those of an option, or of one field in `defaults`."""
-    keys, item = read_setting(text)
+def _flat(items: dict[str, Item], entry: Network) -> dict[str, Item]:
+    """The keys of a file, with the options of groups in place of `elements: {attention: se}`."""
+    groups = group_of(entry.config)
+    flat = {key: item for key, item in items.items() if key not in groups.values()}
+    for group in dict.fromkeys(groups.values()):
+        if group not in items:
+            continue
+        item = items[group]
+        names = [name for name, owner in groups.items() if owner == group]
+        if not isinstance(item.value, dict):
+            raise refusal(
+                f"{group} must be a mapping of options to values, got {item.shown}", item.place, group,
+                f"its options are {', '.join(names)}",
+            )  # fmt: skip
+        for name, inner in item.value.items():
+            key = f"{group}.{name}"
+            if name not in names:
+                raise refusal(
+                    f"unknown key '{key}': network {entry.name} has no such option", inner.place, key,
+                    did_you_mean(name, names),
+                )  # fmt: skip
+            if name in flat:
+                raise refusal(f"'{name}' and '{key}' are the same option", inner.place, key, "give one")
+            flat[name] = inner
+    return flat
+
+
+def _setting(keys: list[str], item: Item, entry: Network) -> list[str]:
+    """The keys of a --set: those of an option, or of one field in `defaults`."""
     if keys[0] == "defaults" and len(keys) < 3:
         raise refusal(
             "--set gives one field of defaults at a time", item.place, keys[0],
             "as in --set defaults.BatchNorm.eps=1e-4",
         )  # fmt: skip
+    if len(keys) == 2 and group_of(entry.config).get(keys[1]) == keys[0]:
+        return keys[1:]
     if keys[0] != "defaults" and (len(keys) > 1 or keys[0] in KEYS):
         raise refusal(
             f"--set gives options of the network and fields of defaults, and {'.'.join(keys)} is neither",
             item.place, keys[0], "write it into a config of your own, with this one as its base",
         )  # fmt: skip
-    return keys, item
+    return keys
 
 
 def _placed(below: Item | None, keys: list[str], item: Item) -> Item:
@@ -236,7 +266,8 @@ def _network(items: dict[str, Item], found: Found) -> Network:
         if error.key != "network":
             raise
         raise refusal(error.text, item.place, "network", error.hint) from None
-    clash = [f.name for f in options(entry.config) if f.name in KEYS]
+    names = [f.name for f in options(entry.config)] + list(group_of(entry.config).values())
+    clash = [name for name in names if name in KEYS]
     if clash:
         raise refusal(
             f"network {entry.name} has an option '{clash[0]}', a key of configs", item.place, "network"
@@ -246,7 +277,7 @@ def _network(items: dict[str, Item], found: Found) -> Network:
 
 def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequence[str]) -> NetConfig:
     """The config dataclass of a network, of the items that are its fields."""
-    fields = {f.name: f for f in dataclasses.fields(entry.config) if f.init and f.name != "defaults"}
+    fields = {f.name: f for f in flat_fields(entry.config) if f.name != "defaults"}
     for key, item in items.items():
         if key not in fields and key not in KEYS and key not in apart:
             raise refusal(

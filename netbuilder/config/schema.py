@@ -15,6 +15,7 @@ from netbuilder.config.load import EXPECTED, KEYS
 from netbuilder.config.values import field_types, parses, tuple_items, without_none
 from netbuilder.layers import RULES
 from netbuilder.networks import Network
+from netbuilder.networks.registry import flat_fields, group_of
 from netbuilder.schema import LayerParameter
 from netbuilder.schema.fields import is_repeated
 
@@ -33,6 +34,7 @@ def schema(networks: dict[str, Network]) -> dict[str, Any]:
     """
     common = _common(networks)
     every = {field.name for entry in networks.values() for field in _fields(entry)}
+    every |= {group for entry in networks.values() for group in group_of(entry.config).values()}
     branches = [
         {
             "if": {"properties": {"network": {"const": name}}, "required": ["network"]},
@@ -73,7 +75,7 @@ def _common(networks: dict[str, Network]) -> dict[str, Any]:
 
 
 def _fields(entry: Network) -> list[dataclasses.Field[Any]]:
-    return [f for f in dataclasses.fields(entry.config) if f.init and f.name != "defaults"]
+    return [f for f in flat_fields(entry.config) if f.name != "defaults"]
 
 
 def _network(entry: Network, common: dict[str, Any]) -> dict[str, Any]:
@@ -84,15 +86,23 @@ def _network(entry: Network, common: dict[str, Any]) -> dict[str, Any]:
         for f in _fields(entry)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
+    given = {f.name: _option(f, hints[f.name]) for f in _fields(entry)}
     result: dict[str, Any] = {
         "description": entry.about,
         "properties": dict.fromkeys(common, True)
-        | {f.name: _option(f, hints[f.name]) for f in _fields(entry)},
+        | given
+        | {group: _group(entry, group, given) for group in group_of(entry.config).values()},
         "additionalProperties": False,
     }
     if needed:
         result["anyOf"] = [{"required": ["base"]}, {"required": needed}]
     return result
+
+
+def _group(entry: Network, group: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A group of options as a mapping."""
+    names = [name for name, owner in group_of(entry.config).items() if owner == group]
+    return {"type": "object", "properties": {n: given[n] for n in names}, "additionalProperties": False}
 
 
 def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from netbuilder.config.items import Item, refusal
 from netbuilder.errors import ConfigError
+from netbuilder.networks.registry import flat_fields, group_of
 
 __all__ = ["convert", "field_types", "parses", "tuple_items", "without_none"]
 
@@ -23,9 +24,23 @@ _WORDS: dict[Any, tuple[str, str]] = {
 
 
 def field_types(config: type[Any]) -> dict[str, Any]:
-    """The annotated type of each field of a config, by name."""
+    """The annotated type of each field of a config and of its groups, by name.
+
+    An option of a group takes null where that is its default, whatever the group says.
+    """
     hints = typing.get_type_hints(config)
-    return {field.name: hints[field.name] for field in dataclasses.fields(config) if field.init}
+    types: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        if "group" in field.metadata:
+            types |= field_types(field.metadata["group"])
+        elif field.init:
+            types[field.name] = hints[field.name]
+    groups = group_of(config)
+    for field in flat_fields(config):
+        if field.name in groups:
+            base, _ = without_none(types[field.name])
+            types[field.name] = base | None if field.default is None else base
+    return types
 
 
 def parses(field: dataclasses.Field[Any]) -> bool:

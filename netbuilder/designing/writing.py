@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder._version import __version__
-from netbuilder.cli.build import flow_text, option_text
 from netbuilder.config import Loaded
 from netbuilder.designing.axes import plain
 from netbuilder.networks import NetConfig, options
+from netbuilder.networks.flags import flow_text, option_text
 from netbuilder.storage.files import MARK
 
 __all__ = ["as_command", "as_yaml"]

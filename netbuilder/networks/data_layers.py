@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import ConfigError, did_you_mean
-from netbuilder.networks.registry import NetConfig, Words, option, options, parse_size
+from netbuilder.networks.registry import NetConfig, OptionSet, Words, group, option, options, parse_size
 from netbuilder.transforms.data_layers import with_data
 
 if TYPE_CHECKING:
@@ -33,8 +33,54 @@ def _given(help: str, **more: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Where the images come from, in both phases, and how they are transformed.
+class TransformOptions(OptionSet):
+    """What the data layer does to each image. Raises ConfigError."""
+
+    crop_size: int | None = _given(
+        "crop to N x N: at random in TRAIN, the middle in TEST; 0: do not (default: the input size)"
+    )
+    mirror: bool | None = _given("flip every other image in TRAIN (default: yes)", switch=True)
+    mean_value: tuple[float, ...] | None = _given(
+        "means to subtract: one, or one for each channel as stored, which is B G R", parse=float, many=True
+    )
+    mean_file: str | None = _given("mean image to subtract, of the size of the stored images", parse=str)
+    scale: float | None = _given("factor, after the means", parse=float)
+
+    def check(self) -> None:
+        """Raise ConfigError for values out of range."""
+        if self.crop_size is not None and self.crop_size < 0:
+            raise ConfigError(f"crop_size must be at least 0, got {self.crop_size}", key="crop_size")
+        if self.mean_file is not None and self.mean_value is not None:
+            raise ConfigError("mean_file and mean_value exclude each other", key="mean_file")
+        if self.mean_value is not None and len(self.mean_value) not in (1, 3):
+            raise ConfigError(
+                f"mean_value takes one number, or one for each of 3 channels, got {len(self.mean_value)}",
+                key="mean_value", hint="in the order that the images are stored in, which is B G R",
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderOptions(OptionSet):
+    """How some kinds of data are read."""
+
+    resize: tuple[int, int] | None = _given("image: resize to this size, before the crop", parse=parse_size)
+    root_folder: str | None = _given("image: where the paths of the list begin", parse=str)
+    shuffle: bool | None = _given(
+        "image, hdf5: another order in each epoch of TRAIN (default: yes)", switch=True
+    )
+    stored_size: tuple[int, int] | None = _given(
+        "cos_df: size of the images in the data frame (default: the input size)", parse=parse_size
+    )
+    dataframe_format: str | None = _given("cos_df, cos_image_df: format (default: parquet)", parse=str)
+    dataframe_column_select: tuple[str, ...] | None = _given(
+        "cos_image_df: the columns, as SQL expressions (default: data, label as text, true as encoded)",
+        parse=str, many=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(OptionSet):
+    """Where the images come from, in both phases, and what is done to them.
 
     None marks an option that was not given. Raises ConfigError for an option that the kind of data does not
     take, for a missing one, and for one that does not fit the net (`lego`).
@@ -50,28 +96,8 @@ class DataOptions:
     batch: int | None = _given("images a device and pass, in TRAIN")
     test_batch: int | None = _given("the same in TEST (default: as in TRAIN)")
     gpus: int | None = _given("devices (default: 1); NVCaffe divides the batch that is written by them")
-    crop_size: int | None = _given(
-        "crop to N x N: at random in TRAIN, the middle in TEST; 0: do not (default: the input size)"
-    )
-    mirror: bool | None = _given("flip every other image in TRAIN (default: yes)", switch=True)
-    mean_value: tuple[float, ...] | None = _given(
-        "means to subtract: one, or one for each channel as stored, which is B G R", parse=float, many=True
-    )
-    mean_file: str | None = _given("mean image to subtract, of the size of the stored images", parse=str)
-    scale: float | None = _given("factor, after the means", parse=float)
-    resize: tuple[int, int] | None = _given("image: resize to this size, before the crop", parse=parse_size)
-    root_folder: str | None = _given("image: where the paths of the list begin", parse=str)
-    shuffle: bool | None = _given(
-        "image, hdf5: another order in each epoch of TRAIN (default: yes)", switch=True
-    )
-    stored_size: tuple[int, int] | None = _given(
-        "cos_df: size of the images in the data frame (default: the input size)", parse=parse_size
-    )
-    dataframe_format: str | None = _given("cos_df, cos_image_df: format (default: parquet)", parse=str)
-    dataframe_column_select: tuple[str, ...] | None = _given(
-        "cos_image_df: the columns, as SQL expressions (default: data, label as text, true as encoded)",
-        parse=str, many=True,
-    )  # fmt: skip
+    transform: TransformOptions = group(TransformOptions)
+    reader: ReaderOptions = group(ReaderOptions)
 
     def __post_init__(self) -> None:
         if self.kind is None:
@@ -87,15 +113,7 @@ class DataOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}", key=name)
-        if self.crop_size is not None and self.crop_size < 0:
-            raise ConfigError(f"crop_size must be at least 0, got {self.crop_size}", key="crop_size")
-        if self.mean_file is not None and self.mean_value is not None:
-            raise ConfigError("mean_file and mean_value exclude each other", key="mean_file")
-        if self.mean_value is not None and len(self.mean_value) not in (1, 3):
-            raise ConfigError(
-                f"mean_value takes one number, or one for each of 3 channels, got {len(self.mean_value)}",
-                key="mean_value", hint="in the order that the images are stored in, which is B G R",
-            )  # fmt: skip
+        self.transform.check()
 
     @property
     def kind(self) -> str | None:
@@ -178,13 +196,13 @@ class DataOptions:
         if "transform" in takes:
             fields["transform"] = Transform(
                 crop_size=self._crop(height, width),
-                mirror=phase == "train" and self.mirror is not False,
-                mean_value=self.mean_value or (),
-                mean_file=self.mean_file or "",
-                scale=1.0 if self.scale is None else self.scale,
+                mirror=phase == "train" and self.transform.mirror is not False,
+                mean_value=self.transform.mean_value or (),
+                mean_file=self.transform.mean_file or "",
+                scale=1.0 if self.transform.scale is None else self.transform.scale,
             )
         if "shuffle" in takes:
-            fields["shuffle"] = phase == "train" and self.shuffle is not False
+            fields["shuffle"] = phase == "train" and self.reader.shuffle is not False
         if fields.get("root_folder"):
             fields["root_folder"] = fields["root_folder"].rstrip("/") + "/"
         return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
@@ -197,7 +215,7 @@ class DataOptions:
         if "mean_value" in self._takes(SOURCES[str(self.kind)]):
             order = _channels(self.train_source or "")
             notes.append(f"channels are in the order {order}, and so are means")
-        if self.kind == "image" and (self.gpus or 1) > 1 and self.shuffle is False:
+        if self.kind == "image" and (self.gpus or 1) > 1 and self.reader.shuffle is False:
             notes.append("without shuffle all devices read the same images: ImageData does not deal them out")
         return notes
 
@@ -218,7 +236,7 @@ class DataOptions:
         return facts
 
     def _crop(self, height: int, width: int) -> int:
-        size = self.crop_size
+        size = self.transform.crop_size
         if size is None:
             size = height if height == width else 0
         if size and (size, size) != (height, width):

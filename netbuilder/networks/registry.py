@@ -12,9 +12,12 @@ import dataclasses
 import importlib
 import importlib.util
 import re
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
@@ -26,9 +29,13 @@ __all__ = [
     "PHASES",
     "NetConfig",
     "Network",
+    "OptionSet",
     "Words",
     "all_networks",
     "find_network",
+    "flat_fields",
+    "group",
+    "group_of",
     "is_network",
     "network",
     "option",
@@ -43,6 +50,7 @@ PHASES = ("train", "test", "deploy")
 ENTRY_POINTS = "netbuilder.networks"
 
 C = TypeVar("C")
+G = TypeVar("G")
 
 
 class Words(Sequence[str]):
@@ -90,9 +98,88 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def group(kind: Callable[..., G], **defaults: Any) -> G:
+    """A config field that holds a group of options; `defaults` are those that differ from the group's own.
+
+    Flags, YAML keys and reports have the options of a group like those of the config itself.
+    """
+    made: Any = dataclasses.field(
+        default_factory=partial(kind, **defaults), metadata={"group": kind, "defaults": defaults}
+    )
+    return made  # type: ignore[no-any-return]
+
+
 def options(config: type[Any]) -> list[dataclasses.Field[Any]]:
-    """The fields of a config that are options of its network: `defaults` is none."""
-    return [field for field in dataclasses.fields(config) if "help" in field.metadata]
+    """The options of a config, with those of its groups in their place: all fields but `defaults`."""
+    return [field for field in flat_fields(config) if "help" in field.metadata]
+
+
+def flat_fields(config: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields of a config that are given when it is made; a group is replaced by its own."""
+    flat: list[dataclasses.Field[Any]] = []
+    for field in dataclasses.fields(config):
+        if "group" not in field.metadata:
+            flat += [field] if field.init else []
+            continue
+        for inner in flat_fields(field.metadata["group"]):
+            if inner.name in field.metadata["defaults"]:
+                inner = copy(inner)
+                inner.default = field.metadata["defaults"][inner.name]
+            flat.append(inner)
+    names = [field.name for field in flat]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(
+            f"{config.__name__} has two options '{twice[0]}'", key=twice[0], hint="rename one of them"
+        )
+    return flat
+
+
+_GROUPS: dict[type[Any], dict[str, str]] = {}
+
+
+def group_of(config: type[Any]) -> dict[str, str]:
+    """The field that holds the group of an option, by the option's name; cached, for sweeps."""
+    if config not in _GROUPS:
+        _GROUPS[config] = {
+            inner.name: field.name
+            for field in dataclasses.fields(config)
+            if "group" in field.metadata
+            for inner in flat_fields(field.metadata["group"])
+        }
+    return _GROUPS[config]
+
+
+class _Grouping(ABCMeta):
+    """Lets a config take the options of its groups directly: `Config(attention="se")`."""
+
+    if not TYPE_CHECKING:  # to mypy, a config takes its fields
+
+        def __call__(cls, *args: Any, **values: Any) -> Any:
+            groups = group_of(cls)
+            flat = [name for name in values if name in groups]
+            if flat:
+                inner: dict[str, dict[str, Any]] = {}
+                for name in flat:
+                    inner.setdefault(groups[name], {})[name] = values.pop(name)
+                for name, given in inner.items():
+                    if name in values:
+                        values[name] = dataclasses.replace(values[name], **given)
+                    else:
+                        values[name] = cls.__dataclass_fields__[name].default_factory(**given)
+            return super().__call__(*args, **values)
+
+
+class OptionSet(metaclass=_Grouping):
+    """The base of configs and groups; the options of a group are attributes of the config, too."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            group = group_of(type(self)).get(name)
+            if group is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return getattr(getattr(self, group), name)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -105,7 +192,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetConfig:
+class NetConfig(OptionSet):
     """What all networks share. Raises ConfigError for values out of range.
 
     `defaults` are the user's own fields for layer types, which come before those of the network.

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from netbuilder import __version__, counts, prototxt
-from netbuilder.cli.build import stitch_phases
 from netbuilder.config import Loaded, all_configs, load
 from netbuilder.config.places import ENVIRONMENT, SHIPPED
 from netbuilder.engines.caffe import Caffe
 from netbuilder.networks import NetConfig, all_networks, find_network, options
+from netbuilder.networks.building import stitch_phases
 from tests.command import Command, Ran
 from tests.test_emitted_nets import NETS
 

@@ -1,0 +1,93 @@
+"""Flags that several verbs share: those of a config, and those read off the fields of a dataclass."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from netbuilder.errors import ConfigError
+from netbuilder.networks import options
+from netbuilder.networks.flags import option_text
+from netbuilder.networks.registry import Words
+
+__all__ = ["add_choice_of_config", "add_folders", "add_options", "given_values"]
+
+
+def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
+    """Add --set and --configs, the flags of all verbs that take a config."""
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[],
+        help="set an option, or a field of defaults, as in --set classes=10 or "
+        "--set defaults.BatchNorm.eps=1e-4; may be repeated",
+    )  # fmt: skip
+    add_folders(parser)
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Add the flag --configs."""
+    parser.add_argument(
+        "--configs", metavar="DIR", action="append", default=[],
+        help="a folder of your own configs, which are then found by name; may be repeated "
+        "(environment variable: NETBUILDER_CONFIGS)",
+    )  # fmt: skip
+
+
+def add_options(parser: argparse._ActionsContainer, config: type[Any]) -> None:
+    """Add the flags of all options of a config."""
+    for field in options(config):
+        _add_option(parser, field)
+
+
+def given_values(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
+    """The values of the options of a config, as its dataclass takes them."""
+    values = {field.name: getattr(args, field.name) for field in options(config)}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+
+
+def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
+    meta = field.metadata
+    required = field.default is dataclasses.MISSING
+    # With a default of None, the help text itself says what holds.
+    shown = not (required or meta["switch"] or field.default is None)
+    settings: dict[str, Any] = {
+        "help": meta["help"] + (f" (default: {option_text(field, field.default)})" if shown else ""),
+        "required": required,
+        "default": None if required else field.default,
+    }
+    if meta["switch"]:
+        settings["action"] = argparse.BooleanOptionalAction
+    elif isinstance(meta["choices"], Words):
+        settings |= {"metavar": "WORD", "help": _HelpWithWords(settings["help"])}
+        settings["help"].words = meta["choices"]
+    elif meta["choices"]:
+        # The config refuses an unknown word itself, and names the nearest known one; argparse does not.
+        settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
+    else:
+        metavar = {int: "N", float: "X", str: "NAME"}.get(meta["parse"], "SIZE")
+        settings |= {"type": _config_value(meta["parse"]), "metavar": metavar}
+        settings |= {"nargs": "+"} if meta["many"] else {}
+    parser.add_argument(*meta["flags"], f"--{field.name}", dest=field.name, **settings)
+
+
+class _HelpWithWords(str):
+    """A help text that ends in words which are looked up when it is shown."""
+
+    words: Words
+
+    def __mod__(self, params: object) -> str:
+        return str(f"{self}: {', '.join(self.words)}" % params)
+
+
+def _config_value(parse: Callable[[str], object]) -> Callable[[str], object]:
+    if parse in (int, float, str):
+        return parse
+
+    def value(text: str) -> object:
+        try:
+            return parse(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(error.text) from None
+
+    return value
