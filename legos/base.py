@@ -6,7 +6,7 @@ asks for another's type. Legos import `netbuilder`, never `app`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Lego:
 
     def attach(self, net: Net, bottom: Blob | Sequence[Blob]) -> Any:
         """Add this lego's layers to the net, on top of one blob or several; return its top (or tops)."""
-        bottoms = (bottom,) if isinstance(bottom, Blob) else tuple(bottom)
+        bottoms = tuple(bottom) if isinstance(bottom, Iterable) else (bottom,)
         return net.attach(self, bottoms)
 
     def build(self, net: Net, *bottoms: Blob) -> Any:
