@@ -6,7 +6,7 @@ asks for another's type. Legos import netbuilder's core only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,13 +38,13 @@ class Lego:
         A lego with several tops, such as a source of images and labels, returns them as a tuple; for a type
         checker, `attach_many` says so.
         """
-        bottoms = (bottom,) if isinstance(bottom, Blob) else tuple(bottom)
+        bottoms = tuple(bottom) if isinstance(bottom, Iterable) else (bottom,)
         return cast("Blob", net.attach(self, bottoms))
 
     def attach_many(self, net: Net, bottom: Blob | Sequence[Blob] = ()) -> tuple[Blob, ...]:
         """As `attach`, for any number of tops: always a tuple."""
         tops: Blob | tuple[Blob, ...] = self.attach(net, bottom)
-        return (tops,) if isinstance(tops, Blob) else tops
+        return tops if isinstance(tops, tuple) else (tops,)
 
     def build(self, net: Net, *bottoms: Blob) -> Blob | tuple[Blob, ...]:
         """Add the layers and return the top, or the tops; overridden by every lego."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from netbuilder.designing.cost import FIGURES, NotInPieces, figures_of_net
-from netbuilder.designing.costing_net import Memo
+from netbuilder.designing.cost_net import Memo, NotInPieces
 from netbuilder.designing.expressions import Number
 from netbuilder.designing.plan import Sweep
 from netbuilder.errors import NetBuilderError
+from netbuilder.measure.counts import FIGURES, cost_of_net, figures
 from netbuilder.networks import NetConfig, Network
 
 __all__ = ["CHUNK", "Counter", "Row", "Tally", "added", "check_whole", "pareto", "tally", "whole_figures"]
@@ -42,13 +42,13 @@ class Counter:
         """
         object.__setattr__(config, "net_type", self._memo.net)  # the dataclass is frozen
         try:
-            net: Any = self._entry.stitch(config, self._phase)
-            figures: dict[str, Number] | None = net.cost.figures()
+            net: Any = self._entry.stitch(config, self._phase)  # from the memo, whatever stitch calls it
+            return figures(net.cost)
         except (NotInPieces, NetBuilderError):
-            figures = None
+            pass
         finally:
             object.__delattr__(config, "net_type")
-        return whole_figures(self._entry, config, self._phase) if figures is None else figures
+        return whole_figures(self._entry, config, self._phase)
 
 
 def whole_figures(entry: Network, config: NetConfig, phase: str) -> dict[str, Number]:
@@ -57,12 +57,10 @@ def whole_figures(entry: Network, config: NetConfig, phase: str) -> dict[str, Nu
     for layer in net.layers:
         if layer.unknown:
             raise NetBuilderError(f"layer '{layer.name}' cannot be counted: {layer.unknown}")
-    return figures_of_net(net)
+    return figures(cost_of_net(net))
 
 
-def check_whole(
-    entry: Network, config: NetConfig, phase: str, figures: dict[str, Number], named: str
-) -> None:
+def check_whole(entry: Network, config: NetConfig, phase: str, known: dict[str, Number], named: str) -> None:
     """Raise NetBuilderError if the net, built whole, is refused or has other figures."""
     try:
         whole = whole_figures(entry, config, phase)
@@ -70,9 +68,9 @@ def check_whole(
         error.text = f"{named} is among the best, and its net is refused: {error.text}"
         raise
     for name in FIGURES:
-        if whole[name] != figures[name]:
+        if whole[name] != known[name]:
             raise NetBuilderError(
-                f"{named} has {name} {figures[name]:,} by its pieces and {whole[name]:,} as a whole",
+                f"{named} has {name} {known[name]:,} by its pieces and {whole[name]:,} as a whole",
                 hint="a lego of this network depends on more than its fields and its bottoms' shapes; "
                 "if it is one of netbuilder's own, please report it",
             )
@@ -144,11 +142,11 @@ def tally(sweep: Sweep, counter: Counter, begin: int, end: int) -> Tally:
     for place in range(begin, end):
         number = sweep.numbers[place]
         try:
-            figures = counter.figures(sweep.config(number))
-            key = tuple([o.sense * o.expression.value(figures) for o in sweep.objectives])
-            unmet = [i for i, constraint in enumerate(constraints) if not constraint.holds(figures)]
-            reached = [bound and bound.way * bound.expression.value(figures) for bound in bounds]
-            x, y = [axis.expression.value(figures) for axis in sweep.drawn]
+            counted = counter.figures(sweep.config(number))
+            key = tuple([o.sense * o.expression.value(counted) for o in sweep.objectives])
+            unmet = [i for i, constraint in enumerate(constraints) if not constraint.holds(counted)]
+            reached = [bound and bound.way * bound.expression.value(counted) for bound in bounds]
+            x, y = [axis.expression.value(counted) for axis in sweep.drawn]
         except (NetBuilderError, ZeroDivisionError) as error:
             text = error.text if isinstance(error, NetBuilderError) else "an expression divides by 0"
             found.add_reason(re.sub(r"\d+", "N", text), 1, number, text)
@@ -158,7 +156,7 @@ def tally(sweep: Sweep, counter: Counter, begin: int, end: int) -> Tally:
         found.add_nearest([None if value is None else (value, number) for value in reached])
         if not unmet:
             found.kept += 1
-            rows.append(Row(number, key, tuple([figures[name] for name in FIGURES])))
+            rows.append(Row(number, key, tuple([counted[name] for name in FIGURES])))
             if place % every == 0:
                 found.cloud.append((x, y))
     found.front = pareto(rows)

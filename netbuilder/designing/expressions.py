@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple, NoReturn
 
-from netbuilder.designing.cost import FIGURES
 from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.measure.counts import FIGURES
 
 __all__ = ["Bound", "Constraint", "Expression", "Number", "Objective", "constraint", "number", "objective"]
 

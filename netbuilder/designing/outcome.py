@@ -9,11 +9,11 @@ from typing import Any
 from netbuilder import report
 from netbuilder._version import __version__
 from netbuilder.designing.axes import plain, shown
-from netbuilder.designing.cost import FIGURES
 from netbuilder.designing.counting import Row, Tally, check_whole, whole_figures
 from netbuilder.designing.expressions import Number
 from netbuilder.designing.plan import Sweep
 from netbuilder.errors import ConfigError
+from netbuilder.measure.counts import FIGURES
 from netbuilder.networks import NetConfig
 
 __all__ = ["Chosen", "Outcome", "as_csv", "as_data", "as_text", "outcome"]

@@ -18,9 +18,9 @@ from netbuilder._version import __version__
 from netbuilder.config import Loaded, find_config, load_found
 from netbuilder.config.items import Item, refusal
 from netbuilder.designing.axes import Space, plain, read_axes
-from netbuilder.designing.cost import FIGURES
 from netbuilder.designing.expressions import Constraint, Objective, constraint, objective
 from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.measure.counts import FIGURES
 from netbuilder.networks import PHASES, NetConfig
 
 __all__ = ["KEYS", "Sweep", "all_options", "read_sweep"]

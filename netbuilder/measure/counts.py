@@ -11,20 +11,26 @@ fields are in `netbuilder.measure.geometry`, blocks in `netbuilder.measure.block
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from netbuilder.layers import RULES, elements
 from netbuilder.layers.traits import Shares
+from netbuilder.measure.pieces import NO_PATH, Cost, Ledger, Step, Sums, Top
 from netbuilder.net import Blob, Layer, Net
 
 __all__ = [
+    "FIGURES",
     "LAYER_FIGURES",
+    "TOTALS",
     "Counts",
     "LayerCounts",
     "add_up",
     "batch_size",
+    "cost_of_layer",
+    "cost_of_net",
     "count",
     "exact",
+    "figures",
     "per_image",
     "storage",
     "totals",
@@ -131,62 +137,107 @@ class Counts(NamedTuple):
         return f"Counts({', '.join(figures)})"
 
 
+# The totals of `Counts`, in its order.
+TOTALS = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
+# The figures that a sweep may name: the totals and two more. `depth` is the most layers with learned weights
+# on any path, `layers` the number of layers.
+FIGURES = (*TOTALS, "depth", "layers")
+
+
 def count(net: Net) -> Counts:
     """Count a net; see `Counts` for what each figure means."""
     batch = batch_size(net)
-    sizes = _sizes(net)
-    owner = storage(net)
-    rows, ancestral = [], []
-    fixed_params = macs = fixed_macs = ops = activations = scalars = 0
-    for layer in net.layers:
-        learnable, stored, fixed = _params(layer)
-        fixed_params += fixed
-        if layer.params and any(p.fixed_filter for p in layer.params):
-            fixed_macs += layer.macs
-        else:
-            macs += layer.macs
-            if layer.params:
-                ancestral.append(layer)
-        ops += layer.ops
-        new = 0
-        for top in layer.tops:
-            if owner[top] is top:
-                if top.shape:
-                    new += sizes[top]
-                elif top.shape is not None:
-                    scalars += sizes[top]
-        activations += new
-        per = (per_image(layer.macs, batch), per_image(layer.ops, batch), per_image(new, batch))
-        rows.append(LayerCounts(layer, learnable, stored, *per))
-    stored_params = sum(row.stored_params for row in rows)
-    activation_bytes = FLOAT_BYTES * (activations + scalars)
+    costs, total = _costs(net)
+    known = figures(total)
+    rows = []
+    for layer, cost in zip(net.layers, costs, strict=True):
+        sums = cost.sums
+        macs, ops = per_image(sums.macs + sums.fixed_macs, batch), per_image(sums.ops, batch)
+        new = per_image(sums.activations, batch)
+        rows.append(LayerCounts(layer, sums.learnable_params, sums.stored_params, macs, ops, new))
     return Counts(
-        batch=batch,
-        learnable_params=sum(row.learnable_params for row in rows),
-        stored_params=stored_params,
-        fixed_params=fixed_params,
-        macs=per_image(macs, batch),
-        fixed_macs=per_image(fixed_macs, batch),
-        flops=per_image(2 * macs, batch),
-        total_flops=per_image(2 * (macs + fixed_macs) + ops, batch),
-        activations=per_image(activations, batch),
-        activation_bytes=activation_bytes,
-        peak_bytes=_peak(net, owner, sizes),
-        weight_bytes=FLOAT_BYTES * stored_params,
-        train_bytes=3 * FLOAT_BYTES * stored_params + 2 * activation_bytes,
-        caffe_data_bytes=FLOAT_BYTES * _caffe_data(net, sizes),
-        pynetbuilder_params=sum(layer.params[0].size for layer in ancestral),
-        pynetbuilder_flops=sum(_pynetbuilder_flops(layer) for layer in ancestral),
+        batch,
+        *[known[name] for name in TOTALS],  # type: ignore[arg-type, misc]  # bytes are integers
         layers=tuple(rows),
         uncounted=tuple(layer for layer in net.layers if layer.unknown),
     )
 
 
+def figures(cost: Cost) -> dict[str, int | float]:
+    """The `FIGURES` of a net of this cost."""
+    s, batch = cost.sums, max(1, cost.batch)
+    activation_bytes = FLOAT_BYTES * (s.activations + s.scalars)
+    return {
+        "learnable_params": s.learnable_params,
+        "stored_params": s.stored_params,
+        "fixed_params": s.fixed_params,
+        "macs": per_image(s.macs, batch),
+        "fixed_macs": per_image(s.fixed_macs, batch),
+        "flops": per_image(2 * s.macs, batch),
+        "total_flops": per_image(2 * (s.macs + s.fixed_macs) + s.ops, batch),
+        "activations": per_image(s.activations, batch),
+        "activation_bytes": activation_bytes,
+        "peak_bytes": FLOAT_BYTES * cost.peak,
+        "weight_bytes": FLOAT_BYTES * s.stored_params,
+        "train_bytes": 3 * FLOAT_BYTES * s.stored_params + 2 * activation_bytes,
+        "caffe_data_bytes": FLOAT_BYTES * s.data,
+        "pynetbuilder_params": s.pynetbuilder_params,
+        "pynetbuilder_flops": s.pynetbuilder_flops,
+        "depth": cost.deepest[-1],
+        "layers": s.layers,
+    }
+
+
+def cost_of_net(net: Net) -> Cost:
+    """The cost of a whole net."""
+    return _costs(net)[1]
+
+
+def cost_of_layer(layer: Layer) -> Cost:
+    """The cost of a layer; its slots are its bottoms, each once, then its tops."""
+    bottoms = _distinct(layer.bottoms)
+    n, params, macs = len(bottoms), layer.params, layer.macs
+    learnable = stored = fixed_params = ancestral = 0
+    weight, fixed = int(macs > 0), False
+    if params:
+        learnable, stored, fixed_params = _params(layer)
+        fixed = any(p.fixed_filter for p in params)
+        if fixed:
+            weight = 0
+        else:
+            ancestral = params[0].size
+    paths = (weight,) * n + (NO_PATH if n else weight,)
+    tops, overwrites, made = [], [], []
+    activations = scalars = 0
+    weights = layer.proto.loss_weight
+    for i, (top, home) in enumerate(zip(layer.tops, _homes(layer), strict=True)):
+        size, slot = _size(layer, top), n + i
+        if home is not None:
+            slot = bottoms.index(layer.bottoms[home])
+            if layer.bottoms[home].name == top.name:
+                overwrites.append(slot)
+        else:
+            made.append(slot)
+            if top.shape:
+                activations += size
+            else:
+                scalars += size
+        tops.append(Top(top.shape, size, slot, 0, int(i < len(weights) and weights[i] != 0), paths))
+    sums = Sums(
+        learnable, stored, fixed_params, 0 if fixed else macs, macs if fixed else 0, layer.ops,
+        activations, scalars, ancestral, _pynetbuilder_flops(layer) if ancestral else 0,
+        0 if tops else _auto_tops(layer), 1,
+    )  # fmt: skip
+    reads = (1,) * n if n == len(layer.bottoms) else tuple(map(layer.bottoms.count, bottoms))
+    step = Step(activations + scalars, tuple(range(n)), tuple(made))
+    return Cost(
+        sums, tuple(tops), reads, tuple(overwrites), (step,), 0, (), () if tops else paths, _batch(layer)
+    )
+
+
 def totals(counts: Counts) -> dict[str, int | float]:
     """The net's figures by name, in the order of `Counts`."""
-    return {
-        name: getattr(counts, name) for name in Counts._fields if name not in ("batch", "layers", "uncounted")
-    }
+    return {name: getattr(counts, name) for name in TOTALS}
 
 
 def add_up(rows: Iterable[LayerCounts]) -> dict[str, int | float]:
@@ -202,10 +253,7 @@ def exact(value: int | float) -> int | float:
 
 def batch_size(net: Net) -> int:
     """Axis 0 of the first input that has one; 1 if there is none."""
-    for blob in net.inputs:
-        if blob.shape:
-            return max(1, blob.shape[0])
-    return 1
+    return next((batch for layer in net.layers if (batch := _batch(layer))), 1)
 
 
 def per_image(total: int, batch: int) -> int | float:
@@ -234,76 +282,61 @@ def _pynetbuilder_flops(layer: Layer) -> int:
     return size * elements((layer.tops[0].shape or ())[2:])
 
 
-def _sizes(net: Net) -> dict[Blob, int]:
-    """The elements of each blob; of an unknown one 1, which nobody is to use."""
-    sizes = {top: elements(top.shape or ()) for layer in net.layers for top in layer.tops}
-    for layer in net.layers:
-        if layer.type == "Input" and layer.tops[0].shape == () and not layer.proto.input_param.shape:
-            sizes.update(dict.fromkeys(layer.tops, 0))  # Caffe leaves it without a shape, and empty
-    return sizes
-
-
 def storage(net: Net) -> dict[Blob, Blob]:
     """Which blob's memory each blob lives in: its own, or that of the bottom it overwrites or refers to."""
     owner: dict[Blob, Blob] = {}
     for layer in net.layers:
-        bottoms, tops = layer.bottoms, layer.tops
-        rule = RULES.get(layer.type)
-        shares = rule.traits.shares if rule else Shares.NEVER
-        alias = shares is Shares.ALWAYS or (shares is Shares.ALONE and len(bottoms) == len(tops) == 1)
-        for i, top in enumerate(tops):
-            if i < len(bottoms) and bottoms[i].name == top.name:
-                owner[top] = owner[bottoms[i]]
-            elif alias and bottoms:
-                owner[top] = owner[bottoms[0]]
-            else:
-                owner[top] = top
+        for top, home in zip(layer.tops, _homes(layer), strict=True):
+            owner[top] = top if home is None else owner[layer.bottoms[home]]
     return owner
 
 
-def _peak(net: Net, owner: dict[Blob, Blob], sizes: dict[Blob, int]) -> int:
-    last_use: dict[Blob, int] = {}
-    for i, layer in enumerate(net.layers):
-        for blob in layer.bottoms:
-            last_use[owner[blob]] = i
-        for blob in layer.tops:
-            last_use[owner[blob]] = i
-    for blob in net.outputs:
-        last_use[owner[blob]] = len(net)
-    freed = [0] * (len(net) + 1)
-    for blob, i in last_use.items():
-        if blob.shape is not None:
-            freed[i] += sizes[blob]
-    alive = peak = 0
-    for i, layer in enumerate(net.layers):
-        for top in layer.tops:
-            if owner[top] is top and top.shape is not None:
-                alive += sizes[top]
-        peak = max(peak, alive)
-        alive -= freed[i]
-    return FLOAT_BYTES * peak
-
-
-def _caffe_data(net: Net, sizes: dict[Blob, int]) -> int:
-    """The elements of all tops that Caffe has, as it counts them. Source: net.cpp, Init; insert_splits.cpp.
-
-    A blob of several readers is the bottom of a Split with a top for each; a loss weight that the file gives
-    reads too. A loss that names no top gets one, a scalar.
-    """
-    readers: dict[Blob, int] = {}
-    total = 0
+def _costs(net: Net) -> tuple[list[Cost], Cost]:
+    """The costs of the layers, and of all together."""
+    ledger = Ledger()
+    numbers: dict[Blob, int] = {}  # in the ledger
+    costs = []
     for layer in net.layers:
-        for blob in layer.bottoms:
-            readers[blob] = readers.get(blob, 0) + 1
-        proto: Any = layer.proto
-        for weight, blob in zip(proto.loss_weight, layer.tops, strict=False):
-            if weight:
-                readers[blob] = readers.get(blob, 0) + 1
-        if not layer.tops:
-            rule = RULES.get(layer.type)
-            total += bool(rule and rule.auto_top)
-    for blob, size in sizes.items():
-        if blob.shape is not None:
-            n = readers.get(blob, 0)
-            total += size * (1 + n) if n > 1 else size
-    return total
+        cost = cost_of_layer(layer)
+        made = ledger.enter(cost, [numbers[blob] for blob in _distinct(layer.bottoms)])
+        numbers.update(zip(layer.tops, made, strict=True))
+        costs.append(cost)
+    return costs, ledger.total()
+
+
+def _distinct(blobs: tuple[Blob, ...]) -> tuple[Blob, ...]:
+    return blobs if len(blobs) < 2 else tuple(dict.fromkeys(blobs))
+
+
+def _batch(layer: Layer) -> int:
+    """Axis 0 of the first top that has one, if the layer is an input; else 0."""
+    if layer.bottoms:
+        return 0
+    return next((max(1, top.shape[0]) for top in layer.tops if top.shape), 0)
+
+
+def _homes(layer: Layer) -> list[int | None]:
+    """For each top, the bottom whose memory it takes over, in place or by reference; None for its own."""
+    bottoms, tops = layer.bottoms, layer.tops
+    if not bottoms:
+        return [None] * len(tops)
+    rule = RULES.get(layer.type)
+    shares = rule.traits.shares if rule else Shares.NEVER
+    alias = shares is Shares.ALWAYS or (shares is Shares.ALONE and len(bottoms) == len(tops) == 1)
+    other = 0 if alias else None  # of a top that has a name of its own
+    return [i if i < len(bottoms) and bottoms[i].name == top.name else other for i, top in enumerate(tops)]
+
+
+def _size(layer: Layer, top: Blob) -> int:
+    """The elements of a top; 0 if its shape is unknown."""
+    if top.shape is None:
+        return 0
+    if layer.type == "Input" and layer.tops[0].shape == () and not layer.proto.input_param.shape:
+        return 0  # Caffe leaves it without a shape, and empty
+    return elements(top.shape)
+
+
+def _auto_tops(layer: Layer) -> int:
+    """How many tops Caffe adds, each a scalar: a loss that names no top gets one."""
+    rule = RULES.get(layer.type)
+    return int(rule is not None and rule.auto_top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from legos.big_little import BigLittleLego, ScaledBranch
 from legos.block import BlockLego, BlockStyle
@@ -15,6 +16,7 @@ __all__ = ["STEM_WIDTH", "big_little_module", "check_big_little"]
 STEM_WIDTH = 64
 
 
+@lru_cache(maxsize=512)  # a sweep asks for the same module many times
 def big_little_module(
     *,
     name: str,

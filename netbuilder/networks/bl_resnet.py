@@ -192,7 +192,7 @@ class BLResNetConfig(ImageNetConfig):
         return big_little_module(
             name=f"stage{stage}", num_output=self.width(stage), blocks=self.stages[stage],
             alpha=self.alpha, beta=self.beta, stride=1 if last else 2, style=self.style(phase),
-            upsample=UPSAMPLINGS[self.upsample],
+            upsample=UPSAMPLINGS[self.upsample],  # type: ignore[arg-type]  # a class can be hashed
         )  # fmt: skip
 
     @property

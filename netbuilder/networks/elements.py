@@ -6,7 +6,7 @@ The legos are imported where an option asks for them: a plain net starts without
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from legos.base import Lego
@@ -81,6 +81,7 @@ def check_elements(cfg: NetConfig, *, stride_in: str) -> None:
         )
 
 
+@lru_cache(maxsize=256)  # a sweep asks for the same elements many times
 def elements(
     *,
     attention: str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from legos.base import Lego
@@ -58,12 +59,21 @@ class ResidualConfig(NetConfig):
 
     def residual_block(self, name: str, num_output: int, stride: int, *, first: bool, projects: bool) -> Lego:
         """One residual block, the `first` of its stage or not; its shortcut `projects` or is the identity."""
-        return ShortcutLego(
-            name=name,
-            main=self.main(name, num_output, stride),
-            shortcut=ProjectionLego(name=name, num_output=num_output, stride=stride) if projects else None,
-            merge=EltwiseReLULego(name=name),
-        )
+        fields = {"stride_in": self.stride_in} if self._takes_stride_in else {}
+        # The type checker takes the hash of a class for that of its instances.
+        return _plain_block(self.branch, name, num_output, stride, projects, **fields)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=4096)  # a sweep asks for the same block many times
+def _plain_block(
+    main: type[MainBranch], name: str, num_output: int, stride: int, projects: bool, **fields: Any
+) -> Lego:
+    return ShortcutLego(
+        name=name,
+        main=main(name=name, num_output=num_output, stride=stride, **fields),
+        shortcut=ProjectionLego(name=name, num_output=num_output, stride=stride) if projects else None,
+        merge=EltwiseReLULego(name=name),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from legos import BottleneckBranch, ConvBNReLULego, EltwiseReLULego, ShortcutLego
 from legos.base import Lego
-from netbuilder.designing.cost import FIGURES, NotInPieces, figures_of_net
-from netbuilder.designing.costing_net import CostingNet, Memo
+from netbuilder.designing.cost_net import CandidateNet, Memo, NotInPieces
 from netbuilder.designing.counting import Counter, whole_figures
 from netbuilder.errors import ConfigError, NetBuilderError
-from netbuilder.measure.counts import count, totals
+from netbuilder.measure.counts import FIGURES, cost_of_net, count, figures, totals
 from netbuilder.net import Blob, Net
 from netbuilder.networks import PHASES, find_network
 
@@ -66,10 +65,10 @@ def test_a_random_sample_of_a_networks_nets_costs_the_same_in_pieces(network: st
             continue
         net = entry.stitch(config, phase)
         counted = totals(count(net))
-        figures = counter.figures(config)
-        assert {name: figures[name] for name in counted} == counted, options
-        assert figures["layers"] == len(net)
-        assert figures["depth"] == depth(net)
+        found = counter.figures(config)
+        assert {name: found[name] for name in counted} == counted, options
+        assert found["layers"] == len(net)
+        assert found["depth"] == depth(net)
         compared += 1
         if compared == 6:
             break
@@ -90,7 +89,7 @@ def depth(net: Net) -> int:
 def test_the_figures_are_all_that_counts_gives_and_two_more() -> None:
     net = Net("one")
     net.add("Input", name="data", shape={"dim": [1, 3, 8, 8]})
-    assert tuple(figures_of_net(net)) == FIGURES == (*totals(count(net)), "depth", "layers")
+    assert tuple(figures(cost_of_net(net))) == FIGURES == (*totals(count(net)), "depth", "layers")
 
 
 # ---- random nets of random legos ---------------------------------------------------------------------------
@@ -174,7 +173,7 @@ def grow(net: Net, blobs: list[Blob], dice: random.Random, name: str, level: int
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32))
 def test_a_random_net_of_random_legos_costs_the_same_in_pieces(seed: int) -> None:
-    nets = [Net("whole"), Memo().net("in pieces")]
+    nets: list[Any] = [Net("whole"), Memo().net("in pieces")]
     for net in nets:
         data = [
             net.add("Input", name=name, shape={"dim": shape})
@@ -182,8 +181,8 @@ def test_a_random_net_of_random_legos_costs_the_same_in_pieces(seed: int) -> Non
         ]
         grow(net, data, random.Random(seed), "g", 3)
     whole, costed = nets
-    assert isinstance(costed, CostingNet)
-    assert costed.cost.figures() == figures_of_net(whole)
+    assert isinstance(costed, CandidateNet)
+    assert figures(costed.cost) == figures(cost_of_net(whole))
 
 
 # ---- what the memo may and may not share -------------------------------------------------------------------
@@ -195,7 +194,7 @@ def block(name: str, width: int) -> Lego:
     )
 
 
-def costing(memo: Memo, channels: int = 64) -> tuple[CostingNet, Blob]:
+def costing(memo: Memo, channels: int = 64) -> tuple[Any, Any]:  # what legos take for a Net and its blob
     net = memo.net("net", "TEST")
     return net, net.add("Input", name="data", shape={"dim": [1, channels, 8, 8]})
 
@@ -222,13 +221,13 @@ def test_a_lego_of_another_name_is_not_built_again(monkeypatch: pytest.MonkeyPat
 
 def test_nets_of_another_phase_or_other_defaults_share_nothing() -> None:
     memo = Memo()
-    figures = []
+    found = []
     for defaults in ({}, {"Convolution": {"bias_term": True}}):
-        net = memo.net("net", "TEST", defaults=defaults)
+        net: Any = memo.net("net", "TEST", defaults=defaults)
         x = net.add("Input", name="data", shape={"dim": [1, 3, 8, 8]})
         ConvBNReLULego(name="1", num_output=4).attach(net, x)
-        figures.append(net.cost.figures()["learnable_params"])
-    assert figures == [12 + 8, 12 + 4 + 8]
+        found.append(figures(net.cost)["learnable_params"])
+    assert found == [12 + 8, 12 + 4 + 8]
 
 
 def test_a_lego_with_a_field_that_cannot_be_a_key_is_built_each_time() -> None:
@@ -247,7 +246,7 @@ def test_a_lego_with_a_field_that_cannot_be_a_key_is_built_each_time() -> None:
     y = whole.add("Input", name="data", shape={"dim": [1, 64, 8, 8]})
     for name in ("a", "b"):
         x, y = Odd(name=name).attach(net, x), Odd(name=name).attach(whole, y)
-    assert net.cost.figures() == figures_of_net(whole)
+    assert figures(net.cost) == figures(cost_of_net(whole))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +280,7 @@ def test_a_net_that_cannot_be_put_together_is_counted_whole(monkeypatch: pytest.
     def refuse(*args: Any) -> None:
         raise NotInPieces
 
-    monkeypatch.setattr(CostingNet, "attach", refuse)
+    monkeypatch.setattr(CandidateNet, "attach", refuse)
     assert Counter(entry, "deploy").figures(config) == totals(
         count(entry.stitch(entry.config(**options), "deploy"))
     ) | {"depth": 6, "layers": 30}
