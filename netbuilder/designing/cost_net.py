@@ -168,6 +168,11 @@ class CostNet:
         made = self._enter(cost, distinct)[len(distinct) :]
         return made[0] if len(made) == 1 else tuple(made)
 
+    def add_many(self, type: str, /, *bottoms: CostBlob, name: str, **settings: Any) -> tuple[Result, ...]:
+        """As `Net.add_many`."""
+        tops = self.add(type, *bottoms, name=name, **settings)
+        return tops if isinstance(tops, tuple) else (tops,)
+
     # -- pieces ----------------------------------------------------------------------------------------
 
     def _known(

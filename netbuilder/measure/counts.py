@@ -193,19 +193,31 @@ def cost_of_net(net: Net) -> Cost:
     return _costs(net)[1]
 
 
+# Of a layer without weights and of one with: from its one bottom, and from anywhere.
+_THROUGH = ((0, NO_PATH), (1, NO_PATH))
+
+
 def cost_of_layer(layer: Layer) -> Cost:
     """The cost of a layer; its slots are its bottoms, each once, then its tops."""
-    bottoms = _distinct(layer.bottoms)
-    n, params, macs = len(bottoms), layer.params, layer.macs
-    learnable = stored = fixed_params = ancestral = 0
-    weight, fixed = int(macs > 0), False
+    bottoms, params, macs = layer.bottoms, layer.params, layer.macs
+    learnable = stored = fixed_params = ancestral = ancestral_flops = fixed_macs = 0
+    weight = 1 if macs > 0 else 0
     if params:
-        learnable, stored, fixed_params = _params(layer)
-        fixed = any(p.fixed_filter for p in params)
+        learnable, stored, fixed_params, fixed = _params(layer)
         if fixed:
-            weight = 0
+            weight, macs, fixed_macs = 0, 0, macs
         else:
-            ancestral = params[0].size
+            ancestral, ancestral_flops = params[0].size, _pynetbuilder_flops(layer)
+    if len(bottoms) == 1 and len(layer.tops) == 1:
+        return _cost_of_link(
+            layer,
+            weight,
+            (learnable, stored, fixed_params, macs, fixed_macs, layer.ops),
+            ancestral,
+            ancestral_flops,
+        )
+    distinct = _distinct(bottoms)
+    n = len(distinct)
     paths = (weight,) * n + (NO_PATH if n else weight,)
     tops, overwrites, made = [], [], []
     activations = scalars = 0
@@ -213,8 +225,8 @@ def cost_of_layer(layer: Layer) -> Cost:
     for i, (top, home) in enumerate(zip(layer.tops, _homes(layer), strict=True)):
         size, slot = _size(layer, top), n + i
         if home is not None:
-            slot = bottoms.index(layer.bottoms[home])
-            if layer.bottoms[home].name == top.name:
+            slot = distinct.index(bottoms[home])
+            if bottoms[home].name == top.name:
                 overwrites.append(slot)
         else:
             made.append(slot)
@@ -224,15 +236,43 @@ def cost_of_layer(layer: Layer) -> Cost:
                 scalars += size
         tops.append(Top(top.shape, size, slot, 0, int(i < len(weights) and weights[i] != 0), paths))
     sums = Sums(
-        learnable, stored, fixed_params, 0 if fixed else macs, macs if fixed else 0, layer.ops,
-        activations, scalars, ancestral, _pynetbuilder_flops(layer) if ancestral else 0,
-        0 if tops else _auto_tops(layer), 1,
+        learnable, stored, fixed_params, macs, fixed_macs, layer.ops, activations, scalars,
+        ancestral, ancestral_flops, 0 if tops else _auto_tops(layer), 1,
     )  # fmt: skip
-    reads = (1,) * n if n == len(layer.bottoms) else tuple(map(layer.bottoms.count, bottoms))
+    reads = (1,) * n if n == len(bottoms) else tuple(map(bottoms.count, distinct))
     step = Step(activations + scalars, tuple(range(n)), tuple(made))
     return Cost(
         sums, tuple(tops), reads, tuple(overwrites), (step,), 0, (), () if tops else paths, _batch(layer)
     )
+
+
+def _cost_of_link(
+    layer: Layer,
+    weight: int,
+    known: tuple[int, int, int, int, int, int],
+    ancestral: int,
+    ancestral_flops: int,
+) -> Cost:
+    """The cost of a layer of one bottom and one top, as most are; `known` are the first of its `Sums`."""
+    (bottom,), (top,) = layer.bottoms, layer.tops
+    shape = top.shape
+    size = 0 if shape is None else elements(shape)
+    slot = new = 0
+    overwrites: tuple[int, ...] = ()
+    made: tuple[int, ...] = ()
+    if bottom.name == top.name:
+        overwrites = (0,)
+    else:
+        rule = RULES.get(layer.type)
+        shares = rule.traits.shares if rule else Shares.NEVER
+        if shares is not Shares.ALWAYS and shares is not Shares.ALONE:
+            slot, new, made = 1, size, (1,)
+    weights = layer.proto.loss_weight
+    sums = Sums(*known, new if shape else 0, 0 if shape else new, ancestral, ancestral_flops, 0, 1)
+    return Cost(
+        sums, (Top(shape, size, slot, 0, 1 if weights and weights[0] else 0, _THROUGH[weight]),),
+        (1,), overwrites, (Step(new, (0,), made),), 0, (), (), 0,
+    )  # fmt: skip
 
 
 def totals(counts: Counts) -> dict[str, int | float]:
@@ -261,18 +301,20 @@ def per_image(total: int, batch: int) -> int | float:
     return total // batch if total % batch == 0 else total / batch
 
 
-def _params(layer: Layer) -> tuple[int, int, int]:
-    """How many parameters of its own a layer may learn, stores, and has in fixed filters."""
+def _params(layer: Layer) -> tuple[int, int, int, bool]:
+    """How many own parameters a layer may learn, stores, has in fixed filters; whether it has any filter."""
     learnable = stored = fixed = 0
-    for p in layer.params:
-        if p.shared_with is None:
-            size = p.size
+    filters = False
+    for shape, _, learns, is_fixed, shared_with in layer.params:
+        filters = filters or is_fixed
+        if shared_with is None:
+            size = elements(shape)
             stored += size
-            if p.learnable:
+            if learns:
                 learnable += size
-            if p.fixed_filter:
+            if is_fixed:
                 fixed += size
-    return learnable, stored, fixed
+    return learnable, stored, fixed, filters
 
 
 def _pynetbuilder_flops(layer: Layer) -> int:

@@ -116,7 +116,7 @@ def grow(net: Net, blobs: list[Blob], dice: random.Random, name: str, level: int
         if kind == "lego" and level:
             bottoms = [dice.choice(live) for _ in range(dice.randint(1, 2))]
             lego = Grown(name=part, seed=dice.randint(0, 5), level=level - 1)
-            made = lego.attach_many(net, bottoms)
+            made = [b for b in lego.attach_many(net, bottoms) if b is not None]
             read |= set(bottoms)
             live += made
             foreign |= set(made)
