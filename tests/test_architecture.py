@@ -1,79 +1,118 @@
-"""The directions of imports, and what the plain command must not import."""
+"""The house: which room may import which, what stays thin, and what the plain command must not import."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Lower numbers may not import higher ones: an arrow only ever points down.
-LEVELS = [
-    ("netbuilder.errors", 0),
-    ("netbuilder._version", 0),
-    ("netbuilder._moved", 0),
-    ("netbuilder.storage", 1),
-    ("netbuilder.schema", 1),
-    ("netbuilder.layers", 2),
-    ("netbuilder.weights", 2),
-    ("netbuilder.net", 3),
-    ("netbuilder.prototxt", 4),
-    ("netbuilder.measure", 4),
-    ("netbuilder.transforms", 4),
-    ("netbuilder.checks", 4),
-    ("netbuilder.report", 5),
-    ("netbuilder.solvers", 5),
-    ("netbuilder.data", 5),
-    ("netbuilder.training", 6),
-    ("netbuilder.engines", 6),
-    ("netbuilder.caffeonspark", 6),
-    ("legos", 4),
-    ("netbuilder.networks", 7),
-    ("netbuilder.config", 7),
-    ("netbuilder.designing", 8),
-    ("netbuilder.cli", 9),
-    ("netbuilder.__main__", 9),
-    ("netbuilder", 7),
-    ("app", 9),
-]
+# From the ground up. A room may import the rooms before it, never one after it: docs/design.md shows them.
+ROOMS = (
+    "netbuilder._version",
+    "netbuilder.errors",
+    "netbuilder._moved",
+    "netbuilder.storage",
+    "netbuilder.schema",
+    "netbuilder.layers",
+    "netbuilder.net",
+    "legos",
+    "netbuilder.weights",
+    "netbuilder.prototxt",
+    "netbuilder.measure",
+    "netbuilder.transforms",
+    "netbuilder.checks",
+    "netbuilder.report",
+    "netbuilder",
+    "netbuilder.solvers",
+    "netbuilder.data",
+    "netbuilder.training",
+    "netbuilder.engines",
+    "netbuilder.caffeonspark",
+    "netbuilder.networks",
+    "netbuilder.config",
+    "netbuilder.designing",
+    "netbuilder.cli",
+    "netbuilder.__main__",
+    "app",
+)
+LONGEST = 500  # lines of a file
 
 
-def _level(module: str) -> int:
-    return next(level for name, level in LEVELS if module == name or module.startswith(name + "."))
+def _room(module: str) -> str:
+    inside = (room for room in ROOMS if module == room or module.startswith(room + "."))
+    return max(inside, key=len)
 
 
-def _modules() -> list[Path]:
+def _files() -> list[Path]:
     return sorted(p for top in ("netbuilder", "legos", "app") for p in (ROOT / top).rglob("*.py"))
 
 
-def _is_module(path: Path) -> bool:
-    return path.is_dir() or path.with_suffix(".py").exists()
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(path: Path) -> set[str]:
+@cache
+def _modules() -> frozenset[str]:
+    return frozenset(map(_module, _files()))
+
+
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """The modules of ours that a file imports, anywhere in it but for type checkers only."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            nodes += node.orelse
+            continue
+        nodes += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module
             # `from package import module` means the module.
-            submodules = {f"{node.module}.{a.name}" for a in node.names}
-            on_disk = {m for m in submodules if _is_module(ROOT / m.replace(".", "/"))}
-            found |= on_disk or {node.module}
-    return {m for m in found if m.partition(".")[0] in ("netbuilder", "legos", "app")}
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names} & _modules()
+            found |= submodules
+            if len(submodules) < len(node.names):
+                found.add(node.module)
+    return frozenset(m for m in found if m.partition(".")[0] in ("netbuilder", "legos", "app"))
 
 
-@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_import_climbs(path: Path) -> None:
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-    climbing = {m for m in _imports(path) if _level(m) > _level(module)}
+    module = _module(path)
+    floor = ROOMS.index(_room(module))
+    climbing = {m for m in _imports(path) if ROOMS.index(_room(m)) > floor}
     assert not climbing, f"{module} must not import {climbing}"
+
+
+def test_no_circle_of_imports() -> None:
+    graph = {_module(path): _imports(path) & _modules() for path in _files()}
+    done: set[str] = set()
+
+    def walk(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, f"a circle: {' -> '.join([*path[path.index(module) :], module])}"
+        if module not in done:
+            for imported in sorted(graph[module]):
+                walk(imported, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        walk(module, ())
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_is_longer_than_one_can_keep_in_mind(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST, f"{path.relative_to(ROOT)} has {lines} lines: split it"
 
 
 def test_a_plain_build_imports_nothing_heavy() -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
+import os
 import re
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -305,9 +306,7 @@ def all_networks() -> dict[str, Network]:
     """All networks by name, in alphabetical order. Raises ConfigError if an entry point cannot be loaded."""
     import pkgutil
 
-    import netbuilder.networks
-
-    for info in pkgutil.iter_modules(netbuilder.networks.__path__):
+    for info in pkgutil.iter_modules([os.path.dirname(__file__)]):
         importlib.import_module(f"netbuilder.networks.{info.name}")
     _load_entry_points()
     return dict(sorted(NETWORKS.items()))
