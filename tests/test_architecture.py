@@ -20,6 +20,7 @@ LEVELS = [
     ("netbuilder.schema", 1),
     ("netbuilder.layers", 2),
     ("netbuilder.weights", 2),
+    ("netbuilder.graph", 3),
     ("netbuilder.net", 3),
     ("netbuilder.prototxt", 4),
     ("netbuilder.measure", 4),
