@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from netbuilder.errors import ShapeError, shape_text
+from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers import Shape, elements
 from netbuilder.schema import LayerParameter
 
 if TYPE_CHECKING:
     from netbuilder.net import Net
 
-__all__ = ["Blob", "Layer", "Origin", "Param", "Part", "caller", "producer"]
+__all__ = ["PHASES", "Blob", "Layer", "Origin", "Param", "Part", "Phase", "as_phase", "caller", "producer"]
+
+Phase = Literal["TRAIN", "TEST"]
+# In the order of Caffe's enum: the index of a phase is its number in a file.
+PHASES: tuple[Phase, Phase] = ("TRAIN", "TEST")
 
 _OWN = ("netbuilder.", "legos.")
 _RECIPES = "netbuilder.networks."  # in errors, the recipes count as the caller's code
@@ -139,6 +143,14 @@ class Part(Protocol):
 
     def build(self, net: Net, *bottoms: Blob) -> Blob | tuple[Blob, ...]:
         """Add the layers and return the top or tops."""
+
+
+def as_phase(text: str) -> Phase:
+    """The phase of this name; raises FieldError unless it is TRAIN or TEST."""
+    for phase in PHASES:
+        if text == phase:
+            return phase
+    raise FieldError(f"phase must be TRAIN or TEST, got {text!r}")
 
 
 def caller(scope: tuple[str, ...]) -> Origin:

@@ -25,7 +25,7 @@ from netbuilder.errors import (
     did_you_mean,
     shape_text,
 )
-from netbuilder.graph import Blob, Layer, Origin, Param, Part, caller, producer
+from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase, as_phase, caller, producer
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
@@ -34,11 +34,22 @@ from netbuilder.schema.dialects import ANY, DIALECTS, homes
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.schema.fields import assign, fork_names, has_field, known_fields, refuse_fork
 
-__all__ = ["PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param", "Part"]
+__all__ = [
+    "PHASES",
+    "PROJECT_DEFAULTS",
+    "REFUSED",
+    "Blob",
+    "Layer",
+    "Net",
+    "Origin",
+    "Param",
+    "Part",
+    "Phase",
+    "as_phase",
+]
 
 REFUSED = "Caffe refuses it"
 
-PHASES = ("TRAIN", "TEST")
 CUDNN = 2
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
@@ -66,15 +77,13 @@ class Net:
     def __init__(
         self,
         name: str = "",
-        phase: str = "TEST",
+        phase: Phase = "TEST",
         *,
         dialect: str = "caffe-1.0",
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        if phase not in PHASES:
-            raise FieldError(f"phase must be TRAIN or TEST, got {phase!r}")
         self.proto = NetParameter(name=name or None)
-        self.phase = phase
+        self.phase: Phase = as_phase(phase)
         self.dialect = find_dialect(dialect)
         self.defaults = defaults or {}
         self._layers: list[Layer] = []

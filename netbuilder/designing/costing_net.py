@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from legos.base import Lego
 from netbuilder.designing.cost import Cost, Ledger, NotInPieces, Piece, cost_of_layer
-from netbuilder.net import Blob, Net
+from netbuilder.net import Blob, Net, Phase
 from netbuilder.schema.dialects import dialect as find_dialect
 
 __all__ = ["CostingNet", "Memo", "NotInPieces"]
@@ -31,7 +31,7 @@ class Memo:
     def __init__(self) -> None:
         self._tables: dict[tuple[Any, ...], dict[Any, Any]] = {}
 
-    def net(self, name: str = "", phase: str = "TEST", **settings: Any) -> CostingNet:
+    def net(self, name: str = "", phase: Phase = "TEST", **settings: Any) -> CostingNet:
         """An empty net that shares these costs; arguments as those of `Net`."""
         return CostingNet(self, phase, **settings)
 
@@ -53,14 +53,14 @@ class CostingNet(Net):
     def __init__(
         self,
         memo: Memo,
-        phase: str = "TEST",
+        phase: Phase = "TEST",
         *,
         dialect: str = "caffe-1.0",
         defaults: Any = None,
         table: dict[Any, Any] | None = None,
         bottoms: Sequence[tuple[int, ...]] = (),
     ) -> None:
-        self.phase = phase
+        self.phase: Phase = phase
         self.dialect = find_dialect(dialect)
         self.defaults = defaults or {}
         self._memo = memo
