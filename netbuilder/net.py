@@ -1,21 +1,20 @@
-"""The graph: `Net`, `Layer`, `Blob`. Shapes, parameters and counts are known as soon as a layer is added.
+"""`Net`: shapes, parameters and counts are known as soon as a layer is added.
 
 A `Net` is a list of layers in execution order, for one phase. It grows by `add` (from Python) and
 `append` (a finished `LayerParameter`: reading a file, replaying another net), and nothing in it is edited
 afterwards. Each call checks everything that Caffe checks when it builds that layer, at the caller's line.
 
-Imports `layers`, `fields`, `dialects`, `proto` and `errors`; writing, counting and checking come on top.
+What it consists of (`Layer`, `Blob`, `Param`, `Origin`) is in `netbuilder.graph` and exported here too.
+Writing, counting and checking build on this module; it imports only `layers`, `schema` and `errors`.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, cast
 
 from netbuilder.errors import (
     FieldError,
@@ -26,7 +25,8 @@ from netbuilder.errors import (
     did_you_mean,
     shape_text,
 )
-from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape, elements
+from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase, as_phase, caller, producer
+from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
 from netbuilder.schema import LayerParameter, NetParameter
@@ -34,14 +34,23 @@ from netbuilder.schema.dialects import ANY, DIALECTS, homes
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.schema.fields import assign, fork_names, has_field, known_fields, refuse_fork
 
-__all__ = ["PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param"]
+__all__ = [
+    "PHASES",
+    "PROJECT_DEFAULTS",
+    "REFUSED",
+    "Blob",
+    "Layer",
+    "Net",
+    "Origin",
+    "Param",
+    "Part",
+    "Phase",
+    "as_phase",
+]
 
 REFUSED = "Caffe refuses it"
 
-PHASES = ("TRAIN", "TEST")
 CUDNN = 2
-_OWN = ("netbuilder.", "legos.")
-_RECIPES = "netbuilder.networks."  # users of both, as far as errors are concerned
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
 # filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
@@ -49,128 +58,6 @@ _RECIPES = "netbuilder.networks."  # users of both, as far as errors are concern
 PROJECT_DEFAULTS: dict[str, Mapping[str, Any]] = {
     type: defaults for type, rule in RULES.items() if (defaults := known_trait(rule.traits.defaults, {}))
 }
-
-
-class Origin(NamedTuple):
-    """Where a layer comes from: the user's file and line, and the legos around it, outermost first.
-
-    `column` counts from 1; 0 where it is not known.
-    """
-
-    file: str
-    line: int
-    scope: tuple[str, ...]
-    column: int = 0
-
-    def __str__(self) -> str:
-        file = self.file
-        if os.path.isabs(file):
-            relative = os.path.relpath(file)
-            file = file if relative.startswith("..") else relative
-        return ", ".join(
-            [f"{file}:{self.line}" if self.line else file, *(["/".join(self.scope)] if self.scope else [])]
-        )
-
-
-class Blob:
-    """One version of a named array: `shape` is a tuple of ints, or None where it depends on unseen data.
-
-    `layer` produced it; an in-place layer makes the next `version` and leaves this one stale.
-    """
-
-    __slots__ = ("_net", "layer", "name", "shape", "version")
-
-    def __init__(self, net: Net, name: str, shape: Shape | None, layer: Layer, version: int) -> None:
-        self._net = net
-        self.name = name
-        self.shape = shape
-        self.layer = layer
-        self.version = version
-
-    def __repr__(self) -> str:
-        shape = "unknown shape" if self.shape is None else shape_text(self.shape)
-        return f"Blob({self.name!r} {shape} of {self.layer.name!r})"
-
-    @property
-    def known_shape(self) -> Shape:
-        """The shape, for code that cannot go on without it; raises ShapeError if it is unknown."""
-        if self.shape is None:
-            raise ShapeError(f"the shape of blob '{self.name}' is unknown", where=str(self.layer.origin))
-        return self.shape
-
-
-class Param(NamedTuple):
-    """One parameter blob of a layer.
-
-    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: a
-    frozen weight with a constant or bilinear filler, a helper such as upsampling by a fixed kernel.
-    `shared_with` names the layer that owns the numbers, if it is another one.
-    """
-
-    shape: Shape
-    role: str
-    learnable: bool
-    fixed_filter: bool = False
-    shared_with: str | None = None
-
-    @property
-    def size(self) -> int:
-        """How many numbers it holds."""
-        return elements(self.shape)
-
-
-class Layer:
-    """A layer of a net; `proto` (LayerParameter) holds its fields and is not to be edited.
-
-    `macs` and `ops` are for the whole batch. Where `unknown` is not empty it says why they (or the shapes
-    of the tops) are not known. `comment` is written above the layer in the prototxt.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        type: str,
-        proto: Any,
-        bottoms: tuple[Blob, ...],
-        tops: tuple[Blob, ...],
-        params: tuple[Param, ...],
-        macs: int,
-        ops: int,
-        in_place: bool,
-        unknown: str,
-        origin: Origin,
-        comment: str = "",
-    ) -> None:
-        self.name = name
-        self.type = type
-        self.proto = proto
-        self.bottoms = bottoms
-        self.tops = tops
-        self.params = params
-        self.macs = macs
-        self.ops = ops
-        self.in_place = in_place
-        self.unknown = unknown
-        self.origin = origin
-        self.comment = comment
-
-    def __repr__(self) -> str:
-        blobs = (", ".join(b.name for b in blobs) or "-" for blobs in (self.bottoms, self.tops))
-        return f"Layer({self.type} {self.name!r}: {' -> '.join(blobs)})"
-
-
-if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Part(Protocol):
-        """What `Net.attach` takes: a lego."""
-
-        @property
-        def name(self) -> str:
-            """What the names of its layers are made of."""
-
-        def build(self, net: Net, *bottoms: Blob) -> Blob | tuple[Blob, ...]:
-            """Add its layers; return its top or tops."""
 
 
 class Net:
@@ -190,15 +77,13 @@ class Net:
     def __init__(
         self,
         name: str = "",
-        phase: str = "TEST",
+        phase: Phase = "TEST",
         *,
         dialect: str = "caffe-1.0",
         defaults: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        if phase not in PHASES:
-            raise FieldError(f"phase must be TRAIN or TEST, got {phase!r}")
         self.proto = NetParameter(name=name or None)
-        self.phase = phase
+        self.phase: Phase = as_phase(phase)
         self.dialect = find_dialect(dialect)
         self.defaults = defaults or {}
         self._layers: list[Layer] = []
@@ -306,7 +191,7 @@ class Net:
         database.
         Raises FieldError (unknown type or field, wrong value), ShapeError, NameClash, StaleBlob.
         """
-        origin = self._here()
+        origin = caller(self._scope)
         try:
             rule = self._rule(type, top_shapes is not None)
             if name in self._by_name:
@@ -351,7 +236,7 @@ class Net:
 
     def append(
         self,
-        proto: Any,
+        proto: LayerParameter,
         *,
         origin: Origin | None = None,
         top_shapes: Sequence[Sequence[int]] | None = None,
@@ -365,7 +250,7 @@ class Net:
         `top_shapes`: its type and fields are then not checked. `of_dialect` says that it has no field
         or label of a fork that the dialect lacks: the reader lets none through. Raises like `add`.
         """
-        origin = origin or self._here()
+        origin = origin or caller(self._scope)
         if not (of_dialect or unknown or self.dialect is ANY):
             try:
                 for name in fork_names(proto):
@@ -375,7 +260,7 @@ class Net:
         return self._append(proto, origin, top_shapes, unknown)
 
     def _append(
-        self, proto: Any, origin: Origin, top_shapes: Sequence[Sequence[int]] | None, unknown: str
+        self, proto: LayerParameter, origin: Origin, top_shapes: Sequence[Sequence[int]] | None, unknown: str
     ) -> Layer:
         bottoms: tuple[Blob, ...] = ()
         try:
@@ -396,7 +281,7 @@ class Net:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
         return self._attach(proto, bottoms, facts, params, unknown, origin)
 
-    def keep(self, proto: Any, origin: Origin) -> Layer:
+    def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
         """Append a layer that `append` refused, so that what follows can be examined all the same.
 
         Nothing of it is checked; bottoms that do not exist are left out, and its tops have unknown shapes.
@@ -409,7 +294,7 @@ class Net:
 
     def _attach(
         self,
-        proto: Any,
+        proto: LayerParameter,
         bottoms: tuple[Blob, ...],
         facts: Facts,
         params: tuple[Param, ...],
@@ -471,7 +356,7 @@ class Net:
             )
         return self._blobs[name]
 
-    def _check_blob_names(self, proto: Any, rule: Rule | None, bottoms: tuple[Blob, ...]) -> None:
+    def _check_blob_names(self, proto: LayerParameter, rule: Rule | None, bottoms: tuple[Blob, ...]) -> None:
         """Numbers of bottoms and tops, duplicate tops, and what in place asks. Source: net.cpp, AppendTop."""
         tops = proto.top
         if rule:
@@ -488,7 +373,7 @@ class Net:
                         f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
                     )
                 reader = self._readers.get(bottoms[i])
-                if reader or bottoms[i] in twice or _in_loss(bottoms[i]):
+                if reader or bottoms[i] in twice or bottoms[i].in_loss:
                     other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
                     raise ShapeError(
                         f"cannot write over blob '{name}' in place: {other}",
@@ -500,7 +385,7 @@ class Net:
                 raise NameClash(f"top '{name}' is already produced by layer '{by}'")
             given.add(name)
 
-    def _check_dialect(self, proto: Any, rule: Rule | None) -> None:
+    def _check_dialect(self, proto: LayerParameter, rule: Rule | None) -> None:
         for path in self.dialect.lacks.get(proto.type, ()):
             message, field = path.split(".")
             if getattr(proto, message).HasField(field):
@@ -517,7 +402,7 @@ class Net:
 
     def _infer(
         self,
-        proto: Any,
+        proto: LayerParameter,
         rule: Rule | None,
         bottoms: tuple[Blob, ...],
         top_shapes: Sequence[Sequence[int]] | None,
@@ -542,7 +427,7 @@ class Net:
             )
         return facts, ""
 
-    def _assign(self, proto: Any, rule: Rule | None, fields: dict[str, Any]) -> None:
+    def _assign(self, proto: LayerParameter, rule: Rule | None, fields: dict[str, Any]) -> None:
         """Set the fields: those of the call, else the net's defaults, else the project's."""
         names = rule.params if rule else ()
         own = names[0] if names else ""
@@ -565,7 +450,7 @@ class Net:
                 )
             assign(target, key, value, self.dialect)
 
-    def _params(self, proto: Any, facts: Facts) -> tuple[Param, ...]:
+    def _params(self, proto: LayerParameter, facts: Facts) -> tuple[Param, ...]:
         """The parameter blobs with their multipliers, and their owners if they are shared by name."""
         specs = proto.param
         params = []
@@ -593,45 +478,19 @@ class Net:
         return tuple(params)
 
     def _located(
-        self, error: NetBuilderError, label: str, origin: Origin, bottoms: Sequence[Any]
+        self, error: NetBuilderError, label: str, origin: Origin, bottoms: Sequence[object]
     ) -> NetBuilderError:
         """The error of a rule or a check, with the layer, the caller's line and the bottoms."""
         error.text = f"{label}: {error.text}"
         error.args = (error.text,)
         error.where = str(origin)
         if isinstance(error, ShapeError):
-            error.bottoms = "; ".join(_producer(b) for b in bottoms)
+            error.bottoms = "; ".join(producer(b) for b in bottoms)
         return error
-
-    def _here(self) -> Origin:
-        """The nearest frame outside netbuilder and legos: the user's own line."""
-        frame = sys._getframe(1)
-        while frame.f_back and _is_own(frame.f_globals.get("__name__", "")):
-            frame = frame.f_back
-        return Origin(frame.f_code.co_filename, frame.f_lineno, self._scope)
-
-
-def _is_own(module: str) -> bool:
-    return module.startswith(_OWN) and not module.startswith(_RECIPES)
-
-
-def _in_loss(blob: Blob) -> bool:
-    """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
-    weights = blob.layer.proto.loss_weight
-    return bool(weights) and any(
-        w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False)
-    )
 
 
 def _homes_of_field(type: str, path: str) -> str:
     return homes(lambda d: d.has_field(type, path))
-
-
-def _producer(blob: Any) -> str:
-    if not isinstance(blob, Blob):
-        return repr(blob)
-    shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
-    return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:

@@ -20,6 +20,7 @@ ROOMS = (
     "netbuilder.storage",
     "netbuilder.schema",
     "netbuilder.layers",
+    "netbuilder.graph",
     "netbuilder.net",
     "legos",
     "netbuilder.weights",

@@ -357,7 +357,7 @@ def test_an_unknown_layer_name_offers_the_nearest() -> None:
 
 def test_a_phase_or_dialect_that_does_not_exist_is_refused() -> None:
     with pytest.raises(FieldError, match="phase must be TRAIN or TEST, got 'train'"):
-        Net("n", phase="train")
+        Net("n", phase="train")  # type: ignore[arg-type]
     with pytest.raises(
         NetBuilderError, match=r"unknown dialect .caffe1\.0.: there are caffe-1\.0, caffe-master"
     ):

@@ -16,6 +16,7 @@ from netbuilder.caffeonspark.sources import PHASES, NetFile
 from netbuilder.checks.finding import Finding
 from netbuilder.errors import did_you_mean
 from netbuilder.layers import source_of
+from netbuilder.net import Phase
 
 __all__ = ["DATA_TYPES", "PREFIX", "SOURCES", "batch_of", "check_data_layers", "data_layers", "data_of"]
 
@@ -30,9 +31,9 @@ SOURCES = {
 DATA_TYPES = ("MemoryData", "CoSData")
 
 
-def data_layers(net: NetFile) -> dict[str, int]:
+def data_layers(net: NetFile) -> dict[Phase, int]:
     """The layers that the driver takes for the data layers, by phase; a phase is missing if it finds none."""
-    taken: dict[str, int] = {}
+    taken: dict[Phase, int] = {}
     for i, layer in enumerate(net.message.layer):
         for rule in layer.include:
             taken[PHASES[rule.phase]] = i
@@ -46,7 +47,7 @@ def data_of(layer: Any) -> Any:
     return layer.cos_data_param if layer.type == "CoSData" else layer.memory_data_param
 
 
-def batch_of(net: NetFile, phase: str) -> int:
+def batch_of(net: NetFile, phase: Phase) -> int:
     """The images of one batch of a phase, on one device; 0 if the driver takes no proper data layer."""
     i = data_layers(net).get(phase)
     layer = None if i is None else net.message.layer[i]
@@ -93,7 +94,7 @@ def _candidates(net: NetFile) -> list[int]:
     return [i for i, layer in enumerate(net.message.layer) if source_of(layer.type) and not layer.bottom]
 
 
-def _missing(net: NetFile, phase: str) -> Iterator[Finding]:
+def _missing(net: NetFile, phase: Phase) -> Iterator[Finding]:
     """Why the driver finds no layer of a phase."""
     excluding = [i for i in _candidates(net) if net.message.layer[i].exclude]
     for i in excluding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netbuilder._version import __version__
@@ -11,6 +11,7 @@ from netbuilder.caffeonspark.layer_rules import PREFIX, data_layers, data_of
 from netbuilder.caffeonspark.sources import PHASES
 from netbuilder.caffeonspark.submit import HOME, JAR
 from netbuilder.caffeonspark.validate import Validated
+from netbuilder.net import Phase
 from netbuilder.report.formats import Column, Table, render
 from netbuilder.storage.files import MARK
 
@@ -75,7 +76,7 @@ def _number(n: int, what: str) -> str:
 # -- data ----------------------------------------------------------------------------------------------------
 
 
-def _data(layers: dict[str, Any], job: Job) -> str:
+def _data(layers: Mapping[Phase, Any], job: Job) -> str:
     rows = []
     for phase in PHASES:
         data = data_of(layers[phase])

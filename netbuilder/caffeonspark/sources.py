@@ -16,7 +16,7 @@ from typing import Any
 from netbuilder.caffeonspark.codes import found
 from netbuilder.checks.finding import Finding
 from netbuilder.errors import FileError, NetBuilderError, PrototxtError
-from netbuilder.net import Layer, Net
+from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.reader import parse
 from netbuilder.prototxt.spans import Span, spans
@@ -28,7 +28,6 @@ from netbuilder.storage.files import read_text
 __all__ = ["PHASES", "NetFile", "SolverFile", "Sources", "load", "solver_line"]
 
 DIALECT = "caffeonspark"
-PHASES = ("TRAIN", "TEST")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from netbuilder.checks import CODES, Finding, found, weights
 from netbuilder.checks import consumers as targets
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
 from netbuilder.layers import is_source
-from netbuilder.net import Layer, Net
+from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY
@@ -26,7 +26,6 @@ from netbuilder.weights.model import Model
 
 __all__ = ["PHASES", "Examined", "Wanted", "examine", "examine_text", "phases_of"]
 
-PHASES = ("TRAIN", "TEST")
 _OLD_FORMAT = re.compile(r"^\s*layers\s*:?\s*[{<]", re.MULTILINE)
 _OLD_INPUT = re.compile(r"^\s*input\s*:", re.MULTILINE)
 # A finding about a consumer says the same as this one about Caffe.

@@ -9,13 +9,13 @@ from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError
 from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
-from netbuilder.net import CUDNN, Layer
+from netbuilder.net import CUDNN, PHASES, Layer
 from netbuilder.schema.fields import has_field
 
 __all__ = ["CHECKS", "lone_pairs"]
 
 _STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
-_PHASES = ("TRAIN", "TEST")
+
 # Fields of data layers that moved to transform_param; today's format ignores them where they were.
 _MOVED = ("scale", "mean_file", "crop_size", "mirror")
 
@@ -58,7 +58,7 @@ def _without_effect(layer: Layer) -> Iterator[tuple[str, str, str]]:
 
 def _phase_fields(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        own = _PHASES[layer.proto.phase]
+        own = PHASES[layer.proto.phase]
         if layer.proto.HasField("phase") and own != graph.net.phase:
             yield found(
                 "phase-field", layer,
@@ -178,7 +178,7 @@ def _databases(graph: Graph) -> Iterator[Finding]:
 
 def _dropped(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        phase = _PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+        phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
         if layer.type == "Dropout" and phase == "TRAIN" and layer.proto.dropout_param.dropout_ratio >= 1:
             yield found(
                 "dropout-all", layer, "dropout_ratio 1 drops everything and divides by 0: its top is NaN",

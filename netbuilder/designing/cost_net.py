@@ -17,7 +17,7 @@ from legos.base import Lego
 from netbuilder.layers import Shape
 from netbuilder.measure.counts import cost_of_layer
 from netbuilder.measure.pieces import Cost, Ledger, Mark
-from netbuilder.net import Net
+from netbuilder.net import Net, Phase
 from netbuilder.schema.dialects import dialect as find_dialect
 
 __all__ = ["CandidateNet", "CostBlob", "CostNet", "Memo", "NotInPieces"]
@@ -53,7 +53,7 @@ class Memo:
     def net(
         self,
         name: str = "",
-        phase: str = "TEST",
+        phase: Phase = "TEST",
         *,
         dialect: str = "caffe-1.0",
         defaults: Defaults | None = None,
@@ -64,7 +64,7 @@ class Memo:
             self._draft = Draft(table)
         return CandidateNet(phase, dialect, defaults, self._draft)
 
-    def _table(self, phase: str, dialect: str, defaults: Defaults | None) -> dict[object, Any]:
+    def _table(self, phase: Phase, dialect: str, defaults: Defaults | None) -> dict[object, Any]:
         """The costs of pieces in nets of one phase, dialect and set of defaults."""
         if sum(map(len, self._tables.values())) > MOST:
             self._tables.clear()
@@ -104,7 +104,7 @@ class CostNet:
 
     def __init__(
         self,
-        phase: str,
+        phase: Phase,
         dialect: str,
         defaults: Defaults | None,
         table: dict[object, Any],
@@ -284,7 +284,7 @@ class CandidateNet(CostNet):
     difference, the ledger goes back to that place.
     """
 
-    def __init__(self, phase: str, dialect: str, defaults: Defaults | None, draft: Draft) -> None:
+    def __init__(self, phase: Phase, dialect: str, defaults: Defaults | None, draft: Draft) -> None:
         super().__init__(phase, dialect, defaults, draft.table)
         self._draft = draft
         self._ledger, self._blobs = draft.ledger, draft.blobs

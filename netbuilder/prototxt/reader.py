@@ -9,7 +9,7 @@ from typing import Any
 
 from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleBlob
 from netbuilder.layers import RULES
-from netbuilder.net import Layer, Net, Origin
+from netbuilder.net import Layer, Net, Origin, as_phase
 from netbuilder.prototxt import inputs as given_inputs
 from netbuilder.prototxt.comments import above_layers
 from netbuilder.prototxt.text_read import parse as parse_text
@@ -91,7 +91,7 @@ def parse(
             wanted.append((layer, Origin(path or "<text>", line, (), column)))
         else:
             left_out.append(layer)
-    net = Net(proto.name, phase, dialect=dialect)
+    net = Net(proto.name, as_phase(phase), dialect=dialect)
     for field, value in proto.ListFields():
         if field.name in ("force_backward", "debug_info") or field.number >= FORK:
             assign(net.proto, field.name, value)

@@ -1,8 +1,9 @@
 # Written by tools/compile_schema.py from caffe.proto; edit that.
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 # What a constructor takes for a message: one, or its fields by name.
@@ -161,6 +162,19 @@ class NetStateRule(Message):
     ) -> None: ...
 
 class SolverParameter(Message):
+    SnapshotFormat: ClassVar[EnumTypeWrapper]
+    HDF5: ClassVar[int]
+    BINARYPROTO: ClassVar[int]
+    SolverMode: ClassVar[EnumTypeWrapper]
+    CPU: ClassVar[int]
+    GPU: ClassVar[int]
+    SolverType: ClassVar[EnumTypeWrapper]
+    SGD: ClassVar[int]
+    NESTEROV: ClassVar[int]
+    ADAGRAD: ClassVar[int]
+    RMSPROP: ClassVar[int]
+    ADADELTA: ClassVar[int]
+    ADAM: ClassVar[int]
     train_net: str
     @property
     def test_net(self) -> RepeatedScalarFieldContainer[str]: ...
@@ -555,6 +569,9 @@ class LayerParameter(Message):
     ) -> None: ...
 
 class ParamSpec(Message):
+    DimCheckMode: ClassVar[EnumTypeWrapper]
+    STRICT: ClassVar[int]
+    PERMISSIVE: ClassVar[int]
     name: str
     share_mode: int
     lr_mult: float
@@ -569,6 +586,10 @@ class ParamSpec(Message):
     ) -> None: ...
 
 class FillerParameter(Message):
+    VarianceNorm: ClassVar[EnumTypeWrapper]
+    FAN_IN: ClassVar[int]
+    FAN_OUT: ClassVar[int]
+    AVERAGE: ClassVar[int]
     type: str
     value: float
     min: float
@@ -669,6 +690,12 @@ class TransformationParameter(Message):
     ) -> None: ...
 
 class LossParameter(Message):
+    NormalizationMode: ClassVar[EnumTypeWrapper]
+    FULL: ClassVar[int]
+    VALID: ClassVar[int]
+    BATCH_SIZE: ClassVar[int]
+    NONE: ClassVar[int]
+    PRE_FIXED: ClassVar[int]
     ignore_label: int
     normalize: bool
     normalization: int
@@ -787,6 +814,12 @@ class ContrastiveLossParameter(Message):
     ) -> None: ...
 
 class ConvolutionParameter(Message):
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
+    MKL2017: ClassVar[int]
+    MKLDNN: ClassVar[int]
     num_output: int
     bias_term: bool
     @property
@@ -856,6 +889,9 @@ class CropParameter(Message):
     ) -> None: ...
 
 class DataParameter(Message):
+    DB: ClassVar[EnumTypeWrapper]
+    LEVELDB: ClassVar[int]
+    LMDB: ClassVar[int]
     source: str
     scale: float
     mean_file: str
@@ -928,6 +964,10 @@ class DummyDataParameter(Message):
     ) -> None: ...
 
 class EltwiseParameter(Message):
+    EltwiseOp: ClassVar[EnumTypeWrapper]
+    PROD: ClassVar[int]
+    SUM: ClassVar[int]
+    MAX: ClassVar[int]
     operation: int
     @property
     def coeff(self) -> RepeatedScalarFieldContainer[float]: ...
@@ -1011,6 +1051,9 @@ class HDF5OutputParameter(Message):
     ) -> None: ...
 
 class HingeLossParameter(Message):
+    Norm: ClassVar[EnumTypeWrapper]
+    L1: ClassVar[int]
+    L2: ClassVar[int]
     norm: int
     def __init__(
         self,
@@ -1106,6 +1149,15 @@ class LogParameter(Message):
     ) -> None: ...
 
 class LRNParameter(Message):
+    NormRegion: ClassVar[EnumTypeWrapper]
+    ACROSS_CHANNELS: ClassVar[int]
+    WITHIN_CHANNEL: ClassVar[int]
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
+    MKL2017: ClassVar[int]
+    MKLDNN: ClassVar[int]
     local_size: int
     alpha: float
     beta: float
@@ -1170,6 +1222,19 @@ class ParameterParameter(Message):
     ) -> None: ...
 
 class PoolingParameter(Message):
+    PoolMethod: ClassVar[EnumTypeWrapper]
+    MAX: ClassVar[int]
+    AVE: ClassVar[int]
+    STOCHASTIC: ClassVar[int]
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
+    MKL2017: ClassVar[int]
+    MKLDNN: ClassVar[int]
+    RoundMode: ClassVar[EnumTypeWrapper]
+    CEIL: ClassVar[int]
+    FLOOR: ClassVar[int]
     pool: int
     kernel_size: int
     stride: int
@@ -1263,6 +1328,11 @@ class RecurrentParameter(Message):
     ) -> None: ...
 
 class ReductionParameter(Message):
+    ReductionOp: ClassVar[EnumTypeWrapper]
+    SUM: ClassVar[int]
+    ASUM: ClassVar[int]
+    SUMSQ: ClassVar[int]
+    MEAN: ClassVar[int]
     operation: int
     axis: int
     coeff: float
@@ -1275,6 +1345,12 @@ class ReductionParameter(Message):
     ) -> None: ...
 
 class ReLUParameter(Message):
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
+    MKL2017: ClassVar[int]
+    MKLDNN: ClassVar[int]
     negative_slope: float
     engine: int
     fuse: bool
@@ -1318,6 +1394,10 @@ class ScaleParameter(Message):
     ) -> None: ...
 
 class SigmoidParameter(Message):
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
     engine: int
     def __init__(
         self,
@@ -1339,6 +1419,10 @@ class SliceParameter(Message):
     ) -> None: ...
 
 class SoftmaxParameter(Message):
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
     engine: int
     axis: int
     def __init__(
@@ -1349,6 +1433,14 @@ class SoftmaxParameter(Message):
     ) -> None: ...
 
 class SPPParameter(Message):
+    PoolMethod: ClassVar[EnumTypeWrapper]
+    MAX: ClassVar[int]
+    AVE: ClassVar[int]
+    STOCHASTIC: ClassVar[int]
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
     pyramid_height: int
     pool: int
     engine: int
@@ -1369,6 +1461,10 @@ class SwishParameter(Message):
     ) -> None: ...
 
 class TanHParameter(Message):
+    Engine: ClassVar[EnumTypeWrapper]
+    DEFAULT: ClassVar[int]
+    CAFFE: ClassVar[int]
+    CUDNN: ClassVar[int]
     engine: int
     def __init__(
         self,
@@ -1427,6 +1523,8 @@ class WindowDataParameter(Message):
     ) -> None: ...
 
 class AnnotatedDataParameter(Message):
+    AnnotationType: ClassVar[EnumTypeWrapper]
+    BBOX: ClassVar[int]
     @property
     def batch_sampler(self) -> RepeatedCompositeFieldContainer[BatchSampler]: ...
     label_map_file: str
@@ -1490,6 +1588,9 @@ class SampleConstraint(Message):
     ) -> None: ...
 
 class BNParameter(Message):
+    BNMode: ClassVar[EnumTypeWrapper]
+    LEARN: ClassVar[int]
+    INFERENCE: ClassVar[int]
     @property
     def slope_filler(self) -> FillerParameter: ...
     @property
@@ -1553,6 +1654,15 @@ class ContinuationIndicatorParameter(Message):
     ) -> None: ...
 
 class CoSDataParameter(Message):
+    DataType: ClassVar[EnumTypeWrapper]
+    STRING: ClassVar[int]
+    INT: ClassVar[int]
+    FLOAT: ClassVar[int]
+    INT_ARRAY: ClassVar[int]
+    FLOAT_ARRAY: ClassVar[int]
+    ENCODED_IMAGE: ClassVar[int]
+    RAW_IMAGE: ClassVar[int]
+    ENCODED_IMAGE_WITH_DIM: ClassVar[int]
     source: str
     batch_size: int
     shuffle: bool
@@ -1599,6 +1709,11 @@ class TopBlob(Message):
     ) -> None: ...
 
 class DetectNetGroundTruthParameter(Message):
+    GridboxType: ClassVar[EnumTypeWrapper]
+    GRIDBOX_MAX: ClassVar[int]
+    GRIDBOX_MIN: ClassVar[int]
+    CoverageType: ClassVar[EnumTypeWrapper]
+    RECTANGULAR: ClassVar[int]
     stride: int
     scale_cvg: float
     gridbox_type: int
@@ -1670,6 +1785,10 @@ class DetectNetAugmentationParameter(Message):
     ) -> None: ...
 
 class PriorBoxParameter(Message):
+    CodeType: ClassVar[EnumTypeWrapper]
+    CORNER: ClassVar[int]
+    CENTER_SIZE: ClassVar[int]
+    CORNER_SIZE: ClassVar[int]
     @property
     def min_size(self) -> RepeatedScalarFieldContainer[float]: ...
     @property
@@ -1808,6 +1927,19 @@ class InterpParameter(Message):
     ) -> None: ...
 
 class MultiBoxLossParameter(Message):
+    LocLossType: ClassVar[EnumTypeWrapper]
+    L2: ClassVar[int]
+    SMOOTH_L1: ClassVar[int]
+    ConfLossType: ClassVar[EnumTypeWrapper]
+    SOFTMAX: ClassVar[int]
+    LOGISTIC: ClassVar[int]
+    MatchType: ClassVar[EnumTypeWrapper]
+    BIPARTITE: ClassVar[int]
+    PER_PREDICTION: ClassVar[int]
+    MiningType: ClassVar[EnumTypeWrapper]
+    NONE: ClassVar[int]
+    MAX_NEGATIVE: ClassVar[int]
+    HARD_EXAMPLE: ClassVar[int]
     loc_loss_type: int
     conf_loss_type: int
     loc_weight: float
@@ -1919,6 +2051,10 @@ class PSROIPoolingParameter(Message):
     ) -> None: ...
 
 class QuantizationParameter(Message):
+    Precision: ClassVar[EnumTypeWrapper]
+    DYNAMIC_FIXED_POINT: ClassVar[int]
+    Rounding: ClassVar[EnumTypeWrapper]
+    NEAREST: ClassVar[int]
     precision: int
     rounding_scheme: int
     bw_layer_in: int
@@ -2080,6 +2216,9 @@ class UpsampleParameter(Message):
     ) -> None: ...
 
 class VideoDataParameter(Message):
+    VideoType: ClassVar[EnumTypeWrapper]
+    WEBCAM: ClassVar[int]
+    VIDEO: ClassVar[int]
     video_type: int
     device_id: int
     video_file: str
@@ -2094,6 +2233,20 @@ class VideoDataParameter(Message):
     ) -> None: ...
 
 class ResizeParameter(Message):
+    Resize_mode: ClassVar[EnumTypeWrapper]
+    WARP: ClassVar[int]
+    FIT_SMALL_SIZE: ClassVar[int]
+    FIT_LARGE_SIZE_AND_PAD: ClassVar[int]
+    Pad_mode: ClassVar[EnumTypeWrapper]
+    CONSTANT: ClassVar[int]
+    MIRRORED: ClassVar[int]
+    REPEAT_NEAREST: ClassVar[int]
+    Interp_mode: ClassVar[EnumTypeWrapper]
+    LINEAR: ClassVar[int]
+    AREA: ClassVar[int]
+    NEAREST: ClassVar[int]
+    CUBIC: ClassVar[int]
+    LANCZOS4: ClassVar[int]
     prob: float
     resize_mode: int
     height: int
@@ -2232,6 +2385,9 @@ class ExpansionParameter(Message):
     ) -> None: ...
 
 class EmitConstraint(Message):
+    EmitType: ClassVar[EnumTypeWrapper]
+    CENTER: ClassVar[int]
+    MIN_OVERLAP: ClassVar[int]
     emit_type: int
     emit_overlap: float
     def __init__(
@@ -2242,6 +2398,50 @@ class EmitConstraint(Message):
     ) -> None: ...
 
 class V1LayerParameter(Message):
+    LayerType: ClassVar[EnumTypeWrapper]
+    NONE: ClassVar[int]
+    ACCURACY: ClassVar[int]
+    BNLL: ClassVar[int]
+    CONCAT: ClassVar[int]
+    CONVOLUTION: ClassVar[int]
+    DATA: ClassVar[int]
+    DROPOUT: ClassVar[int]
+    EUCLIDEAN_LOSS: ClassVar[int]
+    FLATTEN: ClassVar[int]
+    HDF5_DATA: ClassVar[int]
+    HDF5_OUTPUT: ClassVar[int]
+    IM2COL: ClassVar[int]
+    IMAGE_DATA: ClassVar[int]
+    INFOGAIN_LOSS: ClassVar[int]
+    INNER_PRODUCT: ClassVar[int]
+    LRN: ClassVar[int]
+    MULTINOMIAL_LOGISTIC_LOSS: ClassVar[int]
+    POOLING: ClassVar[int]
+    RELU: ClassVar[int]
+    SIGMOID: ClassVar[int]
+    SOFTMAX: ClassVar[int]
+    SOFTMAX_LOSS: ClassVar[int]
+    SPLIT: ClassVar[int]
+    TANH: ClassVar[int]
+    WINDOW_DATA: ClassVar[int]
+    ELTWISE: ClassVar[int]
+    POWER: ClassVar[int]
+    SIGMOID_CROSS_ENTROPY_LOSS: ClassVar[int]
+    HINGE_LOSS: ClassVar[int]
+    MEMORY_DATA: ClassVar[int]
+    ARGMAX: ClassVar[int]
+    THRESHOLD: ClassVar[int]
+    DUMMY_DATA: ClassVar[int]
+    SLICE: ClassVar[int]
+    MVN: ClassVar[int]
+    ABSVAL: ClassVar[int]
+    SILENCE: ClassVar[int]
+    CONTRASTIVE_LOSS: ClassVar[int]
+    EXP: ClassVar[int]
+    DECONVOLUTION: ClassVar[int]
+    DimCheckMode: ClassVar[EnumTypeWrapper]
+    STRICT: ClassVar[int]
+    PERMISSIVE: ClassVar[int]
     @property
     def layer(self) -> V0LayerParameter: ...
     @property
@@ -2375,6 +2575,10 @@ class V1LayerParameter(Message):
     ) -> None: ...
 
 class V0LayerParameter(Message):
+    PoolMethod: ClassVar[EnumTypeWrapper]
+    MAX: ClassVar[int]
+    AVE: ClassVar[int]
+    STOCHASTIC: ClassVar[int]
     name: str
     type: str
     num_output: int

@@ -27,9 +27,10 @@ _SCALARS = {
 _HEAD = """\
 # Written by tools/compile_schema.py from caffe.proto; edit that.
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 # What a constructor takes for a message: one, or its fields by name.
@@ -45,6 +46,9 @@ def stub_text(compiled: bytes) -> str:
 
 def _class(message: pb.DescriptorProto) -> str:
     lines = [f"\nclass {message.name}(Message):"]
+    for enum in message.enum_type:
+        lines.append(f"    {enum.name}: ClassVar[EnumTypeWrapper]")
+        lines += [f"    {label.name}: ClassVar[int]" for label in enum.value]
     words = []
     for field in message.field:
         if iskeyword(field.name):  # `lambda`: read by getattr

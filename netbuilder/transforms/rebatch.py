@@ -8,6 +8,7 @@ from netbuilder.errors import ConfigError, NetBuilderError, shape_text
 from netbuilder.layers import Shape, is_source
 from netbuilder.measure.counts import batch_size
 from netbuilder.net import Layer, Net
+from netbuilder.schema.fields import has_field
 
 if TYPE_CHECKING:
     from netbuilder.net import Part
@@ -79,10 +80,7 @@ def _source(layer: Layer, old: int, batch: int) -> tuple[Any, list[Shape] | None
         return proto, None
     by_batch = bool(layer.tops and layer.tops[0].shape and layer.tops[0].shape[0] == old)
     for field, value in proto.ListFields() if by_batch else ():
-        if (
-            field.name.endswith("_param")
-            and "batch_size" in getattr(value, "DESCRIPTOR", field).fields_by_name
-        ):
+        if field.name.endswith("_param") and has_field(value, "batch_size"):
             value.batch_size = batch
     return proto, shapes if known else None
 

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from netbuilder.errors import NetBuilderError
 from netbuilder.layers import RULES, elements
 from netbuilder.layers.fillers import FILLERS
-from netbuilder.net import Net
+from netbuilder.net import PHASES, Net, Phase
 from netbuilder.schema import LayerParameter, NetParameter
 from netbuilder.schema.dialects import DIALECTS
 
@@ -60,7 +60,7 @@ def case(seed: str) -> Case:
 class _Maker:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.phase = rng.choice(["TRAIN", "TEST"])
+        self.phase: Phase = rng.choice(PHASES)
         self.net = Net("fuzz", self.phase, dialect="caffe-master")
         self.layers: list[Any] = []
 

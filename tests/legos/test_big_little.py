@@ -36,7 +36,7 @@ from legos import (
 from netbuilder import Net, prototxt
 from netbuilder.engines.caffe import Caffe, RunResult
 from netbuilder.errors import ConfigError
-from netbuilder.net import Blob
+from netbuilder.net import Blob, Phase
 
 each_main = pytest.mark.parametrize("main", BRANCHES.values(), ids=BRANCHES)
 
@@ -528,7 +528,7 @@ class SmallSELego(SELego):
 # ---- three branches ----------------------------------------------------------------------------------------
 
 
-def three_branches(main: Any, phase: str, size: tuple[int, int], **settings: Any) -> Net:
+def three_branches(main: Any, phase: Phase, size: tuple[int, int], **settings: Any) -> Net:
     """Two modules of scales 1, 1/2 and 1/4, alpha 4, 2 and 1: a deep narrow stem, then 32 and 64 channels."""
     blocks = BlockStyle(main=main, zero_gamma=False, **settings)
     net = Net("three", phase)
@@ -569,7 +569,7 @@ each_three = pytest.mark.parametrize(
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
 @each_three
 def test_real_caffe_gives_a_net_of_three_branches_our_shapes(
-    real_caffe: Caffe, main: str, size: tuple[int, int], phase: str
+    real_caffe: Caffe, main: str, size: tuple[int, int], phase: Phase
 ) -> None:
     net = three_branches(BRANCHES[main], phase, size)
     loaded = real_caffe.load(prototxt.dumps(net), phase=phase)

@@ -11,7 +11,7 @@ from legos import DropBlockLego
 from netbuilder import Net, checks, counts, prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
-from netbuilder.net import Blob
+from netbuilder.net import Blob, Phase
 
 each_size = pytest.mark.parametrize(
     "size", [(14, 14), (7, 7), (9, 12)], ids=lambda size: f"{size[0]}x{size[1]}"
@@ -19,7 +19,7 @@ each_size = pytest.mark.parametrize(
 each_form = pytest.mark.parametrize("driven", [False, True], ids=["fixed", "driven"])
 
 
-def attached(lego: DropBlockLego, *shape: int, phase: str = "TRAIN") -> tuple[Net, Blob]:
+def attached(lego: DropBlockLego, *shape: int, phase: Phase = "TRAIN") -> tuple[Net, Blob]:
     net = Net("n", phase)
     data = net.add("Input", name="data", shape={"dim": list(shape)})
     return net, lego.attach(net, net.add("Power", data, name="x", scale=1))

@@ -18,6 +18,7 @@ from legos import (
 from netbuilder import Net, checks, prototxt
 from netbuilder.engines.caffe import Caffe, RunResult
 from netbuilder.errors import ConfigError
+from netbuilder.net import Phase
 from netbuilder.weights.write import write_blob
 from tests import consumers
 from tests.legos.judge import drawn, forward_backward
@@ -44,7 +45,7 @@ def expected(scores: Any, targets: Any) -> tuple[float, Any]:
 
 
 def train_net(
-    lego: Any, target_shape: tuple[int, ...], scores: tuple[int, ...] = (BATCH, K), phase: str = "TRAIN"
+    lego: Any, target_shape: tuple[int, ...], scores: tuple[int, ...] = (BATCH, K), phase: Phase = "TRAIN"
 ) -> Net:
     net = Net("n", phase)
     net.proto.force_backward = True
@@ -180,7 +181,7 @@ def test_infogain_is_refused_where_it_takes_probabilities(dialect: str) -> None:
     ids=["smoothing", "infogain"],
 )
 @pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
-def test_only_a_test_net_has_the_accuracy(lego: Any, phase: str) -> None:
+def test_only_a_test_net_has_the_accuracy(lego: Any, phase: Phase) -> None:
     assert ("accuracy" in train_net(lego, (BATCH,), phase=phase)) == (phase == "TEST")
 
 

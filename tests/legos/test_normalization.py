@@ -20,7 +20,7 @@ from legos import (
 from netbuilder import Net, checks
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
-from netbuilder.net import Blob
+from netbuilder.net import Blob, Phase
 from tests.legos.judge import drawn, forward_backward
 from tests.reference.tape import Tape, Var
 
@@ -67,7 +67,7 @@ SHAPE = (6, 3, 4, 5)
 GAMMA, BETA = np.array([0.5, 1.5, -1], np.float32), np.array([0.1, -0.2, 0.3], np.float32)
 
 
-def attached(lego: BNLego | BNReLULego | GhostBNLego, phase: str = "TRAIN") -> tuple[Net, Blob]:
+def attached(lego: BNLego | BNReLULego | GhostBNLego, phase: Phase = "TRAIN") -> tuple[Net, Blob]:
     net = Net("n", phase)
     return net, lego.attach(net, net.add("Input", name="data", shape={"dim": list(SHAPE)}))
 

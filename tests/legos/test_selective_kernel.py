@@ -12,7 +12,7 @@ from legos import ATTENTIONS, GATES, ConcatGateLego, Lego, SKLego, factored, sel
 from netbuilder import Net, counts, prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
-from netbuilder.net import Blob
+from netbuilder.net import Blob, Phase
 
 CHANNELS, INNER, BATCH, EPS = 6, 4, 3, 1e-5
 
@@ -21,7 +21,7 @@ each_phase = pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
 each_size = pytest.mark.parametrize("size", [(8, 8), (7, 5), (1, 1)], ids=lambda size: f"{size[0]}x{size[1]}")
 
 
-def attached(lego: Lego, *shape: int, phase: str = "TEST") -> tuple[Net, Blob]:
+def attached(lego: Lego, *shape: int, phase: Phase = "TEST") -> tuple[Net, Blob]:
     net = Net("n", phase)
     return net, lego.attach(net, net.add("Input", name="data", shape={"dim": list(shape)}))
 
@@ -62,7 +62,7 @@ def in_numpy(x: Any, params: dict[str, list[Any]], phase: str) -> Any:
 @each_phase
 @each_size
 def test_real_caffe_computes_the_unit_and_the_slope_of_its_loss(
-    real_caffe: Caffe, gate: type[Lego], phase: str, size: tuple[int, int]
+    real_caffe: Caffe, gate: type[Lego], phase: Phase, size: tuple[int, int]
 ) -> None:
     shape = (BATCH, 2 * CHANNELS, *size)
     x, params = drawn(8, *shape), weights()

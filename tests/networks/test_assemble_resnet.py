@@ -218,11 +218,9 @@ def test_weights_start_and_decay_as_in_the_official_code(preset: str) -> None:
             assert not p.bias_term
             assert written in ([], [(1, 1)])
         elif layer.type == "InnerProduct":
-            p = layer.proto.inner_product_param
+            filler = layer.proto.inner_product_param.weight_filler
             norm = "AVERAGE" if layer.name == "fc1000" else "FAN_IN"
-            assert (p.weight_filler.type, p.weight_filler.variance_norm) == (
-                "xavier", p.weight_filler.VarianceNorm.Value(norm)
-            )  # fmt: skip
+            assert (filler.type, filler.variance_norm) == ("xavier", filler.VarianceNorm.Value(norm))
             assert written == [(1, 1)] * (2 if layer.name == "fc1000" else 1)
         elif layer.type == "BatchNorm":
             assert layer.proto.batch_norm_param.moving_average_fraction == pytest.approx(0.997)

@@ -8,6 +8,7 @@ import pytest
 
 from netbuilder import Net, prototxt
 from netbuilder.engines.caffe import Caffe
+from netbuilder.net import Phase
 from netbuilder.networks import all_networks, find_network
 from netbuilder.transforms.train_val import dumps_train_val
 
@@ -74,7 +75,7 @@ def test_what_the_phases_share_stands_once() -> None:
     assert text.count("# stem") == 1
 
 
-def tiny(phase: str, **stats: Any) -> Net:
+def tiny(phase: Phase, **stats: Any) -> Net:
     net = Net("tiny", phase)
     x = net.add("Input", name="x", shape={"dim": [2, 3, 4, 4]})
     with net.scope("a", comment="part a"):

@@ -1,0 +1,179 @@
+"""The values a net consists of: `Layer`, `Blob`, `Param`, and `Origin`, the place where a layer was added.
+
+`Net` creates them; `netbuilder.net` exports them too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from netbuilder.errors import FieldError, ShapeError, shape_text
+from netbuilder.layers import Shape, elements
+from netbuilder.schema import LayerParameter
+
+if TYPE_CHECKING:
+    from netbuilder.net import Net
+
+__all__ = ["PHASES", "Blob", "Layer", "Origin", "Param", "Part", "Phase", "as_phase", "caller", "producer"]
+
+Phase = Literal["TRAIN", "TEST"]
+# In the order of Caffe's enum: the index of a phase is its number in a file.
+PHASES: tuple[Phase, Phase] = ("TRAIN", "TEST")
+
+_OWN = ("netbuilder.", "legos.")
+_RECIPES = "netbuilder.networks."  # in errors, the recipes count as the caller's code
+
+
+class Origin(NamedTuple):
+    """Where a layer comes from: the user's file and line, and the legos around it, outermost first.
+
+    `column` counts from 1; 0 where it is not known.
+    """
+
+    file: str
+    line: int
+    scope: tuple[str, ...]
+    column: int = 0
+
+    def __str__(self) -> str:
+        file = self.file
+        if os.path.isabs(file):
+            relative = os.path.relpath(file)
+            file = file if relative.startswith("..") else relative
+        return ", ".join(
+            [f"{file}:{self.line}" if self.line else file, *(["/".join(self.scope)] if self.scope else [])]
+        )
+
+
+class Blob:
+    """One version of a named array: `shape` is a tuple of ints, or None where it depends on unseen data.
+
+    `layer` produced it; an in-place layer makes the next `version` and leaves this one stale.
+    """
+
+    __slots__ = ("_net", "layer", "name", "shape", "version")
+
+    def __init__(self, net: Net, name: str, shape: Shape | None, layer: Layer, version: int) -> None:
+        self._net = net
+        self.name = name
+        self.shape = shape
+        self.layer = layer
+        self.version = version
+
+    def __repr__(self) -> str:
+        shape = "unknown shape" if self.shape is None else shape_text(self.shape)
+        return f"Blob({self.name!r} {shape} of {self.layer.name!r})"
+
+    @property
+    def in_loss(self) -> bool:
+        """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
+        proto = self.layer.proto
+        return any(w and top == self.name for w, top in zip(proto.loss_weight, proto.top, strict=False))
+
+    @property
+    def known_shape(self) -> Shape:
+        """The shape, for code that cannot go on without it; raises ShapeError if it is unknown."""
+        if self.shape is None:
+            raise ShapeError(f"the shape of blob '{self.name}' is unknown", where=str(self.layer.origin))
+        return self.shape
+
+
+class Param(NamedTuple):
+    """One parameter blob of a layer.
+
+    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: a
+    frozen weight with a constant or bilinear filler, as in upsampling by a fixed kernel. `shared_with` names
+    the layer that owns a shared parameter, unless it is this one.
+    """
+
+    shape: Shape
+    role: str
+    learnable: bool
+    fixed_filter: bool = False
+    shared_with: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of values it holds."""
+        return elements(self.shape)
+
+
+class Layer:
+    """A layer of a net; `proto` holds its fields; do not edit it.
+
+    `macs` and `ops` are for the whole batch. `unknown` is empty, or says why they (or the shapes of the tops)
+    are not known. `comment` is written above the layer in the prototxt.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        proto: LayerParameter,
+        bottoms: tuple[Blob, ...],
+        tops: tuple[Blob, ...],
+        params: tuple[Param, ...],
+        macs: int,
+        ops: int,
+        in_place: bool,
+        unknown: str,
+        origin: Origin,
+        comment: str = "",
+    ) -> None:
+        self.name = name
+        self.type = type
+        self.proto = proto
+        self.bottoms = bottoms
+        self.tops = tops
+        self.params = params
+        self.macs = macs
+        self.ops = ops
+        self.in_place = in_place
+        self.unknown = unknown
+        self.origin = origin
+        self.comment = comment
+
+    def __repr__(self) -> str:
+        blobs = (", ".join(b.name for b in blobs) or "-" for blobs in (self.bottoms, self.tops))
+        return f"Layer({self.type} {self.name!r}: {' -> '.join(blobs)})"
+
+
+class Part(Protocol):
+    """A lego, as `Net.attach` takes it."""
+
+    @property
+    def name(self) -> str:
+        """The base of its layers' names."""
+
+    def build(self, net: Net, *bottoms: Blob) -> Blob | tuple[Blob, ...]:
+        """Add the layers and return the top or tops."""
+
+
+def as_phase(text: str) -> Phase:
+    """The phase of this name; raises FieldError unless it is TRAIN or TEST."""
+    for phase in PHASES:
+        if text == phase:
+            return phase
+    raise FieldError(f"phase must be TRAIN or TEST, got {text!r}")
+
+
+def caller(scope: tuple[str, ...]) -> Origin:
+    """The nearest line outside netbuilder and legos: the user's own."""
+    frame = sys._getframe(1)
+    while frame.f_back and _is_own(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    return Origin(frame.f_code.co_filename, frame.f_lineno, scope)
+
+
+def _is_own(module: str) -> bool:
+    return module.startswith(_OWN) and not module.startswith(_RECIPES)
+
+
+def producer(blob: object) -> str:
+    """A bottom as errors show it: its shape and the lego or layer that produced it."""
+    if not isinstance(blob, Blob):
+        return repr(blob)
+    shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
+    return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
