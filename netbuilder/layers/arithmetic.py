@@ -6,9 +6,12 @@ Convolution and Pooling read the same-looking fields by different rules; both ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import ShapeError
+
+if TYPE_CHECKING:
+    from netbuilder.schema.messages import ConvolutionParameter, PoolingParameter
 
 __all__ = [
     "Window",
@@ -33,7 +36,7 @@ class Window(NamedTuple):
     dilation: tuple[int, ...]
 
 
-def conv_window(p: Any, axes: int) -> Window:
+def conv_window(p: ConvolutionParameter, axes: int) -> Window:
     """The window of a `ConvolutionParameter` over `axes` spatial axes.
 
     Each of kernel, stride and pad is given once for all axes, once per axis, or (2-D only) as an _h/_w
@@ -68,7 +71,9 @@ def _checked(window: Window) -> Window:
     return window
 
 
-def _conv_field(p: Any, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
+def _conv_field(
+    p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None
+) -> tuple[int, ...]:
     values = getattr(p, name)
     h, w = stem + "_h", stem + "_w"
     if not (p.HasField(h) or p.HasField(w)):
@@ -107,7 +112,7 @@ def deconv_extent(size: int, kernel: int, stride: int, pad: int, dilation: int =
     return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
 
 
-def pool_window(p: Any, size: Sequence[int]) -> Window:
+def pool_window(p: PoolingParameter, size: Sequence[int]) -> Window:
     """The window of a `PoolingParameter` over an image of `size` (h, w).
 
     Unlike in a convolution, half of an _h/_w pair is refused.
@@ -136,7 +141,7 @@ def pool_window(p: Any, size: Sequence[int]) -> Window:
     return _checked(Window(kernel, stride, pad, (1, 1)))
 
 
-def _pool_pair(p: Any, name: str, stem: str) -> tuple[int, int]:
+def _pool_pair(p: PoolingParameter, name: str, stem: str) -> tuple[int, int]:
     h, w = p.HasField(stem + "_h"), p.HasField(stem + "_w")
     if not (h or w):
         value = getattr(p, name)

@@ -13,10 +13,13 @@ Both are for the whole batch. A layer without a rule has *unknown* facts, never 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.traits import Source, Traits, completed
+
+if TYPE_CHECKING:
+    from netbuilder.schema import FillerParameter, LayerParameter
 
 __all__ = [
     "RULES",
@@ -50,7 +53,7 @@ class ParamFacts(NamedTuple):
 
     shape: Shape
     role: str
-    filler: Any = None
+    filler: FillerParameter | None = None
     filled: bool = True
     lr_mult: float | None = None
 
@@ -65,7 +68,7 @@ class Facts(NamedTuple):
 
 
 NO_TRAITS = Traits()
-Infer = Callable[[Any, Sequence[Shape]], Facts]
+Infer: TypeAlias = "Callable[[LayerParameter, Sequence[Shape]], Facts]"
 
 
 class Rule(NamedTuple):
@@ -149,7 +152,7 @@ def legacy_shape(shape: Sequence[int], what: str = "the bottom") -> Shape:
     return (*shape, *(1,) * (4 - len(shape)))
 
 
-def is_source(layer: Any) -> bool:
+def is_source(layer: LayerParameter) -> bool:
     """Whether a layer gives data to the net: a data layer, or a type without a rule that takes nothing."""
     if layer.bottom:
         return False
@@ -184,6 +187,6 @@ def _draws(rule: Rule) -> bool:
     return draws is True or (callable(draws) and rule.bottoms[1] == 0)
 
 
-def writes_over(layer: Any) -> bool:
+def writes_over(layer: LayerParameter) -> bool:
     """Whether any top is written over the bottom of the same place."""
     return any(b == t for b, t in zip(layer.bottom, layer.top, strict=False))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import check_filler
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter, ParamSpec
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
@@ -22,7 +25,7 @@ class Owner:
         self.fact = fact
         self._multipliers: dict[str, float] = {}
 
-    def join(self, spec: Any, fact: ParamFacts) -> float:
+    def join(self, spec: ParamSpec, fact: ParamFacts) -> float:
         """Check one more use, and return the lr_mult that holds so far. Source: net.cpp, AppendParam."""
         permissive = spec.share_mode == 1
         if permissive and elements(fact.shape) != elements(self.fact.shape):
@@ -65,7 +68,7 @@ def check_shape(shape: Shape) -> None:
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 
-def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
+def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
     """Fields that any layer may have; those of parameters only where the facts are `known`.
 
     Source: net.cpp, Init; layer.hpp, SetLossWeights.
@@ -99,7 +102,7 @@ def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = 
             )
 
 
-def _check_inline_blobs(proto: Any, facts: Facts, rebuilds: bool) -> None:
+def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:
     """Numbers that the file gives for the parameters; `rebuilds`: the layer ignores them.
 
     Source: blob.cpp, FromProto.

@@ -7,12 +7,16 @@ raises `UnknownShape`, and whoever has the shape hands it to `Net.add` as `top_s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
 from netbuilder.layers.traits import COMPUTES, Form, Source, Tops, Traits, Unknown
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import TransformationParameter
 
 _LABELLED = Tops.LABELLED
 _BY_CLASS = Unknown("its Python class decides it")
@@ -22,7 +26,7 @@ class UnknownShape(Exception):
     """The shape of a top depends on data that the rule does not see; the text says on which."""
 
 
-def random_transform(layer: Any) -> bool:
+def random_transform(layer: LayerParameter) -> bool:
     """Whether images are cropped or mirrored at random in TRAIN. Source: data_transformer.cpp, Transform."""
     return bool(layer.transform_param.mirror or layer.transform_param.crop_size)
 
@@ -34,7 +38,7 @@ def random_transform(layer: Any) -> bool:
     tops=(1, None),
     traits=COMPUTES._replace(source=Source(Form.FED, "input_param")),
 )
-def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def input_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A blob to be filled by the caller; one shape for all tops, or one each; none is a scalar.
 
     Raises ShapeError. Source: input_layer.cpp.
@@ -48,7 +52,7 @@ def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [()]) * tops)
 
 
-def _dummy_data_draws(layer: Any) -> bool:
+def _dummy_data_draws(layer: LayerParameter) -> bool:
     return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
 
 
@@ -59,7 +63,7 @@ def _dummy_data_draws(layer: Any) -> bool:
     tops=(1, None),
     traits=COMPUTES._replace(draws=_dummy_data_draws, source=Source(Form.MADE, "dummy_data_param")),
 )
-def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def dummy_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Blobs filled by fillers; shapes once or one each, or the legacy num, channels, height, width.
 
     Raises ShapeError. Source: dummy_data_layer.cpp, LayerSetUp.
@@ -98,7 +102,7 @@ def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=2,
     traits=COMPUTES._replace(source=Source(Form.FED, "memory_data_param", tops=_LABELLED, transforms=True)),
 )
-def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def memory_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels handed over in memory -> (batch_size, channels, height, width), (batch_size,).
 
     The fields of CaffeOnSpark say where the images come from, and change no shape.
@@ -123,7 +127,7 @@ _RESIZING = (
 )
 
 
-def resized_by_fork(transform: Any) -> str:
+def resized_by_fork(transform: TransformationParameter) -> str:
     """The field of a fork on which the size of the transformed images depends, or ""."""
     names = ("crop_h", "crop_w") if transform.crop_size else ("crop_h", "crop_w", *_RESIZING)
     return next((name for name in names if transform.HasField(name)), "")
@@ -142,7 +146,7 @@ def resized_by_fork(transform: Any) -> str:
         ),
     ),
 )
-def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def image_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels listed in a text file -> (batch_size, c, h, w), (batch_size,).
 
     h and w are crop_size, else new_height and new_width; with neither they are those of the first image.
@@ -176,7 +180,7 @@ def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         source=Source(Form.DATABASE, "data_param", "data_param.source", _LABELLED, transforms=True),
     ),
 )
-def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images (and labels) of an LMDB or LevelDB database -> (batch_size, c, h, w)[, (batch_size,)].
 
     The shape is that of the first record, cropped to crop_size.
@@ -194,7 +198,7 @@ def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, None),
     traits=COMPUTES._replace(source=Source(Form.HDF5_LIST, "hdf5_data_param", "hdf5_data_param.source")),
 )
-def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def hdf5_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Datasets of HDF5 files, each named like its top -> (batch_size, ...).
 
     `source` is a text file that lists the .h5 files; the other axes are those of the first of them.
@@ -208,7 +212,7 @@ def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("HDF5Output", "hdf5_output_param", bottoms=2, tops=0, traits=COMPUTES)
-def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def hdf5_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Writes its two bottoms as the datasets data and label of a file, at each forward pass.
 
     Raises ShapeError. Source: hdf5_output_layer.cpp, LayerSetUp.
@@ -231,7 +235,7 @@ def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         ),
     ),
 )
-def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def window_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Windows of images for detection -> (batch_size, c, crop_size, crop_size), (batch_size,).
 
     c is that of the images in the window file, `source`.
@@ -245,7 +249,7 @@ def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None))
-def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A learnt blob as a top: the net's own variable. `shape` missing is a scalar.
 
     Parameters: one weight of that shape, which starts as zeros and has no filler.
@@ -262,7 +266,7 @@ def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(0, None),
     traits=Traits(**dict.fromkeys(Traits._fields, _BY_CLASS)),
 )
-def python(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def python(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A layer written in Python: its shapes, parameters and operations are what its class says.
 
     Raises UnknownShape. Source: python_layer.hpp.

@@ -6,13 +6,17 @@ Sources: weiliu89/caffe, branch ssd, unless another one is named.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, elements, legacy_shape, rule
 from netbuilder.layers.data import UnknownShape, random_transform
 from netbuilder.layers.traits import COMPUTES, Form, Source, Spoils, Tops, Unknown
 from netbuilder.layers.views import all_pooled
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import DetectionOutputParameter, MultiBoxLossParameter, PriorBoxParameter
 
 SCALAR: Shape = ()
 SOFTMAX, NO_MINING, VIDEO = 0, 0, 1
@@ -26,7 +30,7 @@ _REGIONS = Unknown("where its regions lie is known only when the net runs")
     bottoms=2,
     traits=_FORK._replace(sees=Unknown("boxes see nothing, they follow from sizes"), sizes_only=()),
 )
-def prior_box(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def prior_box(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Boxes at each place of a feature map, (n, c, h, w) and the image -> (1, 2, h*w*priors*4).
 
     priors = min_sizes * (1 + other aspect_ratios, twice with flip) + max_sizes. Channel 0 holds the corners,
@@ -60,7 +64,7 @@ def _numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _aspect_ratios(p: Any) -> list[float]:
+def _aspect_ratios(p: PriorBoxParameter) -> list[float]:
     found = [1.0]
     for ratio in p.aspect_ratio:
         if all(abs(ratio - known) >= 1e-6 for known in found):
@@ -70,7 +74,7 @@ def _aspect_ratios(p: Any) -> list[float]:
     return found
 
 
-def _check_either(p: Any, whole: str, h: str, w: str) -> None:
+def _check_either(p: PriorBoxParameter, whole: str, h: str, w: str) -> None:
     """One size for both axes, or one for each, or none; what is given must be positive."""
     pair = p.HasField(h) or p.HasField(w)
     if pair and p.HasField(whole):
@@ -81,7 +85,7 @@ def _check_either(p: Any, whole: str, h: str, w: str) -> None:
 
 
 @rule("DetectionOutput", "detection_output_param", bottoms=(3, 4), traits=_FORK._replace(sees=_REGIONS))
-def detection_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def detection_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """What is found, out of shifts (n, priors*4), scores (n, priors*classes) and priors (1, 2, priors*4).
 
     A row of 7 for each. How many that are is known only when the net runs; until then the top is
@@ -110,7 +114,7 @@ def detection_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_FORK._replace(sees=all_pooled, applies=Unknown("conf_loss_type decides it")),
 )
-def multibox_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def multibox_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Loss of the places and the classes of boxes -> ().
 
     Bottoms: shifts, scores and priors as in DetectionOutput, and the truth, rows of 8, (1, 1, boxes, 8).
@@ -134,7 +138,7 @@ def multibox_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=5 * elements(bottoms[1]))
 
 
-def _check_predictions(p: Any, bottoms: Sequence[Shape]) -> None:
+def _check_predictions(p: DetectionOutputParameter | MultiBoxLossParameter, bottoms: Sequence[Shape]) -> None:
     """Shifts and scores of one batch, with as many numbers as the priors ask for."""
     shifts, scores, priors = (legacy_shape(b, f"bottom {i}") for i, b in enumerate(bottoms[:3]))
     if shifts[0] != scores[0]:
@@ -159,7 +163,7 @@ def _check_predictions(p: Any, bottoms: Sequence[Shape]) -> None:
     bottoms=2,
     traits=_FORK._replace(sees=_REGIONS, metric=True),
 )
-def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def detection_evaluate(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Detections (1, 1, found, 7) against the truth (1, 1, boxes, 8) -> (1, 1, classes + found, 5).
 
     The background is no class here. Detections of an image without any, which have the label -1, are left out
@@ -188,7 +192,7 @@ def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_FORK._replace(sees=all_pooled, applies=""),
 )
-def smooth_l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def smooth_l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Squares of small and magnitudes of large differences, perhaps weighted by the other bottoms -> ().
 
     Operations: 5 per element (subtract, compare, square, halve, sum), and one for each weight.
@@ -206,7 +210,7 @@ def smooth_l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("ROIPooling", "roi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
-def roi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def roi_pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A grid of maxima of each region, (n, c, h, w) and (regions, 5) -> (regions, c, pooled_h, pooled_w).
 
     Parameters: none. Operations: the comparisons depend on the regions, and are not counted.
@@ -220,7 +224,7 @@ def roi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("PSROIPooling", "psroi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
-def psroi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def psroi_pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A grid of averages of each region, each cell from channels of its own.
 
     (n, output_dim*g*g, h, w) and (regions, 5) -> (regions, output_dim, g, g), g being group_size.
@@ -243,7 +247,7 @@ def psroi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Proposal", "proposal_param", bottoms=3, tops=(1, 2), traits=_FORK._replace(sees=_REGIONS))
-def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def proposal(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Regions out of scores, shifts and the size of the image -> (n*post_nms_topn, 5)[, their scores].
 
     When the net runs there may be fewer. Parameters: none. Operations: they depend on the data, and are not
@@ -268,7 +272,7 @@ def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         source=Source(Form.DATABASE, "data_param", "data_param.source", Tops.BOXED, transforms=True),
     ),
 )
-def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def annotated_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images of a database, and the boxes on them -> (batch_size, c, h, w)[, (1, 1, boxes, 8)].
 
     Both depend on the records; the boxes are those of the whole batch.
@@ -293,7 +297,7 @@ def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         ),
     ),
 )
-def video_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def video_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Frames of a camera or a file -> (batch_size, c, h, w)[, (batch_size,)].
 
     Raises ShapeError and UnknownShape. Source: video_data_layer.cpp, DataLayerSetUp.

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, legacy_shape, rule
 from netbuilder.layers.traits import COMPUTES, Scores, Spoils
 from netbuilder.layers.views import all_pooled
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
 
 SCALAR: Shape = ()
 L2 = 2
@@ -16,12 +19,12 @@ _REFUSING = COMPUTES._replace(sees=all_pooled)  # to write over its bottom
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
-def _softmax_scores(layer: Any) -> Scores:
+def _softmax_scores(layer: LayerParameter) -> Scores:
     p = layer.loss_param
     return Scores(layer.softmax_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
 
 
-def _accuracy_scores(layer: Any) -> Scores:
+def _accuracy_scores(layer: LayerParameter) -> Scores:
     p = layer.accuracy_param
     return Scores(p.axis, p.ignore_label if p.HasField("ignore_label") else None)
 
@@ -35,7 +38,7 @@ def _accuracy_scores(layer: Any) -> Scores:
     auto_top=True,
     traits=_REFUSING._replace(no_gradient=(1,), applies="Softmax", scores=_softmax_scores),
 )
-def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def softmax_with_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
 
     (n, c, ...) scores and n*... labels -> (). Operations: 5 per score (softmax), 2 per label.
@@ -56,7 +59,7 @@ def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_REFUSING._replace(no_gradient=(1,), applies="Sigmoid"),
 )
-def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def sigmoid_cross_entropy_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1 -> ().
 
     Operations: 6 per element. Raises ShapeError. Source: sigmoid_cross_entropy_loss_layer.cpp, Reshape.
@@ -75,7 +78,7 @@ def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_REFUSING._replace(no_gradient=(), applies=""),
 )
-def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
 
     Operations: 3 per element. Raises ShapeError. Source: euclidean_loss_layer.cpp, Reshape.
@@ -96,7 +99,7 @@ def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(1, 2), applies="Softmax"),
 )
-def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
 
     A second top has the probabilities, in the shape of the scores; then loss_weight must be written.
@@ -132,7 +135,7 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(1,), applies=""),
 )
-def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One-against-all hinge loss of scores (n, ...) and n labels -> ().
 
     Only the batch of the labels is checked. Operations: 3 per score (margin, maximum, sum), 4 with norm L2
@@ -149,7 +152,7 @@ def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(1,), applies=""),
 )
-def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def multinomial_logistic_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().
 
     Operations: 3 per label (maximum, logarithm, sum).
@@ -169,7 +172,7 @@ def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(), applies=""),
 )
-def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def contrastive_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Distance of similar pairs, margin minus distance of the others: two (n, c[,1,1]) and (n[,1,1,1]) -> ().
 
     Operations: 3 per element of a bottom (subtract, square, sum), 3 per pair (margin, maximum, sum).
@@ -196,7 +199,7 @@ def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         sees=all_pooled, no_gradient=(0, 1), spoils=Spoils.VALUES, scores=_accuracy_scores, metric=True
     ),
 )
-def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def accuracy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Fraction of labels among the top_k scores -> (); a second top holds it by class -> (c,).
 
     Operations: one comparison per score. Raises ShapeError. Source: accuracy_layer.cpp, Reshape.
@@ -212,7 +215,7 @@ def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR, *by_class), ops=elements(scores))
 
 
-def _softmax(layer: Any, scores: Shape) -> None:
+def _softmax(layer: LayerParameter, scores: Shape) -> None:
     """What the Softmax inside a loss demands; it takes over the loss weight, and with it fills its top."""
     axis = canonical_axis(layer.softmax_param.axis, scores)
     check_not_empty(scores[axis : axis + 1] if list(layer.loss_weight) == [0] else scores, "bottom 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import Window
@@ -20,6 +20,10 @@ from netbuilder.layers.base import (
 from netbuilder.layers.traits import COMPUTES, GradientReads, Spoils
 from netbuilder.layers.views import Blobs, Seen, convolved, pointwise, slid, whole_map
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import BatchNormParameter, BiasParameter, ScaleParameter
+
 WITHIN = 1
 _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 
@@ -31,7 +35,7 @@ _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
     in_place="exact",
     traits=_POINTWISE._replace(engine=True, defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3}),
 )
-def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def batch_norm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
 
     Parameters: mean (c,), variance (c,) and their common factor (1,): statistics, never learnt.
@@ -57,7 +61,7 @@ def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), params, ops=(2 + ops) * elements(bottom))
 
 
-def _affine(p: Any, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
+def _affine(p: BatchNormParameter, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
     """The scale (c,) and bias (c,) of a fork's BatchNorm, and the operations per element, with its relu.
 
     NVIDIA/caffe: with scale_bias or either filler; learnt, whatever lr_mult says. intel/caffe: if the file
@@ -83,7 +87,7 @@ def _affine(p: Any, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
 
 
 @rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
-def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Product with a learnt factor, or with bottom 1; optionally plus a learnt bias of the factor's shape.
 
     The factor spans `num_axes` axes of bottom 0 from `axis` on (default: axis 1 only, the channels). A
@@ -110,7 +114,7 @@ def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
-def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def bias(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Sum with a learnt bias, or with bottom 1; shapes as in Scale.
 
     Parameters: [bias]. Operations: 1 per element. Raises ShapeError. Source: bias_layer.cpp.
@@ -122,16 +126,16 @@ def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), params, ops=elements(bottoms[0]))
 
 
-def _spoils_lrn(layer: Any) -> Spoils:
+def _spoils_lrn(layer: LayerParameter) -> Spoils:
     return Spoils.GRADIENT if layer.lrn_param.norm_region == WITHIN else Spoils.VALUES
 
 
-def _lrn_reads(layer: Any) -> GradientReads:
+def _lrn_reads(layer: LayerParameter) -> GradientReads:
     within = layer.lrn_param.norm_region == WITHIN
     return GradientReads.NOTHING if within else GradientReads.ELEMENTS
 
 
-def _lrn_sees(layer: Any, blobs: Blobs) -> Seen:
+def _lrn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     if layer.lrn_param.norm_region != WITHIN:
         return blobs.views[0]
     n = layer.lrn_param.local_size
@@ -146,7 +150,7 @@ def _lrn_sees(layer: Any, blobs: Blobs) -> Seen:
         sees=_lrn_sees, no_gradient=(), spoils=_spoils_lrn, gradient_reads=_lrn_reads, engine=True
     ),
 )
-def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Local response normalisation: division by a power of the squares around, (n, c, h, w) unchanged.
 
     ACROSS_CHANNELS sums over `local_size` channels, WITHIN_CHANNEL averages over a square of the image.
@@ -170,7 +174,7 @@ def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         sees=whole_map, no_gradient=(), spoils=Spoils.GRADIENT, gradient_reads=GradientReads.ALL
     ),
 )
-def mvn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation to mean 0, and variance 1 unless told otherwise, of each channel of each image.
 
     At most 4 axes; the top always has 4: (n, c) -> (n, c, 1, 1). Parameters: none.
@@ -184,7 +188,7 @@ def mvn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), ops=(5 if p.normalize_variance else 2) * elements(top))
 
 
-def _factor(p: Any, bottoms: Sequence[Shape]) -> tuple[int, Shape]:
+def _factor(p: ScaleParameter | BiasParameter, bottoms: Sequence[Shape]) -> tuple[int, Shape]:
     """The first axis that the factor spans, and the factor's shape."""
     bottom = bottoms[0]
     if len(bottoms) == 2:

@@ -7,11 +7,14 @@ would refuse is refused here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
 
 _STEP = COMPUTES._replace(sees=Unknown("its state reaches over all earlier steps"), spoils=Spoils.VALUES)
 _UNROLLED = _STEP._replace(no_gradient=(1,), weight_filler="recurrent_param", rebuilds=True)
@@ -31,7 +34,7 @@ class Sequences(NamedTuple):
 
 
 @rule("LSTM", "recurrent_param", bottoms=(2, 5), tops=(1, 3), traits=_UNROLLED)
-def lstm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def lstm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Long short-term memory: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
     With expose_hidden two bottoms follow (hidden and cell state of the step before) and two tops (those of
@@ -57,7 +60,7 @@ def lstm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("RNN", "recurrent_param", bottoms=(2, 4), tops=(1, 2), traits=_UNROLLED)
-def rnn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def rnn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Plain recurrent net: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
     With expose_hidden one bottom follows (hidden state of the step before) and one top (that of the last
@@ -84,7 +87,7 @@ def rnn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("LSTMUnit", bottoms=3, tops=2, traits=_STEP._replace(no_gradient=(2,)))
-def lstm_unit(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def lstm_unit(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One step of an LSTM: cell (1, n, h), gates (1, n, 4h) and cont (1, n) -> new cell, hidden: (1, n, h).
 
     Parameters: none. Operations: 20 per element of the cell (five nonlinear functions of 3, four products,
@@ -99,7 +102,7 @@ def lstm_unit(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((cell, cell), ops=UNIT_OPS * elements(cell))
 
 
-def _sequences(layer: Any, bottoms: Sequence[Shape], states: int) -> Sequences:
+def _sequences(layer: LayerParameter, bottoms: Sequence[Shape], states: int) -> Sequences:
     """Check bottoms and numbers of blobs; `states` is how many states the layer hands from step to step."""
     p = layer.recurrent_param
     exposed = states if p.expose_hidden else 0

@@ -18,6 +18,7 @@ from netbuilder.layers.views import Sees, nothing
 
 if TYPE_CHECKING:
     from netbuilder.layers.arithmetic import Window
+    from netbuilder.schema import LayerParameter
 
 __all__ = [
     "COMPUTES",
@@ -92,8 +93,8 @@ class Kernel(NamedTuple):
     shape of its weight, () without one.
     """
 
-    window: Callable[[Any, tuple[int, ...] | None], Window | None]
-    group: Callable[[Any, tuple[int, ...]], int]
+    window: Callable[[LayerParameter, tuple[int, ...] | None], Window | None]
+    group: Callable[[LayerParameter, tuple[int, ...]], int]
 
 
 class Form(Enum):
@@ -139,7 +140,7 @@ class Source(NamedTuple):
         """Whether the first top is a batch of images."""
         return self.tops is not Tops.ANY
 
-    def file_of(self, layer: Any) -> str:
+    def file_of(self, layer: LayerParameter) -> str:
         """The file that a layer names, "" if none."""
         message, _, field = self.file.partition(".")
         return str(getattr(getattr(layer, message), field)) if field else ""
@@ -182,18 +183,18 @@ class Traits(NamedTuple):
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
     no_gradient: tuple[int, ...] | Unknown = UNDECIDED
-    spoils: Spoils | Callable[[Any], Spoils] | Unknown = UNDECIDED
-    gradient_reads: GradientReads | Callable[[Any], GradientReads] | Unknown = UNDECIDED
-    positive: bool | Callable[[Any], bool] | Unknown = UNDECIDED
+    spoils: Spoils | Callable[[LayerParameter], Spoils] | Unknown = UNDECIDED
+    gradient_reads: GradientReads | Callable[[LayerParameter], GradientReads] | Unknown = UNDECIDED
+    positive: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     keeps: Keeps | Unknown = UNDECIDED
     shares: Shares | Unknown = UNDECIDED
-    draws: bool | Callable[[Any], bool] | Unknown = UNDECIDED
+    draws: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     linear: bool | Unknown = UNDECIDED
     weight_filler: str | Unknown = UNDECIDED
     rebuilds: bool | Unknown = UNDECIDED
     engine: bool | Unknown = UNDECIDED
     applies: str | Unknown = UNDECIDED
-    scores: Callable[[Any], Scores] | Unknown | None = UNDECIDED
+    scores: Callable[[LayerParameter], Scores] | Unknown | None = UNDECIDED
     metric: bool | Unknown = UNDECIDED
     source: Source | Unknown | None = UNDECIDED
     defaults: Mapping[str, object] | Unknown = UNDECIDED
@@ -204,7 +205,7 @@ def known(trait: T | Unknown, otherwise: T) -> T:
     return otherwise if isinstance(trait, Unknown) else trait
 
 
-def of_layer(trait: T | Callable[[Any], T] | Unknown, layer: Any, otherwise: T) -> T:
+def of_layer(trait: T | Callable[[LayerParameter], T] | Unknown, layer: LayerParameter, otherwise: T) -> T:
     """A trait of one layer, given its `LayerParameter`; `otherwise` if it is unknown."""
     if isinstance(trait, Unknown):
         return otherwise

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import gcd, lcm, prod
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
 from netbuilder.layers.arithmetic import Window
 
 if TYPE_CHECKING:
     from netbuilder.layers.base import Shape
+    from netbuilder.schema import LayerParameter
 
 __all__ = [
     "Axis",
@@ -250,7 +251,7 @@ class Blobs(NamedTuple):
 
 # One view for all tops (None: unknown), or a list with one for each top.
 Seen = Union["View", None, "list[View | None]"]
-Sees = Callable[[Any, Blobs], Seen]
+Sees: TypeAlias = "Callable[[LayerParameter, Blobs], Seen]"
 
 
 def image(shape: Shape | None) -> View | None:
@@ -263,37 +264,39 @@ def is_image(shape: Shape) -> bool:
     return prod(shape[2:]) > 1
 
 
-def nothing(layer: Any, blobs: Blobs) -> Seen:
+def nothing(layer: LayerParameter, blobs: Blobs) -> Seen:
     """No path leads from a bottom to a top."""
     return None
 
 
-def pointwise(layer: Any, blobs: Blobs) -> Seen:
+def pointwise(layer: LayerParameter, blobs: Blobs) -> Seen:
     """Each element sees what the elements at its own place in the bottoms see."""
     return union(blobs.views)
 
 
-def same_map(layer: Any, blobs: Blobs) -> Seen:
+def same_map(layer: LayerParameter, blobs: Blobs) -> Seen:
     """The elements of the first bottom in another order or shape: neighbours no more, if the map changes."""
     view = blobs.views[0]
     return view if blobs.tops[0][2:] == blobs.bottoms[0][2:] else view._replace(flat=True)
 
 
-def whole_map(layer: Any, blobs: Blobs) -> Seen:
+def whole_map(layer: LayerParameter, blobs: Blobs) -> Seen:
     """Each element sees all that the map sees, and has the place that it had."""
     view = blobs.views[0]
     return view.pooled()._replace(size=view.size)
 
 
-def all_pooled(layer: Any, blobs: Blobs) -> Seen:
+def all_pooled(layer: LayerParameter, blobs: Blobs) -> Seen:
     """Each element sees all that the bottoms see."""
     return union([view.pooled() for view in blobs.views])
 
 
-def slid_each(by: Callable[..., Axis | None], window: Callable[[Any, Shape | None], Window | None]) -> Sees:
+def slid_each(
+    by: Callable[..., Axis | None], window: Callable[[LayerParameter, Shape | None], Window | None]
+) -> Sees:
     """A `sees` function: one window slides over each bottom, and makes one top of it."""
 
-    def sees(layer: Any, blobs: Blobs) -> Seen:
+    def sees(layer: LayerParameter, blobs: Blobs) -> Seen:
         w = window(layer, blobs.bottoms[0])
         if w is None or len(blobs.views) != len(blobs.tops):
             return None
