@@ -1,6 +1,6 @@
 """Element-wise layers of one bottom and one top, and Softmax: the top has the bottom's shape.
 
-`ELEMENTWISE` is the table; a function stands here only where there is more to say. Sources: Forward_cpu and
+`ELEMENTWISE` is the table; types that need more than a row have a function. Sources: Forward_cpu and
 Backward_cpu in each layer's .cpp file.
 """
 
@@ -52,7 +52,7 @@ ELEMENTWISE = (
     ),
     (
         "ReLU6", "relu6_param", 2, "exact",  # of forks: relu6_layer.cpp
-        _POINTWISE._replace(gradient_reads=Unknown("forks differ in it"), keeps=Keeps.SIGN),
+        _POINTWISE._replace(gradient_reads=Unknown("forks differ"), keeps=Keeps.SIGN),
     ),
     (
         "ELU", "elu_param", 3, "exact",
@@ -107,7 +107,7 @@ for _row in ELEMENTWISE:
     traits=_POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, positive=True),
 )
 def exp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """base^(shift + scale * x), base -1 being e. Operations: 3 per element.
+    """base^(shift + scale * x); base -1 means e. Operations: 3 per element.
 
     Raises ShapeError. Source: exp_layer.cpp, LayerSetUp.
     """
@@ -119,7 +119,7 @@ def exp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 @rule("Log", "log_param", traits=_POINTWISE._replace(spoils=Spoils.GRADIENT))
 def log(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Logarithm of shift + scale * x to a base, -1 being e. Operations: 3 per element.
+    """Logarithm of shift + scale * x to a base; -1 means e. Operations: 3 per element.
 
     Raises ShapeError. Source: log_layer.cpp, LayerSetUp.
     """

@@ -33,9 +33,9 @@ def _spoils_unless_alone(layer: LayerParameter) -> Spoils:
     traits=COMPUTES._replace(sees=pointwise, no_gradient=(), spoils=_spoils_eltwise, engine=True),
 )
 def eltwise(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Sum (with one coefficient per bottom if wanted), product or maximum of equal-shaped bottoms.
+    """Sum (optionally with one coefficient per bottom), product or maximum of equal-shaped bottoms.
 
-    Operations per element: one less than there are bottoms, and one per coefficient.
+    Operations per element: the number of bottoms minus one, plus one per coefficient.
     Raises ShapeError. Source: eltwise_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.eltwise_param

@@ -100,11 +100,11 @@ def convolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     traits=_CONVOLVES._replace(kernel=Kernel(conv_kernel, _channels)),
 )
 def convolution_depthwise(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """One kernel for each channel, (n, c, h, w) -> (n, c, h', w'); num_output and group do not act.
+    """One kernel for each channel, (n, c, h, w) -> (n, c, h', w'); num_output and group are ignored.
 
     Parameters: weight (c, 1, kh, kw); bias (c,) unless bias_term is false. h', MACs, operations: as in
-    Convolution. Raises ShapeError. Source: farmingyard/ShuffleNet, conv_dw_layer.cpp, LayerSetUp and Reshape;
-    where that one reads beyond an empty list, stride is 1 and pad 0 here.
+    Convolution. Raises ShapeError. Source: farmingyard/ShuffleNet, conv_dw_layer.cpp, LayerSetUp and Reshape,
+    which reads past the end of an empty list; here a missing stride is 1 and a missing pad is 0.
     """
     p = layer.convolution_param
     n, c, *size = legacy_shape(bottoms[0])
@@ -131,8 +131,8 @@ def convolution_depthwise(layer: LayerParameter, bottoms: Sequence[Shape]) -> Fa
 def deconvolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Transposed convolution, (n, c, h, w) -> (n, num_output, h', w').
 
-    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A stride of 0 in an _h/_w pair builds, and
-    ends Caffe in the forward pass (`netbuilder.checks`).
+    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A net with a stride of 0 in an _h/_w pair builds but
+    crashes Caffe in the forward pass (`netbuilder.checks` reports it).
     Parameters: weight (c, num_output/group, kh, kw), input channels first; bias as in Convolution.
     MACs: every input element times num_output/group * kh * kw. Other operations: bias additions.
     Raises ShapeError. Source: base_conv_layer.cpp, deconv_layer.cpp.
@@ -156,8 +156,8 @@ def deconvolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def im2col(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The windows of a convolution unrolled into channels, (n, c, h, w) -> (n, c*kh*kw, h', w').
 
-    h' as in Convolution; num_output, group and bias_term do not act. At least one spatial axis.
-    Parameters: none. Nothing is computed, only copied.
+    h' as in Convolution; num_output, group and bias_term are ignored. At least one spatial axis.
+    Parameters: none. It only copies.
     Raises ShapeError. Source: im2col_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.convolution_param
@@ -165,7 +165,7 @@ def im2col(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     axis = canonical_axis(p.axis, bottom)
     size = bottom[axis + 1 :]
     if not size:
-        raise ShapeError(f"axis {p.axis} of {shape_text(bottom)} leaves no spatial axis behind the channels")
+        raise ShapeError(f"axis {p.axis} of {shape_text(bottom)} leaves no spatial axis after the channels")
     window = conv_window(p, len(size))
     extent = _extents(conv_extent, size, window)
     return Facts(((*bottom[:axis], bottom[axis] * elements(window.kernel), *extent),))
@@ -208,7 +208,7 @@ def _extents(extent: Callable[[int, int, int, int, int], int], size: Shape, wind
 def _check_bias(p: ConvolutionParameter, extent: Shape) -> None:
     if p.bias_term and 0 in extent:
         raise ShapeError(
-            f"the output is empty, {shape_text(extent)}, and Caffe cannot add a bias to nothing",
+            f"the output is empty, {shape_text(extent)}, and Caffe cannot add a bias to an empty blob",
             hint="the kernel is larger than the padded input",
         )
 

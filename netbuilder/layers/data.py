@@ -1,7 +1,7 @@
-"""Sources and sinks of data, and Python layers; none of them computes anything that can be counted.
+"""Sources and sinks of data, and Python layers; none of them has operations to count.
 
-A shape that lives in the data itself (a database, images of their own size) is unknown here: the rule
-raises `UnknownShape`, and whoever has the shape hands it to `Net.add` as `top_shapes`.
+A shape that depends on the data itself (a database, images of their own size) is unknown here: the rule
+raises `UnknownShape`, and a caller that knows the shape passes it to `Net.add` as `top_shapes`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from netbuilder.schema.messages import TransformationParameter
 
 _LABELLED = Tops.LABELLED
-_BY_CLASS = Unknown("its Python class decides it")
+_BY_CLASS = Unknown("it depends on the Python class")
 
 
 class UnknownShape(Exception):
-    """The shape of a top depends on data that the rule does not see; the text says on which."""
+    """The shape of a top depends on data that the rule cannot see; the text names it."""
 
 
 def random_transform(layer: LayerParameter) -> bool:
@@ -39,7 +39,7 @@ def random_transform(layer: LayerParameter) -> bool:
     traits=COMPUTES._replace(source=Source(Form.FED, "input_param")),
 )
 def input_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """A blob to be filled by the caller; one shape for all tops, or one each; none is a scalar.
+    """A blob that the caller fills; one shape for all tops, or one each; a scalar without any.
 
     Raises ShapeError. Source: input_layer.cpp.
     """
@@ -89,12 +89,12 @@ def dummy_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         filler = p.data_filler[i if len(p.data_filler) > 1 else 0] if p.data_filler else None
         if filler is None or filler.type == "constant":
             check_filler(filler, shape, "data_filler")
-        else:  # these fill at each forward pass, and not yet when the net is built
+        else:  # these fill on each forward pass, not when the net is built
             check_filler_type(filler, "data_filler")
     return Facts(tuple(shapes))
 
 
-# It transforms images when they are handed over, not in the forward pass.
+# It transforms images when they are added, not in the forward pass.
 @rule(
     "MemoryData",
     "memory_data_param",
@@ -103,9 +103,9 @@ def dummy_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     traits=COMPUTES._replace(source=Source(Form.FED, "memory_data_param", tops=_LABELLED, transforms=True)),
 )
 def memory_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Images and labels handed over in memory -> (batch_size, channels, height, width), (batch_size,).
+    """Images and labels passed in memory -> (batch_size, channels, height, width), (batch_size,).
 
-    The fields of CaffeOnSpark say where the images come from, and change no shape.
+    The fields of CaffeOnSpark say where the images come from; they do not change shapes.
     Raises ShapeError. Source: memory_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.memory_data_param
@@ -115,7 +115,7 @@ def memory_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((shape, (p.batch_size,)))
 
 
-# Forks' fields that change the size of an image, unless crop_size then cuts all to one.
+# Fork fields that change the size of an image, unless crop_size then cuts all images to one size.
 _RESIZING = (
     "resize_param",
     "expand_param",
@@ -128,7 +128,7 @@ _RESIZING = (
 
 
 def resized_by_fork(transform: TransformationParameter) -> str:
-    """The field of a fork on which the size of the transformed images depends, or ""."""
+    """The fork field that determines the size of the transformed images, or ""."""
     names = ("crop_h", "crop_w") if transform.crop_size else ("crop_h", "crop_w", *_RESIZING)
     return next((name for name in names if transform.HasField(name)), "")
 
@@ -150,7 +150,7 @@ def image_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels listed in a text file -> (batch_size, c, h, w), (batch_size,).
 
     h and w are crop_size, else new_height and new_width; with neither they are those of the first image.
-    force_gray and force_color are for databases of encoded images, and do nothing here.
+    force_gray and force_color are for databases of encoded images and have no effect here.
     Raises ShapeError and UnknownShape. Source: image_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.image_data_param
@@ -163,7 +163,7 @@ def image_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     if not (crop or p.new_height):
         raise UnknownShape("the size of the images: give new_height and new_width, or crop_size")
     if field := resized_by_fork(t):
-        raise UnknownShape(f"what {field}, which forks have, makes of the images")
+        raise UnknownShape(f"the size that {field}, a field of forks, gives the images")
     channels = 3 if p.is_color else 1
     h, w = (crop, crop) if crop else (p.new_height, p.new_width)
     return Facts(((p.batch_size, channels, h, w), (p.batch_size,)))
@@ -250,7 +250,7 @@ def window_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 @rule("Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None))
 def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """A learnt blob as a top: the net's own variable. `shape` missing is a scalar.
+    """A learnt blob as a top: the net's own variable. Without `shape` it is a scalar.
 
     Parameters: one weight of that shape, which starts as zeros and has no filler.
     Raises ShapeError. Source: parameter_layer.hpp.
@@ -267,7 +267,7 @@ def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     traits=Traits(**dict.fromkeys(Traits._fields, _BY_CLASS)),
 )
 def python(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """A layer written in Python: its shapes, parameters and operations are what its class says.
+    """A layer written in Python: its class determines its shapes, parameters and operations.
 
     Raises UnknownShape. Source: python_layer.hpp.
     """

@@ -1,4 +1,4 @@
-"""Fillers: which of them Caffe knows, and what they demand of a blob."""
+"""Fillers: which ones Caffe knows, and what they require of a blob."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_filler_type(filler: FillerParameter, what: str) -> None:
 def check_filler(filler: FillerParameter | None, shape: Sequence[int], what: str) -> None:
     """Raise FieldError or ShapeError where Caffe's GetFiller or Fill would abort. Source: filler.hpp.
 
-    `filler` is a FillerParameter, or None for a blob that Caffe fills by itself.
+    `filler` is a FillerParameter, or None for a blob that Caffe fills itself.
     """
     if filler is not None:
         check_filler_type(filler, what)

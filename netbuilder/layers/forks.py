@@ -1,4 +1,4 @@
-"""Layers of forks that are for no task of their own; each docstring names the repository of its source."""
+"""General-purpose layers of forks; each docstring names the repository of its source."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _permute_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
 
 @rule("Permute", "permute_param", traits=_FORK._replace(sees=_permute_sees))
 def permute(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """The axes in another `order`; those that it leaves out follow as they are. Nothing is computed.
+    """The axes in another `order`; axes that it omits follow in their old order. It only copies.
 
     Raises ShapeError. Source: weiliu89/caffe, branch ssd, permute_layer.cpp, LayerSetUp.
     """
@@ -56,7 +56,7 @@ def _normalize_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
 
 @rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees))
 def normalize(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Each place, or with across_spatial each image, to length 1, then by a learnt scale; shape unchanged.
+    """Scale each position (with across_spatial each image) to length 1, then by a learnt factor; same shape.
 
     Parameters: scale (c,), or () if channel_shared. Operations: 4 per element (square, sum, divide, scale),
     and 2 per length (eps, root).
@@ -117,15 +117,15 @@ def l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "Interp",
     "interp_param",
     bottoms=(1, 2),
-    traits=_FORK._replace(sees=Unknown("its elements lie between those of the bottom"), sizes_only=(1,)),
+    traits=_FORK._replace(sees=Unknown("it interpolates the bottom"), sizes_only=(1,)),
 )
 def interp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Bilinear resizing with aligned corners, (n, c, h, w) -> (n, c, h', w').
 
-    h' = (h - 1)/shrink_factor + 1, then h' + (h' - 1)*(zoom_factor - 1), if either factor alone is given;
-    else `height`, both factors, or the height of bottom 1, whichever is there first. Negative pad_beg and
-    pad_end cut the bottom before. Parameters: none. Operations: 9 per element (6 products, 3 sums), none if
-    the size stays. Raises ShapeError. Source: DeepLab v2, interp_layer.cpp, LayerSetUp and Reshape.
+    h' = (h - 1)/shrink_factor + 1, then h' + (h' - 1)*(zoom_factor - 1), if only one factor is given; else
+    the first given of `height`, both factors, and the height of bottom 1. Negative pad_beg and pad_end crop
+    the bottom first. Parameters: none. Operations: 9 per element (6 products, 3 sums), none if the size does
+    not change. Raises ShapeError. Source: DeepLab v2, interp_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.interp_param
     n, c, *size = legacy_shape(bottoms[0], "bottom 0")
@@ -154,7 +154,7 @@ def interp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 def _upsample_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     if len(blobs.bottoms) > 1:
-        return None  # the mask says where each number goes
+        return None  # the mask decides where each value goes
     return slid(blobs.views[0], deconvolved, square(layer.upsample_param.scale or 1), blobs.tops[0][2:])
 
 
@@ -162,9 +162,9 @@ def _upsample_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
 def upsample(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Larger images, (n, c, h, w) -> (n, c, h', w'), by copying only.
 
-    With two bottoms each number goes where the second, a mask of Pooling, says: h' = upsample_h, or
-    h*scale (2 unless given, scale_h for itself) less one with pad_out_h. With one, each number is repeated:
-    h' = h*scale. Parameters: none.
+    With two bottoms, the second is a mask of Pooling that says where each value goes: h' = upsample_h, or
+    h*scale (default 2; scale_h for the height alone), minus one with pad_out_h. With one bottom, each value
+    is repeated: h' = h*scale. Parameters: none.
     Raises ShapeError. Source: alexgkendall/caffe-segnet; with one bottom eric612/MobileNet-YOLO;
     upsample_layer.cpp, LayerSetUp and Reshape of both.
     """
@@ -197,7 +197,7 @@ def upsample(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 @rule("ShuffleChannel", "shuffle_channel_param", traits=_FORK._replace(sees=pointwise))
 def shuffle_channel(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """The first channel of each group, then the second of each, and so on. Nothing is computed.
+    """The first channel of each group, then the second of each, and so on. It only copies.
 
     At most 4 axes; the top always has 4. Raises ShapeError.
     Source: farmingyard/ShuffleNet, shuffle_channel_layer.cpp, Reshape and Forward_cpu.
@@ -221,9 +221,9 @@ def _reorg_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     "Reorg", "reorg_param", in_place="refused", traits=_FORK._replace(sees=_reorg_sees, spoils=Spoils.NOTHING)
 )
 def reorg(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Squares of stride x stride places into channels, (n, c, h, w) -> (n, c*s*s, h/s, w/s), or back.
+    """Squares of stride x stride positions into channels, (n, c, h, w) -> (n, c*s*s, h/s, w/s), or back.
 
-    Nothing is computed. Raises ShapeError. Source: intel/caffe and caffe-yolov2, reorg_layer.cpp, LayerSetUp.
+    It only copies. Raises ShapeError. Source: intel/caffe and caffe-yolov2, reorg_layer.cpp, LayerSetUp.
     """
     p = layer.reorg_param
     n, c, h, w = legacy_shape(bottoms[0])
@@ -247,9 +247,9 @@ def _bn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
 def bn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel to mean 0 and variance 1, then scale and shift; shape unchanged.
 
-    Parameters: slope (1, c), bias (1, c), mean (1, c), variance (1, c), of which the last two are statistics,
-    and with `frozen` the others are not learnt either. If the file has scale_filler, shift_filler or bn_mode,
-    the layer is SegNet's: scale (1, c, 1, 1), shift (1, c, 1, 1), and two more tops for mean and variance.
+    Parameters: slope (1, c), bias (1, c), mean (1, c), variance (1, c). The last two are statistics; with
+    `frozen` the others are not learnt either. If the file has scale_filler, shift_filler or bn_mode, the
+    layer is SegNet's: scale (1, c, 1, 1), shift (1, c, 1, 1), and two more tops for mean and variance.
     Operations: 4 per element (subtract, divide, multiply, add), 2 with bn_mode INFERENCE.
     Raises ShapeError. Source: yjxiong/caffe, which PSPNet uses, and alexgkendall/caffe-segnet; bn_layer.cpp,
     LayerSetUp and Reshape of both.
@@ -302,9 +302,9 @@ def continuation_indicator(layer: LayerParameter, bottoms: Sequence[Shape]) -> F
 def cos_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Columns of a data frame, one for each top: (batch_size, channels, height, width), or fewer axes.
 
-    `sample_num_axes` (3 unless given) is how many axes follow the batch. out_channels, out_height and
-    out_width stand for the sizes after the transformation, 0 being as before. With transpose a column of one
-    axis is (channels, batch_size). Raises ShapeError.
+    `sample_num_axes` (default 3) is the number of axes after the batch. out_channels, out_height and
+    out_width are the sizes after the transformation; 0 means unchanged. With transpose a column of one axis
+    is (channels, batch_size). Raises ShapeError.
     Source: yahoo/CaffeOnSpark, cos_data_layer.cpp, LayerSetUp.
     """
     p = layer.cos_data_param

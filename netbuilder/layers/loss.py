@@ -1,4 +1,4 @@
-"""Losses and metrics: their tops are scalars, and a loss may leave its top out of the file."""
+"""Losses and metrics: their tops are scalars, and the file may omit the top of a loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SCALAR: Shape = ()
 L2 = 2
-_REFUSING = COMPUTES._replace(sees=all_pooled)  # to write over its bottom
+_REFUSING = COMPUTES._replace(sees=all_pooled)  # Caffe refuses them in place
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
@@ -66,7 +66,7 @@ def sigmoid_cross_entropy_loss(layer: LayerParameter, bottoms: Sequence[Shape]) 
     """
     _same_first_axis(bottoms)
     _same_count(bottoms)
-    if any(layer.loss_weight):  # the Sigmoid inside takes the weight over, and fills its top with it
+    if any(layer.loss_weight):  # the inner Sigmoid inherits the weight and fills its top with it
         check_not_empty(bottoms[0], "bottom 0")
     return Facts((SCALAR,), ops=6 * elements(bottoms[0]))
 
@@ -102,13 +102,13 @@ def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
 
-    A second top has the probabilities, in the shape of the scores; then loss_weight must be written.
+    A second top has the probabilities, in the shape of the scores; loss_weight is then required.
     Operations: 5 per score (softmax), 3 per score (log, multiply, add).
     Raises ShapeError. Source: infogain_loss_layer.cpp, Reshape.
     """
     scores, labels = bottoms[0], bottoms[1]
     if list(layer.top[:1]) == list(layer.bottom[:1]):
-        # The loss over the scores; the probabilities over the labels Caffe lets pass.
+        # The loss over the scores; Caffe accepts the probabilities over the labels.
         raise ShapeError(f"cannot write over its bottom '{layer.bottom[0]}'")
     _same_first_axis(bottoms)
     axis = layer.infogain_loss_param.axis
@@ -116,7 +116,7 @@ def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     classes = scores[canonical_axis(axis, scores)]
     _softmax(layer, scores)
     if layer.loss_param.HasField("normalize"):
-        raise ShapeError("normalize is of old: give normalization")
+        raise ShapeError("normalize is deprecated: give normalization")
     if len(bottoms) == 3 and elements(bottoms[2]) != classes**2:
         raise ShapeError(
             f"bottom 2 must be ({classes},{classes}), one row per label, got {shape_text(bottoms[2])}"
@@ -124,7 +124,7 @@ def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     if len(bottoms) == 2 and not layer.infogain_loss_param.source:
         raise ShapeError("the matrix is missing: give it as bottom 2 or as source")
     if len(layer.top) == 2 and not layer.loss_weight:
-        raise ShapeError("two tops need loss_weight for each: Caffe by itself supposes one")
+        raise ShapeError("two tops need loss_weight for each: Caffe's default is a single one")
     return Facts((SCALAR, scores)[: max(1, len(layer.top))], ops=8 * elements(scores))
 
 
@@ -216,7 +216,7 @@ def accuracy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 
 def _softmax(layer: LayerParameter, scores: Shape) -> None:
-    """What the Softmax inside a loss demands; it takes over the loss weight, and with it fills its top."""
+    """Check what the inner Softmax of a loss requires; it inherits the loss weight for its top."""
     axis = canonical_axis(layer.softmax_param.axis, scores)
     check_not_empty(scores[axis : axis + 1] if list(layer.loss_weight) == [0] else scores, "bottom 0")
 

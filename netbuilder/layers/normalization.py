@@ -28,7 +28,7 @@ WITHIN = 1
 _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 
 
-# Taken as at TEST: with the statistics of its batch each element sees all of the channel.
+# As in TEST: with batch statistics, each element would see the whole channel.
 @rule(
     "BatchNorm",
     "batch_norm_param",
@@ -39,8 +39,8 @@ def batch_norm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
 
     Parameters: mean (c,), variance (c,) and their common factor (1,): statistics, never learnt.
-    Operations: 2 per element (subtract, divide), as at TEST.
-    Forks can do the scale and the shift as well, where the file has their fields for it: see `_affine`.
+    Operations: 2 per element (subtract, divide), as in TEST.
+    Forks can also scale and shift, if the file has their fields for it: see `_affine`.
     Raises ShapeError. Source: batch_norm_layer.cpp, LayerSetUp.
     """
     (bottom,) = bottoms
@@ -49,7 +49,7 @@ def batch_norm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     check_not_empty(bottom, "the bottom")
     affine, ops = _affine(layer.batch_norm_param, bottom) if layer.HasField("batch_norm_param") else ((), 0)
     specs = layer.param
-    # Three entries are set to zero by Caffe itself, whatever they say (upgrade_proto.cpp).
+    # Caffe itself zeroes the rates of exactly three entries, whatever they say (upgrade_proto.cpp).
     forced = bool(affine) and affine[0].lr_mult is not None  # NVIDIA's fork sets all of them itself
     if len(specs) != 3 and len(specs) <= 3 + len(affine) and not forced and any(s.lr_mult for s in specs[:3]):
         raise ShapeError(
@@ -65,8 +65,8 @@ def _affine(p: BatchNormParameter, bottom: Shape) -> tuple[tuple[ParamFacts, ...
     """The scale (c,) and bias (c,) of a fork's BatchNorm, and the operations per element, with its relu.
 
     NVIDIA/caffe: with scale_bias or either filler; learnt, whatever lr_mult says. intel/caffe: if the file
-    has use_weight_bias, bias_term or filler, each of which is true unless said otherwise. Without any of
-    these the blobs are BVLC's, though MKL-DNN, the engine that Intel's fork takes if it may, would make five.
+    has use_weight_bias, bias_term or filler; the first two default to true. Without any of these the blobs
+    are BVLC's, although MKL-DNN, the engine that Intel's fork prefers, would make five.
     Raises ShapeError. Source: NVIDIA/caffe, batch_norm_layer.cpp; intel/caffe, mkldnn_batch_norm_layer.cpp;
     LayerSetUp of both.
     """
@@ -99,13 +99,13 @@ def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     axis, factor = _factor(p, bottoms)
     outer, inner = bottoms[0][:axis], bottoms[0][axis + len(factor) :]
     if 0 in outer:
-        check_not_empty(inner, "what the factor is spread over")
+        check_not_empty(inner, "the part that the factor is repeated over")
     if p.bias_term:
-        canonical_axis(p.axis, bottoms[0])  # which a scalar factor alone has no need of
-        check_not_empty(inner, "what the bias is spread over")
+        canonical_axis(p.axis, bottoms[0])  # a scalar factor alone does not need a valid axis
+        check_not_empty(inner, "the part that the bias is repeated over")
     params = []
     if len(bottoms) == 1:
-        # No filler means ones here; a filler without a value means zeros.
+        # Without a filler the factor starts at 1; a filler without a value means 0.
         params.append(ParamFacts(factor, "weight", p.filler if p.HasField("filler") else None))
     if p.bias_term:
         params.append(ParamFacts(factor, "bias", p.bias_filler))
@@ -121,7 +121,7 @@ def bias(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """
     p = layer.bias_param
     axis, added = _factor(p, bottoms)
-    check_not_empty(bottoms[0][axis + len(added) :], "what the bias is spread over")
+    check_not_empty(bottoms[0][axis + len(added) :], "the part that the bias is repeated over")
     params = (ParamFacts(added, "bias", p.filler),) if len(bottoms) == 1 else ()
     return Facts((bottoms[0],), params, ops=elements(bottoms[0]))
 
@@ -151,7 +151,7 @@ def _lrn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     ),
 )
 def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Local response normalisation: division by a power of the squares around, (n, c, h, w) unchanged.
+    """Local response normalisation: division by a power of the neighbouring squares, (n, c, h, w) unchanged.
 
     ACROSS_CHANNELS sums over `local_size` channels, WITHIN_CHANNEL averages over a square of the image.
     Parameters: none. Operations per element: across channels 7 (square, a running sum of scaled squares,
@@ -175,7 +175,7 @@ def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     ),
 )
 def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """Normalisation to mean 0, and variance 1 unless told otherwise, of each channel of each image.
+    """Normalisation of each channel of each image to mean 0 and, by default, variance 1.
 
     At most 4 axes; the top always has 4: (n, c) -> (n, c, 1, 1). Parameters: none.
     Operations: 2 per element (mean, subtract), and 3 more for the variance (square, sum, divide).
@@ -184,7 +184,7 @@ def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     p = layer.mvn_param
     top = legacy_shape(bottoms[0])
     if 0 in (top[1:] if p.across_channels else top[2:]):
-        raise ShapeError(f"there is nothing to take the mean of in {shape_text(bottoms[0])}")
+        raise ShapeError(f"cannot take the mean of nothing, {shape_text(bottoms[0])}")
     return Facts((top,), ops=(5 if p.normalize_variance else 2) * elements(top))
 
 

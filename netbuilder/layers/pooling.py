@@ -55,10 +55,9 @@ def _pooling_draws(layer: LayerParameter) -> bool:
 def pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Maximum, average or stochastic pooling, (n, c, h, w) -> (n, c, h', w').
 
-    h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR, or in some forks
+    h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR or, in some forks,
     ceil_mode is false. If either axis is padded, a last window that starts beyond the image and its leading
-    pad is dropped.
-    A second top (MAX only) holds the index of each maximum. Parameters: none.
+    pad is dropped. A second top (MAX only) holds the index of each maximum. Parameters: none.
     Operations: one comparison or addition per window element, n*c*h'*w'*kh*kw.
     Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp and Reshape.
     """

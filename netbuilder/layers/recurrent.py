@@ -1,7 +1,7 @@
 """Recurrent layers: RNN, LSTM, and LSTMUnit, one step of an LSTM.
 
-Caffe unrolls a recurrent layer into a net of T steps, one InnerProduct per transformation; what that net
-would refuse is refused here.
+Caffe unrolls a recurrent layer into a net of T steps, with one InnerProduct per transformation; the rules
+refuse what that net would refuse.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
 
-_STEP = COMPUTES._replace(sees=Unknown("its state reaches over all earlier steps"), spoils=Spoils.VALUES)
+_STEP = COMPUTES._replace(sees=Unknown("its state depends on all earlier steps"), spoils=Spoils.VALUES)
 _UNROLLED = _STEP._replace(no_gradient=(1,), weight_filler="recurrent_param", rebuilds=True)
 # Operations of one element of a cell's state: three sigmoids and two hyperbolic tangents of 3 each, four
 # products (cont*f, f*c, i*g, o*tanh(c)) and a sum.
@@ -39,8 +39,8 @@ def lstm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
     With expose_hidden two bottoms follow (hidden and cell state of the step before) and two tops (those of
     the last step), each (1, n, h). cont is 0 where a sequence starts.
-    Parameters, i being the inputs per step and s the static ones: weight (4h, i), bias (4h,)[, weight
-    (4h, s)], weight (4h, h).
+    Parameters, with i inputs per step and s static inputs: weight (4h, i), bias (4h,)[, weight (4h, s)],
+    weight (4h, h).
     MACs: t*n * (4h*i + 4h*h), and n * 4h*s. Other operations: t*n*h * 29, of which 20 are the cell's, 4 the
     bias, 4 the sum of both products and 1 the product with cont; 4 more for the static sum.
     Raises ShapeError. Source: recurrent_layer.cpp, LayerSetUp and Reshape; lstm_layer.cpp.
@@ -103,16 +103,16 @@ def lstm_unit(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 
 def _sequences(layer: LayerParameter, bottoms: Sequence[Shape], states: int) -> Sequences:
-    """Check bottoms and numbers of blobs; `states` is how many states the layer hands from step to step."""
+    """Check bottoms and numbers of blobs; `states` is the number of states passed from step to step."""
     p = layer.recurrent_param
     exposed = states if p.expose_hidden else 0
-    told = "with" if exposed else "without"
+    exposure = "with" if exposed else "without"
     if not 2 + exposed <= len(bottoms) <= 3 + exposed:
         raise ShapeError(
-            f"{told} expose_hidden it needs {2 + exposed} or {3 + exposed} bottoms, got {len(bottoms)}"
+            f"{exposure} expose_hidden it needs {2 + exposed} or {3 + exposed} bottoms, got {len(bottoms)}"
         )
     if len(layer.top) != 1 + exposed:
-        raise ShapeError(f"{told} expose_hidden it needs {1 + exposed} tops, got {len(layer.top)}")
+        raise ShapeError(f"{exposure} expose_hidden it needs {1 + exposed} tops, got {len(layer.top)}")
     x, cont = bottoms[0], bottoms[1]
     if len(x) < 3 or elements(x) == 0:
         raise ShapeError(f"bottom 0 must be (steps, streams, inputs...), none of them 0, got {shape_text(x)}")

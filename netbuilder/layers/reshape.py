@@ -19,10 +19,10 @@ _RESHAPED = COMPUTES._replace(sees=same_map, no_gradient=(), shares=Shares.ALWAY
 
 @rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED)
 def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """The same numbers in another shape.
+    """The same values in another shape.
 
-    In `shape`, 0 copies the axis of the bottom at the same place and one -1 takes what is left. `axis` and
-    `num_axes` limit the run of axes that is replaced; axis -1 is *after* the last axis.
+    In `shape`, 0 copies the bottom's axis at the same index, and one -1 is inferred from the rest. `axis` and
+    `num_axes` limit the range of axes that is replaced; axis -1 is *after* the last axis.
     Raises ShapeError. Source: reshape_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.reshape_param
@@ -53,7 +53,7 @@ def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         known = -elements(dims) * elements(bottom[:start]) * elements(bottom[end:])
         if known == 0 or total % known:
             raise ShapeError(
-                f"cannot infer the -1: {total} elements of {shape_text(bottom)} are no multiple of {known}"
+                f"cannot infer the -1: {total} elements of {shape_text(bottom)} are not a multiple of {known}"
             )
         dims[dims.index(-1)] = total // known
     top = (*bottom[:start], *dims, *bottom[end:])
@@ -72,7 +72,7 @@ def flatten(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     start, end = canonical_axis(p.axis, bottom), canonical_axis(p.end_axis, bottom, "end_axis") + 1
     if start > end:
-        raise ShapeError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
+        raise ShapeError(f"axis {p.axis} comes after end_axis {p.end_axis}")
     return Facts(((*bottom[:start], elements(bottom[start:end]), *bottom[end:]),))
 
 
@@ -120,7 +120,7 @@ def reduction(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     top = bottom[: canonical_axis(p.axis, bottom)]
     if p.operation in (SUM, MEAN):
-        check_not_empty(bottom[len(top) :], "what is summed up")
+        check_not_empty(bottom[len(top) :], "the part to be summed")
     per_element = 2 if p.operation in (2, 3) else 1
     return Facts((top,), ops=per_element * elements(bottom) + elements(top))
 
@@ -141,7 +141,7 @@ def argmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The `top_k` (default 1) largest elements of each image, or along `axis`.
 
     Without axis: (n, ...) -> (n, 1, top_k) indices, or (n, 2, top_k) indices and values if out_max_val;
-    ones fill up the axes of a bottom of more than 3. With axis: that axis becomes top_k, indices or values.
+    a bottom of more than 3 axes adds axes of size 1. With axis: that axis becomes top_k, indices or values.
     Parameters: none. Operations: one comparison per element.
     Raises ShapeError. Source: argmax_layer.cpp, LayerSetUp and Reshape.
     """
@@ -170,7 +170,7 @@ def argmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def batch_reindex(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The images of bottom 0 that bottom 1 lists by index, (n, ...) and (m,) -> (m, ...).
 
-    Parameters: none. Nothing is computed, only copied.
+    Parameters: none. It only copies.
     Raises ShapeError. Source: batch_reindex_layer.cpp, Reshape.
     """
     bottom, indices = bottoms
