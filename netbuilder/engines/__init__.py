@@ -1,7 +1,7 @@
-"""What trains, tests and times nets: the protocol of an engine, and the engines by name.
+"""Engines train, test and time nets: the protocol of an engine, and the registry of engines by name.
 
-The core never imports an engine, and this module imports none until it is asked for one by name. An engine
-imports heavy things (numpy) inside functions only. docs/add-an-engine.md shows how to write one.
+The core never imports an engine, and this module imports one only when `find_engine` is called. An engine
+imports heavy packages (numpy) inside functions only. docs/add-an-engine.md shows how to write one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT", "ENGINES", "Engine", "find_engine", "register"]
 
 DEFAULT = "caffe"
-# Each engine's class, as MODULE:CLASS. It is made without arguments.
+# Each engine's class, as MODULE:CLASS. It is called without arguments.
 ENGINES: dict[str, str] = {"caffe": "netbuilder.engines.caffe.engine:CaffeEngine"}
 
 _MEMBERS = {
@@ -32,7 +32,7 @@ _GUIDE = "see docs/add-an-engine.md"
 
 
 class Engine(Protocol):
-    """What an engine must have. Its methods refuse a plan by ConfigError or EngineError, before it starts."""
+    """The members of an engine. Its methods raise ConfigError or EngineError to refuse a plan."""
 
     snapshots: SnapshotNames
 

@@ -1,13 +1,13 @@
 """Element-wise layers of one bottom and one top, and Softmax: the top has the bottom's shape.
 
-`ELEMENTWISE` is the table; a function stands here only where there is more to say. Sources: Forward_cpu and
+`ELEMENTWISE` is the table; types that need more than a row have a function. Sources: Forward_cpu and
 Backward_cpu in each layer's .cpp file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import (
@@ -23,18 +23,21 @@ from netbuilder.layers.base import (
 from netbuilder.layers.traits import COMPUTES, GradientReads, Keeps, Spoils, Traits, Unknown
 from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
 _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 
 
-def _spoils_elu(layer: Any) -> Spoils:
+def _spoils_elu(layer: LayerParameter) -> Spoils:
     return Spoils.GRADIENT if layer.elu_param.alpha <= 0 else Spoils.NOTHING
 
 
-def _elu_is_positive(layer: Any) -> bool:
+def _elu_is_positive(layer: LayerParameter) -> bool:
     return bool(layer.elu_param.alpha <= 0)
 
 
-def _power_reads(layer: Any) -> GradientReads:
+def _power_reads(layer: LayerParameter) -> GradientReads:
     # For these powers the gradient is computed from the bottom, or is constant.
     return GradientReads.NOTHING if layer.power_param.power in (0, 1, 2) else GradientReads.ELEMENTS
 
@@ -49,7 +52,7 @@ ELEMENTWISE = (
     ),
     (
         "ReLU6", "relu6_param", 2, "exact",  # of forks: relu6_layer.cpp
-        _POINTWISE._replace(gradient_reads=Unknown("forks differ in it"), keeps=Keeps.SIGN),
+        _POINTWISE._replace(gradient_reads=Unknown("forks differ"), keeps=Keeps.SIGN),
     ),
     (
         "ELU", "elu_param", 3, "exact",
@@ -89,7 +92,7 @@ ELEMENTWISE = (
 
 def _elementwise(type: str, param: str, per_element: int, in_place: str, traits: Traits) -> None:
     @rule(type, *([param] if param else []), in_place=in_place, traits=traits)
-    def infer(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+    def infer(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         return Facts((bottoms[0],), ops=per_element * elements(bottoms[0]))
 
 
@@ -103,8 +106,8 @@ for _row in ELEMENTWISE:
     in_place="exact",
     traits=_POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, positive=True),
 )
-def exp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """base^(shift + scale * x), base -1 being e. Operations: 3 per element.
+def exp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """base^(shift + scale * x); base -1 means e. Operations: 3 per element.
 
     Raises ShapeError. Source: exp_layer.cpp, LayerSetUp.
     """
@@ -115,8 +118,8 @@ def exp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Log", "log_param", traits=_POINTWISE._replace(spoils=Spoils.GRADIENT))
-def log(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Logarithm of shift + scale * x to a base, -1 being e. Operations: 3 per element.
+def log(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Logarithm of shift + scale * x to a base; -1 means e. Operations: 3 per element.
 
     Raises ShapeError. Source: log_layer.cpp, LayerSetUp.
     """
@@ -127,7 +130,7 @@ def log(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("PReLU", "prelu_param", in_place="exact", traits=_POINTWISE._replace(keeps=Keeps.POSITIVE))
-def prelu(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def prelu(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """ReLU with a learnt slope for negative inputs: one per channel (axis 1), or one in all.
 
     Parameters: slope (c,), or () if channel_shared. Operations: 2 per element (compare, multiply).
@@ -144,7 +147,7 @@ def prelu(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), (ParamFacts(slope, "weight", filler),), ops=2 * elements(bottom))
 
 
-def _softmax_sees(layer: Any, blobs: Blobs) -> Seen:
+def _softmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     view, axis = blobs.views[0], first_spatial(layer.softmax_param.axis, blobs.bottoms[0])
     return view if axis < 0 else None if view.flat else view.pooled([axis])._replace(size=view.size)
 
@@ -157,7 +160,7 @@ def _softmax_sees(layer: Any, blobs: Blobs) -> Seen:
         sees=_softmax_sees, no_gradient=(), gradient_reads=GradientReads.ALL, positive=True, engine=True
     ),
 )
-def softmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def softmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Exponentials normalised to sum 1 along `axis` (default 1).
 
     Operations: 5 per element (maximum, subtract, exponential, sum, divide).

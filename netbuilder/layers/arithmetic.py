@@ -1,14 +1,17 @@
-"""Kernel, stride and padding: how Caffe reads them, and the sizes that follow from them.
+"""Kernel, stride and padding: how Caffe reads them, and the output sizes that follow.
 
-Convolution and Pooling read the same-looking fields by different rules; both are here, once.
+Convolution and Pooling read fields of the same names by different rules; both sets of rules are here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import ShapeError
+
+if TYPE_CHECKING:
+    from netbuilder.schema.messages import ConvolutionParameter, PoolingParameter
 
 __all__ = [
     "Window",
@@ -33,12 +36,12 @@ class Window(NamedTuple):
     dilation: tuple[int, ...]
 
 
-def conv_window(p: Any, axes: int) -> Window:
+def conv_window(p: ConvolutionParameter, axes: int) -> Window:
     """The window of a `ConvolutionParameter` over `axes` spatial axes.
 
     Each of kernel, stride and pad is given once for all axes, once per axis, or (2-D only) as an _h/_w
-    pair whose missing half counts as 0. Dilation has no pair. A stride of 0 is refused where it is not in a
-    pair, as by Caffe; in a pair it is for the caller to refuse.
+    pair whose missing half counts as 0. Dilation has no pair. Like Caffe, this refuses a stride of 0 only
+    outside a pair; the caller must check pairs (`check_stride`).
     Raises ShapeError. Source: base_conv_layer.cpp, LayerSetUp.
     """
     kernel = _conv_field(p, "kernel_size", "kernel", axes, None)
@@ -53,13 +56,13 @@ def conv_window(p: Any, axes: int) -> Window:
 
 
 def check_stride(stride: tuple[int, ...]) -> None:
-    """Raise ShapeError for a stride of 0, by which Caffe would divide."""
+    """Raise ShapeError for a stride of 0, because Caffe would divide by it."""
     if 0 in stride:
         raise ShapeError(f"stride must be at least 1 on every axis, got {_text(stride)}")
 
 
 def _checked(window: Window) -> Window:
-    """Refuse what an int of C does not hold: Caffe reads it as a negative number, and may go on with that."""
+    """Refuse values that overflow a C int: Caffe reads them as negative and may continue."""
     kernel, stride, pad, dilation = window
     if max(kernel + stride + pad + dilation, default=0) > INT_MAX:
         pairs = zip(window._fields, map(max, window), strict=True)
@@ -68,7 +71,9 @@ def _checked(window: Window) -> Window:
     return window
 
 
-def _conv_field(p: Any, name: str, stem: str, axes: int, default: int | None) -> tuple[int, ...]:
+def _conv_field(
+    p: ConvolutionParameter, name: str, stem: str, axes: int, default: int | None
+) -> tuple[int, ...]:
     values = getattr(p, name)
     h, w = stem + "_h", stem + "_w"
     if not (p.HasField(h) or p.HasField(w)):
@@ -107,10 +112,10 @@ def deconv_extent(size: int, kernel: int, stride: int, pad: int, dilation: int =
     return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
 
 
-def pool_window(p: Any, size: Sequence[int]) -> Window:
+def pool_window(p: PoolingParameter, size: Sequence[int]) -> Window:
     """The window of a `PoolingParameter` over an image of `size` (h, w).
 
-    Unlike in a convolution, half of an _h/_w pair is refused.
+    Unlike a convolution, pooling requires both halves of an _h/_w pair.
     Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp.
     """
     pad = _pool_pair(p, "pad", "pad")
@@ -136,7 +141,7 @@ def pool_window(p: Any, size: Sequence[int]) -> Window:
     return _checked(Window(kernel, stride, pad, (1, 1)))
 
 
-def _pool_pair(p: Any, name: str, stem: str) -> tuple[int, int]:
+def _pool_pair(p: PoolingParameter, name: str, stem: str) -> tuple[int, int]:
     h, w = p.HasField(stem + "_h"), p.HasField(stem + "_w")
     if not (h or w):
         value = getattr(p, name)
@@ -152,8 +157,8 @@ def _pool_pair(p: Any, name: str, stem: str) -> tuple[int, int]:
 def pool_extent(size: int, kernel: int, stride: int, pad: int, *, floor: bool = False, clip: bool) -> int:
     """The output size of a pooling along one axis: rounded up, or down if `floor`.
 
-    `clip` is true when the layer pads on either axis: then a last window that would start beyond the
-    image and its leading pad is dropped. Source: pooling_layer.cpp, Reshape.
+    `clip` is true when the layer pads on either axis; a last window that would start beyond the image and
+    its leading pad is then dropped. Source: pooling_layer.cpp, Reshape.
     """
     room = size + 2 * pad - kernel
     out = (room // stride if floor else -(-room // stride)) + 1

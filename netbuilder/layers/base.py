@@ -2,21 +2,24 @@
 
 A rule states everything that netbuilder knows about one Caffe layer type. Its function gets the
 `LayerParameter` and the shapes of its bottoms and returns `Facts` (shapes of the tops, parameter blobs,
-multiply-accumulates, other operations), or raises `ShapeError` where real Caffe would abort. So shapes,
-parameters and counts cannot disagree. All else is in its `Traits`.
+multiply-accumulates, other operations), or raises `ShapeError` where real Caffe would abort. One function
+computes all of them, so shapes, parameters and counts cannot disagree. Everything else is in its `Traits`.
 
-Counting: one MAC is one multiplication and one addition. `ops` are all other elementary operations
-(addition, multiplication, division, comparison, exponential, logarithm, power), each counted as one.
-Both are for the whole batch. A layer without a rule has *unknown* facts, never zero ones.
+Counting: one MAC is one multiplication and one addition. `ops` counts all other elementary operations
+(addition, multiplication, division, comparison, exponential, logarithm, power) as one each. Both are for the
+whole batch. The facts of a layer without a rule are *unknown*, never zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.traits import Source, Traits, completed
+
+if TYPE_CHECKING:
+    from netbuilder.schema import FillerParameter, LayerParameter
 
 __all__ = [
     "RULES",
@@ -42,21 +45,21 @@ Shape = tuple[int, ...]
 class ParamFacts(NamedTuple):
     """One parameter blob of a layer: its shape, its role ("weight", "bias" or "statistic") and its filler.
 
-    `filler` is the `FillerParameter` message, or None for a blob that Caffe initialises by itself.
-    A "statistic" (BatchNorm) is stored in a .caffemodel but never changed by the solver. A blob that is not
-    `filled` may be empty: Caffe refuses to fill nothing. `lr_mult` is what the layer sets it to, whatever the
-    file says.
+    `filler` is the `FillerParameter` message, or None for a blob that Caffe initialises itself.
+    A "statistic" (BatchNorm) is stored in a .caffemodel but never changed by the solver. Only a blob that is
+    not `filled` may be empty, because Caffe's fillers refuse empty blobs. `lr_mult` is the value that the
+    layer forces, whatever the file says.
     """
 
     shape: Shape
     role: str
-    filler: Any = None
+    filler: FillerParameter | None = None
     filled: bool = True
     lr_mult: float | None = None
 
 
 class Facts(NamedTuple):
-    """What a rule says of one layer; counts are for the whole batch."""
+    """What a rule infers for one layer; counts are for the whole batch."""
 
     tops: tuple[Shape, ...]
     params: tuple[ParamFacts, ...] = ()
@@ -65,16 +68,16 @@ class Facts(NamedTuple):
 
 
 NO_TRAITS = Traits()
-Infer = Callable[[Any, Sequence[Shape]], Facts]
+Infer: TypeAlias = "Callable[[LayerParameter, Sequence[Shape]], Facts]"
 
 
 class Rule(NamedTuple):
-    """A layer type: the sub-messages that hold its fields, how many blobs it takes and gives, facts, traits.
+    """A layer type: the sub-messages that hold its fields, its numbers of bottoms and tops, facts, traits.
 
-    `bottoms` and `tops` are (least, most), most None for no limit. `in_place` says what happens when a top
-    is written over its bottom: "exact", "wrong" (Caffe accepts it and computes something else, in the
-    forward or in the backward pass) or "refused". `auto_top` is set for losses: Caffe adds a top that the
-    file leaves out. `same` is set where the numbers of bottoms and tops must be equal.
+    `bottoms` and `tops` are (minimum, maximum); a maximum of None means no limit. `in_place` says what
+    happens when a top is written over its bottom: "exact", "wrong" (Caffe accepts it and computes something
+    else, in the forward or the backward pass) or "refused". `auto_top` is set for losses: Caffe adds a top
+    that the file omits. `same` is set if the numbers of bottoms and tops must be equal.
     """
 
     type: str
@@ -134,13 +137,13 @@ def canonical_axis(axis: int, shape: Sequence[int], what: str = "axis") -> int:
 
 
 def check_not_empty(shape: Sequence[int], what: str) -> None:
-    """Raise ShapeError for a blob of no elements, whose memory Caffe cannot touch. Source: blob.hpp, data."""
+    """Raise ShapeError for an empty blob: Caffe aborts on reading its memory. Source: blob.hpp, data."""
     if 0 in shape:
-        raise ShapeError(f"{what} is empty, {shape_text(shape)}: Caffe cannot work on nothing")
+        raise ShapeError(f"{what} is empty, {shape_text(shape)}: Caffe cannot process an empty blob")
 
 
 def legacy_shape(shape: Sequence[int], what: str = "the bottom") -> Shape:
-    """The shape filled up with ones to 4 axes, as Caffe's num, channels, height and width see it.
+    """The shape padded with ones to 4 axes, as Caffe's num, channels, height and width return it.
 
     Raises ShapeError for more than 4 axes. Source: blob.hpp, LegacyShape.
     """
@@ -149,8 +152,8 @@ def legacy_shape(shape: Sequence[int], what: str = "the bottom") -> Shape:
     return (*shape, *(1,) * (4 - len(shape)))
 
 
-def is_source(layer: Any) -> bool:
-    """Whether a layer gives data to the net: a data layer, or a type without a rule that takes nothing."""
+def is_source(layer: LayerParameter) -> bool:
+    """Whether a layer feeds data to the net: a data layer, or one without bottoms whose type has no rule."""
     if layer.bottom:
         return False
     rule = RULES.get(layer.type)
@@ -158,7 +161,7 @@ def is_source(layer: Any) -> bool:
 
 
 def source_of(type: str) -> Source | None:
-    """Where the layers of a type have their data; None if they are not data layers, or that is unknown."""
+    """Where layers of a type get their data; None if they are not data layers or the source is unknown."""
     rule = RULES.get(type)
     source = rule.traits.source if rule else None
     return source if isinstance(source, Source) else None
@@ -171,10 +174,10 @@ def has_files(rule: Rule) -> bool:
 
 
 def replayed_types() -> list[str]:
-    """The types whose layers must run again to bring a resumed training to where it was.
+    """The types whose layers must run again to restore the state of a resumed training.
 
-    Their forward passes draw random numbers, or move on in the data. Pooling draws too with STOCHASTIC; it is
-    left out, since every pooling of the net would have to run for the sake of that one.
+    Their forward passes draw random numbers or advance in the data. STOCHASTIC pooling draws too, but is left
+    out: the list is by type, so every pooling layer of the net would have to run.
     """
     return sorted(type for type, rule in RULES.items() if has_files(rule) or _draws(rule))
 
@@ -184,6 +187,6 @@ def _draws(rule: Rule) -> bool:
     return draws is True or (callable(draws) and rule.bottoms[1] == 0)
 
 
-def writes_over(layer: Any) -> bool:
-    """Whether any top is written over the bottom of the same place."""
+def writes_over(layer: LayerParameter) -> bool:
+    """Whether any top is written over the bottom at the same index."""
     return any(b == t for b, t in zip(layer.bottom, layer.top, strict=False))

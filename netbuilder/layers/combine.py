@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule, writes_over
 from netbuilder.layers.traits import COMPUTES, Shares, Spoils, Unknown
 from netbuilder.layers.views import Blobs, Seen, View, first_spatial, moved, pointwise, union
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import ConcatParameter, SliceParameter
+
 PROD, SUM = 0, 1
 
 
-def _spoils_eltwise(layer: Any) -> Spoils:
+def _spoils_eltwise(layer: LayerParameter) -> Spoils:
     return Spoils.GRADIENT if layer.eltwise_param.operation == PROD else Spoils.VALUES
 
 
-def _spoils_unless_alone(layer: Any) -> Spoils:
+def _spoils_unless_alone(layer: LayerParameter) -> Spoils:
     return Spoils.NOTHING if len(layer.bottom) == len(layer.top) == 1 else Spoils.VALUES
 
 
@@ -28,10 +32,10 @@ def _spoils_unless_alone(layer: Any) -> Spoils:
     bottoms=(2, None),
     traits=COMPUTES._replace(sees=pointwise, no_gradient=(), spoils=_spoils_eltwise, engine=True),
 )
-def eltwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Sum (with one coefficient per bottom if wanted), product or maximum of equal-shaped bottoms.
+def eltwise(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Sum (optionally with one coefficient per bottom), product or maximum of equal-shaped bottoms.
 
-    Operations per element: one less than there are bottoms, and one per coefficient.
+    Operations per element: the number of bottoms minus one, plus one per coefficient.
     Raises ShapeError. Source: eltwise_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.eltwise_param
@@ -49,7 +53,7 @@ def eltwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((first,), ops=(len(bottoms) - 1 + weighted) * elements(first))
 
 
-def _concat_sees(layer: Any, blobs: Blobs) -> Seen:
+def _concat_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     p = layer.concat_param
     axis = first_spatial(p.concat_dim if p.HasField("concat_dim") else p.axis, blobs.bottoms[0])
     return union(blobs.views) if len(blobs.views) == 1 or axis < 0 else None
@@ -64,7 +68,7 @@ def _concat_sees(layer: Any, blobs: Blobs) -> Seen:
         sees=_concat_sees, no_gradient=(), spoils=_spoils_unless_alone, shares=Shares.ALONE, engine=True
     ),
 )
-def concat(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def concat(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The bottoms one after another along `axis` (default 1); their other axes must be equal.
 
     Raises ShapeError. Source: concat_layer.cpp, Reshape.
@@ -85,7 +89,7 @@ def concat(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((*first[:axis], total, *first[axis + 1 :]),))
 
 
-def _slice_sees(layer: Any, blobs: Blobs) -> Seen:
+def _slice_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     p, view = layer.slice_param, blobs.views[0]
     cut = first_spatial(p.slice_dim if p.HasField("slice_dim") else p.axis, blobs.bottoms[0])
     if view.flat:
@@ -110,7 +114,7 @@ def _slice_sees(layer: Any, blobs: Blobs) -> Seen:
         sees=_slice_sees, no_gradient=(), spoils=_spoils_unless_alone, shares=Shares.ALONE
     ),
 )
-def slice_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def slice_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Pieces of the bottom along `axis` (default 1): equal ones, or cut at each slice_point.
 
     Raises ShapeError. Source: slice_layer.cpp, Reshape.
@@ -140,7 +144,7 @@ def slice_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(tuple((*bottom[:axis], n, *bottom[axis + 1 :]) for n in sizes))
 
 
-def _axis(p: Any, legacy: str, shape: Shape) -> int:
+def _axis(p: ConcatParameter | SliceParameter, legacy: str, shape: Shape) -> int:
     if not p.HasField(legacy):
         return canonical_axis(p.axis, shape)
     if p.HasField("axis"):
@@ -154,12 +158,12 @@ def _axis(p: Any, legacy: str, shape: Shape) -> int:
     in_place="refused",
     traits=COMPUTES._replace(sees=pointwise, no_gradient=(), shares=Shares.ALWAYS),
 )
-def split(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def split(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The bottom, once per top, by reference. Source: split_layer.cpp."""
     return Facts((bottoms[0],) * len(layer.top))
 
 
-def _crop_sees(layer: Any, blobs: Blobs) -> Seen:
+def _crop_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     p, view = layer.crop_param, blobs.views[0]
     if view.flat:
         return None
@@ -180,7 +184,7 @@ def _crop_sees(layer: Any, blobs: Blobs) -> Seen:
     bottoms=2,
     traits=COMPUTES._replace(sees=_crop_sees, sizes_only=(1,), no_gradient=(), spoils=Spoils.GRADIENT),
 )
-def crop(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def crop(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The part of bottom 0 that has the size of bottom 1 from `axis` (default 2) on, at `offset`.
 
     Raises ShapeError. Source: crop_layer.cpp, LayerSetUp and Reshape.
@@ -216,7 +220,7 @@ def crop(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         spoils=Spoils.VALUES,
     ),
 )
-def filter_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def filter_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The images of each bottom for which the last bottom, the selector (n, 1, ...), is not 0.
 
     How many that are is known only when the net runs; until then the tops have all n images.
@@ -238,6 +242,6 @@ def filter_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Silence", bottoms=(1, None), tops=0, traits=COMPUTES)
-def silence(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def silence(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Swallows its bottoms, so that they are no net outputs. Source: silence_layer.cpp."""
     return Facts(())

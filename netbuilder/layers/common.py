@@ -1,13 +1,16 @@
-"""What Caffe checks of any layer, whatever its type: numbers of blobs, limits, shared parameters."""
+"""What Caffe checks for layers of every type: numbers of blobs, limits, shared parameters."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import check_filler
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter, ParamSpec
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
@@ -15,15 +18,15 @@ MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 
 
 class Owner:
-    """The layer and blob that own a shared parameter, and the multipliers that were given for it."""
+    """The layer and blob that own a shared parameter, and the multipliers given for it so far."""
 
     def __init__(self, layer: str, fact: ParamFacts) -> None:
         self.layer = layer
         self.fact = fact
         self._multipliers: dict[str, float] = {}
 
-    def join(self, spec: Any, fact: ParamFacts) -> float:
-        """Check one more use, and return the lr_mult that holds so far. Source: net.cpp, AppendParam."""
+    def join(self, spec: ParamSpec, fact: ParamFacts) -> float:
+        """Check one more use and return the lr_mult in force so far. Source: net.cpp, AppendParam."""
         permissive = spec.share_mode == 1
         if permissive and elements(fact.shape) != elements(self.fact.shape):
             raise ShapeError(
@@ -65,8 +68,8 @@ def check_shape(shape: Shape) -> None:
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 
-def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
-    """Fields that any layer may have; those of parameters only where the facts are `known`.
+def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
+    """Check fields that any layer may have; those of parameters only if the facts are `known`.
 
     Source: net.cpp, Init; layer.hpp, SetLossWeights.
     """
@@ -99,12 +102,11 @@ def check_message(proto: Any, facts: Facts, rule: Rule | None, *, known: bool = 
             )
 
 
-def _check_inline_blobs(proto: Any, facts: Facts, rebuilds: bool) -> None:
-    """Numbers that the file gives for the parameters; `rebuilds`: the layer ignores them.
+def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:
+    """Check parameter values stored in the file; with `rebuilds` the layer ignores them.
 
-    Source: blob.cpp, FromProto.
-
-    Where they do not fit, Convolution aborts; some other types go on and read beyond them. Both are refused.
+    If they do not fit, Convolution aborts; some other types continue and read past their end. Both are
+    refused. Source: blob.cpp, FromProto.
     """
     shapes = []
     for i, blob in enumerate(proto.blobs):

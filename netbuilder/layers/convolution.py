@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import Window, check_stride, conv_extent, conv_window, deconv_extent
@@ -19,8 +19,12 @@ from netbuilder.layers.base import (
 from netbuilder.layers.traits import COMPUTES, Kernel, Spoils
 from netbuilder.layers.views import convolved, deconvolved, slid_each
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import ConvolutionParameter
 
-def conv_kernel(layer: Any, bottom: Shape | None) -> Window:
+
+def conv_kernel(layer: LayerParameter, bottom: Shape | None) -> Window:
     """The window of a layer with a `convolution_param`; two spatial axes where the bottom is unknown."""
     p = layer.convolution_param
     if bottom is None:
@@ -28,12 +32,12 @@ def conv_kernel(layer: Any, bottom: Shape | None) -> Window:
     return conv_window(p, len(bottom) - 1 - (p.axis if p.axis >= 0 else p.axis + len(bottom)))
 
 
-def group(layer: Any, weight: Shape) -> int:
+def group(layer: LayerParameter, weight: Shape) -> int:
     """The groups of a layer with a `convolution_param`."""
     return int(layer.convolution_param.group)
 
 
-def _channels(layer: Any, weight: Shape) -> int:
+def _channels(layer: LayerParameter, weight: Shape) -> int:
     return weight[0] if weight else 1
 
 
@@ -62,7 +66,7 @@ _CONVOLVES = _SLIDING._replace(linear=True, weight_filler="convolution_param", e
     same=True,
     traits=_CONVOLVES._replace(defaults={"weight_filler": {"type": "msra"}}),
 )
-def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def convolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Cross-correlation, (n, c, h, w) -> (n, num_output, h', w'); any number of spatial axes.
 
     h' = trunc((h + 2*pad - (dilation*(kernel-1) + 1)) / stride) + 1.
@@ -95,12 +99,12 @@ def convolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     "convolution_param",
     traits=_CONVOLVES._replace(kernel=Kernel(conv_kernel, _channels)),
 )
-def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """One kernel for each channel, (n, c, h, w) -> (n, c, h', w'); num_output and group do not act.
+def convolution_depthwise(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """One kernel for each channel, (n, c, h, w) -> (n, c, h', w'); num_output and group are ignored.
 
     Parameters: weight (c, 1, kh, kw); bias (c,) unless bias_term is false. h', MACs, operations: as in
-    Convolution. Raises ShapeError. Source: farmingyard/ShuffleNet, conv_dw_layer.cpp, LayerSetUp and Reshape;
-    where that one reads beyond an empty list, stride is 1 and pad 0 here.
+    Convolution. Raises ShapeError. Source: farmingyard/ShuffleNet, conv_dw_layer.cpp, LayerSetUp and Reshape,
+    which reads past the end of an empty list; here a missing stride is 1 and a missing pad is 0.
     """
     p = layer.convolution_param
     n, c, *size = legacy_shape(bottoms[0])
@@ -124,11 +128,11 @@ def convolution_depthwise(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     same=True,
     traits=_CONVOLVES._replace(sees=slid_each(deconvolved, conv_kernel)),
 )
-def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def deconvolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Transposed convolution, (n, c, h, w) -> (n, num_output, h', w').
 
-    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A stride of 0 in an _h/_w pair builds, and
-    ends Caffe in the forward pass (`netbuilder.checks`).
+    h' = stride*(h-1) + dilation*(kernel-1) + 1 - 2*pad. A net with a stride of 0 in an _h/_w pair builds but
+    crashes Caffe in the forward pass (`netbuilder.checks` reports it).
     Parameters: weight (c, num_output/group, kh, kw), input channels first; bias as in Convolution.
     MACs: every input element times num_output/group * kh * kw. Other operations: bias additions.
     Raises ShapeError. Source: base_conv_layer.cpp, deconv_layer.cpp.
@@ -149,11 +153,11 @@ def deconvolution(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Im2col", "convolution_param", traits=_SLIDING)
-def im2col(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def im2col(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The windows of a convolution unrolled into channels, (n, c, h, w) -> (n, c*kh*kw, h', w').
 
-    h' as in Convolution; num_output, group and bias_term do not act. At least one spatial axis.
-    Parameters: none. Nothing is computed, only copied.
+    h' as in Convolution; num_output, group and bias_term are ignored. At least one spatial axis.
+    Parameters: none. It only copies.
     Raises ShapeError. Source: im2col_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.convolution_param
@@ -161,13 +165,13 @@ def im2col(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     axis = canonical_axis(p.axis, bottom)
     size = bottom[axis + 1 :]
     if not size:
-        raise ShapeError(f"axis {p.axis} of {shape_text(bottom)} leaves no spatial axis behind the channels")
+        raise ShapeError(f"axis {p.axis} of {shape_text(bottom)} leaves no spatial axis after the channels")
     window = conv_window(p, len(size))
     extent = _extents(conv_extent, size, window)
     return Facts(((*bottom[:axis], bottom[axis] * elements(window.kernel), *extent),))
 
 
-def _geometry(p: Any, bottoms: Sequence[Shape]) -> tuple[Shape, int, Shape, Window]:
+def _geometry(p: ConvolutionParameter, bottoms: Sequence[Shape]) -> tuple[Shape, int, Shape, Window]:
     """The leading (batch) axes, the channels, the spatial axes and the window."""
     bottom = bottoms[0]
     for i, other in enumerate(bottoms):
@@ -188,7 +192,7 @@ def _geometry(p: Any, bottoms: Sequence[Shape]) -> tuple[Shape, int, Shape, Wind
     return bottom[:axis], channels, size, window
 
 
-def _extents(extent: Any, size: Shape, window: Window) -> Shape:
+def _extents(extent: Callable[[int, int, int, int, int], int], size: Shape, window: Window) -> Shape:
     # Plain indexing: this runs once per convolution of every net, and a zip of five costs more.
     k, s, p, d = window
     if extent is conv_extent:
@@ -201,14 +205,14 @@ def _extents(extent: Any, size: Shape, window: Window) -> Shape:
     return out
 
 
-def _check_bias(p: Any, extent: Shape) -> None:
+def _check_bias(p: ConvolutionParameter, extent: Shape) -> None:
     if p.bias_term and 0 in extent:
         raise ShapeError(
-            f"the output is empty, {shape_text(extent)}, and Caffe cannot add a bias to nothing",
+            f"the output is empty, {shape_text(extent)}, and Caffe cannot add a bias to an empty blob",
             hint="the kernel is larger than the padded input",
         )
 
 
-def _params(p: Any, weight: Shape) -> tuple[ParamFacts, ...]:
+def _params(p: ConvolutionParameter, weight: Shape) -> tuple[ParamFacts, ...]:
     first = ParamFacts(weight, "weight", p.weight_filler)
     return (first, ParamFacts((p.num_output,), "bias", p.bias_filler)) if p.bias_term else (first,)

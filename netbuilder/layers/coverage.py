@@ -1,8 +1,9 @@
-"""Tables by layer type that another part of netbuilder must have: readers of data, operators of an engine.
+"""Tables by layer type in other parts of netbuilder, such as readers of data or operators of an engine.
 
-What a layer type *is* belongs into its traits. A table is for what some other part can *do* with the types,
-and would be complete by luck alone. A `Coverage` gives each registered type that it is for an implementation,
-or the reason why there is none; `gaps` reports what is left out, and a test demands that there is nothing.
+What a layer type *is* belongs in its traits. A table holds what another part can *do* with each type, and
+would otherwise be complete only by luck. A `Coverage` has an implementation for each registered type that
+concerns it, or the reason why there is none; `gaps` lists the missing types, and a test requires an empty
+list.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ T = TypeVar("T")
 class Coverage(Generic[T]):
     """Implementations by layer type, and the reasons for the types that have none.
 
-    `where` names the table, as `module.NAME`, for those who must complete it. `concerns` selects the types
-    that the table is for; by default all.
+    `where` names the table, as `module.NAME`, in messages to whoever completes it. `concerns` selects the
+    types that the table must cover; by default all.
     """
 
     def __init__(

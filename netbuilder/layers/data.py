@@ -1,28 +1,32 @@
-"""Sources and sinks of data, and Python layers; none of them computes anything that can be counted.
+"""Sources and sinks of data, and Python layers; none of them has operations to count.
 
-A shape that lives in the data itself (a database, images of their own size) is unknown here: the rule
-raises `UnknownShape`, and whoever has the shape hands it to `Net.add` as `top_shapes`.
+A shape that depends on the data itself (a database, images of their own size) is unknown here: the rule
+raises `UnknownShape`, and a caller that knows the shape passes it to `Net.add` as `top_shapes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
 from netbuilder.layers.traits import COMPUTES, Form, Source, Tops, Traits, Unknown
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import TransformationParameter
+
 _LABELLED = Tops.LABELLED
-_BY_CLASS = Unknown("its Python class decides it")
+_BY_CLASS = Unknown("it depends on the Python class")
 
 
 class UnknownShape(Exception):
-    """The shape of a top depends on data that the rule does not see; the text says on which."""
+    """The shape of a top depends on data that the rule cannot see; the text names it."""
 
 
-def random_transform(layer: Any) -> bool:
+def random_transform(layer: LayerParameter) -> bool:
     """Whether images are cropped or mirrored at random in TRAIN. Source: data_transformer.cpp, Transform."""
     return bool(layer.transform_param.mirror or layer.transform_param.crop_size)
 
@@ -34,8 +38,8 @@ def random_transform(layer: Any) -> bool:
     tops=(1, None),
     traits=COMPUTES._replace(source=Source(Form.FED, "input_param")),
 )
-def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """A blob to be filled by the caller; one shape for all tops, or one each; none is a scalar.
+def input_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """A blob that the caller fills; one shape for all tops, or one each; a scalar without any.
 
     Raises ShapeError. Source: input_layer.cpp.
     """
@@ -48,7 +52,7 @@ def input_(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [()]) * tops)
 
 
-def _dummy_data_draws(layer: Any) -> bool:
+def _dummy_data_draws(layer: LayerParameter) -> bool:
     return any(filler.type != "constant" for filler in layer.dummy_data_param.data_filler)
 
 
@@ -59,7 +63,7 @@ def _dummy_data_draws(layer: Any) -> bool:
     tops=(1, None),
     traits=COMPUTES._replace(draws=_dummy_data_draws, source=Source(Form.MADE, "dummy_data_param")),
 )
-def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def dummy_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Blobs filled by fillers; shapes once or one each, or the legacy num, channels, height, width.
 
     Raises ShapeError. Source: dummy_data_layer.cpp, LayerSetUp.
@@ -85,12 +89,12 @@ def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         filler = p.data_filler[i if len(p.data_filler) > 1 else 0] if p.data_filler else None
         if filler is None or filler.type == "constant":
             check_filler(filler, shape, "data_filler")
-        else:  # these fill at each forward pass, and not yet when the net is built
+        else:  # these fill on each forward pass, not when the net is built
             check_filler_type(filler, "data_filler")
     return Facts(tuple(shapes))
 
 
-# It transforms images when they are handed over, not in the forward pass.
+# It transforms images when they are added, not in the forward pass.
 @rule(
     "MemoryData",
     "memory_data_param",
@@ -98,10 +102,10 @@ def dummy_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=2,
     traits=COMPUTES._replace(source=Source(Form.FED, "memory_data_param", tops=_LABELLED, transforms=True)),
 )
-def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Images and labels handed over in memory -> (batch_size, channels, height, width), (batch_size,).
+def memory_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Images and labels passed in memory -> (batch_size, channels, height, width), (batch_size,).
 
-    The fields of CaffeOnSpark say where the images come from, and change no shape.
+    The fields of CaffeOnSpark say where the images come from; they do not change shapes.
     Raises ShapeError. Source: memory_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.memory_data_param
@@ -111,7 +115,7 @@ def memory_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((shape, (p.batch_size,)))
 
 
-# Forks' fields that change the size of an image, unless crop_size then cuts all to one.
+# Fork fields that change the size of an image, unless crop_size then cuts all images to one size.
 _RESIZING = (
     "resize_param",
     "expand_param",
@@ -123,8 +127,8 @@ _RESIZING = (
 )
 
 
-def resized_by_fork(transform: Any) -> str:
-    """The field of a fork on which the size of the transformed images depends, or ""."""
+def resized_by_fork(transform: TransformationParameter) -> str:
+    """The fork field that determines the size of the transformed images, or ""."""
     names = ("crop_h", "crop_w") if transform.crop_size else ("crop_h", "crop_w", *_RESIZING)
     return next((name for name in names if transform.HasField(name)), "")
 
@@ -142,11 +146,11 @@ def resized_by_fork(transform: Any) -> str:
         ),
     ),
 )
-def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def image_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images and labels listed in a text file -> (batch_size, c, h, w), (batch_size,).
 
     h and w are crop_size, else new_height and new_width; with neither they are those of the first image.
-    force_gray and force_color are for databases of encoded images, and do nothing here.
+    force_gray and force_color are for databases of encoded images and have no effect here.
     Raises ShapeError and UnknownShape. Source: image_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.image_data_param
@@ -159,7 +163,7 @@ def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     if not (crop or p.new_height):
         raise UnknownShape("the size of the images: give new_height and new_width, or crop_size")
     if field := resized_by_fork(t):
-        raise UnknownShape(f"what {field}, which forks have, makes of the images")
+        raise UnknownShape(f"the size that {field}, a field of forks, gives the images")
     channels = 3 if p.is_color else 1
     h, w = (crop, crop) if crop else (p.new_height, p.new_width)
     return Facts(((p.batch_size, channels, h, w), (p.batch_size,)))
@@ -176,7 +180,7 @@ def image_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         source=Source(Form.DATABASE, "data_param", "data_param.source", _LABELLED, transforms=True),
     ),
 )
-def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images (and labels) of an LMDB or LevelDB database -> (batch_size, c, h, w)[, (batch_size,)].
 
     The shape is that of the first record, cropped to crop_size.
@@ -194,7 +198,7 @@ def data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, None),
     traits=COMPUTES._replace(source=Source(Form.HDF5_LIST, "hdf5_data_param", "hdf5_data_param.source")),
 )
-def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def hdf5_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Datasets of HDF5 files, each named like its top -> (batch_size, ...).
 
     `source` is a text file that lists the .h5 files; the other axes are those of the first of them.
@@ -208,7 +212,7 @@ def hdf5_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("HDF5Output", "hdf5_output_param", bottoms=2, tops=0, traits=COMPUTES)
-def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def hdf5_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Writes its two bottoms as the datasets data and label of a file, at each forward pass.
 
     Raises ShapeError. Source: hdf5_output_layer.cpp, LayerSetUp.
@@ -231,7 +235,7 @@ def hdf5_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         ),
     ),
 )
-def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def window_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Windows of images for detection -> (batch_size, c, crop_size, crop_size), (batch_size,).
 
     c is that of the images in the window file, `source`.
@@ -245,8 +249,8 @@ def window_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None))
-def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """A learnt blob as a top: the net's own variable. `shape` missing is a scalar.
+def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """A learnt blob as a top: the net's own variable. Without `shape` it is a scalar.
 
     Parameters: one weight of that shape, which starts as zeros and has no filler.
     Raises ShapeError. Source: parameter_layer.hpp.
@@ -262,8 +266,8 @@ def parameter(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(0, None),
     traits=Traits(**dict.fromkeys(Traits._fields, _BY_CLASS)),
 )
-def python(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """A layer written in Python: its shapes, parameters and operations are what its class says.
+def python(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """A layer written in Python: its class determines its shapes, parameters and operations.
 
     Raises UnknownShape. Source: python_layer.hpp.
     """

@@ -1,12 +1,12 @@
-"""Layers for detection, of SSD and of R-CNN and its successors; all of them live in forks only.
+"""Detection layers of SSD and of R-CNN and its successors; all of them exist only in forks.
 
-Sources: weiliu89/caffe, branch ssd, unless another one is named.
+Source: weiliu89/caffe, branch ssd, unless the docstring names another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, elements, legacy_shape, rule
@@ -14,19 +14,23 @@ from netbuilder.layers.data import UnknownShape, random_transform
 from netbuilder.layers.traits import COMPUTES, Form, Source, Spoils, Tops, Unknown
 from netbuilder.layers.views import all_pooled
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import DetectionOutputParameter, MultiBoxLossParameter, PriorBoxParameter
+
 SCALAR: Shape = ()
 SOFTMAX, NO_MINING, VIDEO = 0, 0, 1
 _FORK = COMPUTES._replace(no_gradient=Unknown("its backward pass has not been checked"), spoils=Spoils.VALUES)
-_REGIONS = Unknown("where its regions lie is known only when the net runs")
+_REGIONS = Unknown("its regions are known only at run time")
 
 
 @rule(
     "PriorBox",
     "prior_box_param",
     bottoms=2,
-    traits=_FORK._replace(sees=Unknown("boxes see nothing, they follow from sizes"), sizes_only=()),
+    traits=_FORK._replace(sees=Unknown("its boxes depend only on sizes, not on pixels"), sizes_only=()),
 )
-def prior_box(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def prior_box(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Boxes at each place of a feature map, (n, c, h, w) and the image -> (1, 2, h*w*priors*4).
 
     priors = min_sizes * (1 + other aspect_ratios, twice with flip) + max_sizes. Channel 0 holds the corners,
@@ -60,7 +64,7 @@ def _numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _aspect_ratios(p: Any) -> list[float]:
+def _aspect_ratios(p: PriorBoxParameter) -> list[float]:
     found = [1.0]
     for ratio in p.aspect_ratio:
         if all(abs(ratio - known) >= 1e-6 for known in found):
@@ -70,8 +74,8 @@ def _aspect_ratios(p: Any) -> list[float]:
     return found
 
 
-def _check_either(p: Any, whole: str, h: str, w: str) -> None:
-    """One size for both axes, or one for each, or none; what is given must be positive."""
+def _check_either(p: PriorBoxParameter, whole: str, h: str, w: str) -> None:
+    """Allow one size for both axes, one for each, or none; any that is given must be positive."""
     pair = p.HasField(h) or p.HasField(w)
     if pair and p.HasField(whole):
         raise ShapeError(f"{whole} and {h}/{w} are both given: give one of them")
@@ -81,12 +85,12 @@ def _check_either(p: Any, whole: str, h: str, w: str) -> None:
 
 
 @rule("DetectionOutput", "detection_output_param", bottoms=(3, 4), traits=_FORK._replace(sees=_REGIONS))
-def detection_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """What is found, out of shifts (n, priors*4), scores (n, priors*classes) and priors (1, 2, priors*4).
+def detection_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Detections from shifts (n, priors*4), scores (n, priors*classes) and priors (1, 2, priors*4).
 
-    A row of 7 for each. How many that are is known only when the net runs; until then the top is
-    (1, 1, 1, 7). A fourth bottom, the image, is for pictures of the result. Parameters: none. Operations: one
-    comparison per score; those of decoding and suppression depend on the data, and are not counted.
+    Each detection is a row of 7. Their number is known only at run time; until then the top is (1, 1, 1, 7).
+    A fourth bottom, the image, is used to draw the result. Parameters: none. Operations: one comparison per
+    score; those of decoding and suppression depend on the data and are not counted.
     Raises ShapeError. Source: detection_output_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.detection_output_param
@@ -108,13 +112,13 @@ def detection_output(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     "loss_param",
     bottoms=4,
     auto_top=True,
-    traits=_FORK._replace(sees=all_pooled, applies=Unknown("conf_loss_type decides it")),
+    traits=_FORK._replace(sees=all_pooled, applies=Unknown("it depends on conf_loss_type")),
 )
-def multibox_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Loss of the places and the classes of boxes -> ().
+def multibox_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Loss of the locations and the classes of boxes -> ().
 
-    Bottoms: shifts, scores and priors as in DetectionOutput, and the truth, rows of 8, (1, 1, boxes, 8).
-    Operations: 5 per score (softmax); those of matching and of the boxes found depend on the data, and are
+    Bottoms: shifts, scores and priors as in DetectionOutput, and the ground truth (1, 1, boxes, 8).
+    Operations: 5 per score (softmax); those of matching and of the matched boxes depend on the data and are
     not counted. Raises ShapeError. Source: multibox_loss_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.multibox_loss_param
@@ -127,15 +131,15 @@ def multibox_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         raise ShapeError("without share_location mining_type must be NONE")
     if p.conf_loss_type == SOFTMAX and p.background_label_id >= p.num_classes:
         raise ShapeError(
-            f"background_label_id {p.background_label_id} is none of the {p.num_classes} classes"
+            f"background_label_id {p.background_label_id} is not one of the {p.num_classes} classes"
         )
     legacy_shape(bottoms[3], "bottom 3")
     _check_predictions(p, bottoms)
     return Facts((SCALAR,), ops=5 * elements(bottoms[1]))
 
 
-def _check_predictions(p: Any, bottoms: Sequence[Shape]) -> None:
-    """Shifts and scores of one batch, with as many numbers as the priors ask for."""
+def _check_predictions(p: DetectionOutputParameter | MultiBoxLossParameter, bottoms: Sequence[Shape]) -> None:
+    """Check that shifts and scores have one batch and the sizes that the priors require."""
     shifts, scores, priors = (legacy_shape(b, f"bottom {i}") for i, b in enumerate(bottoms[:3]))
     if shifts[0] != scores[0]:
         raise ShapeError(
@@ -159,11 +163,11 @@ def _check_predictions(p: Any, bottoms: Sequence[Shape]) -> None:
     bottoms=2,
     traits=_FORK._replace(sees=_REGIONS, metric=True),
 )
-def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Detections (1, 1, found, 7) against the truth (1, 1, boxes, 8) -> (1, 1, classes + found, 5).
+def detection_evaluate(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Detections (1, 1, d, 7) against the ground truth (1, 1, boxes, 8) -> (1, 1, classes + d, 5).
 
-    The background is no class here. Detections of an image without any, which have the label -1, are left out
-    when the net runs. Operations: they depend on the data, and are not counted.
+    The background does not count as a class. At run time, the row with label -1 that stands for an image
+    without detections is left out. Operations depend on the data and are not counted.
     Raises ShapeError. Source: detection_evaluate_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.detection_evaluate_param
@@ -175,7 +179,7 @@ def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         n, c, _, w = legacy_shape(bottoms[i], f"bottom {i}")
         if (n, c, w) != (1, 1, width):
             raise ShapeError(f"bottom {i} must be (1,1,boxes,{width}), got {shape_text(bottoms[i])}")
-    # The label of the background is an int, and -1 if there is none; the schema's type has no sign.
+    # background_label_id is -1 if there is no background; the schema's type is unsigned.
     background = 0 if p.background_label_id == 2**32 - 1 else 1
     return Facts(((1, 1, p.num_classes - background + bottoms[0][2], 5),))
 
@@ -188,8 +192,8 @@ def detection_evaluate(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_FORK._replace(sees=all_pooled, applies=""),
 )
-def smooth_l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Squares of small and magnitudes of large differences, perhaps weighted by the other bottoms -> ().
+def smooth_l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Squares of small and magnitudes of large differences, optionally weighted by more bottoms -> ().
 
     Operations: 5 per element (subtract, compare, square, halve, sum), and one for each weight.
     Raises ShapeError. Source: smooth_L1_loss_layer.cpp, Reshape; rbgirshick/caffe-fast-rcnn, likewise, has
@@ -206,10 +210,10 @@ def smooth_l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("ROIPooling", "roi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
-def roi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def roi_pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A grid of maxima of each region, (n, c, h, w) and (regions, 5) -> (regions, c, pooled_h, pooled_w).
 
-    Parameters: none. Operations: the comparisons depend on the regions, and are not counted.
+    Parameters: none. Operations: the comparisons depend on the regions and are not counted.
     Raises ShapeError. Source: rbgirshick/caffe-fast-rcnn, roi_pooling_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.roi_pooling_param
@@ -220,11 +224,11 @@ def roi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("PSROIPooling", "psroi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
-def psroi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """A grid of averages of each region, each cell from channels of its own.
+def psroi_pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """A grid of averages of each region; each cell has its own channels.
 
-    (n, output_dim*g*g, h, w) and (regions, 5) -> (regions, output_dim, g, g), g being group_size.
-    Parameters: none. Operations: the additions depend on the regions, and are not counted.
+    (n, output_dim*g*g, h, w) and (regions, 5) -> (regions, output_dim, g, g), where g is group_size.
+    Parameters: none. Operations: the additions depend on the regions and are not counted.
     Raises ShapeError. Source: daijifeng001/caffe-rfcn, psroi_pooling_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.psroi_pooling_param
@@ -243,11 +247,11 @@ def psroi_pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Proposal", "proposal_param", bottoms=3, tops=(1, 2), traits=_FORK._replace(sees=_REGIONS))
-def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Regions out of scores, shifts and the size of the image -> (n*post_nms_topn, 5)[, their scores].
+def proposal(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Regions from scores, shifts and the size of the image -> (n*post_nms_topn, 5)[, their scores].
 
-    When the net runs there may be fewer. Parameters: none. Operations: they depend on the data, and are not
-    counted. Source: OpenVINO's Caffe and others after py-faster-rcnn, proposal_layer.cpp, Reshape.
+    At run time there may be fewer. Parameters: none. Operations depend on the data and are not counted.
+    Source: OpenVINO's Caffe and others derived from py-faster-rcnn, proposal_layer.cpp, Reshape.
     """
     p = layer.proposal_param
     if not bottoms[0]:
@@ -268,7 +272,7 @@ def proposal(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         source=Source(Form.DATABASE, "data_param", "data_param.source", Tops.BOXED, transforms=True),
     ),
 )
-def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def annotated_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Images of a database, and the boxes on them -> (batch_size, c, h, w)[, (1, 1, boxes, 8)].
 
     Both depend on the records; the boxes are those of the whole batch.
@@ -293,7 +297,7 @@ def annotated_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         ),
     ),
 )
-def video_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def video_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Frames of a camera or a file -> (batch_size, c, h, w)[, (batch_size,)].
 
     Raises ShapeError and UnknownShape. Source: video_data_layer.cpp, DataLayerSetUp.

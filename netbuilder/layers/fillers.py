@@ -1,12 +1,15 @@
-"""Fillers: which of them Caffe knows, and what they demand of a blob."""
+"""Fillers: which ones Caffe knows, and what they require of a blob."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, ShapeError, did_you_mean, shape_text
 from netbuilder.layers.base import elements
+
+if TYPE_CHECKING:
+    from netbuilder.schema import FillerParameter
 
 __all__ = ["FILLERS", "check_filler", "check_filler_type"]
 
@@ -14,7 +17,7 @@ FILLERS = ("constant", "uniform", "gaussian", "xavier", "msra", "positive_unitba
 BY_ROW = ("xavier", "msra", "positive_unitball")  # these divide by the size of axis 0
 
 
-def check_filler_type(filler: Any, what: str) -> None:
+def check_filler_type(filler: FillerParameter, what: str) -> None:
     """Raise FieldError where Caffe's GetFiller would abort. Source: filler.hpp."""
     if filler.type not in FILLERS:
         raise FieldError(
@@ -22,10 +25,10 @@ def check_filler_type(filler: Any, what: str) -> None:
         )
 
 
-def check_filler(filler: Any, shape: Sequence[int], what: str) -> None:
+def check_filler(filler: FillerParameter | None, shape: Sequence[int], what: str) -> None:
     """Raise FieldError or ShapeError where Caffe's GetFiller or Fill would abort. Source: filler.hpp.
 
-    `filler` is a FillerParameter, or None for a blob that Caffe fills by itself.
+    `filler` is a FillerParameter, or None for a blob that Caffe fills itself.
     """
     if filler is not None:
         check_filler_type(filler, what)

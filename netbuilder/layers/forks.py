@@ -1,9 +1,9 @@
-"""Layers of forks that are for no task of their own; each docstring names the repository of its source."""
+"""General-purpose layers of forks; each docstring names the repository of its source."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, legacy_shape, rule
@@ -21,21 +21,24 @@ from netbuilder.layers.views import (
     whole_map,
 )
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
 SCALAR: Shape = ()
 INFERENCE = 1
 _SIZES = ("channels", "height", "width")
 _FORK = COMPUTES._replace(no_gradient=Unknown("its backward pass has not been checked"), spoils=Spoils.VALUES)
 
 
-def _permute_sees(layer: Any, blobs: Blobs) -> Seen:
+def _permute_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     order = list(layer.permute_param.order)
     stays = [axis for axis in order if axis > 1] == order[2:] == list(range(2, len(order)))
     return blobs.views[0] if stays else blobs.views[0]._replace(flat=True)
 
 
 @rule("Permute", "permute_param", traits=_FORK._replace(sees=_permute_sees))
-def permute(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """The axes in another `order`; those that it leaves out follow as they are. Nothing is computed.
+def permute(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """The axes in another `order`; axes that it omits follow in their old order. It only copies.
 
     Raises ShapeError. Source: weiliu89/caffe, branch ssd, permute_layer.cpp, LayerSetUp.
     """
@@ -47,13 +50,13 @@ def permute(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((tuple(bottom[axis] for axis in order),))
 
 
-def _normalize_sees(layer: Any, blobs: Blobs) -> Seen:
+def _normalize_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return whole_map(layer, blobs) if layer.norm_param.across_spatial else blobs.views[0]
 
 
 @rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees))
-def normalize(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Each place, or with across_spatial each image, to length 1, then by a learnt scale; shape unchanged.
+def normalize(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Scale each position (with across_spatial each image) to length 1, then by a learnt factor; same shape.
 
     Parameters: scale (c,), or () if channel_shared. Operations: 4 per element (square, sum, divide, scale),
     and 2 per length (eps, root).
@@ -71,7 +74,7 @@ def normalize(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Axpy", bottoms=3, traits=_FORK._replace(sees=pointwise))
-def axpy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def axpy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Bottom 1 times its gate, bottom 0, plus bottom 2: (n, c[, 1, 1]) and twice (n, c, ...) -> (n, c, ...).
 
     Parameters: none. Operations: 2 per element (product, sum).
@@ -95,7 +98,7 @@ def axpy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_FORK._replace(sees=all_pooled, applies=""),
 )
-def l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean over the batch of the magnitudes of all differences -> ().
 
     Operations: 3 per element (subtract, magnitude, sum).
@@ -114,15 +117,15 @@ def l1_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     "Interp",
     "interp_param",
     bottoms=(1, 2),
-    traits=_FORK._replace(sees=Unknown("its elements lie between those of the bottom"), sizes_only=(1,)),
+    traits=_FORK._replace(sees=Unknown("it interpolates the bottom"), sizes_only=(1,)),
 )
-def interp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def interp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Bilinear resizing with aligned corners, (n, c, h, w) -> (n, c, h', w').
 
-    h' = (h - 1)/shrink_factor + 1, then h' + (h' - 1)*(zoom_factor - 1), if either factor alone is given;
-    else `height`, both factors, or the height of bottom 1, whichever is there first. Negative pad_beg and
-    pad_end cut the bottom before. Parameters: none. Operations: 9 per element (6 products, 3 sums), none if
-    the size stays. Raises ShapeError. Source: DeepLab v2, interp_layer.cpp, LayerSetUp and Reshape.
+    h' = (h - 1)/shrink_factor + 1, then h' + (h' - 1)*(zoom_factor - 1), if only one factor is given; else
+    the first given of `height`, both factors, and the height of bottom 1. Negative pad_beg and pad_end crop
+    the bottom first. Parameters: none. Operations: 9 per element (6 products, 3 sums), none if the size does
+    not change. Raises ShapeError. Source: DeepLab v2, interp_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.interp_param
     n, c, *size = legacy_shape(bottoms[0], "bottom 0")
@@ -149,19 +152,19 @@ def interp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), ops=0 if new == size else 9 * elements(top))
 
 
-def _upsample_sees(layer: Any, blobs: Blobs) -> Seen:
+def _upsample_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     if len(blobs.bottoms) > 1:
-        return None  # the mask says where each number goes
+        return None  # the mask decides where each value goes
     return slid(blobs.views[0], deconvolved, square(layer.upsample_param.scale or 1), blobs.tops[0][2:])
 
 
 @rule("Upsample", "upsample_param", bottoms=(1, 2), traits=_FORK._replace(sees=_upsample_sees))
-def upsample(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def upsample(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Larger images, (n, c, h, w) -> (n, c, h', w'), by copying only.
 
-    With two bottoms each number goes where the second, a mask of Pooling, says: h' = upsample_h, or
-    h*scale (2 unless given, scale_h for itself) less one with pad_out_h. With one, each number is repeated:
-    h' = h*scale. Parameters: none.
+    With two bottoms, the second is a mask of Pooling that says where each value goes: h' = upsample_h, or
+    h*scale (default 2; scale_h for the height alone), minus one with pad_out_h. With one bottom, each value
+    is repeated: h' = h*scale. Parameters: none.
     Raises ShapeError. Source: alexgkendall/caffe-segnet; with one bottom eric612/MobileNet-YOLO;
     upsample_layer.cpp, LayerSetUp and Reshape of both.
     """
@@ -193,8 +196,8 @@ def upsample(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("ShuffleChannel", "shuffle_channel_param", traits=_FORK._replace(sees=pointwise))
-def shuffle_channel(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """The first channel of each group, then the second of each, and so on. Nothing is computed.
+def shuffle_channel(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """The first channel of each group, then the second of each, and so on. It only copies.
 
     At most 4 axes; the top always has 4. Raises ShapeError.
     Source: farmingyard/ShuffleNet, shuffle_channel_layer.cpp, Reshape and Forward_cpu.
@@ -208,7 +211,7 @@ def shuffle_channel(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((legacy_shape(bottom),))
 
 
-def _reorg_sees(layer: Any, blobs: Blobs) -> Seen:
+def _reorg_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     p = layer.reorg_param
     by = deconvolved if p.reverse else convolved
     return slid(blobs.views[0], by, square(p.stride), blobs.tops[0][2:])
@@ -217,10 +220,10 @@ def _reorg_sees(layer: Any, blobs: Blobs) -> Seen:
 @rule(
     "Reorg", "reorg_param", in_place="refused", traits=_FORK._replace(sees=_reorg_sees, spoils=Spoils.NOTHING)
 )
-def reorg(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Squares of stride x stride places into channels, (n, c, h, w) -> (n, c*s*s, h/s, w/s), or back.
+def reorg(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Squares of stride x stride positions into channels, (n, c, h, w) -> (n, c*s*s, h/s, w/s), or back.
 
-    Nothing is computed. Raises ShapeError. Source: intel/caffe and caffe-yolov2, reorg_layer.cpp, LayerSetUp.
+    It only copies. Raises ShapeError. Source: intel/caffe and caffe-yolov2, reorg_layer.cpp, LayerSetUp.
     """
     p = layer.reorg_param
     n, c, h, w = legacy_shape(bottoms[0])
@@ -230,7 +233,7 @@ def reorg(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((n, c // (s * s), h * s, w * s) if p.reverse else (n, c * s * s, h // s, w // s),))
 
 
-def _bn_sees(layer: Any, blobs: Blobs) -> Seen:
+def _bn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return union(blobs.views) if len(blobs.tops) == 1 else None
 
 
@@ -241,12 +244,12 @@ def _bn_sees(layer: Any, blobs: Blobs) -> Seen:
     in_place="exact",
     traits=_FORK._replace(sees=_bn_sees, spoils=Spoils.NOTHING),
 )
-def bn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def bn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel to mean 0 and variance 1, then scale and shift; shape unchanged.
 
-    Parameters: slope (1, c), bias (1, c), mean (1, c), variance (1, c), of which the last two are statistics,
-    and with `frozen` the others are not learnt either. If the file has scale_filler, shift_filler or bn_mode,
-    the layer is SegNet's: scale (1, c, 1, 1), shift (1, c, 1, 1), and two more tops for mean and variance.
+    Parameters: slope (1, c), bias (1, c), mean (1, c), variance (1, c). The last two are statistics; with
+    `frozen` the others are not learnt either. If the file has scale_filler, shift_filler or bn_mode, the
+    layer is SegNet's: scale (1, c, 1, 1), shift (1, c, 1, 1), and two more tops for mean and variance.
     Operations: 4 per element (subtract, divide, multiply, add), 2 with bn_mode INFERENCE.
     Raises ShapeError. Source: yjxiong/caffe, which PSPNet uses, and alexgkendall/caffe-segnet; bn_layer.cpp,
     LayerSetUp and Reshape of both.
@@ -278,7 +281,7 @@ def bn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     bottoms=0,
     traits=COMPUTES._replace(source=Source(Form.MADE, "continuation_indicator_param")),
 )
-def continuation_indicator(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def continuation_indicator(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The second bottom of an LSTM, 0 at the first step and 1 at the others -> (time_step, batch_size).
 
     Raises ShapeError. Source: intel/caffe, continuation_indicator_layer.cpp, LayerSetUp and Reshape.
@@ -296,12 +299,12 @@ def continuation_indicator(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, None),
     traits=COMPUTES._replace(source=Source(Form.FED, "cos_data_param")),
 )
-def cos_data(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def cos_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Columns of a data frame, one for each top: (batch_size, channels, height, width), or fewer axes.
 
-    `sample_num_axes` (3 unless given) is how many axes follow the batch. out_channels, out_height and
-    out_width stand for the sizes after the transformation, 0 being as before. With transpose a column of one
-    axis is (channels, batch_size). Raises ShapeError.
+    `sample_num_axes` (default 3) is the number of axes after the batch. out_channels, out_height and
+    out_width are the sizes after the transformation; 0 means unchanged. With transpose a column of one axis
+    is (channels, batch_size). Raises ShapeError.
     Source: yahoo/CaffeOnSpark, cos_data_layer.cpp, LayerSetUp.
     """
     p = layer.cos_data_param

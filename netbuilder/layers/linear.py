@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, canonical_axis, check_not_empty, elements, rule
 from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
 from netbuilder.layers.views import Blobs, Seen, first_spatial
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
 
-def _inner_product_sees(layer: Any, blobs: Blobs) -> Seen:
+
+def _inner_product_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     axis = first_spatial(layer.inner_product_param.axis, blobs.bottoms[0])
     return blobs.views[0].pooled() if axis <= 0 else None
 
@@ -29,7 +32,7 @@ def _inner_product_sees(layer: Any, blobs: Blobs) -> Seen:
         defaults={"weight_filler": {"type": "msra"}},
     ),
 )
-def inner_product(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def inner_product(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Fully connected layer, (n, ...) -> (n, num_output); the axes from `axis` (default 1) on are inputs.
 
     Parameters: weight (num_output, k), or (k, num_output) if transpose; bias (num_output,).
@@ -62,7 +65,7 @@ def inner_product(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         weight_filler="embed_param",
     ),
 )
-def embed(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def embed(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Row i of a learnt matrix for each index i, (n, ...) -> (n, ..., num_output).
 
     Parameters: weight (input_dim, num_output); bias (num_output,) unless bias_term is false.

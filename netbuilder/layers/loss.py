@@ -1,27 +1,30 @@
-"""Losses and metrics: their tops are scalars, and a loss may leave its top out of the file."""
+"""Losses and metrics: their tops are scalars, and the file may omit the top of a loss."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, legacy_shape, rule
 from netbuilder.layers.traits import COMPUTES, Scores, Spoils
 from netbuilder.layers.views import all_pooled
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
 SCALAR: Shape = ()
 L2 = 2
-_REFUSING = COMPUTES._replace(sees=all_pooled)  # to write over its bottom
+_REFUSING = COMPUTES._replace(sees=all_pooled)  # Caffe refuses them in place
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
-def _softmax_scores(layer: Any) -> Scores:
+def _softmax_scores(layer: LayerParameter) -> Scores:
     p = layer.loss_param
     return Scores(layer.softmax_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
 
 
-def _accuracy_scores(layer: Any) -> Scores:
+def _accuracy_scores(layer: LayerParameter) -> Scores:
     p = layer.accuracy_param
     return Scores(p.axis, p.ignore_label if p.HasField("ignore_label") else None)
 
@@ -35,7 +38,7 @@ def _accuracy_scores(layer: Any) -> Scores:
     auto_top=True,
     traits=_REFUSING._replace(no_gradient=(1,), applies="Softmax", scores=_softmax_scores),
 )
-def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def softmax_with_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
 
     (n, c, ...) scores and n*... labels -> (). Operations: 5 per score (softmax), 2 per label.
@@ -56,14 +59,14 @@ def softmax_with_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_REFUSING._replace(no_gradient=(1,), applies="Sigmoid"),
 )
-def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def sigmoid_cross_entropy_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1 -> ().
 
     Operations: 6 per element. Raises ShapeError. Source: sigmoid_cross_entropy_loss_layer.cpp, Reshape.
     """
     _same_first_axis(bottoms)
     _same_count(bottoms)
-    if any(layer.loss_weight):  # the Sigmoid inside takes the weight over, and fills its top with it
+    if any(layer.loss_weight):  # the inner Sigmoid inherits the weight and fills its top with it
         check_not_empty(bottoms[0], "bottom 0")
     return Facts((SCALAR,), ops=6 * elements(bottoms[0]))
 
@@ -75,7 +78,7 @@ def sigmoid_cross_entropy_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_REFUSING._replace(no_gradient=(), applies=""),
 )
-def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
 
     Operations: 3 per element. Raises ShapeError. Source: euclidean_loss_layer.cpp, Reshape.
@@ -96,16 +99,16 @@ def euclidean_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(1, 2), applies="Softmax"),
 )
-def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
 
-    A second top has the probabilities, in the shape of the scores; then loss_weight must be written.
+    A second top has the probabilities, in the shape of the scores; loss_weight is then required.
     Operations: 5 per score (softmax), 3 per score (log, multiply, add).
     Raises ShapeError. Source: infogain_loss_layer.cpp, Reshape.
     """
     scores, labels = bottoms[0], bottoms[1]
     if list(layer.top[:1]) == list(layer.bottom[:1]):
-        # The loss over the scores; the probabilities over the labels Caffe lets pass.
+        # The loss over the scores; Caffe accepts the probabilities over the labels.
         raise ShapeError(f"cannot write over its bottom '{layer.bottom[0]}'")
     _same_first_axis(bottoms)
     axis = layer.infogain_loss_param.axis
@@ -113,7 +116,7 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     classes = scores[canonical_axis(axis, scores)]
     _softmax(layer, scores)
     if layer.loss_param.HasField("normalize"):
-        raise ShapeError("normalize is of old: give normalization")
+        raise ShapeError("normalize is deprecated: give normalization")
     if len(bottoms) == 3 and elements(bottoms[2]) != classes**2:
         raise ShapeError(
             f"bottom 2 must be ({classes},{classes}), one row per label, got {shape_text(bottoms[2])}"
@@ -121,7 +124,7 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     if len(bottoms) == 2 and not layer.infogain_loss_param.source:
         raise ShapeError("the matrix is missing: give it as bottom 2 or as source")
     if len(layer.top) == 2 and not layer.loss_weight:
-        raise ShapeError("two tops need loss_weight for each: Caffe by itself supposes one")
+        raise ShapeError("two tops need loss_weight for each: Caffe's default is a single one")
     return Facts((SCALAR, scores)[: max(1, len(layer.top))], ops=8 * elements(scores))
 
 
@@ -132,7 +135,7 @@ def infogain_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(1,), applies=""),
 )
-def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One-against-all hinge loss of scores (n, ...) and n labels -> ().
 
     Only the batch of the labels is checked. Operations: 3 per score (margin, maximum, sum), 4 with norm L2
@@ -149,7 +152,7 @@ def hinge_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(1,), applies=""),
 )
-def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def multinomial_logistic_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().
 
     Operations: 3 per label (maximum, logarithm, sum).
@@ -169,7 +172,7 @@ def multinomial_logistic_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     auto_top=True,
     traits=_LOSS._replace(no_gradient=(), applies=""),
 )
-def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def contrastive_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Distance of similar pairs, margin minus distance of the others: two (n, c[,1,1]) and (n[,1,1,1]) -> ().
 
     Operations: 3 per element of a bottom (subtract, square, sum), 3 per pair (margin, maximum, sum).
@@ -196,7 +199,7 @@ def contrastive_loss(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         sees=all_pooled, no_gradient=(0, 1), spoils=Spoils.VALUES, scores=_accuracy_scores, metric=True
     ),
 )
-def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def accuracy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Fraction of labels among the top_k scores -> (); a second top holds it by class -> (c,).
 
     Operations: one comparison per score. Raises ShapeError. Source: accuracy_layer.cpp, Reshape.
@@ -212,8 +215,8 @@ def accuracy(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR, *by_class), ops=elements(scores))
 
 
-def _softmax(layer: Any, scores: Shape) -> None:
-    """What the Softmax inside a loss demands; it takes over the loss weight, and with it fills its top."""
+def _softmax(layer: LayerParameter, scores: Shape) -> None:
+    """Check what the inner Softmax of a loss requires; it inherits the loss weight for its top."""
     axis = canonical_axis(layer.softmax_param.axis, scores)
     check_not_empty(scores[axis : axis + 1] if list(layer.loss_weight) == [0] else scores, "bottom 0")
 

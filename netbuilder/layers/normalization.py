@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import Window
@@ -20,23 +20,27 @@ from netbuilder.layers.base import (
 from netbuilder.layers.traits import COMPUTES, GradientReads, Spoils
 from netbuilder.layers.views import Blobs, Seen, convolved, pointwise, slid, whole_map
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import BatchNormParameter, BiasParameter, ScaleParameter
+
 WITHIN = 1
 _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 
 
-# Taken as at TEST: with the statistics of its batch each element sees all of the channel.
+# As in TEST: with batch statistics, each element would see the whole channel.
 @rule(
     "BatchNorm",
     "batch_norm_param",
     in_place="exact",
     traits=_POINTWISE._replace(engine=True, defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3}),
 )
-def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def batch_norm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
 
     Parameters: mean (c,), variance (c,) and their common factor (1,): statistics, never learnt.
-    Operations: 2 per element (subtract, divide), as at TEST.
-    Forks can do the scale and the shift as well, where the file has their fields for it: see `_affine`.
+    Operations: 2 per element (subtract, divide), as in TEST.
+    Forks can also scale and shift, if the file has their fields for it: see `_affine`.
     Raises ShapeError. Source: batch_norm_layer.cpp, LayerSetUp.
     """
     (bottom,) = bottoms
@@ -45,7 +49,7 @@ def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     check_not_empty(bottom, "the bottom")
     affine, ops = _affine(layer.batch_norm_param, bottom) if layer.HasField("batch_norm_param") else ((), 0)
     specs = layer.param
-    # Three entries are set to zero by Caffe itself, whatever they say (upgrade_proto.cpp).
+    # Caffe itself zeroes the rates of exactly three entries, whatever they say (upgrade_proto.cpp).
     forced = bool(affine) and affine[0].lr_mult is not None  # NVIDIA's fork sets all of them itself
     if len(specs) != 3 and len(specs) <= 3 + len(affine) and not forced and any(s.lr_mult for s in specs[:3]):
         raise ShapeError(
@@ -57,12 +61,12 @@ def batch_norm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), params, ops=(2 + ops) * elements(bottom))
 
 
-def _affine(p: Any, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
+def _affine(p: BatchNormParameter, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
     """The scale (c,) and bias (c,) of a fork's BatchNorm, and the operations per element, with its relu.
 
     NVIDIA/caffe: with scale_bias or either filler; learnt, whatever lr_mult says. intel/caffe: if the file
-    has use_weight_bias, bias_term or filler, each of which is true unless said otherwise. Without any of
-    these the blobs are BVLC's, though MKL-DNN, the engine that Intel's fork takes if it may, would make five.
+    has use_weight_bias, bias_term or filler; the first two default to true. Without any of these the blobs
+    are BVLC's, although MKL-DNN, the engine that Intel's fork prefers, would make five.
     Raises ShapeError. Source: NVIDIA/caffe, batch_norm_layer.cpp; intel/caffe, mkldnn_batch_norm_layer.cpp;
     LayerSetUp of both.
     """
@@ -83,7 +87,7 @@ def _affine(p: Any, bottom: Shape) -> tuple[tuple[ParamFacts, ...], int]:
 
 
 @rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
-def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Product with a learnt factor, or with bottom 1; optionally plus a learnt bias of the factor's shape.
 
     The factor spans `num_axes` axes of bottom 0 from `axis` on (default: axis 1 only, the channels). A
@@ -95,13 +99,13 @@ def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     axis, factor = _factor(p, bottoms)
     outer, inner = bottoms[0][:axis], bottoms[0][axis + len(factor) :]
     if 0 in outer:
-        check_not_empty(inner, "what the factor is spread over")
+        check_not_empty(inner, "the part that the factor is repeated over")
     if p.bias_term:
-        canonical_axis(p.axis, bottoms[0])  # which a scalar factor alone has no need of
-        check_not_empty(inner, "what the bias is spread over")
+        canonical_axis(p.axis, bottoms[0])  # a scalar factor alone does not need a valid axis
+        check_not_empty(inner, "the part that the bias is repeated over")
     params = []
     if len(bottoms) == 1:
-        # No filler means ones here; a filler without a value means zeros.
+        # Without a filler the factor starts at 1; a filler without a value means 0.
         params.append(ParamFacts(factor, "weight", p.filler if p.HasField("filler") else None))
     if p.bias_term:
         params.append(ParamFacts(factor, "bias", p.bias_filler))
@@ -110,28 +114,28 @@ def scale(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
-def bias(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def bias(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Sum with a learnt bias, or with bottom 1; shapes as in Scale.
 
     Parameters: [bias]. Operations: 1 per element. Raises ShapeError. Source: bias_layer.cpp.
     """
     p = layer.bias_param
     axis, added = _factor(p, bottoms)
-    check_not_empty(bottoms[0][axis + len(added) :], "what the bias is spread over")
+    check_not_empty(bottoms[0][axis + len(added) :], "the part that the bias is repeated over")
     params = (ParamFacts(added, "bias", p.filler),) if len(bottoms) == 1 else ()
     return Facts((bottoms[0],), params, ops=elements(bottoms[0]))
 
 
-def _spoils_lrn(layer: Any) -> Spoils:
+def _spoils_lrn(layer: LayerParameter) -> Spoils:
     return Spoils.GRADIENT if layer.lrn_param.norm_region == WITHIN else Spoils.VALUES
 
 
-def _lrn_reads(layer: Any) -> GradientReads:
+def _lrn_reads(layer: LayerParameter) -> GradientReads:
     within = layer.lrn_param.norm_region == WITHIN
     return GradientReads.NOTHING if within else GradientReads.ELEMENTS
 
 
-def _lrn_sees(layer: Any, blobs: Blobs) -> Seen:
+def _lrn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     if layer.lrn_param.norm_region != WITHIN:
         return blobs.views[0]
     n = layer.lrn_param.local_size
@@ -146,8 +150,8 @@ def _lrn_sees(layer: Any, blobs: Blobs) -> Seen:
         sees=_lrn_sees, no_gradient=(), spoils=_spoils_lrn, gradient_reads=_lrn_reads, engine=True
     ),
 )
-def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Local response normalisation: division by a power of the squares around, (n, c, h, w) unchanged.
+def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Local response normalisation: division by a power of the neighbouring squares, (n, c, h, w) unchanged.
 
     ACROSS_CHANNELS sums over `local_size` channels, WITHIN_CHANNEL averages over a square of the image.
     Parameters: none. Operations per element: across channels 7 (square, a running sum of scaled squares,
@@ -170,8 +174,8 @@ def lrn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         sees=whole_map, no_gradient=(), spoils=Spoils.GRADIENT, gradient_reads=GradientReads.ALL
     ),
 )
-def mvn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """Normalisation to mean 0, and variance 1 unless told otherwise, of each channel of each image.
+def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Normalisation of each channel of each image to mean 0 and, by default, variance 1.
 
     At most 4 axes; the top always has 4: (n, c) -> (n, c, 1, 1). Parameters: none.
     Operations: 2 per element (mean, subtract), and 3 more for the variance (square, sum, divide).
@@ -180,11 +184,11 @@ def mvn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     p = layer.mvn_param
     top = legacy_shape(bottoms[0])
     if 0 in (top[1:] if p.across_channels else top[2:]):
-        raise ShapeError(f"there is nothing to take the mean of in {shape_text(bottoms[0])}")
+        raise ShapeError(f"cannot take the mean of nothing, {shape_text(bottoms[0])}")
     return Facts((top,), ops=(5 if p.normalize_variance else 2) * elements(top))
 
 
-def _factor(p: Any, bottoms: Sequence[Shape]) -> tuple[int, Shape]:
+def _factor(p: ScaleParameter | BiasParameter, bottoms: Sequence[Shape]) -> tuple[int, Shape]:
     """The first axis that the factor spans, and the factor's shape."""
     bottom = bottoms[0]
     if len(bottoms) == 2:

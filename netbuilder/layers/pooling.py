@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import Window, pool_extent, pool_window
@@ -11,27 +11,31 @@ from netbuilder.layers.base import Facts, Shape, rule, writes_over
 from netbuilder.layers.traits import COMPUTES, Kernel, Spoils
 from netbuilder.layers.views import Blobs, Seen, all_pooled, convolved, slid
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import SPPParameter
+
 MAX, AVE, STOCHASTIC = 0, 1, 2
 FLOOR = 1
 
 
-def _window(layer: Any, bottom: Shape | None) -> Window | None:
+def _window(layer: LayerParameter, bottom: Shape | None) -> Window | None:
     p = layer.pooling_param
     return None if bottom is None and p.global_pooling else pool_window(p, (bottom or (1, 1, 1, 1))[2:])
 
 
-def _pooling_sees(layer: Any, blobs: Blobs) -> Seen:
+def _pooling_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     view, p = blobs.views[0], layer.pooling_param
     if p.global_pooling:
         return view.pooled()
     return slid(view, convolved, pool_window(p, blobs.bottoms[0][2:]), blobs.tops[0][2:])
 
 
-def _no_group(layer: Any, weight: Shape) -> int:
+def _no_group(layer: LayerParameter, weight: Shape) -> int:
     return 1
 
 
-def _pooling_draws(layer: Any) -> bool:
+def _pooling_draws(layer: LayerParameter) -> bool:
     return bool(layer.pooling_param.pool == STOCHASTIC)
 
 
@@ -48,13 +52,12 @@ def _pooling_draws(layer: Any) -> bool:
         engine=True,
     ),
 )
-def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Maximum, average or stochastic pooling, (n, c, h, w) -> (n, c, h', w').
 
-    h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR, or in some forks
+    h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR or, in some forks,
     ceil_mode is false. If either axis is padded, a last window that starts beyond the image and its leading
-    pad is dropped.
-    A second top (MAX only) holds the index of each maximum. Parameters: none.
+    pad is dropped. A second top (MAX only) holds the index of each maximum. Parameters: none.
     Operations: one comparison or addition per window element, n*c*h'*w'*kh*kw.
     Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp and Reshape.
     """
@@ -80,7 +83,7 @@ def pooling(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,) * max(1, len(layer.top)), ops=top[0] * top[1] * oh * ow * kh * kw)
 
 
-def _spp_draws(layer: Any) -> bool:
+def _spp_draws(layer: LayerParameter) -> bool:
     return bool(layer.spp_param.pool == STOCHASTIC)
 
 
@@ -89,7 +92,7 @@ def _spp_draws(layer: Any) -> bool:
     "spp_param",
     traits=COMPUTES._replace(sees=all_pooled, no_gradient=(), spoils=Spoils.VALUES, draws=_spp_draws),
 )
-def spp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def spp(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Spatial pyramid pooling: 1x1, 2x2, 4x4, ... bins side by side, (n, c, h, w) -> (n, c*(1 + 4 + ...)).
 
     Level i of `pyramid_height` levels pools with kernel and stride ceil(h / 2^i) and the padding that makes
@@ -114,7 +117,7 @@ def spp(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((n, c, 1, 1) if p.pyramid_height == 1 else (n, c * bins),), ops=n * c * ops)
 
 
-def _spp_level(p: Any, bottom: Shape, level: int) -> tuple[int, int, int]:
+def _spp_level(p: SPPParameter, bottom: Shape, level: int) -> tuple[int, int, int]:
     """Rows and columns of bins of one level, and the elements of one window."""
     kernel = [-(-n // 2**level) for n in bottom[2:]]
     pad = [(k * 2**level - n + 1) // 2 for k, n in zip(kernel, bottom[2:], strict=True)]

@@ -1,19 +1,22 @@
 """Recurrent layers: RNN, LSTM, and LSTMUnit, one step of an LSTM.
 
-Caffe unrolls a recurrent layer into a net of T steps, one InnerProduct per transformation; what that net
-would refuse is refused here.
+Caffe unrolls a recurrent layer into a net of T steps, with one InnerProduct per transformation; the rules
+refuse what that net would refuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
 
-_STEP = COMPUTES._replace(sees=Unknown("its state reaches over all earlier steps"), spoils=Spoils.VALUES)
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
+_STEP = COMPUTES._replace(sees=Unknown("its state depends on all earlier steps"), spoils=Spoils.VALUES)
 _UNROLLED = _STEP._replace(no_gradient=(1,), weight_filler="recurrent_param", rebuilds=True)
 # Operations of one element of a cell's state: three sigmoids and two hyperbolic tangents of 3 each, four
 # products (cont*f, f*c, i*g, o*tanh(c)) and a sum.
@@ -31,13 +34,13 @@ class Sequences(NamedTuple):
 
 
 @rule("LSTM", "recurrent_param", bottoms=(2, 5), tops=(1, 3), traits=_UNROLLED)
-def lstm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def lstm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Long short-term memory: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
     With expose_hidden two bottoms follow (hidden and cell state of the step before) and two tops (those of
     the last step), each (1, n, h). cont is 0 where a sequence starts.
-    Parameters, i being the inputs per step and s the static ones: weight (4h, i), bias (4h,)[, weight
-    (4h, s)], weight (4h, h).
+    Parameters, with i inputs per step and s static inputs: weight (4h, i), bias (4h,)[, weight (4h, s)],
+    weight (4h, h).
     MACs: t*n * (4h*i + 4h*h), and n * 4h*s. Other operations: t*n*h * 29, of which 20 are the cell's, 4 the
     bias, 4 the sum of both products and 1 the product with cont; 4 more for the static sum.
     Raises ShapeError. Source: recurrent_layer.cpp, LayerSetUp and Reshape; lstm_layer.cpp.
@@ -57,7 +60,7 @@ def lstm(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("RNN", "recurrent_param", bottoms=(2, 4), tops=(1, 2), traits=_UNROLLED)
-def rnn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def rnn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Plain recurrent net: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
     With expose_hidden one bottom follows (hidden state of the step before) and one top (that of the last
@@ -84,7 +87,7 @@ def rnn(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("LSTMUnit", bottoms=3, tops=2, traits=_STEP._replace(no_gradient=(2,)))
-def lstm_unit(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def lstm_unit(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One step of an LSTM: cell (1, n, h), gates (1, n, 4h) and cont (1, n) -> new cell, hidden: (1, n, h).
 
     Parameters: none. Operations: 20 per element of the cell (five nonlinear functions of 3, four products,
@@ -99,17 +102,17 @@ def lstm_unit(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts((cell, cell), ops=UNIT_OPS * elements(cell))
 
 
-def _sequences(layer: Any, bottoms: Sequence[Shape], states: int) -> Sequences:
-    """Check bottoms and numbers of blobs; `states` is how many states the layer hands from step to step."""
+def _sequences(layer: LayerParameter, bottoms: Sequence[Shape], states: int) -> Sequences:
+    """Check bottoms and numbers of blobs; `states` is the number of states passed from step to step."""
     p = layer.recurrent_param
     exposed = states if p.expose_hidden else 0
-    told = "with" if exposed else "without"
+    exposure = "with" if exposed else "without"
     if not 2 + exposed <= len(bottoms) <= 3 + exposed:
         raise ShapeError(
-            f"{told} expose_hidden it needs {2 + exposed} or {3 + exposed} bottoms, got {len(bottoms)}"
+            f"{exposure} expose_hidden it needs {2 + exposed} or {3 + exposed} bottoms, got {len(bottoms)}"
         )
     if len(layer.top) != 1 + exposed:
-        raise ShapeError(f"{told} expose_hidden it needs {1 + exposed} tops, got {len(layer.top)}")
+        raise ShapeError(f"{exposure} expose_hidden it needs {1 + exposed} tops, got {len(layer.top)}")
     x, cont = bottoms[0], bottoms[1]
     if len(x) < 3 or elements(x) == 0:
         raise ShapeError(f"bottom 0 must be (steps, streams, inputs...), none of them 0, got {shape_text(x)}")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule
 from netbuilder.layers.traits import COMPUTES, Shares, Spoils
 from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise, same_map
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
 SUM, MEAN = 1, 4
 _RESHAPED = COMPUTES._replace(sees=same_map, no_gradient=(), shares=Shares.ALWAYS)
 
 
 @rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED)
-def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
-    """The same numbers in another shape.
+def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """The same values in another shape.
 
-    In `shape`, 0 copies the axis of the bottom at the same place and one -1 takes what is left. `axis` and
-    `num_axes` limit the run of axes that is replaced; axis -1 is *after* the last axis.
+    In `shape`, 0 copies the bottom's axis at the same index, and one -1 is inferred from the rest. `axis` and
+    `num_axes` limit the range of axes that is replaced; axis -1 is *after* the last axis.
     Raises ShapeError. Source: reshape_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.reshape_param
@@ -50,7 +53,7 @@ def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
         known = -elements(dims) * elements(bottom[:start]) * elements(bottom[end:])
         if known == 0 or total % known:
             raise ShapeError(
-                f"cannot infer the -1: {total} elements of {shape_text(bottom)} are no multiple of {known}"
+                f"cannot infer the -1: {total} elements of {shape_text(bottom)} are not a multiple of {known}"
             )
         dims[dims.index(-1)] = total // known
     top = (*bottom[:start], *dims, *bottom[end:])
@@ -60,7 +63,7 @@ def reshape(layer: Any, bottoms: Sequence[Shape]) -> Facts:
 
 
 @rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED)
-def flatten(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def flatten(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The axes from `axis` (default 1) to `end_axis` (default -1) as one.
 
     Raises ShapeError. Source: flatten_layer.cpp, Reshape.
@@ -69,20 +72,20 @@ def flatten(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     start, end = canonical_axis(p.axis, bottom), canonical_axis(p.end_axis, bottom, "end_axis") + 1
     if start > end:
-        raise ShapeError(f"axis {p.axis} lies behind end_axis {p.end_axis}")
+        raise ShapeError(f"axis {p.axis} comes after end_axis {p.end_axis}")
     return Facts(((*bottom[:start], elements(bottom[start:end]), *bottom[end:]),))
 
 
-def _spoils_tile(layer: Any) -> Spoils:
+def _spoils_tile(layer: LayerParameter) -> Spoils:
     return Spoils.NOTHING if layer.tile_param.tiles == 1 else Spoils.VALUES
 
 
-def _tile_sees(layer: Any, blobs: Blobs) -> Seen:
+def _tile_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return blobs.views[0] if first_spatial(layer.tile_param.axis, blobs.bottoms[0]) < 0 else None
 
 
 @rule("Tile", "tile_param", traits=COMPUTES._replace(sees=_tile_sees, no_gradient=(), spoils=_spoils_tile))
-def tile(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def tile(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The bottom repeated `tiles` times along `axis` (default 1).
 
     Raises ShapeError. Source: tile_layer.cpp, Reshape.
@@ -97,7 +100,7 @@ def tile(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     return Facts(((*bottom[:axis], bottom[axis] * p.tiles, *bottom[axis + 1 :]),))
 
 
-def _reduction_sees(layer: Any, blobs: Blobs) -> Seen:
+def _reduction_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     axis = first_spatial(layer.reduction_param.axis, blobs.bottoms[0])
     return blobs.views[0].pooled() if axis <= 0 else None
 
@@ -107,7 +110,7 @@ def _reduction_sees(layer: Any, blobs: Blobs) -> Seen:
     "reduction_param",
     traits=COMPUTES._replace(sees=_reduction_sees, no_gradient=(), spoils=Spoils.VALUES),
 )
-def reduction(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def reduction(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Sum, sum of magnitudes, sum of squares or mean over *all* axes from `axis` (default 0) on.
 
     Operations: one addition per element, one more for magnitudes or squares, and one multiplication per
@@ -117,12 +120,12 @@ def reduction(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     top = bottom[: canonical_axis(p.axis, bottom)]
     if p.operation in (SUM, MEAN):
-        check_not_empty(bottom[len(top) :], "what is summed up")
+        check_not_empty(bottom[len(top) :], "the part to be summed")
     per_element = 2 if p.operation in (2, 3) else 1
     return Facts((top,), ops=per_element * elements(bottom) + elements(top))
 
 
-def _argmax_sees(layer: Any, blobs: Blobs) -> Seen:
+def _argmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     p, view = layer.argmax_param, blobs.views[0]
     if not p.HasField("axis"):
         return view.pooled()
@@ -134,11 +137,11 @@ def _argmax_sees(layer: Any, blobs: Blobs) -> Seen:
     "argmax_param",
     traits=COMPUTES._replace(sees=_argmax_sees, no_gradient=(0,), spoils=Spoils.VALUES),
 )
-def argmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def argmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The `top_k` (default 1) largest elements of each image, or along `axis`.
 
     Without axis: (n, ...) -> (n, 1, top_k) indices, or (n, 2, top_k) indices and values if out_max_val;
-    ones fill up the axes of a bottom of more than 3. With axis: that axis becomes top_k, indices or values.
+    a bottom of more than 3 axes adds axes of size 1. With axis: that axis becomes top_k, indices or values.
     Parameters: none. Operations: one comparison per element.
     Raises ShapeError. Source: argmax_layer.cpp, LayerSetUp and Reshape.
     """
@@ -164,10 +167,10 @@ def argmax(layer: Any, bottoms: Sequence[Shape]) -> Facts:
     bottoms=2,
     traits=COMPUTES._replace(sees=pointwise, no_gradient=(1,), spoils=Spoils.VALUES),
 )
-def batch_reindex(layer: Any, bottoms: Sequence[Shape]) -> Facts:
+def batch_reindex(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The images of bottom 0 that bottom 1 lists by index, (n, ...) and (m,) -> (m, ...).
 
-    Parameters: none. Nothing is computed, only copied.
+    Parameters: none. It only copies.
     Raises ShapeError. Source: batch_reindex_layer.cpp, Reshape.
     """
     bottom, indices = bottoms

@@ -1,9 +1,9 @@
 """The traits of a layer type: what netbuilder knows of it besides the shapes and counts that its rule infers.
 
-Each registered type states them beside its rule, in `@rule(..., traits=...)`, and whoever needs one asks the
-type's `Rule` for it: no other module has a table of layer types. A trait has three states: known, none by
-decision (False, None, "", () or `NOTHING`), and `Unknown` with the reason. `UNDECIDED` is what remains where
-a type states nothing; it reads as unknown, and a test refuses it.
+Each registered type states them with its rule, in `@rule(..., traits=...)`, and other modules read them from
+the type's `Rule` instead of keeping tables of layer types. A trait has three states: known, deliberately
+none (False, None, "", () or `NOTHING`), and `Unknown` with the reason. `UNDECIDED` is the default of a trait
+that a type does not state; it reads as unknown, and a test refuses it.
 
 A trait that depends on the fields of a layer is a function of its `LayerParameter`; `of_layer` evaluates it.
 """
@@ -18,6 +18,7 @@ from netbuilder.layers.views import Sees, nothing
 
 if TYPE_CHECKING:
     from netbuilder.layers.arithmetic import Window
+    from netbuilder.schema import LayerParameter
 
 __all__ = [
     "COMPUTES",
@@ -48,7 +49,7 @@ class Unknown(NamedTuple):
     why: str
 
 
-UNDECIDED = Unknown("nobody has decided it yet")
+UNDECIDED = Unknown("the layer type does not state it")
 
 
 class Spoils(Enum):
@@ -68,7 +69,7 @@ class Shares(Enum):
 
 
 class GradientReads(Enum):
-    """What the backward pass reads from the layer's own top, and no layer in place after it may change."""
+    """What the backward pass reads from the layer's own top; a later in-place layer must not change it."""
 
     NOTHING = 0
     SIGN = 1  # of each element, and only where the layer itself works in place
@@ -77,50 +78,50 @@ class GradientReads(Enum):
 
 
 class Keeps(Enum):
-    """What survives of each element on its way to the top."""
+    """What of each element is preserved in the top."""
 
     NOTHING = 0
-    SIGN = 1  # positive stays positive, and nothing else becomes it
-    POSITIVE = 2  # as SIGN, and positive values stay as they are
+    SIGN = 1  # positive stays positive, and nothing else becomes positive
+    POSITIVE = 2  # as SIGN, and positive values do not change
 
 
 class Kernel(NamedTuple):
     """The window that a layer slides over its bottom, and its groups.
 
-    `window` takes the layer and its bottom's shape (None: unknown; two spatial axes are supposed), and
-    returns None where the layer has no window. It may raise ShapeError. `group` takes the layer and the
-    shape of its weight, () without one.
+    `window` takes the layer and its bottom's shape (None: unknown; two spatial axes are assumed), and
+    returns None if the layer has no window. It may raise ShapeError. `group` takes the layer and the shape
+    of its weight, () without one.
     """
 
-    window: Callable[[Any, tuple[int, ...] | None], Window | None]
-    group: Callable[[Any, tuple[int, ...]], int]
+    window: Callable[[LayerParameter, tuple[int, ...] | None], Window | None]
+    group: Callable[[LayerParameter, tuple[int, ...]], int]
 
 
 class Form(Enum):
-    """Where a data layer's data comes from. What has a file, `STORED`, moves on in it with each pass."""
+    """Where a data layer's data comes from."""
 
-    FED = "handed over by the caller"
+    FED = "passed by the caller"
     MADE = "made by the layer"
     DATABASE = "a database"
     IMAGE_LIST = "a text file of image names and labels"
     HDF5_LIST = "a text file of names of HDF5 files"
     WINDOW_FILE = "a window file"
-    FRAMES = "a film or a camera"
+    FRAMES = "a video or a camera"
 
 
 class Tops(Enum):
     """What the tops of a data layer hold."""
 
     ANY = "blobs of any shape"
-    LABELLED = "a batch of images, (n, c, h, w), and perhaps their labels, (n,)"
-    BOXED = "a batch of images, (n, c, h, w), and perhaps boxes, as many as there are in the batch"
+    LABELLED = "a batch of images, (n, c, h, w), and optionally their labels, (n,)"
+    BOXED = "a batch of images, (n, c, h, w), and optionally all boxes of the batch"
 
 
 class Source(NamedTuple):
     """A data layer.
 
-    `message` has its batch size; `file` is where its file is named, as `message.field`, "" without one.
-    `transforms` is true where it reads `transform_param`.
+    `message` holds its batch size; `file` is the field that names its file, as `message.field`, "" if none.
+    `transforms` is true if it reads `transform_param`.
     """
 
     form: Form
@@ -131,7 +132,7 @@ class Source(NamedTuple):
 
     @property
     def stored(self) -> bool:
-        """Whether the data lies in files, or comes from a device."""
+        """Whether the data comes from files or a device; each pass then advances in it."""
         return self.form not in (Form.FED, Form.MADE)
 
     @property
@@ -139,7 +140,7 @@ class Source(NamedTuple):
         """Whether the first top is a batch of images."""
         return self.tops is not Tops.ANY
 
-    def file_of(self, layer: Any) -> str:
+    def file_of(self, layer: LayerParameter) -> str:
         """The file that a layer names, "" if none."""
         message, _, field = self.file.partition(".")
         return str(getattr(getattr(layer, message), field)) if field else ""
@@ -153,47 +154,47 @@ class Scores(NamedTuple):
 
 
 class Traits(NamedTuple):
-    """What a layer type is; the fields are in the order in which one decides them.
+    """What a layer type is; the fields are in the order in which to decide them.
 
     `sees`: what the tops see of what the bottoms see (`netbuilder.layers.views`).
-    `sizes_only`: the bottoms of which only the shape is read.
+    `sizes_only`: the bottoms from which it reads only the shape.
     `kernel`: the window that it slides; None: it has none.
     `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
     last bottom.
-    `spoils`: what is wrong when it writes over its bottom.
+    `spoils`: what it computes wrong when it writes over its bottom.
     `gradient_reads`: what its backward pass reads from its top.
     `positive`: whether the top is positive everywhere.
-    `keeps`: what survives of each element.
+    `keeps`: what of each element is preserved in the top.
     `shares`: whether the tops live in the memory of the bottom.
     `draws`: whether a forward pass in TRAIN draws random numbers.
-    `linear`: whether it multiplies by its weights, so that its results are scores of any size, and a bias
-    is lost in a BatchNorm after it.
-    `weight_filler`: the message whose `weight_filler` fills the weights that it multiplies by, "" without.
-    `rebuilds`: whether it makes its parameter blobs anew, whatever the file gives.
+    `linear`: whether it multiplies by its weights, so that its outputs are unbounded scores and a following
+    BatchNorm cancels its bias.
+    `weight_filler`: the message whose `weight_filler` fills the weights that it multiplies by, "" if none.
+    `rebuilds`: whether it creates its parameter blobs again and ignores those in the file.
     `engine`: whether Caffe chooses the implementation by the field `engine` of its message.
     `applies`: the activation that a loss applies to its scores itself, "" if none.
     `scores`: how it reads class labels; None: it reads none, or checks them itself.
     `metric`: whether its tops are for people to read.
-    `source`: where a data layer has its data; None: it is not a data layer.
-    `defaults`: fields that `Net.add` writes where neither the call nor the net says anything.
+    `source`: where a data layer gets its data; None: it is not a data layer.
+    `defaults`: fields that `Net.add` writes if neither the call nor the net sets them.
     """
 
     sees: Sees | Unknown = UNDECIDED
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
     no_gradient: tuple[int, ...] | Unknown = UNDECIDED
-    spoils: Spoils | Callable[[Any], Spoils] | Unknown = UNDECIDED
-    gradient_reads: GradientReads | Callable[[Any], GradientReads] | Unknown = UNDECIDED
-    positive: bool | Callable[[Any], bool] | Unknown = UNDECIDED
+    spoils: Spoils | Callable[[LayerParameter], Spoils] | Unknown = UNDECIDED
+    gradient_reads: GradientReads | Callable[[LayerParameter], GradientReads] | Unknown = UNDECIDED
+    positive: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     keeps: Keeps | Unknown = UNDECIDED
     shares: Shares | Unknown = UNDECIDED
-    draws: bool | Callable[[Any], bool] | Unknown = UNDECIDED
+    draws: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     linear: bool | Unknown = UNDECIDED
     weight_filler: str | Unknown = UNDECIDED
     rebuilds: bool | Unknown = UNDECIDED
     engine: bool | Unknown = UNDECIDED
     applies: str | Unknown = UNDECIDED
-    scores: Callable[[Any], Scores] | Unknown | None = UNDECIDED
+    scores: Callable[[LayerParameter], Scores] | Unknown | None = UNDECIDED
     metric: bool | Unknown = UNDECIDED
     source: Source | Unknown | None = UNDECIDED
     defaults: Mapping[str, object] | Unknown = UNDECIDED
@@ -204,7 +205,7 @@ def known(trait: T | Unknown, otherwise: T) -> T:
     return otherwise if isinstance(trait, Unknown) else trait
 
 
-def of_layer(trait: T | Callable[[Any], T] | Unknown, layer: Any, otherwise: T) -> T:
+def of_layer(trait: T | Callable[[LayerParameter], T] | Unknown, layer: LayerParameter, otherwise: T) -> T:
     """A trait of one layer, given its `LayerParameter`; `otherwise` if it is unknown."""
     if isinstance(trait, Unknown):
         return otherwise
@@ -212,17 +213,17 @@ def of_layer(trait: T | Callable[[Any], T] | Unknown, layer: Any, otherwise: T) 
 
 
 def undecided(traits: Traits) -> list[str]:
-    """The names of the traits that a type has not decided."""
+    """The names of the traits that a type does not state."""
     return [name for name, value in zip(Traits._fields, traits, strict=True) if value is UNDECIDED]
 
 
 def completed(
     traits: Traits, *, bottoms: bool, tops: bool, may_lack_bottoms: bool, loss: bool, spoils: bool
 ) -> Traits:
-    """The traits with those filled in that follow from the rest of a rule.
+    """The traits, completed with those that follow from the rest of a rule.
 
-    `bottoms` and `tops`: whether it can have any; `may_lack_bottoms`: whether it can do without; `loss`:
-    whether it is a loss; `spoils`: whether Caffe lets it write over its bottom and computes something else.
+    `bottoms` and `tops`: whether it can have any; `may_lack_bottoms`: whether it can have none; `loss`:
+    whether it is a loss; `spoils`: whether Caffe accepts it in place and computes something else.
     """
     follows: dict[str, Any] = {}
     if not (bottoms and tops):
@@ -236,7 +237,7 @@ def completed(
     return traits._replace(**{name: follows[name] for name in undecided(traits) if name in follows})
 
 
-# What holds where no path leads from a bottom to a top.
+# The traits of a type without a path from a bottom to a top.
 _NO_PATH: dict[str, Any] = {
     "sees": nothing,
     "sizes_only": (),
@@ -249,8 +250,8 @@ _NO_PATH: dict[str, Any] = {
     "shares": Shares.NEVER,
 }
 
-# An ordinary computing layer: deterministic, without weights, copying into tops of its own. It leaves open
-# what one cannot suppose: `sees`, `no_gradient`, `spoils`.
+# An ordinary computing layer: deterministic, without weights, with tops in their own memory. It leaves
+# `sees`, `no_gradient` and `spoils` undecided, because they have no safe default.
 COMPUTES = Traits(
     sizes_only=(),
     kernel=None,

@@ -1,11 +1,11 @@
 """The algebra of receptive fields: what the elements of a blob see of the net's image, layer by layer.
 
 A `View` says for each spatial axis which pixels each position sees. Every rule has a `sees` function in its
-traits, which makes the views of a layer's tops out of those of its bottoms: one of the functions at the end
-of this module, or one beside the rule. `netbuilder.measure.geometry` walks the net with them.
+traits, which computes the views of a layer's tops from those of its bottoms: one of the functions at the end
+of this module, or one next to the rule. `netbuilder.measure.geometry` walks the net with them.
 
-The field is determined by the structure alone: weights are ignored, and the image is taken as endless, so
-that padding counts like image. Where paths meet, the view spans those of all paths. Definition: Araujo,
+The field depends on the structure alone: weights are ignored, and the image is treated as infinite, so that
+padding counts as image. Where paths meet, the view spans those of all paths. Definition: Araujo,
 Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
 """
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import gcd, lcm, prod
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, Union
 
 from netbuilder.layers.arithmetic import Window
 
 if TYPE_CHECKING:
     from netbuilder.layers.base import Shape
+    from netbuilder.schema import LayerParameter
 
 __all__ = [
     "Axis",
@@ -44,16 +45,16 @@ __all__ = [
     "whole_map",
 ]
 
-# A deconvolution of stride s makes s kinds of positions that see differently; beyond this many, give up.
+# A deconvolution of stride s makes s kinds of positions with different views; beyond this many, give up.
 _MAX_PERIOD = 64
 
 
 class ReceptiveField(NamedTuple):
     """The field of a blob by spatial axis, height first, in pixels of the image.
 
-    `whole` is true for an axis of which every element sees all; its size is then the image's. The jump, an
-    average after a deconvolution, is None there, and where elements are no longer neighbours in the image
-    (Flatten, one element that sees almost all).
+    `whole` is true for an axis that every element sees completely; its size is then the image's. The jump,
+    an average after a deconvolution, is None for such an axis, and if elements are no longer neighbours in
+    the image (Flatten, one element that sees almost everything).
     """
 
     size: tuple[int, ...]
@@ -92,7 +93,7 @@ _FIRST = Axis(1, ((0, 0),))
 
 
 def convolved(axis: Axis, kernel: int, stride: int, pad: int, dilation: int) -> Axis | None:
-    """Position o reads i = stride*o - pad + dilation*t, t being within the kernel."""
+    """Position o reads i = stride*o - pad + dilation*t for each t in the kernel."""
     period = len(axis.seen) // gcd(len(axis.seen), stride)
     if period > _MAX_PERIOD:
         return None
@@ -101,7 +102,7 @@ def convolved(axis: Axis, kernel: int, stride: int, pad: int, dilation: int) -> 
 
 
 def deconvolved(axis: Axis, kernel: int, stride: int, pad: int, dilation: int) -> Axis | None:
-    """Position o reads i where o = stride*i - pad + dilation*t, t being within the kernel."""
+    """Position o reads i where o = stride*i - pad + dilation*t for some t in the kernel."""
     period = len(axis.seen) * stride
     if not 0 < period <= _MAX_PERIOD:
         return None
@@ -122,7 +123,7 @@ def moved(axis: Axis, offset: int) -> Axis:
 
 
 def _joined(a: Axis, b: Axis, size: int) -> Axis | None:
-    """What positions see that see what those of both see; None if they move at different speeds."""
+    """The union of two axes, position by position; None if they move at different speeds."""
     if a.shift * len(b.seen) != b.shift * len(a.seen):
         if size != 1:
             return None
@@ -145,8 +146,8 @@ _WHOLE = "whole"  # of an axis: every position sees all of it
 class View(NamedTuple):
     """What the elements of a blob see of an image of size `image`, by spatial axis.
 
-    `size` is that of the map on which the axes lie. If `flat`, the blob has all its elements in another
-    order.
+    `size` is that of the map that has these axes. If `flat`, the blob holds all elements of the map in
+    another order.
     """
 
     image: Shape
@@ -233,7 +234,7 @@ def union(views: list[View]) -> View | None:
 
 
 def _all_of(image: Shape) -> View:
-    """What sees the whole image sees it in any shape."""
+    """A view of the whole image, which does not depend on the blob's shape."""
     return View(image, image, (_WHOLE,) * len(image))
 
 
@@ -250,7 +251,7 @@ class Blobs(NamedTuple):
 
 # One view for all tops (None: unknown), or a list with one for each top.
 Seen = Union["View", None, "list[View | None]"]
-Sees = Callable[[Any, Blobs], Seen]
+Sees: TypeAlias = "Callable[[LayerParameter, Blobs], Seen]"
 
 
 def image(shape: Shape | None) -> View | None:
@@ -259,41 +260,43 @@ def image(shape: Shape | None) -> View | None:
 
 
 def is_image(shape: Shape) -> bool:
-    """Whether a blob has spatial axes worth speaking of."""
+    """Whether a blob has more than one spatial position."""
     return prod(shape[2:]) > 1
 
 
-def nothing(layer: Any, blobs: Blobs) -> Seen:
+def nothing(layer: LayerParameter, blobs: Blobs) -> Seen:
     """No path leads from a bottom to a top."""
     return None
 
 
-def pointwise(layer: Any, blobs: Blobs) -> Seen:
+def pointwise(layer: LayerParameter, blobs: Blobs) -> Seen:
     """Each element sees what the elements at its own place in the bottoms see."""
     return union(blobs.views)
 
 
-def same_map(layer: Any, blobs: Blobs) -> Seen:
-    """The elements of the first bottom in another order or shape: neighbours no more, if the map changes."""
+def same_map(layer: LayerParameter, blobs: Blobs) -> Seen:
+    """The elements of the first bottom in another order or shape; flat if the map changes."""
     view = blobs.views[0]
     return view if blobs.tops[0][2:] == blobs.bottoms[0][2:] else view._replace(flat=True)
 
 
-def whole_map(layer: Any, blobs: Blobs) -> Seen:
-    """Each element sees all that the map sees, and has the place that it had."""
+def whole_map(layer: LayerParameter, blobs: Blobs) -> Seen:
+    """Each element sees all that the map sees and keeps its position."""
     view = blobs.views[0]
     return view.pooled()._replace(size=view.size)
 
 
-def all_pooled(layer: Any, blobs: Blobs) -> Seen:
+def all_pooled(layer: LayerParameter, blobs: Blobs) -> Seen:
     """Each element sees all that the bottoms see."""
     return union([view.pooled() for view in blobs.views])
 
 
-def slid_each(by: Callable[..., Axis | None], window: Callable[[Any, Shape | None], Window | None]) -> Sees:
-    """A `sees` function: one window slides over each bottom, and makes one top of it."""
+def slid_each(
+    by: Callable[..., Axis | None], window: Callable[[LayerParameter, Shape | None], Window | None]
+) -> Sees:
+    """A `sees` function: one window slides over each bottom and makes one top from it."""
 
-    def sees(layer: Any, blobs: Blobs) -> Seen:
+    def sees(layer: LayerParameter, blobs: Blobs) -> Seen:
         w = window(layer, blobs.bottoms[0])
         if w is None or len(blobs.views) != len(blobs.tops):
             return None

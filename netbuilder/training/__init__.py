@@ -1,4 +1,4 @@
-"""Training, whatever engine does it: the plan, the events of a run, snapshots, the record, data checks.
+"""Training with any engine: the plan, the events of a run, snapshots, the record, data checks.
 
-Nothing here imports an engine or knows one; `netbuilder.engines` has those.
+Nothing here imports or knows an engine; those are in `netbuilder.engines`.
 """

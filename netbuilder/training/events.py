@@ -1,6 +1,6 @@
-"""What a run reports while it works: one frozen class per kind of event; and the run itself.
+"""What a run reports while it works: one frozen class per kind of event, and the run itself.
 
-An engine turns whatever it hears (a log, frames of a worker, its own loop) into these. The record, the
+An engine translates its input (a log, frames of a worker, its own loop) into events. The record, the
 progress bar and the summaries see nothing else.
 """
 
@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Training begins after so many iterations; `outputs` are the training net's, if they are known."""
+    """Training begins after `iteration` iterations; `outputs` are the training net's, if known."""
 
     iteration: int
     outputs: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Testing:
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """The means of a test net's outputs and loss over so many passes, after so many iterations."""
+    """The means of a test net's outputs and loss over `passes` passes, after `iteration` iterations."""
 
     iteration: int
     net: int
@@ -74,7 +74,7 @@ class Tested:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The snapshot of an iteration is whole and has its final names."""
+    """The snapshot of an iteration is complete and has its final names."""
 
     iteration: int
     model: str
@@ -101,7 +101,7 @@ class LayerTime:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """The times of all layers; `figure` says what is known of the passes."""
+    """The times of all layers; `figure` says how the passes are summarised."""
 
     layers: tuple[LayerTime, ...]
     figure: Literal["median", "mean"] = "median"
@@ -119,9 +119,9 @@ Event: TypeAlias = Started | Replaying | Iteration | Testing | Tested | Snapshot
 
 
 class Run(Protocol):
-    """A training, test or timing under way; a context manager that leaves nothing running.
+    """A training, test or timing under way; a context manager that leaves no process running.
 
-    Iterating gives its events until it ends, and raises EngineError if it fails.
+    Iterating yields its events until it ends, and raises EngineError if it fails.
     """
 
     def __enter__(self) -> Run: ...
@@ -150,4 +150,4 @@ class Job(Protocol):
     def notes(self) -> tuple[str, ...]: ...
 
     def start(self, log: IO[bytes] | None = None) -> Run:
-        """Begin; `log` takes what the engine itself prints. Raises EngineError if it does not start."""
+        """Start the run; `log` receives the engine's own output. Raises EngineError if it does not start."""

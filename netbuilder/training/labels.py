@@ -1,8 +1,8 @@
-"""Labels that the loss has no score for, found before Caffe trains on them.
+"""Labels without a score, found before Caffe trains on them.
 
-SoftmaxWithLoss and Accuracy do not check a label: a release build of Caffe reads (and in the backward pass
-writes) outside its arrays then, which crashes it or silently trains on garbage. So the labels of the data
-are compared with the number of classes, as far as they can be read quickly.
+SoftmaxWithLoss and Accuracy do not check labels: given one out of range, a release build of Caffe reads (and
+in the backward pass writes) outside its arrays, which crashes it or silently trains on garbage. So the
+labels that can be read quickly are compared with the number of classes.
 
 Sources: softmax_loss_layer.cpp, Forward_cpu; accuracy_layer.cpp (DCHECKs, which release builds leave out).
 """
@@ -24,18 +24,18 @@ from netbuilder.storage.wire import WireError, fields, signed, varint
 
 __all__ = ["READERS", "check_labels"]
 
-RECORDS = 20_000  # of a database are looked at, spread over all of it
-SECONDS = 5.0  # are spent on one source at most
+RECORDS = 20_000  # to read of a database, spread over all of it
+SECONDS = 5.0  # limit for one source
 _ABOUT = "netbuilder.json"
 _LMDB = 1
 _LABEL = 5  # of a Datum
 _CHUNK = 1_000_000
-# atoi, of what follows the last space of a line.
+# atoi, applied to the text after the last space of a line.
 _NUMBER = re.compile(rb"[ \t\n\v\f\r]*([-+]?\d+)")
 
 
 class _Scores(NamedTuple):
-    """What a loss or metric makes of a label: `classes` scores, and one label that it leaves out."""
+    """The labels that a loss or metric accepts: 0 to `classes` - 1, and one that it ignores."""
 
     layer: Layer
     classes: int
@@ -46,7 +46,7 @@ class _Scores(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A label, and where it is: "record '00000001' of 'db'"."""
+    """A label and its place, such as "record '00000001' of 'db'"."""
 
     label: int
     place: str
@@ -55,9 +55,9 @@ class _Found(NamedTuple):
 def check_labels(net: Net, path: str) -> None:
     """Raise FileError for a label that a SoftmaxWithLoss or Accuracy of this net has no score for.
 
-    Labels that come from elsewhere than Data (LMDB), ImageData or HDF5Data layers are left alone, as is
-    a source that cannot be read: Caffe says what is wrong with it. Of a database that netbuilder made the
-    classes are known; else 20,000 records are looked at, for 5 seconds at most.
+    Only labels from Data (LMDB), ImageData and HDF5Data layers are checked. A source that cannot be read is
+    skipped, because Caffe reports it. The classes of a database that netbuilder made are known; of any other,
+    20,000 records are read, for at most 5 seconds.
     """
     users: dict[tuple[str, str], tuple[Blob, list[_Scores]]] = {}
     for layer in net:
@@ -90,9 +90,9 @@ def _scores(layer: Layer) -> _Scores | None:
 
 def _error(found: _Found, scores: _Scores, data: Layer, path: str) -> FileError:
     name, classes = scores.layer.bottoms[0].name, scores.classes
-    hint = f"give '{name}' {found.label + 1} outputs or more, or mend the labels: they count from 0"
+    hint = f"give '{name}' {found.label + 1} outputs or more, or fix the labels: they count from 0"
     if found.label < 0:
-        hint = f"mend the labels, or leave such records out: ignore_label: {found.label}"
+        hint = f"fix the labels, or leave such records out: ignore_label: {found.label}"
     return FileError(
         f"label {found.label} of {found.place} is out of range: {scores.layer.type} '{scores.layer.name}' "
         f"takes 0 to {classes - 1}, for the {classes} classes of '{name}'",
@@ -129,7 +129,7 @@ def _of_database(layer: Layer, top: str) -> Iterator[_Found]:
 
 
 def _classes(folder: Path) -> int:
-    """How many classes a database of netbuilder's has, 0 if that is not known."""
+    """The number of classes of a database that netbuilder made, 0 if unknown."""
     try:
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
         return len(about["classes"])
@@ -158,7 +158,7 @@ def _of_list(layer: Layer, top: str) -> Iterator[_Found]:
 
 
 def _of_hdf5(layer: Layer, top: str) -> Iterator[_Found]:
-    """Every number that occurs, cut to an integer, as Caffe casts it."""
+    """Every distinct value, truncated to an integer, as Caffe casts it."""
     import h5py
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Plans: what to train, test or time, checked as far as that is possible without an engine."""
+"""Plans: what to train, test or time, checked as far as possible without an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
@@ -15,6 +15,10 @@ from netbuilder.training.labels import check_labels
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
 from netbuilder.training.sources import check_files
 
+if TYPE_CHECKING:
+    from netbuilder.schema import SolverParameter
+    from netbuilder.schema.messages import NetState
+
 __all__ = ["NetPlan", "TrainingPlan", "parse_devices", "plan_net", "plan_training"]
 
 Devices = tuple[int | str, ...]
@@ -22,17 +26,17 @@ Devices = tuple[int | str, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingPlan:
-    """A training as the user wants it, with nothing said about how an engine does it.
+    """A training as the user wants it, independent of the engine.
 
     `nets` are the nets of the solver with their paths, the one to train first. Snapshots are written in the
-    folder `partial` and get their final names, which begin with `prefix`, when they are whole. `devices` are
-    the numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the
-    snapshot after `begin` iterations; with `replay` it reads the data up to there again. `files` are those
-    that the engine must see. `old` are snapshots of an earlier training that this one replaces.
+    folder `partial` and get their final names, which begin with `prefix`, once complete. `devices` are the
+    numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot
+    after `begin` iterations; with `replay` it first reads the data up to there again. `files` are those that
+    the engine must be able to read. `old` are snapshots of an earlier training that this one replaces.
     """
 
     path: str
-    solver: Any
+    solver: SolverParameter
     nets: tuple[tuple[str, Net], ...]
     prefix: str
     devices: Devices
@@ -73,7 +77,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetPlan:
-    """A net to test or to time: so many passes with these weights."""
+    """A net to test or to time: `iterations` passes with these weights."""
 
     path: str
     net: Net
@@ -94,10 +98,10 @@ def plan_training(
     force: bool = False,
     threads: int = 1,
 ) -> TrainingPlan:
-    """Plan the training of a solver file, and check all that can be checked before an engine starts.
+    """Plan the training of a solver file, and check everything that can be checked before an engine starts.
 
-    `names` are those of the engine's snapshots. `devices` None: as the solver says. `resume` is "latest" or
-    a state file. Raises ConfigError, FileError, PrototxtError, or what is wrong with the net.
+    `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
+    a state file. Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
     solver = read_solver(path)
     warnings = [p.text for p in require(solver, where=path)]
@@ -163,8 +167,8 @@ def parse_devices(text: str) -> list[int | str]:
     return [int(w) for w in words]
 
 
-def _nets(solver: Any) -> Iterator[tuple[str, Net]]:
-    """The nets that the solver names, read as it uses them: the one to train first, then those to test.
+def _nets(solver: SolverParameter) -> Iterator[tuple[str, Net]]:
+    """The nets that the solver names, for the phases it uses them in: the one to train, then those to test.
 
     Source: solver.cpp, InitTrainNet and InitTestNets.
     """
@@ -178,7 +182,7 @@ def _nets(solver: Any) -> Iterator[tuple[str, Net]]:
         yield _net(name, "TEST", solver.test_state[i] if i < len(solver.test_state) else None)
 
 
-def _net(path: str, phase: str, state: Any) -> tuple[str, Net]:
+def _net(path: str, phase: str, state: NetState | None) -> tuple[str, Net]:
     from netbuilder.prototxt import reader
 
     if not Path(path).is_file():
@@ -193,5 +197,5 @@ def _net(path: str, phase: str, state: Any) -> tuple[str, Net]:
 def _existing(weights: Sequence[str]) -> Sequence[str]:
     for name in weights:
         if not Path(name).is_file():
-            raise FileError(f"there is no file '{name}' of weights")
+            raise FileError(f"there is no weights file '{name}'")
     return weights

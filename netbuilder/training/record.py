@@ -1,8 +1,8 @@
-"""What a training has done so far, in files that survive its end: CSV as it goes, JSON, a picture.
+"""The record of a training in files: CSV while it runs, then JSON and a picture of the curves.
 
-Beside the snapshots, named by their prefix: `_train.csv` (a row every `display` iterations, a column for each
-output), `_test.csv` (a row for each value of each test), `_run.json`, `_curves.png`, and a log with the
-engine's own words.
+The files are next to the snapshots and share their prefix: `_train.csv` (a row every `display` iterations, a
+column for each output), `_test.csv` (a row for each value of each test), `_run.json`, `_curves.png`, and the
+engine's own log.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from netbuilder.errors import FileError
 from netbuilder.training.events import Event, Iteration, Tested
@@ -25,7 +25,9 @@ from netbuilder.training.snapshots import SnapshotNames, states
 
 __all__ = ["Record", "Row", "draw"]
 
-_OUTPUT = "output "  # begins the name of an output's column, which is thus no other column's
+T = TypeVar("T")
+
+_OUTPUT = "output "  # prefix of the columns of outputs, so that they cannot clash with the others
 _OLD_TRAIN = [
     "iteration",
     "loss",
@@ -54,10 +56,10 @@ class Row:
 
 
 class Record:
-    """Takes the events of a training; a context manager. `begin` > 0 continues the files that exist.
+    """Records the events of a training; a context manager. `begin` > 0 continues the existing files.
 
-    `log` is for the engine's own words. `train` are the rows, `tests` the results, `loss` the mean so far.
-    Raises FileError for a file to continue that is not a training's record.
+    `log` is for the engine's own output. `train` are the rows, `tests` the results, `loss` the mean so far.
+    Raises FileError if a file to continue is not the record of a training.
     """
 
     def __init__(
@@ -96,11 +98,11 @@ class Record:
 
     @property
     def seconds(self) -> float:
-        """Since the training began, without the time between a stop and the next start."""
+        """Seconds of training, without the time between a stop and the next start."""
         return self._before + time.monotonic() - self._start
 
     def take(self, event: Event, last: int) -> Row | None:
-        """Record an event; returns the row if it completed one. `last` is the last iteration."""
+        """Record an event; return the row if it completed one. `last` is the last iteration."""
         if isinstance(event, Iteration):
             self._losses.append(event.loss)
             self.loss = sum(self._losses) / len(self._losses)
@@ -116,7 +118,7 @@ class Record:
         return None
 
     def write(self, **more: object) -> dict[str, Any]:
-        """Write the JSON file, whole; returns what is in it. A number that is not finite is null."""
+        """Write the JSON file atomically and return its content. Numbers that are not finite become null."""
         import json
 
         tests = [
@@ -158,7 +160,7 @@ class Record:
         return _rewritten(self.path("_train.csv"), [head, *map(self._train_cells, self.train)])
 
     def _read(self) -> None:
-        """The rows before the iteration to continue from, as a run that was killed left them."""
+        """Read the rows before the iteration to continue from, from a run that may have been killed."""
         for row in _read(self.path("_train.csv"), _train_row):
             if row.iteration < self.begin:
                 self.train.append(row)
@@ -178,30 +180,30 @@ class Record:
 
 
 def _line(cells: Iterable[object]) -> str:
-    """A line of CSV. The writer quotes a carriage return only if lines end with one, so here they do."""
+    """A line of CSV. The writer quotes carriage returns only if line ends have one, so it is cut off here."""
     text = io.StringIO()
     csv.writer(text).writerow(cells)
     return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _rewritten(path: str, rows: Iterable[Iterable[object]]) -> IO[str]:
-    """A CSV file with these rows, replaced whole, open for more."""
+    """Replace a CSV file by these rows atomically, and open it for more."""
     with open(f"{path}.partial", "w", encoding="utf-8", newline="") as file:
         file.writelines(map(_line, rows))
     os.replace(f"{path}.partial", path)
     return open(path, "a", encoding="utf-8", newline="")
 
 
-def _read(path: str, read_row: Any) -> list[Any]:
-    """The rows of a CSV file, none if there is none; FileError if it is damaged before its last row."""
+def _read(path: str, read_row: Callable[[list[str], list[str]], T]) -> list[T]:
+    """The rows of a CSV file, none if it does not exist; FileError if damaged before its last row."""
     if not os.path.exists(path):
         return []
-    rows: list[Any] = []
+    rows: list[T] = []
     try:
         with open(path, newline="", encoding="utf-8") as file:
             head, *lines = [cells for cells in csv.reader(file) if cells] or [[]]
         if not head or head[0] != "iteration":
-            raise ValueError("its first line is not the head of one")
+            raise ValueError("its first line is not the header of one")
         for i, cells in enumerate(lines):
             try:
                 rows.append(read_row(head, cells))
@@ -221,7 +223,7 @@ def _train_row(head: list[str], cells: list[str]) -> Row:
     if head == _OLD_TRAIN:
         if len(cells) < len(head):
             raise ValueError
-        text = ",".join(cells[3:-1])  # in which names with commas were not quoted
+        text = ",".join(cells[3:-1])  # names with commas were not quoted
         outputs = {m[1]: float(m[2]) for m in _OLD_OUTPUT.finditer(text)}
     else:
         if len(cells) != len(head) or head[:3] != _OLD_TRAIN[:3] or head[-1] != "seconds":
@@ -235,7 +237,7 @@ def _test_row(head: list[str], cells: list[str]) -> Tested:
     """One value of a test; ValueError if the row is not one."""
     if head != _TEST or len(cells) < len(head):
         raise ValueError
-    name = ",".join(cells[3:-1])  # which earlier versions did not quote
+    name = ",".join(cells[3:-1])  # earlier versions did not quote it
     return Tested(int(cells[0]), int(cells[1]), int(cells[2]), {name: (float(cells[-1]),)})
 
 

@@ -1,8 +1,8 @@
-"""Snapshots by their names: where they go, which there are, and which one to resume from.
+"""Snapshots by their names: where they go, which ones exist, and which one to resume from.
 
-A snapshot is two files, `PREFIX_iter_N` and an ending for each: the model, which holds the weights, and the
-state, which holds what else a resumed run needs. An engine names the endings and gives the state its name
-last, so a state that is there is whole and so is its model.
+A snapshot is two files, each named `PREFIX_iter_N` plus an ending: the model, which holds the weights, and
+the state, which holds everything else that a resumed run needs. An engine chooses the endings and renames the
+state last, so an existing state is complete and so is its model.
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import ConfigError, FileError
+
+if TYPE_CHECKING:
+    from netbuilder.schema import SolverParameter
 
 __all__ = ["SnapshotNames", "latest", "old_snapshots", "prefix_of", "state_to_resume", "states"]
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotNames:
-    """The endings of an engine's snapshots; `suffixes` may follow both of a pair, as for another format."""
+    """The endings of an engine's snapshots; both files of a pair may add one of `suffixes`, for a format."""
 
     state: str
     model: str
@@ -28,7 +31,7 @@ class SnapshotNames:
 
     @property
     def pattern(self) -> str:
-        """What follows the prefix in the name of a state, as a regular expression with the iteration."""
+        """A regular expression for a state's name after the prefix; group 1 is the iteration."""
         return rf"_iter_(\d+){re.escape(self.state)}(?:{'|'.join(map(re.escape, self.suffixes))})"
 
     def iteration(self, state: Path) -> int:
@@ -47,8 +50,8 @@ class SnapshotNames:
         return state.with_name(f"{base}{self.model}{suffix}")
 
 
-def prefix_of(path: str, solver: Any) -> str:
-    """Where snapshots go; Caffe's rule for a solver that does not say, or that names a folder."""
+def prefix_of(path: str, solver: SolverParameter) -> str:
+    """The prefix of snapshots; by Caffe's rule if the solver names none, or a folder."""
     prefix = str(solver.snapshot_prefix)
     if not prefix:
         return str(Path(path).with_suffix(""))
@@ -56,7 +59,7 @@ def prefix_of(path: str, solver: Any) -> str:
 
 
 def states(prefix: str, names: SnapshotNames) -> list[Path]:
-    """The states of a prefix whose models exist, the latest last."""
+    """The states with this prefix whose models exist, the latest last."""
     folder, base = Path(prefix).parent, Path(prefix).name
     if not folder.is_dir():
         return []
@@ -68,7 +71,7 @@ def states(prefix: str, names: SnapshotNames) -> list[Path]:
 
 
 def latest(prefix: str, names: SnapshotNames) -> Path | None:
-    """The latest whole snapshot of a prefix."""
+    """The latest complete snapshot with this prefix."""
     return next(reversed(states(prefix, names)), None)
 
 
@@ -93,7 +96,7 @@ def state_to_resume(prefix: str, names: SnapshotNames, resume: str | None) -> Pa
 
 
 def old_snapshots(prefix: str, names: SnapshotNames, force: bool) -> tuple[Path, ...]:
-    """The files of an earlier training's snapshots; FileError if there are any, unless `force`."""
+    """The snapshot files of an earlier training; FileError if any exist, unless `force`."""
     existing = states(prefix, names)
     if existing and not force:
         raise FileError(

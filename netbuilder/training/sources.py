@@ -13,13 +13,13 @@ from netbuilder.net import Layer, Net
 
 __all__ = ["check_files"]
 
-SECONDS = 2.0  # are spent on the files of one list at most
+SECONDS = 2.0  # limit for the files of one list
 
 
 def check_files(net: Net, path: str) -> list[str]:
-    """The files that the data layers of a net name; raises FileError if one is missing.
+    """The files that the data layers of a net name. Raises FileError if one is missing.
 
-    The files in the lists of ImageData and HDF5Data are checked too, as many as two seconds allow.
+    The files in the lists of ImageData and HDF5Data are checked too, for at most two seconds per list.
     """
     files = []
     for layer in net:

@@ -584,7 +584,7 @@ def test_an_image_too_small_for_the_stem_is_refused(netbuilder: Command, tmp_pat
     # conv_1 leaves 1x1, and pool1 (3x3, stride 2, no pad) makes 0x0 of it: ceil((1 - 3) / 2) + 1.
     ran = netbuilder(*RESNET_50, "--input_size", size, "-o", tmp_path / "out")
     assert (ran.code, ran.out) == (2, "")
-    assert "the bottom is empty, (1,256,0,0): Caffe cannot work on nothing" in ran.err
+    assert "the bottom is empty, (1,256,0,0): Caffe cannot process an empty blob" in ran.err
     assert names(tmp_path) == []
 
 

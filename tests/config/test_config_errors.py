@@ -427,7 +427,7 @@ def test_a_layer_that_is_refused_for_its_defaults_names_their_line(folder: Path)
 
 def test_a_net_that_cannot_be_built_names_the_config(folder: Path) -> None:
     (folder / "case.yaml").write_text(NET + "input_size: 2\n", encoding="utf-8")
-    with pytest.raises(Exception, match="Caffe cannot work on nothing") as error:
+    with pytest.raises(Exception, match="Caffe cannot process an empty blob") as error:
         load("case.yaml").stitch("train")
     assert str(error.value).splitlines()[1].endswith("; config case.yaml")
 

@@ -247,7 +247,7 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
     model.write_bytes(model.read_bytes()[:-10])
     capsys.readouterr()
     assert refusal(["train", "solver.prototxt", "--resume", "latest"], capsys) == (
-        "out/x_iter_21.solverstate cannot be resumed from: it is cut short, or no protobuf\n"
+        "out/x_iter_21.solverstate cannot be resumed from: it is cut short, or not a protobuf file\n"
     )
 
 
@@ -263,7 +263,7 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
             SOLVER, ["--resume", "latest"],
             "there is no snapshot to resume from: out/x_iter_*.solverstate\nhint:    leave --resume out\n",
         ),
-        (SOLVER, ["--weights", "a.caffemodel"], "there is no file 'a.caffemodel' of weights\n"),
+        (SOLVER, ["--weights", "a.caffemodel"], "there is no weights file 'a.caffemodel'\n"),
         (
             SOLVER, ["--gpu", "one"],
             "--gpu takes numbers or all, got 'one'\nhint:    as in --gpu 0,1\n",

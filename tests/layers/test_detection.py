@@ -365,7 +365,7 @@ IMAGE = (1, 3, 40, 50)
             "MultiBoxLoss",
             [(1, 40), (1, 30), (1, 2, 40), (1, 1, 5, 8)],
             {"num_classes": 3, "background_label_id": 3},
-            "background_label_id 3 is none of the 3 classes",
+            "background_label_id 3 is not one of the 3 classes",
         ),
         (
             "DetectionEvaluate",

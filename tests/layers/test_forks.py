@@ -284,7 +284,7 @@ def test_images_of_a_list_may_be_made_another_size_by_a_fork(field: str, value: 
     assert shapes("ImageData", tops=2, **fields) == [(4, 3, 256, 256), (4,)]
     resized = layer("ImageData", tops=2, transform_param={field: value}, **fields)
     assert resized.tops[0].shape is None
-    assert f"what {field}, which forks have, makes of the images" in resized.unknown
+    assert f"the size that {field}, a field of forks, gives the images" in resized.unknown
     if field != "crop_h":
         transform = {field: value, "crop_size": 224}
         assert shapes("ImageData", tops=2, transform_param=transform, **fields)[0] == (4, 3, 224, 224)

@@ -47,7 +47,7 @@ def test_a_record_with_a_label_too_large_is_named() -> None:
         "label 5 of record '00002' of 'db' is out of range: "
         "SoftmaxWithLoss 'loss' takes 0 to 4, for the 5 classes of 'fc'\n"
         "  where:   net.prototxt, layer 'data'; Caffe does not check it, and would read past its scores\n"
-        "  hint:    give 'fc' 6 outputs or more, or mend the labels: they count from 0"
+        "  hint:    give 'fc' 6 outputs or more, or fix the labels: they count from 0"
     )
 
 
@@ -55,7 +55,7 @@ def test_a_negative_label_is_one_unless_it_is_ignored() -> None:
     database([0, -1, 4])
     with pytest.raises(FileError, match="label -1 of record '00001' of 'db'") as caught:
         check("Data", LMDB)
-    assert caught.value.hint == "mend the labels, or leave such records out: ignore_label: -1"
+    assert caught.value.hint == "fix the labels, or leave such records out: ignore_label: -1"
     check("Data", LMDB, "loss_param { ignore_label: -1 }")
     # Each user has its own.
     accuracy = 'layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" }'

@@ -63,7 +63,7 @@ def test_files_of_earlier_versions_are_continued(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"name,price\nx,1\n", "its first line is not the head of one"),
+        (b"name,price\nx,1\n", "its first line is not the header of one"),
         (b"iteration,loss,lr,seconds\n0,1,0.1,1\nx,y\n2,1,0.1,3\n", "row 2 is 'x,y'"),
         (b"\xff\xfe\x00", "'utf-8' codec can't decode"),
     ],

@@ -1,4 +1,4 @@
-"""Real Caffe: a judge of nets, and an engine that trains; see `judge` for the first."""
+"""Real Caffe: a judge that loads and runs nets (`judge`), and an engine that trains them (`engine`)."""
 
 from netbuilder.engines.caffe.judge import (
     INSTALL_COMMAND,

@@ -1,12 +1,11 @@
-"""The other end of `netbuilder.engines.caffe`: runs nets by pycaffe, asked over stdin, answering on stdout.
+"""The worker of `judge`: runs nets in pycaffe, reads requests from stdin and writes answers to stdout.
 
-Never imported by netbuilder: its source is sent to the Python that has Caffe (3.7 or newer, numpy 1.x), so it
-imports nothing of ours and may live in a root where netbuilder is not installed.
+netbuilder never imports it: its source is sent to the Python that has Caffe (3.7 or newer, numpy 1.x), so it
+imports nothing of netbuilder and works in a root where netbuilder is not installed.
 
-A frame, both ways: two 8-byte little-endian lengths, then that many bytes of JSON and of npz. An array
-stands in the JSON as {"array": i} and in the npz as "i". npz and not pickle: numpy 2 pickles do not open
-under numpy 1.
-When Caffe refuses something it aborts the whole process; the parent sees that and reads the log on stderr.
+A frame, in both directions: two 8-byte little-endian lengths, then that many bytes of JSON and of npz. An
+array is {"array": i} in the JSON and "i" in the npz. npz is used because numpy 1 cannot load numpy 2 pickles.
+When Caffe refuses something it aborts the whole process; the parent notices and reads the log on stderr.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import sys
 import tempfile
 from typing import Any, BinaryIO
 
-# Answers keep stdout for themselves, from before the first import that may print: the rest goes to the log.
+# Reserve stdout for answers before the first import that may print; everything else goes to the log.
 ANSWERS = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)
 
@@ -30,7 +29,7 @@ import numpy as np  # noqa: E402
 
 
 class Refused(Exception):
-    """A request that does not fit the net, as far as can be told without Caffe's abort."""
+    """A request that does not fit the net, detected before Caffe would abort."""
 
 
 def receive(stream: BinaryIO) -> tuple[dict[str, Any], Any] | None:
@@ -55,7 +54,7 @@ def send(stream: BinaryIO, answer: dict[str, Any], arrays: list[Any]) -> None:
 
 
 def build(request: dict[str, Any], folder: str) -> Any:
-    """The net of a request, with the request's files beside it."""
+    """The net of a request, with the request's files in the same folder."""
     for name, content in request["files"].items():
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -117,7 +116,7 @@ def set_params(net: Any, params: dict[str, list[Any]]) -> None:
 
 
 def set_inputs(net: Any, inputs: dict[str, Any]) -> list[Any]:
-    """Fill the inputs; returns what must stay alive until the forward pass is over."""
+    """Fill the inputs; return what must stay alive until the forward pass is over."""
     fed = list(net.inputs)
     memory = [net._blob_names[b] for b in net._top_ids(0)] if len(net.layers) else []
     if not memory or net.layers[0].type != "MemoryData":
@@ -148,7 +147,7 @@ def set_inputs(net: Any, inputs: dict[str, Any]) -> list[Any]:
 
 def values(blob: Any, what: str) -> Any:
     shape = tuple(blob.shape)
-    if 0 in shape:  # Caffe dies when the memory of an empty blob is asked for
+    if 0 in shape:  # Caffe aborts on access to the memory of an empty blob
         return np.zeros(shape, np.float32)
     return np.array(getattr(blob, what), dtype=np.float32)
 
@@ -197,7 +196,7 @@ def empty(folder: str) -> None:
 
 def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
     folder = tempfile.mkdtemp(prefix="netbuilder-caffe-")
-    os.chdir(folder)  # relative sources of data layers are looked for here
+    os.chdir(folder)  # relative sources of data layers are resolved here
     caffe.set_mode_cpu()
     hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
     try:
@@ -233,7 +232,7 @@ def main() -> None:
     except (ImportError, ValueError, OSError):
         pass
     serve(sys.stdin.buffer, ANSWERS)
-    os._exit(0)  # not through the destructors of Caffe's threads
+    os._exit(0)  # skip the destructors of Caffe's threads
 
 
 if __name__ == "__main__":

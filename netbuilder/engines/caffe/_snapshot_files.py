@@ -1,11 +1,11 @@
-"""Snapshots as files: whole or not, made to go with another model, given their name.
+"""Snapshot files: check that they are complete, point a state at another model, give them their final names.
 
-Whoever writes a snapshot needs this: netbuilder, which imports it, and the worker in Caffe's Python (3.7 or
-newer), which is sent its source before its own. So it imports the standard library only; h5py, which HDF5
-snapshots need, inside the functions.
+Both writers of snapshots use this: netbuilder, which imports it, and the worker in Caffe's Python (3.7 or
+newer), which receives its source before its own. So it imports only the standard library; functions import
+h5py for HDF5 snapshots.
 
-A snapshot is written in a folder of its own, made whole and then renamed: the model first, the state last. A
-state that has its final name is therefore complete, and so is its model.
+A snapshot is written in a separate folder, completed and then renamed: the model first, the state last. A
+state with its final name is therefore complete, and so is its model.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
@@ -27,7 +27,7 @@ KINDS = (".caffemodel", ".solverstate")
 
 
 class Fault(Exception):
-    """What is wrong with files, told to the user without a traceback."""
+    """A problem with files, reported to the user without a traceback."""
 
 
 def whole_fields(data: Buffer) -> Iterator[Field]:
@@ -35,11 +35,11 @@ def whole_fields(data: Buffer) -> Iterator[Field]:
     try:
         yield from fields(data)
     except WireError:
-        raise Fault("it is cut short, or no protobuf") from None
+        raise Fault("it is cut short, or not a protobuf file") from None
 
 
 def check_whole(path: str) -> None:
-    """Raise Fault, OSError or ValueError if a model or a state is not whole."""
+    """Raise Fault, OSError or ValueError if a model or a state is incomplete."""
     if path.endswith(".h5"):
         import h5py
 
@@ -53,11 +53,11 @@ def check_whole(path: str) -> None:
             last = number
     # Caffe sets current_step, which has the highest number of a state's fields and is written last.
     if path.endswith(".solverstate") and last != 4:
-        raise Fault("it is cut short, or no state")
+        raise Fault("it is cut short, or not a solver state")
 
 
 def retarget(source: str, target: str, model: str) -> None:
-    """Copy a solver state, naming another model as the one that goes with it."""
+    """Copy a solver state and make it name another model."""
     if source.endswith(".h5"):
         import h5py
         import numpy as np
@@ -65,7 +65,7 @@ def retarget(source: str, target: str, model: str) -> None:
         shutil.copyfile(source, target)
         with h5py.File(target, "r+") as file:
             del file["learned_net"]
-            # Of fixed length, with the zero that C ends a string by: Caffe reads no other.
+            # Caffe reads only fixed-length strings with a terminating zero.
             file["learned_net"] = np.array(model.encode(), dtype=f"S{len(model.encode()) + 1}")
         return
     with open(source, "rb") as file:
@@ -81,7 +81,7 @@ def retarget(source: str, target: str, model: str) -> None:
 
 
 def resumable(state: str, model: str, target: str) -> None:
-    """Write the state to resume from, which names its model as Caffe sees it. Fault if one is not whole."""
+    """Write the state to resume from, with its model's path as Caffe sees it. Fault if one is incomplete."""
     try:
         check_whole(model)
         retarget(state, target, model)
@@ -90,7 +90,7 @@ def resumable(state: str, model: str, target: str) -> None:
 
 
 def sync(path: str) -> None:
-    """Have the system write a file or a folder to the disk."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -99,15 +99,15 @@ def sync(path: str) -> None:
 
 
 def publish(job: dict[str, Any], iteration: int) -> tuple[str, str]:
-    """Give the snapshot of an iteration, which Caffe has written, its name; returns model and state.
+    """Give a snapshot that Caffe has written its final names; return model and state.
 
-    Fault if it is not whole.
+    Raises Fault if it is incomplete.
     """
     ending = ".h5" if job["hdf5"] else ""
     name = f"_iter_{iteration}"
     model, state = (job["partial"] + name + kind + ending for kind in KINDS)
     final = [job["prefix"] + name + kind + ending for kind in KINDS]
-    # Another file, because whoever ran Caffe may own the one that it wrote.
+    # A new file, because the file that Caffe wrote may belong to another user.
     named = job["partial"] + name + ".named.solverstate" + ending
     try:
         check_whole(state)
@@ -115,7 +115,7 @@ def publish(job: dict[str, Any], iteration: int) -> tuple[str, str]:
         for path in (model, named):
             check_whole(path)
             sync(path)
-        if os.path.exists(final[1]):  # of an earlier run: it must not go with the new model
+        if os.path.exists(final[1]):  # from an earlier run: it must not pair with the new model
             os.remove(final[1])
         for path, end in zip((model, named), final):
             os.replace(path, end)

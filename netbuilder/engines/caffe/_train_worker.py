@@ -1,11 +1,11 @@
-"""The other end of `training`: trains, tests and times nets by pycaffe, in Caffe's Python.
+"""The training worker: trains, tests and times nets in pycaffe, in Caffe's Python.
 
-Never imported by netbuilder: its source is sent to the Python that has Caffe (3.7 or newer), which may live
-in a root where netbuilder is not installed. The request comes on stdin as one line of JSON; stdin then stays
-open, and its end means that netbuilder is gone. All that is told goes to stderr: Caffe's log, and between its
-lines ours, "@netbuilder" and JSON.
+netbuilder never imports it: its source is sent to the Python that has Caffe (3.7 or newer), which may be in
+a root where netbuilder is not installed. The request comes on stdin as one line of JSON; stdin then stays
+open, and its end means that netbuilder is gone. All output goes to stderr: Caffe's log, and among its lines
+the worker's own, "@netbuilder" followed by JSON.
 
-The sources of `storage/wire.py` and `_snapshot_files.py` are sent before this one, and run in its namespace.
+The sources of `storage/wire.py` and `_snapshot_files.py` are sent before this one and run in its namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
@@ -29,15 +29,15 @@ import numpy as np
 if TYPE_CHECKING:
     from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
 
-STOP: list[int] = []  # signals that asked for the end
+STOP: list[int] = []  # signals that requested a stop
 
 
 class Gone(Exception):
-    """netbuilder has ended: there is nobody to work for."""
+    """netbuilder has ended, so nobody reads the results."""
 
 
 def tell(kind: str, **what: Any) -> None:
-    """Report an event of training/events.py, by the name of its class, or a "Folder" or "Fault"."""
+    """Report an event of training/events.py by the name of its class, or a "Folder" or "Fault"."""
     try:
         os.write(2, f"@netbuilder {json.dumps([kind, what])}\n".encode())
     except BrokenPipeError:
@@ -45,14 +45,14 @@ def tell(kind: str, **what: Any) -> None:
 
 
 def ended() -> bool:
-    """Whether a signal asked for the end; raises Gone."""
+    """Whether a signal requested a stop; raises Gone."""
     if not STOP and select.select([0], [], [], 0)[0] and not os.read(0, 4096):
         raise Gone
     return bool(STOP)
 
 
 def snapshot(solver: Any, job: dict[str, Any]) -> None:
-    """Write model and state under another name, and rename them when they are whole."""
+    """Write model and state under temporary names, and rename them when they are complete."""
     try:
         solver.snapshot()
     except (OSError, ValueError) as error:
@@ -74,17 +74,17 @@ def outputs(net: Any) -> dict[str, Any]:
 
 
 def mean_outputs(net: Any, passes: int) -> dict[str, Any] | None:
-    """The mean of every output and of the loss over so many passes; None if the end was asked for."""
+    """The mean of every output and of the loss over `passes` passes; None if a stop was requested."""
     sums: dict[str, Any] = {}
-    loss, told = 0.0, time.time()
+    loss, reported = 0.0, time.time()
     for k in range(passes):
         if ended():
             return None
         loss += float(net._forward(0, len(net.layers) - 1))
         for name, value in outputs(net).items():
             sums[name] = sums[name] + value if name in sums else value
-        if time.time() - told > 0.5:
-            told = time.time()
+        if time.time() - reported > 0.5:
+            reported = time.time()
             tell("Testing", done=k + 1, of=passes)
     means = {name: (value / passes).tolist() for name, value in sums.items()}
     return {"outputs": means, "loss": loss / passes, "passes": passes}
@@ -100,14 +100,14 @@ def test(solver: Any, job: dict[str, Any]) -> None:
 
 
 def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
-    """Read the data and draw the random numbers of the iterations that were done, for the next to follow."""
+    """Read the data and draw the random numbers of the earlier iterations, to continue from there."""
 
     def pick(net: Any) -> list[int]:
         return [i for i, layer in enumerate(net.layers) if layer.type in job["replayed"]]
 
     train = pick(solver.net)
     tests = [(net, pick(net), passes) for net, passes in zip(solver.test_nets, job["test_iter"])]
-    told = time.time()
+    reported = time.time()
     for iteration in range(upto):
         if ended():
             return
@@ -118,8 +118,8 @@ def replay(solver: Any, job: dict[str, Any], upto: int) -> None:
         for _ in range(job["iter_size"]):
             for i in train:
                 solver.net._forward(i, i)
-        if time.time() - told > 0.5:
-            told = time.time()
+        if time.time() - reported > 0.5:
+            reported = time.time()
             tell("Replaying", done=iteration + 1, of=upto)
 
 
@@ -197,7 +197,7 @@ def evaluate(job: dict[str, Any], folder: str) -> None:
 
 
 def clock(job: dict[str, Any], folder: str) -> None:
-    """Seconds of each layer, forward and backward, one list of `iterations` values each."""
+    """Report the seconds of each layer, forward and backward, as lists of `iterations` values."""
     net = open_net(job, folder)
     count = len(net.layers)
     forward: list[list[float]] = [[] for _ in range(count)]
@@ -206,7 +206,7 @@ def clock(job: dict[str, Any], folder: str) -> None:
         shapes = [net._blobs[i].shape for i in net._top_ids(0)]
         fed = [np.zeros(tuple(shapes[0]), np.float32), np.zeros((shapes[0][0], 1, 1, 1), np.float32)]
         net.set_input_arrays(*fed)
-    net._forward(0, count - 1)  # memory is taken at the first pass
+    net._forward(0, count - 1)  # the first pass allocates memory
     net._backward(count - 1, 0)
     for k in range(job["iterations"]):
         if ended():
@@ -228,7 +228,7 @@ def clock(job: dict[str, Any], folder: str) -> None:
 
 
 def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
-    """One process a device, as BVLC's train.py makes them: rank, NCCL's id, and rank 0's children."""
+    """Fork one process per device, as BVLC's train.py does: rank, NCCL's id, and rank 0's children."""
     if len(gpus) < 2:
         return 0, None, []
     if not hasattr(caffe, "NCCL"):
@@ -240,16 +240,16 @@ def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
         if not child:
             import ctypes
 
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not to wait for a dead rank 0
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive rank 0
             return rank, uid, []
         children.append(child)
     return 0, uid, children
 
 
 def go_to(directory: Any, visible: list[str]) -> None:
-    """Go to the user's folder, so that relative names mean the same here; Fault if it is not there.
+    """Change to the user's folder, so that relative names mean the same here; Fault if it is missing.
 
-    `directory` is its path, or, where we are in a root, a descriptor that leads out of it.
+    `directory` is its path or, inside a root, a file descriptor of the folder outside.
     """
     try:
         os.chdir(directory)
@@ -261,13 +261,13 @@ def go_to(directory: Any, visible: list[str]) -> None:
 
 
 def quoted(text: str) -> str:
-    """A string as a prototxt has it."""
+    """A string literal for a prototxt."""
     plain = [chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03o}" for b in os.fsencode(text)]
     return '"' + "".join(plain) + '"'
 
 
 def write_files(job: dict[str, Any], folder: str) -> None:
-    """Write the files of a job; the solver names the nets, which lie beside it."""
+    """Write the files of a job; the solver names the nets, which are in the same folder."""
     named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
     for name, text in job["files"].items():
         with open(os.path.join(folder, name), "wb") as file:
@@ -316,7 +316,7 @@ def main() -> None:
                 pass
         if rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
-    os._exit(0)  # not through the destructors of Caffe's threads
+    os._exit(0)  # skip the destructors of Caffe's threads
 
 
 if __name__ == "__main__":
