@@ -151,10 +151,13 @@ def count(net: Net) -> Counts:
     known = figures(total)
     rows = []
     for layer, cost in zip(net.layers, costs, strict=True):
-        sums = cost.sums
-        macs, ops = per_image(sums.macs + sums.fixed_macs, batch), per_image(sums.ops, batch)
-        new = per_image(sums.activations, batch)
-        rows.append(LayerCounts(layer, sums.learnable_params, sums.stored_params, macs, ops, new))
+        learnable, stored, _, macs, fixed_macs, ops, activations, *_ = cost.sums
+        rows.append(
+            LayerCounts(
+                layer, learnable, stored, per_image(macs + fixed_macs, batch), per_image(ops, batch),
+                per_image(activations, batch),
+            )
+        )  # fmt: skip
     return Counts(
         batch,
         *[known[name] for name in TOTALS],  # type: ignore[arg-type, misc]  # bytes are integers
@@ -298,6 +301,8 @@ def batch_size(net: Net) -> int:
 
 def per_image(total: int, batch: int) -> int | float:
     """Exact where it divides; a layer that does not grow with the batch may leave a fraction."""
+    if batch == 1:
+        return total
     return total // batch if total % batch == 0 else total / batch
 
 

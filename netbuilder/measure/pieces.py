@@ -178,7 +178,8 @@ class Ledger:
                 self._deepen(through)
             blobs.append((shape, size, home, weights, through))
             self._readers.append(readers)
-            self._data += _data(size, readers + weights)
+            count = readers + weights
+            self._data += size if count < 2 else size * (1 + count)
         for slot in kept:
             unread[homes[slot]] += 1
         self._run(steps, left, homes)
@@ -263,7 +264,8 @@ class Ledger:
         self._readers[blob] = before + reads
         if not before:
             self._unread[home] -= 1
-        self._data += _data(size, before + reads + weights) - _data(size, before + weights)
+        if before + reads + weights > 1:
+            self._data += _data(size, before + reads + weights) - _data(size, before + weights)
 
     def _run(self, steps: Sequence[Step], left: int, homes: Sequence[int]) -> None:
         """Append the steps of a cost, then free what no other cost is known to use."""
@@ -330,7 +332,11 @@ class Ledger:
         return tuple(joined)
 
     def _deepen(self, paths: tuple[int, ...]) -> None:
-        self._deepest = tuple(map(max, self._deepest, paths))
+        if len(paths) == 1:
+            if paths[0] > self._deepest[0]:
+                self._deepest = paths
+        else:
+            self._deepest = tuple(map(max, self._deepest, paths))
 
 
 def _longest(paths: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
