@@ -28,7 +28,6 @@ def add_parser(verbs: Any, name: str = "") -> None:
     """Add the verb to the command, with a sub-command for `name`, or one per network if there is no name."""
     parser = verbs.add_parser(
         "build",
-        help="write the prototxt files of a network or a config",
         description="Write train, test and deploy prototxt files, and print what the net costs.",
         epilog="A config is a YAML file, or the name of one: `netbuilder list` lists those that there are, "
         "`netbuilder build NAME --help` says what they take.",

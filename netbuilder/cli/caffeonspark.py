@@ -23,7 +23,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "caffeonspark",
-        help="check a solver and its net for CaffeOnSpark, and write what submits them",
         description="Whether CaffeOnSpark takes a solver and its net, how it will deal out the data, and "
         "with -o a folder with all that it needs: both files, the commands for YARN and for a standalone "
         "cluster, and a README.md.",

@@ -27,7 +27,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "check",
-        help="check prototxt files",
         description="What Caffe would refuse or silently get wrong in a file, and who else can load it.",
         epilog="example: netbuilder check train_val.prototxt --target opencv --fix. "
         "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is no prototxt.",

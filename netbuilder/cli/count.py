@@ -35,7 +35,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "count",
-        help="count what prototxt files cost",
         description="Parameters, operations and memory of prototxt files, several of them side by side; the "
         "stored parameters of a .caffemodel.",
         epilog="example: netbuilder count train_val.prototxt --input data=1,3,224,224 --sort macs. "

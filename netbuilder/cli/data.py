@@ -20,7 +20,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "data",
-        help="make and show databases of images",
         description="Databases of images as Caffe's own tools write them.",
         epilog="example: netbuilder data lmdb images/train -o train_lmdb --resize_height 256 "
         "--resize_width 256 --shuffle --mean mean.binaryproto",

@@ -20,7 +20,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "diff",
-        help="compare two prototxt files",
         description="Layers, fields, shapes and costs that differ, and whether the weights of A fit B.",
         epilog="example: netbuilder diff resnet_50/test.prototxt deploy.prototxt. "
         "Exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",

@@ -27,7 +27,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "fit",
-        help="scale a net so that it lands just under a budget",
         description="Find the width, or the list of blocks, with which a config's net comes nearest to a "
         "budget and stays within it. Several budgets must all be kept.",
         epilog="example: netbuilder fit resnet_50 --macs 1G -o small.yaml",

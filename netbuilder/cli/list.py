@@ -23,7 +23,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "list",
-        help="list the configs with their parameters and MACs",
         description="The configs that `netbuilder build` takes by name, counted as they are listed: "
         "learnable parameters, and MACs per image. Exit code 1 if one cannot be built, or does not have the "
         "counts that it states.",

@@ -17,7 +17,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "show-config",
-        help="show every value of a config and where it is from",
         description="Every value of a config, and where it is from: a --set, a line of the file or of its "
         "base, or the default of the network.",
         epilog="example: netbuilder show-config resnet_50 --set classes=10",

@@ -19,7 +19,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "solver",
-        help="write a solver file from a recipe of training",
         description="Epochs into iterations, the rate scaled with the batch, every field checked.",
         epilog="example: netbuilder solver resnet --net train_val.prototxt --gpus 8 -o solver.prototxt",
     )

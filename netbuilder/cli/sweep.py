@@ -25,7 +25,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "sweep",
-        help="count many nets of a family, keep the best within a budget",
         description="Count every net that the axes of a sweep file make, and keep those that keep its "
         "constraints and that no other is better than in all objectives: the front.",
         epilog="Stopped at any time, the same command goes on where it stopped. Sweep files are explained in "

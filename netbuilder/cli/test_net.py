@@ -16,7 +16,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "test",
-        help="test a trained net by real Caffe",
         description="The mean accuracy, loss and other outputs of the TEST net over so many passes.",
         epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
         "Exit code: 0 tested, 2 a mistake, or Caffe failed, 130 stopped by Ctrl-C",

@@ -17,7 +17,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "time",
-        help="time the layers of a net in real Caffe",
         description="Forward and backward time of each layer, the median of some passes (the mean, where it "
         "is the caffe binary that times), beside its multiply-accumulates.",
         epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10",

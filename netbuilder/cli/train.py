@@ -24,7 +24,6 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "train",
-        help="train a net by real Caffe",
         description="Train by real Caffe, wherever it is (docs/real-caffe.md). Ctrl-C ends after the "
         "iteration, with a snapshot; a second one ends at once.",
         epilog="example: netbuilder train solver.prototxt --resume latest. Exit code: 0 trained to the end, "
