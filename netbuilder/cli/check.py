@@ -12,7 +12,7 @@ from typing import Any
 from netbuilder.checks import Finding, fixes
 from netbuilder.checks import consumers as targets
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
-from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.cli.options import add_debug, add_force, add_format, add_input, given_inputs
 from netbuilder.errors import FileError
 from netbuilder.storage.files import write_files
 from netbuilder.weights.model import read_model
@@ -57,14 +57,9 @@ def add_parser(verbs: Any) -> None:
         action="store_true",
         help="write what can be mended to net.fixed.prototxt beside net.prototxt, and check that",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="with --fix: replace files that netbuilder did not write"
-    )
-    parser.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="default: text")
-    parser.add_argument(
-        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
-    )
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_force(parser, "with --fix: replace files that netbuilder did not write")
+    add_format(parser, ("text", "json", "sarif"))
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from netbuilder import prototxt, report
 from netbuilder.checks.examine import PHASES, phases_of
-from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.cli.options import add_debug, add_input, add_json, given_inputs
 from netbuilder.errors import shape_text
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
@@ -34,8 +34,8 @@ def add_parser(verbs: Any) -> None:
         help="compare in this phase only (default: those that both files are for)",
     )
     add_input(parser)
-    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

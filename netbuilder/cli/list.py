@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_folders
+from netbuilder.cli.options import add_debug, add_json
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def add_parser(verbs: Any) -> None:
         "pattern", metavar="PATTERN", nargs="?", default="",
         help="part of the name, or a pattern with * and ?",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the list as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     add_folders(parser)
     parser.set_defaults(run=_run)
 

@@ -73,10 +73,11 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
 
 def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
     """The parser for these words, with the one verb that they begin with: no other verb is imported."""
-    import argparse
     import importlib
 
-    parser = argparse.ArgumentParser(prog="netbuilder")
+    from netbuilder.cli.options import Parser
+
+    parser = Parser(prog="netbuilder")
     # Without prog argparse would format a help text to find it, for which it imports half of shutil.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="netbuilder")
     name, *others = words

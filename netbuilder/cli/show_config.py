@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.options import add_debug, add_json
 from netbuilder.errors import ConfigError
 from netbuilder.networks import options
 from netbuilder.networks.flags import flow_text, option_text
@@ -23,12 +24,12 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="a YAML file, or the name of a config")
     add_choice_of_config(parser)
-    parser.add_argument("--json", action="store_true", help="print the values as JSON")
+    add_json(parser)
     parser.add_argument(
         "--schema", action="store_true",
         help="print the JSON schema of configs instead, for editors; with the networks of CONFIG's module",
     )  # fmt: skip
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.options import add_debug, add_force, add_json, add_output_folder
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
@@ -31,10 +32,7 @@ def add_parser(verbs: Any) -> None:
         "docs/designing-to-a-budget.md.",
     )
     parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")
-    parser.add_argument(
-        "-o", "--output_folder", required=True, type=Path, metavar="DIR",
-        help=f"folder for {', '.join(FILES)} and the journal",
-    )  # fmt: skip
+    add_output_folder(parser, f"folder for {', '.join(FILES)} and the journal")
     parser.add_argument(
         "--jobs", type=_at_least_one, metavar="N", help="processes (default: one for each processor)"
     )
@@ -50,11 +48,9 @@ def add_parser(verbs: Any) -> None:
         help="draw the front, with matplotlib (default: if it is there)",
     )  # fmt: skip
     add_choice_of_config(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="begin anew, and replace files that netbuilder did not write"
-    )
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_force(parser, "begin anew, and replace files that netbuilder did not write")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

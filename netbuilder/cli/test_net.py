@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from netbuilder.cli.options import add_debug, add_gpu, add_json, add_threads
 from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
@@ -25,10 +26,10 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
     add_engine(parser)
-    parser.add_argument("--gpu", metavar="N", help="the device (default: the CPU)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
-    parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_gpu(parser)
+    add_threads(parser)
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

@@ -7,6 +7,7 @@ import statistics
 import sys
 from typing import Any
 
+from netbuilder.cli.options import add_debug, add_gpu, add_json, add_threads
 from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
@@ -27,13 +28,11 @@ def add_parser(verbs: Any) -> None:
     )
     add_engine(parser)
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
-    parser.add_argument(
-        "--gpu", metavar="N", help="the device (default: the CPU); by the caffe binary, which waits for it"
-    )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
+    add_gpu(parser, "the device (default: the CPU); by the caffe binary, which waits for it", "N")
+    add_threads(parser)
     parser.add_argument("--top", type=int, metavar="N", help="the N slowest layers only")
-    parser.add_argument("--json", action="store_true", help="print the times as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from netbuilder.cli.options import add_debug, add_force, add_gpu, add_json, add_threads
 from netbuilder.cli.training_options import Progress, add_engine, clock, stopping
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
@@ -33,9 +34,7 @@ def add_parser(verbs: Any) -> None:
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
     )
     add_engine(parser)
-    parser.add_argument(
-        "--gpu", metavar="0,1|all", help="the devices (default: as the solver says, or the CPU)"
-    )
+    add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     parser.add_argument(
         "--weights", metavar="MODEL", action="append", default=[],
         help="a .caffemodel to begin with, by layer name; may be given again",
@@ -48,13 +47,11 @@ def add_parser(verbs: Any) -> None:
         help="with --resume: begin with the first record of the data, as Caffe does, and do not read it "
         "again up to where the snapshot was",
     )  # fmt: skip
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1, which repeats exactly)"
-    )
+    add_threads(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
-    parser.add_argument("--force", action="store_true", help="remove the snapshots of an earlier training")
-    parser.add_argument("--json", action="store_true", help="print the record of the training as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_force(parser, "remove the snapshots of an earlier training")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
