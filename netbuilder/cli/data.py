@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.options import add_debug, add_force, add_json, add_output
+from netbuilder.cli.progress import Progress
 from netbuilder.errors import FileError
 
 __all__ = ["add_parser"]
-
-_EVERY = 0.2  # seconds between two states of the progress line; without a terminal a line comes every minute
 
 
 def add_parser(verbs: Any) -> None:
@@ -175,7 +173,7 @@ def _lmdb(args: argparse.Namespace) -> int:
                 jobs=args.jobs or _cores(),
                 skip_unreadable=args.skip_unreadable,
                 check_size=args.check_size or bool(args.mean),
-                progress=_Progress("images"),
+                progress=Progress("images", logged=True).at,
             )
             if mean:
                 _write_mean(output.folder, mean)
@@ -204,7 +202,7 @@ def _write_mean(database: Path, path: Path) -> None:
     from netbuilder.data.mean import mean_image
     from netbuilder.storage.files import write_files
 
-    packed, channels = mean_image(database, _Progress("means"))
+    packed, channels = mean_image(database, Progress("means", logged=True).at)
     write_files({path: packed}, force=True)
     _say(f"wrote {path}: means of the channels {', '.join(f'{m:.3f}' for m in channels)}")
 
@@ -217,31 +215,6 @@ def _cores() -> int:
 
 def _say(text: str) -> None:
     print(text.encode(errors="surrogateescape").decode(errors="replace"), file=sys.stderr)
-
-
-class _Progress:
-    """A line on stderr that tells how far it is, how fast, and how long it will take."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._terminal = sys.stderr.isatty()
-        self._first: int | None = None
-        self._began = self._told = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._began = done, now
-        if done < total and now - self._told < (_EVERY if self._terminal else 60):
-            return
-        self._told = now
-        rate = (done - self._first) / max(now - self._began, 1e-6)
-        left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
-        text = f"{done:,} of {total:,} {self._what}, {rate:,.0f}/s{left}"
-        if self._terminal:
-            print(f"\r{text:<60}", end="" if done < total else "\n", file=sys.stderr, flush=True)
-        elif done < total:
-            print(text, file=sys.stderr, flush=True)
 
 
 # ---- cifar10, mnist --------------------------------------------------------------------------------------
@@ -293,7 +266,7 @@ def _set(args: argparse.Namespace) -> int:
                 options,
                 classes=module.CLASSES,
                 key_digits=module.KEY_DIGITS,
-                progress=_Progress("images"),
+                progress=Progress("images", logged=True).at,
             )
             output.finish()
     except AlreadyMade:

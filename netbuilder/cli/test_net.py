@@ -7,7 +7,8 @@ import sys
 from typing import Any
 
 from netbuilder.cli.options import add_debug, add_gpu, add_json, add_threads
-from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
+from netbuilder.cli.progress import Progress
+from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -47,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     engine = find_engine(args.engine)
     engine.describe()
     plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
-    progress, tested = Progress(passes), None
+    progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
         for event in run:
             if isinstance(event, Testing):

@@ -8,7 +8,8 @@ import sys
 from typing import Any
 
 from netbuilder.cli.options import add_debug, add_gpu, add_json, add_threads
-from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
+from netbuilder.cli.progress import Progress
+from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -54,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     engine.describe()
     devices = one_device(args.gpu)
     plan = plan_net(path, net, iterations=args.iterations, devices=devices, threads=args.threads)
-    progress, timed = Progress(args.iterations), None
+    progress, timed = Progress("passes", args.iterations), None
     with engine.time(plan).start() as run, stopping(run):
         for event in run:
             if isinstance(event, Timing):

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import add_debug, add_force, add_gpu, add_json, add_threads
-from netbuilder.cli.training_options import Progress, add_engine, clock, stopping
+from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.training_options import add_engine, stopping
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
 
@@ -118,22 +119,23 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
     """Follow the training; returns how it ended."""
     from netbuilder.training import events
 
-    end, last, progress = None, head["max_iter"] - 1, Progress(head["max_iter"])
+    end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
+    table = _Table(progress)
     for event in run:
         row = record.take(event, last)
         match event:
             case events.Started():
                 plan.remove_old()
             case events.Iteration(i, loss, rate):
-                progress.iteration(i, record.loss, rate)
+                progress.at(i + 1, more=f", loss {record.loss:.4g}, lr {rate:.4g}")
                 if not math.isfinite(loss):
                     progress.once(f"the loss is {loss} at iteration {i}: nothing is learnt any more")
                 if row:
-                    progress.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
+                    table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
             case events.Tested():
-                progress.row(event.iteration, "", "", "test " + _outputs(event.outputs))
+                table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
             case events.Snapshot(i):
-                progress.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
+                table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
                 record.write(**head, end="running", iteration=i)
             case events.Replaying(done, of):
                 progress.bar(f"reading the data again: iteration {done} of {of} (--no-replay skips it)")
@@ -143,6 +145,21 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
                 end = event
     progress.close()
     return end
+
+
+class _Table:
+    """The rows of a training, above the bar: iteration, loss, rate, and what else."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._headed = False
+
+    def row(self, iteration: object, loss: str, rate: str, more: str) -> None:
+        """Print a row; the first one has a heading."""
+        if not self._headed:
+            self._headed = True
+            self.row("iteration", "loss", "lr", "")
+        self._progress.line(f"{iteration!s:>9}  {loss:>10}  {rate:>11}  {more}".rstrip())
 
 
 def _outputs(outputs: Mapping[str, tuple[float, ...]]) -> str:
