@@ -12,7 +12,7 @@ from typing import Any
 
 from netbuilder import checks, report
 from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
-from netbuilder.cli.options import Parser, add_debug, add_force, add_json, add_output_folder
+from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.measure import counts
 from netbuilder.net import Net
@@ -24,7 +24,7 @@ from netbuilder.networks.flags import describe, option_lines, option_values
 __all__ = ["add_parser", "script_parser"]
 
 
-def add_parser(verbs: Any, name: str = "") -> None:
+def add_parser(verbs: Verbs, name: str = "") -> None:
     """Add the verb to the command, with a sub-command for `name`, or one per network if there is no name."""
     parser = verbs.add_parser(
         "build",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from netbuilder.checks.finding import Finding
-from netbuilder.cli.options import add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
 
 __all__ = ["add_parser"]
 
@@ -20,7 +20,7 @@ _NAMED = 3  # places of the same finding that are named
 _NO_TEXT = ("solver-syntax", "net-syntax")
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "caffeonspark",
@@ -42,7 +42,7 @@ def add_parser(verbs: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-def _add_cluster(group: Any) -> None:
+def _add_cluster(group: Options) -> None:
     group.add_argument("--executors", type=int, default=1, metavar="N", help="machines (default: 1)")
     group.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs of each (default: 1)")
     group.add_argument(
@@ -60,7 +60,7 @@ def _add_cluster(group: Any) -> None:
     )
 
 
-def _add_data(group: Any) -> None:
+def _add_data(group: Options) -> None:
     group.add_argument("--train-images", type=int, metavar="N", help="images of the training set")
     group.add_argument("--test-images", type=int, metavar="N", help="images of the test set")
     group.add_argument(
@@ -72,7 +72,7 @@ def _add_data(group: Any) -> None:
     )
 
 
-def _add_run(group: Any) -> None:
+def _add_run(group: Options) -> None:
     group.add_argument(
         "--model", default="", metavar="URL", help="where the model goes, as hdfs:///models/net.caffemodel"
     )

@@ -12,7 +12,7 @@ from typing import Any
 from netbuilder.checks import Finding, fixes
 from netbuilder.checks import consumers as targets
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
-from netbuilder.cli.options import add_debug, add_force, add_format, add_input, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
 from netbuilder.errors import FileError
 from netbuilder.storage.files import write_files
 from netbuilder.weights.model import read_model
@@ -23,7 +23,7 @@ SEVERITIES = ("error", "warning", "info")
 _NAMED = 3  # layers with the same finding that are named
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "check",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
-from netbuilder.cli.options import add_debug, add_format, add_input, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, given_inputs
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
 from netbuilder.measure import counts
 from netbuilder.measure.counts import Counts
@@ -31,7 +31,7 @@ class _Counted(NamedTuple):
     label: str = ""
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "count",

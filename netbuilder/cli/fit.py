@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.options import add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.errors import ConfigError
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
@@ -24,7 +24,7 @@ BUDGETS = {
 }
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "fit",

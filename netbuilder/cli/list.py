@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_folders
-from netbuilder.cli.options import add_debug, add_json
+from netbuilder.cli.options import Verbs, add_debug, add_json
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["add_parser"]
 FIGURES = ("learnable_params", "macs", "pynetbuilder_params", "pynetbuilder_flops")
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "list",

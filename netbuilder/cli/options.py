@@ -9,11 +9,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from netbuilder.errors import ConfigError
 
 __all__ = [
+    "Options",
     "Parser",
+    "Verbs",
     "add_debug",
     "add_force",
     "add_format",
@@ -26,8 +29,9 @@ __all__ = [
     "given_inputs",
 ]
 
-# A parser, or a group of its options.
-Options = argparse._ActionsContainer
+# A parser, or a group of its options; and what makes the parsers of verbs, or of what is below a verb.
+Options: TypeAlias = argparse._ActionsContainer
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class Parser(argparse.ArgumentParser):

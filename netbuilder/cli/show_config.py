@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.options import add_debug, add_json
+from netbuilder.cli.options import Verbs, add_debug, add_json
 from netbuilder.errors import ConfigError
 from netbuilder.networks import options
 from netbuilder.networks.flags import flow_text, option_text
@@ -14,7 +14,7 @@ from netbuilder.networks.flags import flow_text, option_text
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "show-config",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
-from netbuilder.cli.options import add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.storage.files import MARK, write_files
@@ -16,7 +16,7 @@ from netbuilder.storage.files import MARK, write_files
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "solver",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.options import add_debug, add_force, add_json, add_output_folder
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.networks.building import stitch_phases, write_nets
@@ -26,7 +26,7 @@ JOURNAL = "sweep.journal"
 ROWS = 20
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "sweep",

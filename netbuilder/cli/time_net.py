@@ -7,7 +7,7 @@ import statistics
 import sys
 from typing import Any
 
-from netbuilder.cli.options import add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_threads
 from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
@@ -15,7 +15,7 @@ from netbuilder.errors import ConfigError
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "time",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.options import add_debug, add_force, add_gpu, add_json, add_threads
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_threads
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.training_options import add_engine, stopping
 from netbuilder.errors import FileError, NetBuilderError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "train",
