@@ -10,25 +10,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from netbuilder import _moved, prototxt
+from netbuilder import _moved
 from netbuilder._version import __version__
-from netbuilder.measure import counts
-from netbuilder.net import Blob, Layer, Net
 
 if TYPE_CHECKING:
-    from netbuilder import checks
+    from netbuilder import checks, prototxt
+    from netbuilder.measure import counts
+    from netbuilder.net import Blob, Layer, Net
 
 __all__ = ["Blob", "Layer", "Net", "__version__", "checks", "counts", "prototxt"]
 
 _moved.install()
 
+# Imported when first used: `netbuilder --version` needs none of them, a build no checks.
+_MODULES = {
+    "checks": "netbuilder.checks",
+    "counts": "netbuilder.measure.counts",
+    "prototxt": "netbuilder.prototxt",
+}
+_OF_NET = ("Blob", "Layer", "Net")
 
-def __getattr__(name: str) -> Any:
-    # Counting and building a net should not wait for the checks.
-    if name == "checks":
-        import importlib
 
-        return importlib.import_module("netbuilder.checks")
-    raise AttributeError(f"module 'netbuilder' has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    import importlib
+
+    if name in _MODULES:
+        value: object = importlib.import_module(_MODULES[name])
+    elif name in _OF_NET:
+        value = getattr(importlib.import_module("netbuilder.net"), name)
+    else:
+        raise AttributeError(f"module 'netbuilder' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from netbuilder import checks, report
 from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
+from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.measure import counts
 from netbuilder.net import Net
@@ -24,11 +24,10 @@ from netbuilder.networks.flags import describe, option_lines, option_values
 __all__ = ["add_parser", "script_parser"]
 
 
-def add_parser(verbs: Any, name: str = "") -> None:
+def add_parser(verbs: Verbs, name: str = "") -> None:
     """Add the verb to the command, with a sub-command for `name`, or one per network if there is no name."""
     parser = verbs.add_parser(
         "build",
-        help="write the prototxt files of a network or a config",
         description="Write train, test and deploy prototxt files, and print what the net costs.",
         epilog="A config is a YAML file, or the name of one: `netbuilder list` lists those that there are, "
         "`netbuilder build NAME --help` says what they take.",
@@ -47,7 +46,7 @@ def add_parser(verbs: Any, name: str = "") -> None:
 def script_parser(name: str) -> argparse.ArgumentParser:
     """A parser for a script that builds one network (`app/imagenet/build_resnet.py`)."""
     entry = find_network(name)
-    parser = argparse.ArgumentParser(description=entry.about)
+    parser = Parser(description=entry.about)
     _add_options(parser, entry)
     return parser
 
@@ -65,13 +64,11 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-o", "--output_folder", required=True, type=Path, help="folder for the prototxt files"
-    )
-    parser.add_argument("--force", action="store_true", help="replace files that netbuilder did not write")
+    add_output_folder(parser, "folder for the prototxt files")
+    add_force(parser)
     parser.add_argument("--by-block", action="store_true", help="print what each block costs, too")
-    parser.add_argument("--json", action="store_true", help="print the counts as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     group = parser.add_argument_group(
         "data", "With --data one can train from the files (docs/data-layers.md)."
     )

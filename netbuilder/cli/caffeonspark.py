@@ -10,39 +10,38 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from netbuilder.checks.finding import Finding
+from netbuilder.cli.findings import alike, also, summary, totals
+from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
 
 __all__ = ["add_parser"]
 
 _CONNECTIONS = ("ethernet", "infiniband")
-_SEVERITIES = ("error", "warning", "info")
-_NAMED = 3  # places of the same finding that are named
 _NO_TEXT = ("solver-syntax", "net-syntax")
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "caffeonspark",
-        help="check a solver and its net for CaffeOnSpark, and write what submits them",
         description="Whether CaffeOnSpark takes a solver and its net, how it will deal out the data, and "
         "with -o a folder with all that it needs: both files, the commands for YARN and for a standalone "
         "cluster, and a README.md.",
-        epilog="example: netbuilder caffeonspark solver.prototxt --executors 16 --train_images 1281167 "
-        "--test_images 50000 --model hdfs:///models/net.caffemodel -o job. Exit code: 0 no errors, 1 errors "
+        epilog="example: netbuilder caffeonspark solver.prototxt --executors 16 --train-images 1281167 "
+        "--test-images 50000 --model hdfs:///models/net.caffemodel -o job. Exit code: 0 no errors, 1 errors "
         "(nothing is written), 2 a file cannot be read, or is no prototxt, or an option is wrong",
     )
     parser.add_argument("solver", metavar="SOLVER", help="a solver file; its net is looked for beside it")
     _add_cluster(parser.add_argument_group("the cluster"))
     _add_data(parser.add_argument_group("the data"))
     _add_run(parser.add_argument_group("what is run"))
-    parser.add_argument("-o", "--output", metavar="FOLDER", help="write the job into this folder")
-    parser.add_argument("--force", action="store_true", help="replace files that netbuilder did not write")
-    parser.add_argument("--json", action="store_true", help="print findings, numbers and commands as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_output(parser, "write the job into this folder", "FOLDER")
+    add_force(parser)
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
-def _add_cluster(group: Any) -> None:
+def _add_cluster(group: Options) -> None:
     group.add_argument("--executors", type=int, default=1, metavar="N", help="machines (default: 1)")
     group.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs of each (default: 1)")
     group.add_argument(
@@ -53,18 +52,18 @@ def _add_cluster(group: Any) -> None:
         help="of a standalone cluster, as spark://HOST:7077 (default: MASTER of the shell)",
     )  # fmt: skip
     group.add_argument(
-        "--executor_memory", default="16g", metavar="SIZE", help="of each executor (default: 16g)"
+        "--executor-memory", default="16g", metavar="SIZE", help="of each executor (default: 16g)"
     )
     group.add_argument(
         "--cores", type=int, default=1, metavar="N", help="of each standalone worker (default: 1)"
     )
 
 
-def _add_data(group: Any) -> None:
-    group.add_argument("--train_images", type=int, metavar="N", help="images of the training set")
-    group.add_argument("--test_images", type=int, metavar="N", help="images of the test set")
+def _add_data(group: Options) -> None:
+    group.add_argument("--train-images", type=int, metavar="N", help="images of the training set")
+    group.add_argument("--test-images", type=int, metavar="N", help="images of the test set")
     group.add_argument(
-        "--lmdb_partitions", type=int, metavar="N", help="of an LMDB (default: one for each executor)"
+        "--lmdb-partitions", type=int, metavar="N", help="of an LMDB (default: one for each executor)"
     )
     group.add_argument("--persistent", action="store_true", help="keep the training set on local disks")
     group.add_argument(
@@ -72,7 +71,7 @@ def _add_data(group: Any) -> None:
     )
 
 
-def _add_run(group: Any) -> None:
+def _add_run(group: Options) -> None:
     group.add_argument(
         "--model", default="", metavar="URL", help="where the model goes, as hdfs:///models/net.caffemodel"
     )
@@ -81,7 +80,7 @@ def _add_run(group: Any) -> None:
     group.add_argument("--features", default="", metavar="A,B", help="write these blobs for each test image")
     group.add_argument("--label", default="", metavar="BLOB", help="and this one with them")
     group.add_argument("--results", default="", metavar="URL", help="where results of tests and features go")
-    group.add_argument("--results_format", choices=("json", "parquet"), default="", help="default: json")
+    group.add_argument("--results-format", choices=("json", "parquet"), default="", help="default: json")
     group.add_argument("--snapshot", default="", metavar="URL", help="resume: a .solverstate, and --weights")
     group.add_argument("--weights", default="", metavar="URL", help="a .caffemodel to begin with")
     group.add_argument(
@@ -113,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     for note in sources.renamed if args.output else ():
         print(f"note: {note}", file=sys.stderr)
-    print(_summary(validated.findings), file=sys.stderr)
+    print(summary(validated.findings), file=sys.stderr)
     if args.output:
         told = f"wrote {args.output}: {', '.join(path.name for path in written)}"
         print(told if written else "nothing is written", file=sys.stderr)
@@ -175,23 +174,12 @@ def _print(validated: Any) -> None:
 
 def _lines(findings: Iterable[Finding]) -> list[str]:
     """The findings as `netbuilder check` prints them, equal ones once."""
-    alike: dict[object, list[Finding]] = {}
-    for f in findings:
-        alike.setdefault((f.code, f.text, f.fix, f.file), []).append(f)
     lines = []
-    for first, *others in alike.values():
+    for first, *others in alike(findings, lambda f: (f.code, f.text, f.fix, f.file)):
         place = ":".join(str(part) for part in (first.file, first.line) if part)
         lines.append(f"{place}: {first}" if place else str(first))
-        if others:
-            named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
-            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-            lines.append(f"  also: {named}{more}")
+        lines += also(others)
     return lines
-
-
-def _summary(findings: Sequence[Finding]) -> str:
-    numbers = {s: sum(f.severity == s for f in findings) for s in _SEVERITIES}
-    return f"{len(findings)} findings, {numbers['error']} errors, {numbers['warning']} warnings"
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -215,7 +203,7 @@ def _as_data(validated: Any, written: Sequence[Any]) -> dict[str, Any]:
             | {"phases": list(f.phases), "rule": CODES[f.code].rule, "told": CODES[f.code].told}
             for f in findings
         ],
-        "totals": {s: sum(f.severity == s for f in findings) for s in _SEVERITIES},
+        "totals": totals(findings),
         "commands": commands,
         "written": [str(path) for path in written],
     }

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from netbuilder.cli.options import Options
 from netbuilder.errors import ConfigError
 from netbuilder.networks import options
 from netbuilder.networks.flags import option_text
@@ -34,7 +35,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_options(parser: argparse._ActionsContainer, config: type[Any]) -> None:
+def add_options(parser: Options, config: type[Any]) -> None:
     """Add the flags of all options of a config."""
     for field in options(config):
         _add_option(parser, field)
@@ -46,7 +47,7 @@ def given_values(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
-def _add_option(parser: argparse._ActionsContainer, field: dataclasses.Field[Any]) -> None:
+def _add_option(parser: Options, field: dataclasses.Field[Any]) -> None:
     meta = field.metadata
     required = field.default is dataclasses.MISSING
     # With a default of None, the help text itself says what holds.

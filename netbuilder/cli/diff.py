@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from typing import Any
 
 from netbuilder import prototxt, report
 from netbuilder.checks.examine import PHASES, phases_of
-from netbuilder.cli.reading import add_input, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, given_inputs
 from netbuilder.errors import shape_text
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
@@ -16,11 +15,10 @@ from netbuilder.net import Net
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "diff",
-        help="compare two prototxt files",
         description="Layers, fields, shapes and costs that differ, and whether the weights of A fit B.",
         epilog="example: netbuilder diff resnet_50/test.prototxt deploy.prototxt. "
         "Exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",
@@ -35,8 +33,8 @@ def add_parser(verbs: Any) -> None:
         help="compare in this phase only (default: those that both files are for)",
     )
     add_input(parser)
-    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.errors import ConfigError
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
@@ -23,11 +24,10 @@ BUDGETS = {
 }
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "fit",
-        help="scale a net so that it lands just under a budget",
         description="Find the width, or the list of blocks, with which a config's net comes nearest to a "
         "budget and stays within it. Several budgets must all be kept.",
         epilog="example: netbuilder fit resnet_50 --macs 1G -o small.yaml",
@@ -43,10 +43,10 @@ def add_parser(verbs: Any) -> None:
         "--phase", choices=PHASES, default="train", help="the net that is counted (default: %(default)s)"
     )
     add_choice_of_config(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the config as YAML")
-    parser.add_argument("--force", action="store_true", help="replace a file that netbuilder did not write")
-    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_output(parser, "write the config as YAML", "FILE")
+    add_force(parser)
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     loaded = load(args.config, args.set, args.configs)
     found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase)
     if args.output:
-        path = args.output
+        path = Path(args.output)
         path = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml")
         budget = ", ".join(f"{key} <= {limit:,}" for key, limit in limits.items())
         text = as_yaml(loaded, found.config, path, [f"{loaded.found.name} fitted to {budget}"])

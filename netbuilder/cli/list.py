@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_folders
+from netbuilder.cli.options import Verbs, add_debug, add_json
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,11 +20,10 @@ __all__ = ["add_parser"]
 FIGURES = ("learnable_params", "macs", "pynetbuilder_params", "pynetbuilder_flops")
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "list",
-        help="list the configs with their parameters and MACs",
         description="The configs that `netbuilder build` takes by name, counted as they are listed: "
         "learnable parameters, and MACs per image. Exit code 1 if one cannot be built, or does not have the "
         "counts that it states.",
@@ -33,8 +33,8 @@ def add_parser(verbs: Any) -> None:
         "pattern", metavar="PATTERN", nargs="?", default="",
         help="part of the name, or a pattern with * and ?",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the list as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     add_folders(parser)
     parser.set_defaults(run=_run)
 

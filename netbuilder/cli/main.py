@@ -6,71 +6,155 @@ it); 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
-import atexit
-import gc
-import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder._version import __version__
-from netbuilder.errors import NetBuilderError
 
-__all__ = ["main", "run"]
+if TYPE_CHECKING:  # argparse, too: `netbuilder --version` does not need it
+    import argparse
+    from collections.abc import Callable, Sequence
 
-# In the order of the help. A verb is the module of its name in netbuilder.cli, with _ for -.
-VERBS = (
-    "build", "list", "show-config", "sweep", "fit", "check", "count", "diff",
-    "data", "solver", "train", "test", "time", "caffeonspark",
-)  # fmt: skip
-_MODULES = {"test": "test_net", "time": "time_net"}  # a verb whose module has another name
+__all__ = ["GROUPS", "VERBS", "Verb", "main", "run", "verb_parser"]
+
+
+class Verb(NamedTuple):
+    """A verb of the command; its module is imported only when the verb is used."""
+
+    name: str
+    group: str
+    help: str
+    module: str
+
+
+GROUPS = {
+    "design": "design a net",
+    "examine": "look at nets and files",
+    "train": "train a net",
+}
+
+# In the order of the help.
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("build", "design", "write the prototxt files of a network or a config", "build"),
+        Verb("list", "design", "list the configs with their parameters and MACs", "list"),
+        Verb("show-config", "design", "show every value of a config and where it is from", "show_config"),
+        Verb("sweep", "design", "count many nets of a family, keep the best within a budget", "sweep"),
+        Verb("fit", "design", "scale a net so that it lands just under a budget", "fit"),
+        Verb("check", "examine", "check prototxt files", "check"),
+        Verb("count", "examine", "count what prototxt files cost", "count"),
+        Verb("diff", "examine", "compare two prototxt files", "diff"),
+        Verb("data", "train", "make and show databases of images", "data"),
+        Verb("solver", "train", "write a solver file from a training recipe", "solver"),
+        Verb("train", "train", "train a net with real Caffe", "train"),
+        Verb("test", "train", "test a trained net with real Caffe", "test_net"),
+        Verb("time", "train", "time the layers of a net in real Caffe", "time_net"),
+        Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
+             "caffeonspark"),
+    )
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of the installed command."""
-    return _guarded(_parser, argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != "--debug"]
+    return _guarded(lambda: _answer(words), debug="--debug" in given)
 
 
 def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> int:
     """Parse the arguments and call the function that the parser set as `run`; return the exit code."""
-    return _guarded(lambda words: parser, argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = [word for word in given if word != "--debug"]
+    return _guarded(lambda: _act(parser, words), debug="--debug" in given)
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for these words: with the one verb that they name, so that no other is imported, or all."""
-    parser = argparse.ArgumentParser(
-        prog="netbuilder",
-        description="Convolutional networks for Caffe: design them, count and check them, train them.",
-        epilog="example: netbuilder build resnet --main_branch bottleneck -n 256 -o resnet_50",
-    )
-    parser.add_argument("--version", action="version", version=f"netbuilder {__version__}")
+def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these words, with the one verb that they begin with: no other verb is imported."""
+    import importlib
+
+    from netbuilder.cli.options import Parser
+
+    parser = Parser(prog="netbuilder")
     # Without prog argparse would format a help text to find it, for which it imports half of shutil.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="netbuilder")
-    named = words[0] if words and words[0] in VERBS else ""
-    for verb in [named] if named else VERBS:
-        command = importlib.import_module(f"netbuilder.cli.{_MODULES.get(verb) or verb.replace('-', '_')}")
-        if verb == "build":
-            command.add_parser(verbs, words[1] if named and len(words) > 1 else "")
-        else:
-            command.add_parser(verbs)
+    name, *others = words
+    command = importlib.import_module(f"netbuilder.cli.{VERBS[name].module}")
+    if name == "build":
+        command.add_parser(verbs, others[0] if others else "")
+    else:
+        command.add_parser(verbs)
     return parser
 
 
-def _guarded(
-    parser_for: Callable[[Sequence[str]], argparse.ArgumentParser], argv: Sequence[str] | None
-) -> int:
-    parsed = argv if argv is not None else sys.argv[1:]
-    debug = "--debug" in parsed
+def _answer(words: list[str]) -> int:
+    """Answer what is asked about the command itself; leave the rest to the verb."""
+    first = words[0] if words else ""
+    if first in ("-V", "--version"):
+        print(f"netbuilder {__version__}")
+        return 0
+    if first == "help" and words[1:]:
+        words = [word for word in words[1:] if word not in ("-h", "--help")] + ["--help"]
+        first = words[0]
+    if first in ("help", "-h", "--help"):
+        print(_help())
+        return 0
+    if not first:
+        print(_help(), file=sys.stderr)
+        return 2
+    if first in VERBS:
+        return _act(verb_parser(words), words)
+    from netbuilder.errors import ConfigError, did_you_mean
+
+    if first.startswith("-"):
+        raise ConfigError(f"the verb comes first, got '{first}'", hint="netbuilder help lists the verbs")
+    near = did_you_mean(first, VERBS)
+    raise ConfigError(f"there is no verb '{first}'", hint=near or "netbuilder help lists the verbs")
+
+
+def _help() -> str:
+    lines = [
+        "usage: netbuilder [-h] [-V] VERB ...",
+        "",
+        "Convolutional networks for Caffe: design them, count and check them, train",
+        "them.",
+    ]
+    width = max(map(len, VERBS))
+    for group, title in GROUPS.items():
+        verbs = [verb for verb in VERBS.values() if verb.group == group]
+        lines += ["", f"{title}:", *(f"  {verb.name:<{width}}  {verb.help}" for verb in verbs)]
+    lines += [
+        "",
+        "options:",
+        "  -h, --help     show this help, or after a verb that of the verb, and exit",
+        "  -V, --version  show the version and exit",
+        "",
+        "`netbuilder help VERB` is `netbuilder VERB --help`.",
+        "example: netbuilder build resnet --main_branch bottleneck -n 256 -o resnet_50",
+    ]
+    return "\n".join(lines)
+
+
+def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    import atexit
+    import gc
+
     # A net is one large graph without garbage. Looking through it for some, again and again and once more at
     # the end, takes a tenth of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
-    words = [a for a in parsed if a != "--debug"]
+    args = parser.parse_args(words)
+    action: Callable[[argparse.Namespace], int] = args.run
+    return action(args)
+
+
+def _guarded(action: Callable[[], int], *, debug: bool) -> int:
+    from netbuilder.errors import NetBuilderError
+
     try:
-        args = parser_for(words).parse_args(words)
-        action: Callable[[argparse.Namespace], int] = args.run
-        code = action(args)
+        code = action()
         sys.stdout.flush()
         return code
     except NetBuilderError as error:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.options import Verbs, add_debug, add_json
 from netbuilder.errors import ConfigError
 from netbuilder.networks import options
 from netbuilder.networks.flags import flow_text, option_text
@@ -13,23 +14,22 @@ from netbuilder.networks.flags import flow_text, option_text
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "show-config",
-        help="show every value of a config and where it is from",
         description="Every value of a config, and where it is from: a --set, a line of the file or of its "
         "base, or the default of the network.",
         epilog="example: netbuilder show-config resnet_50 --set classes=10",
     )
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="a YAML file, or the name of a config")
     add_choice_of_config(parser)
-    parser.add_argument("--json", action="store_true", help="print the values as JSON")
+    add_json(parser)
     parser.add_argument(
         "--schema", action="store_true",
         help="print the JSON schema of configs instead, for editors; with the networks of CONFIG's module",
     )  # fmt: skip
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

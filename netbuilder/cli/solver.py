@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.storage.files import MARK, write_files
@@ -15,11 +16,10 @@ from netbuilder.storage.files import MARK, write_files
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "solver",
-        help="write a solver file from a recipe of training",
         description="Epochs into iterations, the rate scaled with the batch, every field checked.",
         epilog="example: netbuilder solver resnet --net train_val.prototxt --gpus 8 -o solver.prototxt",
     )
@@ -31,7 +31,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--gpus", type=int, default=1, metavar="K", help="devices (default: 1)")
     parser.add_argument(
-        "--iter_size",
+        "--iter-size",
         type=int,
         default=1,
         metavar="N",
@@ -42,13 +42,13 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--epochs", type=float, metavar="X", help="another length than the recipe's")
     parser.add_argument(
-        "--test_images",
+        "--test-images",
         type=int,
         metavar="N",
         help="images of the test set, if not the recipe's; 0: no tests",
     )
     parser.add_argument(
-        "--test_batch", type=int, metavar="N", help="batch of the TEST phase (default: read from the net)"
+        "--test-batch", type=int, metavar="N", help="batch of the TEST phase (default: read from the net)"
     )
     parser.add_argument("--no-scale", action="store_true", help="leave the rate as it is in the recipe")
     parser.add_argument(
@@ -65,10 +65,10 @@ def add_parser(verbs: Any) -> None:
         "--stock", nargs="?", const="", metavar="POLICY",
         help="a policy of stock Caffe in place of one that it lacks; without POLICY, list what comes near",
     )  # fmt: skip
-    parser.add_argument("-o", "--output", metavar="FILE", help="the solver file; - for stdout")
-    parser.add_argument("--force", action="store_true", help="replace a file that netbuilder did not write")
-    parser.add_argument("--json", action="store_true", help="print fields and arithmetic as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_output(parser, "the solver file; - for stdout", "FILE")
+    add_force(parser)
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -122,7 +122,7 @@ def _run(args: argparse.Namespace) -> int:
             "`--stock` lists what stock Caffe has instead"
         )
     if not solver.test_iter and recipe.test_images:
-        notes.append("there are no tests: the batch of the TEST phase is not known, give --test_batch")
+        notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
     notes += [f"warning: {p.text}" for p in warnings]
     text = _text(args, recipe, planned, solver, notes)
     if args.output and args.output != "-":

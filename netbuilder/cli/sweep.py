@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
+from netbuilder.cli.progress import Progress
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
 from netbuilder.storage.files import write_files
+
+if TYPE_CHECKING:
+    from netbuilder.designing.journal import Journal
 
 __all__ = ["add_parser"]
 
@@ -21,21 +26,17 @@ JOURNAL = "sweep.journal"
 ROWS = 20
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "sweep",
-        help="count many nets of a family, keep the best within a budget",
         description="Count every net that the axes of a sweep file make, and keep those that keep its "
         "constraints and that no other is better than in all objectives: the front.",
         epilog="Stopped at any time, the same command goes on where it stopped. Sweep files are explained in "
         "docs/designing-to-a-budget.md.",
     )
     parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")
-    parser.add_argument(
-        "-o", "--output_folder", required=True, type=Path, metavar="DIR",
-        help=f"folder for {', '.join(FILES)} and the journal",
-    )  # fmt: skip
+    add_output_folder(parser, f"folder for {', '.join(FILES)} and the journal")
     parser.add_argument(
         "--jobs", type=_at_least_one, metavar="N", help="processes (default: one for each processor)"
     )
@@ -51,11 +52,9 @@ def add_parser(verbs: Any) -> None:
         help="draw the front, with matplotlib (default: if it is there)",
     )  # fmt: skip
     add_choice_of_config(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="begin anew, and replace files that netbuilder did not write"
-    )
-    parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_force(parser, "begin anew, and replace files that netbuilder did not write")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -81,15 +80,15 @@ def _run(args: argparse.Namespace) -> int:
     folder = args.output_folder
     _check_free(folder, args.force)
     journal = Journal(folder / JOURNAL, sweep.digest, chunks_of(sweep), anew=args.force)
+    progress = Progress("candidates counted", len(sweep.numbers))
     try:
-        progress = _Progress(len(sweep.numbers), sum(t.counted for t in journal.tallies.values()))
-        tally = run(sweep, journal, args.jobs or processors(), progress.told)
+        tally = run(sweep, journal, args.jobs or processors(), _counting(progress, journal))
     finally:
         journal.close()
-    progress.end()
-    building = _Progress(len(tally.front), 0, "nets of the front built whole")
-    found = outcome.outcome(sweep, tally, building.told_of)
-    building.end()
+        progress.close()
+    building = Progress("nets of the front built whole", len(tally.front))
+    found = outcome.outcome(sweep, tally, building.at)
+    building.close()
     data = outcome.as_data(found)
     files: dict[Path, str | bytes] = {
         folder / "sweep.json": json.dumps(data, indent=2) + "\n",
@@ -110,6 +109,21 @@ def _run(args: argparse.Namespace) -> int:
     for one in chosen:
         _build(found, one, folder / f"{one.rank:03}_{one.config.title}", args.force)
     return 0
+
+
+def _counting(progress: Progress, journal: Journal) -> Callable[[int], None]:
+    """What shows the progress of the counting, each time that so many more candidates are counted."""
+    done = sum(tally.counted for tally in journal.tallies.values())
+    if done:
+        progress.line(f"going on: {done:,} of {progress.total:,} {progress.what} before")
+    progress.at(done)
+
+    def more(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.at(done)
+
+    return more
 
 
 def _check_free(folder: Path, force: bool) -> None:
@@ -146,40 +160,3 @@ def _build(found: Any, one: Any, folder: Path, force: bool) -> None:
     about = [f"rank {one.rank} of the sweep {loaded.found.name}"]
     write_files({path: as_yaml(loaded, one.config, path, about)}, force=force)
     print(f"wrote {folder}", file=sys.stderr)
-
-
-class _Progress:
-    """A line on stderr that says how far it is; silent where nobody watches, but for where it goes on."""
-
-    def __init__(self, total: int, done: int, what: str = "candidates counted") -> None:
-        self._total = total
-        self._begin = self._done = done
-        self._what = what
-        self._start = time.monotonic()
-        self._watched = sys.stderr.isatty()
-        self._shown = 0.0
-        if done:
-            print(f"going on: {done:,} of {total:,} {what} before", file=sys.stderr)
-
-    def told_of(self, done: int) -> None:
-        """So many are done."""
-        self.told(done - self._done)
-
-    def told(self, more: int) -> None:
-        """So many more are done."""
-        self._done += more
-        now = time.monotonic()
-        if not self._watched or now - self._shown < 0.2:
-            return
-        self._shown = now
-        rate = (self._done - self._begin) / max(now - self._start, 1e-9)
-        left = (self._total - self._done) / rate
-        print(
-            f"\r{self._done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, {left:,.0f} s left ",
-            end="", file=sys.stderr, flush=True,
-        )  # fmt: skip
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._watched and self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)

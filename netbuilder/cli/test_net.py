@@ -6,17 +6,18 @@ import argparse
 import sys
 from typing import Any
 
-from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
+from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.progress import Progress
+from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "test",
-        help="test a trained net by real Caffe",
         description="The mean accuracy, loss and other outputs of the TEST net over so many passes.",
         epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
         "Exit code: 0 tested, 2 a mistake, or Caffe failed, 130 stopped by Ctrl-C",
@@ -26,10 +27,10 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
     add_engine(parser)
-    parser.add_argument("--gpu", metavar="N", help="the device (default: the CPU)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
-    parser.add_argument("--json", action="store_true", help="print the outputs as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_gpu(parser)
+    add_threads(parser)
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -47,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     engine = find_engine(args.engine)
     engine.describe()
     plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
-    progress, tested = Progress(passes), None
+    progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
         for event in run:
             if isinstance(event, Testing):

@@ -7,17 +7,18 @@ import statistics
 import sys
 from typing import Any
 
-from netbuilder.cli.training_options import Progress, add_engine, net_file, one_device, stopping
+from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.progress import Progress
+from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "time",
-        help="time the layers of a net in real Caffe",
         description="Forward and backward time of each layer, the median of some passes (the mean, where it "
         "is the caffe binary that times), beside its multiply-accumulates.",
         epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10",
@@ -28,13 +29,11 @@ def add_parser(verbs: Any) -> None:
     )
     add_engine(parser)
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
-    parser.add_argument(
-        "--gpu", metavar="N", help="the device (default: the CPU); by the caffe binary, which waits for it"
-    )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1)")
+    add_gpu(parser, "the device (default: the CPU); by the caffe binary, which waits for it", "N")
+    add_threads(parser)
     parser.add_argument("--top", type=int, metavar="N", help="the N slowest layers only")
-    parser.add_argument("--json", action="store_true", help="print the times as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -56,7 +55,7 @@ def _run(args: argparse.Namespace) -> int:
     engine.describe()
     devices = one_device(args.gpu)
     plan = plan_net(path, net, iterations=args.iterations, devices=devices, threads=args.threads)
-    progress, timed = Progress(args.iterations), None
+    progress, timed = Progress("passes", args.iterations), None
     with engine.time(plan).start() as run, stopping(run):
         for event in run:
             if isinstance(event, Timing):

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.training_options import Progress, add_engine, clock, stopping
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_threads
+from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.training_options import add_engine, stopping
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
 
@@ -20,11 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["add_parser"]
 
 
-def add_parser(verbs: Any) -> None:
+def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "train",
-        help="train a net by real Caffe",
         description="Train by real Caffe, wherever it is (docs/real-caffe.md). Ctrl-C ends after the "
         "iteration, with a snapshot; a second one ends at once.",
         epilog="example: netbuilder train solver.prototxt --resume latest. Exit code: 0 trained to the end, "
@@ -34,9 +35,7 @@ def add_parser(verbs: Any) -> None:
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
     )
     add_engine(parser)
-    parser.add_argument(
-        "--gpu", metavar="0,1|all", help="the devices (default: as the solver says, or the CPU)"
-    )
+    add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     parser.add_argument(
         "--weights", metavar="MODEL", action="append", default=[],
         help="a .caffemodel to begin with, by layer name; may be given again",
@@ -49,13 +48,11 @@ def add_parser(verbs: Any) -> None:
         help="with --resume: begin with the first record of the data, as Caffe does, and do not read it "
         "again up to where the snapshot was",
     )  # fmt: skip
-    parser.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="of the CPU (default: 1, which repeats exactly)"
-    )
+    add_threads(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
-    parser.add_argument("--force", action="store_true", help="remove the snapshots of an earlier training")
-    parser.add_argument("--json", action="store_true", help="print the record of the training as JSON")
-    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+    add_force(parser, "remove the snapshots of an earlier training")
+    add_json(parser)
+    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -122,22 +119,23 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
     """Follow the training; returns how it ended."""
     from netbuilder.training import events
 
-    end, last, progress = None, head["max_iter"] - 1, Progress(head["max_iter"])
+    end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
+    table = _Table(progress)
     for event in run:
         row = record.take(event, last)
         match event:
             case events.Started():
                 plan.remove_old()
             case events.Iteration(i, loss, rate):
-                progress.iteration(i, record.loss, rate)
+                progress.at(i + 1, more=f", loss {record.loss:.4g}, lr {rate:.4g}")
                 if not math.isfinite(loss):
                     progress.once(f"the loss is {loss} at iteration {i}: nothing is learnt any more")
                 if row:
-                    progress.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
+                    table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
             case events.Tested():
-                progress.row(event.iteration, "", "", "test " + _outputs(event.outputs))
+                table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
             case events.Snapshot(i):
-                progress.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
+                table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
                 record.write(**head, end="running", iteration=i)
             case events.Replaying(done, of):
                 progress.bar(f"reading the data again: iteration {done} of {of} (--no-replay skips it)")
@@ -147,6 +145,21 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
                 end = event
     progress.close()
     return end
+
+
+class _Table:
+    """The rows of a training, above the bar: iteration, loss, rate, and what else."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._headed = False
+
+    def row(self, iteration: object, loss: str, rate: str, more: str) -> None:
+        """Print a row; the first one has a heading."""
+        if not self._headed:
+            self._headed = True
+            self.row("iteration", "loss", "lr", "")
+        self._progress.line(f"{iteration!s:>9}  {loss:>10}  {rate:>11}  {more}".rstrip())
 
 
 def _outputs(outputs: Mapping[str, tuple[float, ...]]) -> str:

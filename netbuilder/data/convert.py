@@ -42,15 +42,15 @@ class Form:
 
     def __post_init__(self) -> None:
         if bool(self.resize_height) != bool(self.resize_width):
-            raise FileError("--resize_height and --resize_width go together: one of them is missing")
+            raise FileError("--resize-height and --resize-width go together: one of them is missing")
         if min(self.resize_height, self.resize_width, self.pad) < 0:
             raise FileError("sizes cannot be negative")
         if len(self.pad_value) not in (1, 3) or not all(0 <= v <= 255 for v in self.pad_value):
-            raise FileError("--pad_value takes one number or three (B G R), from 0 to 255")
+            raise FileError("--pad-value takes one number or three (B G R), from 0 to 255")
         if self.gray and len(self.pad_value) != 1:
-            raise FileError("--pad_value takes one number with --gray")
+            raise FileError("--pad-value takes one number with --gray")
         if self.encode_type and not self.encoded:
-            raise FileError("--encode_type goes with --encoded")
+            raise FileError("--encode-type goes with --encoded")
 
     @property
     def unchanged(self) -> bool:
@@ -205,7 +205,7 @@ def _record(root: Path, form: Form, source: Source) -> tuple[bytes, Shape]:
                 return datum.pack_encoded(file.read(), source.label), images.planes(image)[0]
             if not kind:
                 raise images.Unreadable(
-                    f"no encoder for the suffix '{suffix}': give --encode_type jpg or png"
+                    f"no encoder for the suffix '{suffix}': give --encode-type jpg or png"
                 )
     if form.resize_height:
         image = images.resize(image, form.resize_height, form.resize_width)
@@ -232,7 +232,7 @@ def _unreadable(listing: Listing, source: Source, trouble: str) -> FileError:
     return FileError(
         f"cannot read the image '{_shown(source)}' in '{listing.root}': {trouble}",
         where=_where(source),
-        hint="mend it and run the same command again, or leave such images out by --skip_unreadable",
+        hint="mend it and run the same command again, or leave such images out by --skip-unreadable",
     )
 
 
@@ -242,7 +242,7 @@ def _other_size(source: Source, got: Shape | None, first: Shape | None) -> FileE
     return FileError(
         f"the image '{_shown(source)}' is {_size(got)}, and the first is {_size(first)}",
         where=_where(source),
-        hint="give --resize_height and --resize_width",
+        hint="give --resize-height and --resize-width",
     )
 
 

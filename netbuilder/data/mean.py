@@ -46,7 +46,7 @@ def mean_image(
                     f"and {first.decode(errors='replace')!r} is {_size(shape)}"
                     if found != shape
                     else f"no mean: record {key.decode(errors='replace')!r} of '{place}' has float values",
-                    hint="images need one size: --resize_height, --resize_width" if found != shape else "",
+                    hint="images need one size: --resize-height, --resize-width" if found != shape else "",
                 )
             total += values
             progress(count, len(reader))

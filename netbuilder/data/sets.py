@@ -46,9 +46,9 @@ class Options:
         if self.pad < 0:
             raise FileError("--pad cannot be negative")
         if self.pad_value is not None and not all(0 <= v <= 255 for v in self.pad_value):
-            raise FileError("--pad_value takes numbers from 0 to 255")
+            raise FileError("--pad-value takes numbers from 0 to 255")
         if self.per_class and min(self.per_class) < 1:
-            raise FileError("--per_class takes two numbers from 1 on, of train and test")
+            raise FileError("--per-class takes two numbers from 1 on, of train and test")
 
     def as_job(self) -> dict[str, Any]:
         """The fields as JSON."""
@@ -118,7 +118,7 @@ def _chosen(found: ImageSet, name: str, options: Options) -> list[int]:
         fewest = int(np.bincount(found.labels).min())
         if fewest < wanted:
             raise FileError(
-                f"--per_class asks for {wanted} images of each label in {name}: the least has {fewest}"
+                f"--per-class asks for {wanted} images of each label in {name}: the least has {fewest}"
             )
         order = kept
     if options.seed is not None and name == "train":

@@ -283,7 +283,7 @@ def test_an_unreadable_image_is_named_or_left_out(
         f"FileError: cannot read the image 'text.png' in '{tmp_path}': "
         "it is no JPEG, PNG, BMP, PNM or TIFF image\n"
         "  where:   line 3 of the list\n"
-        "  hint:    mend it and run the same command again, or leave such images out by --skip_unreadable\n",
+        "  hint:    mend it and run the same command again, or leave such images out by --skip-unreadable\n",
     )
     assert not (tmp_path / "db").exists()
     code, _, err = data("lmdb", listing, "-o", tmp_path / "db", "--skip_unreadable")
@@ -313,7 +313,7 @@ def test_images_of_different_sizes_are_told(pictures: Path, data: Run, tmp_path:
     assert err == (
         "FileError: the image 'jpeg/444.JPEG' is 3x48x40, and the first is 3x37x53\n"
         "  where:   line 2 of the list\n"
-        "  hint:    give --resize_height and --resize_width\n"
+        "  hint:    give --resize-height and --resize-width\n"
     )
     assert not (tmp_path / "mean").exists()
     code, _, err = data("lmdb", pictures / "list", "-o", tmp_path / "db")
@@ -354,10 +354,10 @@ def test_what_cannot_be_a_source_is_told(small: Path, data: Run, tmp_path: Path)
     for source, text in said.items():
         assert data("lmdb", source, "-o", tmp_path / "db") == (2, "", f"FileError: {text}")
     assert data("lmdb", small, "-o", tmp_path / "db", "--resize_height", 5)[2] == (
-        "FileError: --resize_height and --resize_width go together: one of them is missing\n"
+        "FileError: --resize-height and --resize-width go together: one of them is missing\n"
     )
     assert data("lmdb", small, "-o", tmp_path / "db", "--gray", "--pad_value", 1, 2, 3)[2] == (
-        "FileError: --pad_value takes one number with --gray\n"
+        "FileError: --pad-value takes one number with --gray\n"
     )
 
 

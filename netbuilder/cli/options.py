@@ -1,0 +1,121 @@
+"""The options that several verbs share, each declared once, and the parser that reads them.
+
+Options of ours are spelt with dashes; `Parser` takes underscores for them, too. Those of a config dataclass
+are in `netbuilder.cli.config_options`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from netbuilder.errors import ConfigError
+
+__all__ = [
+    "Options",
+    "Parser",
+    "Verbs",
+    "add_debug",
+    "add_force",
+    "add_format",
+    "add_gpu",
+    "add_input",
+    "add_json",
+    "add_output",
+    "add_output_folder",
+    "add_threads",
+    "given_inputs",
+]
+
+# A parser, or a group of its options; and what makes the parsers of verbs, or of what is below a verb.
+Options: TypeAlias = argparse._ActionsContainer
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser for which `--iter_size` is another spelling of `--iter-size`.
+
+    The other spelling is in no help text, and abbreviations stay as unambiguous as with one spelling.
+    """
+
+    def _parse_optional(self, arg_string: str):  # type: ignore[no-untyped-def]  # a private type
+        return super()._parse_optional(self._spelt(arg_string))
+
+    def _spelt(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        known = self._option_string_actions
+        if not name.startswith("--") or any(option.startswith(name) for option in known):
+            return word
+        dashed = name.replace("_", "-")
+        return dashed + equals + value if any(option.startswith(dashed) for option in known) else word
+
+
+def add_debug(parser: Options) -> None:
+    """Add --debug, which `netbuilder.cli.main` takes out of the words before they are parsed."""
+    parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
+
+
+def add_json(parser: Options) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_format(parser: Options, formats: Sequence[str]) -> None:
+    """Add --format, whose default is the first of the formats, and --json, which is one of them."""
+    parser.add_argument("--format", choices=formats, default=formats[0], help="default: %(default)s")
+    parser.add_argument(
+        "--json", action="store_const", const="json", dest="format", help="print the result as JSON"
+    )
+
+
+def add_force(parser: Options, what: str = "replace files that netbuilder did not write") -> None:
+    """Add --force; `what` says what it does where that is not the usual."""
+    parser.add_argument("--force", action="store_true", help=what)
+
+
+def add_output(parser: Options, what: str, metavar: str, *, required: bool = False) -> None:
+    """Add -o or --output, a file or folder to write."""
+    parser.add_argument("-o", "--output", metavar=metavar, required=required, help=what)
+
+
+def add_output_folder(parser: Options, what: str) -> None:
+    """Add -o or --output_folder, as pynetbuilder spelt it."""
+    parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
+
+
+def add_gpu(parser: Options, what: str = "the device (default: the CPU)", metavar: str = "N") -> None:
+    """Add --gpu; `what` says which devices there may be."""
+    parser.add_argument("--gpu", metavar=metavar, help=what)
+
+
+def add_threads(parser: Options) -> None:
+    """Add --threads."""
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N",
+        help="threads of the CPU (default: 1, with which a training repeats exactly)",
+    )  # fmt: skip
+
+
+def add_input(parser: Options) -> None:
+    """Add --input, the shapes of data layers."""
+    parser.add_argument(
+        "--input", metavar="NAME=N,C,H,W", action="append", default=[],
+        help="the shape of a data layer's top: where it is stored in the data, or instead of the file's; "
+        "may be repeated",
+    )  # fmt: skip
+
+
+def given_inputs(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:
+    """The shapes that --input gives, by name; raises ConfigError for what is no shape."""
+    shapes = {}
+    for text in args.input:
+        name, _, dims = text.partition("=")
+        try:
+            shapes[name] = tuple(int(n) for n in dims.split(","))
+        except ValueError:
+            raise ConfigError(
+                f"--input takes a name and a shape, got '{text}'", hint="as in --input data=1,3,224,224"
+            ) from None
+    return shapes
