@@ -7,7 +7,6 @@ k - 1 averages of 2x2 pixels, one after another, the last with stride 2: no weig
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego
 from legos.edges import with_copies
@@ -51,10 +50,10 @@ class BlurLego(Lego):
     def _blur(self, net: Net, x: Blob) -> Blob:
         raise NotImplementedError
 
-    def _average(self, net: Net, x: Blob, step: int, **fields: Any) -> Blob:
+    def _average(self, net: Net, x: Blob, step: int, **fields: object) -> Blob:
         """One average of 2x2 pixels."""
         name = f"blur{step}_{self.name}"
-        return net.add("Pooling", x, name=name, pool="AVE", kernel_size=2, **fields)
+        return net.add("Pooling", x, name=name, pool="AVE", kernel_size=2, pooling_param=fields)
 
 
 class ReflectBlurLego(BlurLego):

@@ -1,19 +1,24 @@
-"""Attention units: they weigh channels by what they see in the whole image. `ATTENTIONS` has them by name.
+"""Attention units: they weigh channels by what they see in the whole image. `ATTENTIONS` lists them by name.
 
-An attention that follows the main branch is a lego of one bottom; one that makes the spatial unit another
-is a wrapper (see `legos.unit`). Both kinds take `name`, `gate` (one of `GATES`: how to multiply) and `bias`
-(whether their inner layers have biases).
+An attention after the main branch is a lego with one bottom; one that replaces the spatial unit is a wrapper
+(see `legos.unit`). Both kinds take `name` and these two keywords, which networks pass to every attention:
+
+* `gate`, one of `GATES`: the lego that multiplies channels by their weights. A deploy net takes "concat",
+  because MNN cannot run a Scale with two bottoms.
+* `bias`: whether its inner layers have biases. The official weights of some nets have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from inspect import signature
+from typing import NamedTuple
 
 from legos.base import Lego, SequenceLego
 from legos.conv import ConvBNReLULego
 from legos.unit import Unit
+from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
 
 __all__ = [
@@ -163,24 +168,65 @@ class SKLego(Lego):
 
 
 def selective_kernel(
-    *, unit: Unit, name: str, num_output: int, stride: int = 1, group: int = 1, **select: Any
+    *,
+    unit: Unit,
+    name: str,
+    num_output: int,
+    stride: int = 1,
+    group: int = 1,
+    reduction: int = 2,
+    least: int = 32,
+    bias: bool = False,
+    gate: type[Lego] = ScaleGateLego,
 ) -> Lego:
-    """A spatial unit of twice the width, of whose halves `SKLego` makes one; itself a spatial unit."""
+    """A spatial unit of twice the width, whose two halves `SKLego` merges; itself a spatial unit."""
     wide = unit(name=name, num_output=2 * num_output, stride=stride, group=group)
-    return SequenceLego(name=name, parts=(wide, SKLego(name=name, **select)))
+    select = SKLego(name=name, reduction=reduction, least=least, bias=bias, gate=gate)
+    return SequenceLego(name=name, parts=(wide, select))
 
 
-class Attention(NamedTuple):
-    """What an attention puts around a block's spatial unit, and what behind its main branch.
-
-    Each is None or made with `gate` and `bias` as keywords besides what it takes anyway.
-    """
-
+class _Makers(NamedTuple):
     around: Callable[..., Lego] | None = None
     behind: Callable[..., Lego] | None = None
 
 
-# The names by which the command line and configs call them.
+class Attention(_Makers):
+    """The two places of an attention in a block: `around` the spatial unit, `behind` the main branch.
+
+    Each is None, or a class or function that makes a lego and takes the keywords `gate` and `bias`, besides
+    `name` and, for a wrapper, those of a spatial unit. Raises ConfigError if it lacks one of the two.
+    """
+
+    __slots__ = ()
+
+    def __new__(
+        cls, around: Callable[..., Lego] | None = None, behind: Callable[..., Lego] | None = None
+    ) -> Attention:
+        for make in (around, behind):
+            if make is not None:
+                _check_keywords(make)
+        return super().__new__(cls, around, behind)
+
+
+# The keywords that networks pass to any attention, and what they are for.
+_KEYWORDS = {
+    "gate": "gate: type[Lego], the lego of GATES that multiplies channels by their weights",
+    "bias": "bias: bool, whether its inner layers have biases",
+}
+
+
+def _check_keywords(make: Callable[..., Lego]) -> None:
+    missing = [keyword for keyword in _KEYWORDS if keyword not in signature(make).parameters]
+    if missing:
+        raise ConfigError(
+            f"{getattr(make, '__name__', make)} is not an attention: it lacks the "
+            f"keyword{'s' if len(missing) > 1 else ''} {' and '.join(missing)}",
+            key="attention",
+            hint="add " + "; ".join(_KEYWORDS[keyword] for keyword in missing),
+        )
+
+
+# The attentions by their names on the command line and in configs.
 ATTENTIONS: dict[str, Attention] = {
     "none": Attention(),
     "se": Attention(behind=SELego),

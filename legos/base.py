@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
@@ -72,7 +72,7 @@ def as_pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def window_fields(kernel: Pair, stride: Pair, pad: Pair) -> dict[str, Any]:
+def window_fields(kernel: Pair, stride: Pair, pad: Pair) -> dict[str, int]:
     """The fields of a convolution's or pooling's window.
 
     Short forms if all three are square; else the _h/_w pairs, always whole: OpenCV and some chip compilers

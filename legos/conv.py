@@ -6,7 +6,6 @@ Classes without fields of their own have no decorator: each costs a millisecond 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from legos.base import Lego, Pair, as_pair, window_fields
 from netbuilder.net import Blob, Net
@@ -39,7 +38,7 @@ class ConvLego(Lego):
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         kh, kw = as_pair(self.kernel)
         (x,) = bottoms
-        fields: dict[str, Any] = window_fields((kh, kw), self.stride, (kh // 2, kw // 2))
+        fields: dict[str, object] = {**window_fields((kh, kw), self.stride, (kh // 2, kw // 2))}
         if self.group != 1:
             fields["group"] = self.group
         if self.fan_in_uniform:
@@ -51,7 +50,7 @@ class ConvLego(Lego):
             name=f"conv_{self.name}",
             num_output=self.num_output,
             bias_term=net.default("Convolution", "bias_term", False),
-            **fields,
+            convolution_param=fields,
         )
 
 
@@ -65,10 +64,8 @@ class ConvBNLego(ConvLego):
         x = super().build(net, *bottoms)
         x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
         # Caffe's own default is 1; a filler is written only for something else.
-        filler: dict[str, Any] = (
-            {} if self.gamma == 1 else {"filler": {"type": "constant", "value": self.gamma}}
-        )
-        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, **filler, bias_term=True)
+        own = {} if self.gamma == 1 else {"filler": {"type": "constant", "value": self.gamma}}
+        return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, scale_param=own, bias_term=True)
 
 
 class ConvBNReLULego(ConvBNLego):

@@ -37,7 +37,7 @@ class GlobalPoolLego(Lego):
         fields = window_fields((height, width), 1, 0)
         # A pad of 0 need not be written: Pooling, unlike Convolution, is read alike with and without.
         fields = {k: v for k, v in fields.items() if not k.startswith("pad")}
-        return net.add("Pooling", x, name=self.name, pool=self.pool, **fields)
+        return net.add("Pooling", x, name=self.name, pool=self.pool, pooling_param=fields)
 
 
 class MaxPoolLego(GlobalPoolLego):
@@ -72,10 +72,12 @@ class ClassifierLego(Lego):
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self.pooling(name="pool").attach(net, bottoms)
         param = net.default("InnerProduct", "param", _BIAS_TWICE_AS_FAST)
-        bias = {"bias_filler": net.default("InnerProduct", "bias_filler", {"type": "constant", "value": 0})}
+        filler = net.default("InnerProduct", "bias_filler", {"type": "constant", "value": 0})
+        own: dict[str, object] = {"num_output": self.num_output, "bias_filler": filler}
         if not self.bias:
-            param, bias = param[:1], {"bias_term": False, "bias_filler": None}
-        return net.add("InnerProduct", x, name=self.name, num_output=self.num_output, param=param, **bias)
+            param = param[:1]
+            own |= {"bias_term": False, "bias_filler": None}
+        return net.add("InnerProduct", x, name=self.name, inner_product_param=own, param=param)
 
 
 @dataclass(frozen=True, kw_only=True)

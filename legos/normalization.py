@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from legos.base import Lego
 from netbuilder.net import Blob, Net
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    _Array = npt.NDArray[np.floating]
 
 __all__ = ["BNLego", "BNReLULego", "GhostBNLego"]
 
@@ -72,7 +78,7 @@ class GhostBNLego(Lego):
         return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, bias_term=True)
 
     @staticmethod
-    def merged_statistics(ghost: list[Any], splits: int) -> list[Any]:
+    def merged_statistics(ghost: list[_Array], splits: int) -> list[_Array]:
         """The params of the test net's `bn_X` (NumPy arrays) from the three of the train net's `ghost_X`."""
         mean, variance, factor = ghost
         return [mean.reshape(splits, -1).mean(0), variance.reshape(splits, -1).mean(0), factor]

@@ -56,7 +56,7 @@ class PaddingShortcutLego(Lego):
         height, width = ((n - 1) % self.stride + 1 for n in x.known_shape[2:])
         if (height, width) != (1, 1):
             window = {k: v for k, v in window_fields((height, width), 1, 0).items() if "pad" not in k}
-            size = net.add("Pooling", x, name=f"size_{name}", pool="MAX", **window)
+            size = net.add("Pooling", x, name=f"size_{name}", pool="MAX", pooling_param=window)
             x = net.add("Crop", x, size, name=f"crop_{name}", axis=2, offset=0)
         return net.add("Pooling", x, name=f"pool_{name}", pool="AVE", kernel_size=1, stride=self.stride)
 

@@ -7,8 +7,6 @@ start.
 
 from __future__ import annotations
 
-from typing import Any
-
 from legos.base import Lego
 from legos.edges import with_copies
 from netbuilder.net import Blob, Net
@@ -136,13 +134,14 @@ class UpLego(Lego):
             channels = x.known_shape[1]
             x = net.add(
                 "Deconvolution", x, name=f"up_{self.name}",
-                num_output=channels, group=channels, bias_term=False, param=_FROZEN, **self._filter(factor),
+                num_output=channels, group=channels, bias_term=False, param=_FROZEN,
+                convolution_param=self._filter(factor),
             )  # fmt: skip
         if x.known_shape[2:] != wanted:
             x = net.add("Crop", x, reference, name=f"crop_{self.name}", axis=2, offset=0)
         return x
 
-    def _filter(self, factor: int) -> dict[str, Any]:
+    def _filter(self, factor: int) -> dict[str, object]:
         raise NotImplementedError
 
 
@@ -153,7 +152,7 @@ class NearestUpLego(UpLego):
     where the size is a multiple: pixel i takes the value of i // factor.
     """
 
-    def _filter(self, factor: int) -> dict[str, Any]:
+    def _filter(self, factor: int) -> dict[str, object]:
         return {
             "kernel_size": factor,
             "stride": factor,
@@ -169,7 +168,7 @@ class BilinearUpLego(UpLego):
     those for which the bilinear fillers of all Caffes agree.
     """
 
-    def _filter(self, factor: int) -> dict[str, Any]:
+    def _filter(self, factor: int) -> dict[str, object]:
         return {
             "kernel_size": 2 * factor - factor % 2,
             "stride": factor,

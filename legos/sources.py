@@ -7,7 +7,7 @@ any of them. `SOURCES` names them for the command line. Not in `legos.data`, bec
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from legos.base import Lego
 from legos.data import MemoryDataLego
@@ -44,7 +44,7 @@ class Transform:
     mean_file: str = ""
     scale: float = 1.0
 
-    def fields(self) -> dict[str, Any] | None:
+    def fields(self) -> dict[str, object] | None:
         """The fields of a TransformationParameter that say something; None if there are none."""
         given = {
             "scale": self.scale if self.scale != 1 else None,
@@ -140,7 +140,7 @@ class SparkLMDBLego(_Source):
     dialect: ClassVar[str] = "caffeonspark"
     source_class: ClassVar[str] = f"{_SPARK}LMDB"
 
-    def more(self) -> dict[str, Any]:
+    def more(self) -> dict[str, object]:
         """Further fields of MemoryDataParameter."""
         return {}
 
@@ -149,7 +149,7 @@ class SparkLMDBLego(_Source):
         return net.add(
             "MemoryData", name=self.name, tops=self.tops(), source_class=self.source_class,
             source=self.source, batch_size=n, channels=c, height=h, width=w, share_in_parallel=False,
-            transform_param=self.transform.fields(), **self.more(),
+            transform_param=self.transform.fields(), memory_data_param=self.more(),
         )  # fmt: skip
 
 
@@ -176,7 +176,7 @@ class SparkImageFrameLego(SparkLMDBLego):
     )
     source_class: ClassVar[str] = f"{_SPARK}ImageDataFrame"
 
-    def more(self) -> dict[str, Any]:
+    def more(self) -> dict[str, object]:
         """The format of the frame, and the selection of its columns."""
         return {
             "dataframe_format": self.dataframe_format,

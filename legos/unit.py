@@ -9,7 +9,6 @@ selective kernel (`legos.attention`) around `factored`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from legos.base import Lego, SequenceLego
 from legos.conv import ConvBNReLULego
@@ -46,11 +45,13 @@ def followed(
     return SequenceLego(name=name, parts=(inner, by(name=name)))
 
 
-def blurred(*, unit: Unit, blur: Callable[..., Lego], stride: int = 1, **fields: Any) -> Lego:
+def blurred(
+    *, unit: Unit, blur: Callable[..., Lego], name: str, num_output: int, stride: int = 1, group: int = 1
+) -> Lego:
     """Anti-aliased downsampling: a unit of stride 2 runs at stride 1, and `blur(name=...)` halves its top.
 
     A unit of stride 1 stays as it is. Source: Zhang 2019 (arXiv 1904.11486), section 3.2.
     """
     if stride == 1:
-        return unit(stride=1, **fields)
-    return followed(unit=unit, by=blur, stride=1, **fields)
+        return unit(name=name, num_output=num_output, stride=1, group=group)
+    return followed(unit=unit, by=blur, name=name, num_output=num_output, group=group)

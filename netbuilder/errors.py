@@ -1,13 +1,13 @@
-"""What netbuilder raises: every error says what is wrong, where, and how to mend it.
+"""The errors of netbuilder: each says what is wrong, where, and how to fix it.
 
-All of them print alike, because `NetBuilderError.__str__` alone decides the form:
+All have one form, that of `NetBuilderError.__str__`:
 
     Eltwise 'eltwise_s1': bottoms 0 and 1 must have equal shapes, got (1,128,29,29) and (1,128,28,28)
       where:   my_net.py:58, BigLittle(s1)/Sum(s1)
       bottoms: conv_s1_down (1,128,29,29) from AvgDown(s1_down); conv_s1_a (1,128,28,28) from Conv3(s1_a)
       hint:    Caffe pooling rounds up; ...
 
-This module imports nothing of netbuilder; everything else may import it.
+This module imports nothing from netbuilder; every other module may import it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _MAX_WORD = 200
 
 
 class NetBuilderError(Exception):
-    """A mistake that the user can mend; the command line prints it without a traceback.
+    """A mistake that the user can fix; the command line prints it without a traceback.
 
-    `text` is the one-line statement. `where`, `bottoms` and `hint` may be filled in later by whoever
-    knows them: a layer rule states what is wrong, `Net` adds where.
+    `text` is the one-line statement. `where`, `bottoms` and `hint` may be filled in by a caller that knows
+    them: a layer rule says what is wrong, `Net` adds where.
     """
 
     def __init__(self, text: str, *, where: str = "", bottoms: str = "", hint: str = "") -> None:
@@ -56,19 +56,19 @@ class ShapeError(NetBuilderError):
 
 
 class FieldError(NetBuilderError):
-    """An unknown layer type or field, a value of the wrong type, or one the dialect lacks."""
+    """An unknown layer type or field, one that the dialect lacks, or a value of the wrong type."""
 
 
 class NameClash(NetBuilderError):
-    """Two layers of one name, or two layers that both produce one blob."""
+    """Two layers with the same name, or two layers that produce the same blob."""
 
 
 class StaleBlob(NetBuilderError):
-    """A blob handle that no longer holds: overwritten in place, unknown, or of another net."""
+    """A blob handle that is not valid: overwritten in place, unknown, or from another net."""
 
 
 class ConfigError(NetBuilderError):
-    """A net's configuration that cannot be built; `key` is the dotted name of the value at fault."""
+    """A configuration that cannot be built; `key` is the dotted name of the wrong value."""
 
     def __init__(self, text: str, *, key: str = "", path: str = "", hint: str = "") -> None:
         super().__init__(text, where=path, hint=hint)
@@ -77,7 +77,7 @@ class ConfigError(NetBuilderError):
 
 
 class PrototxtError(NetBuilderError):
-    """A file that is not a legal prototxt; `line` and `column` count from 1."""
+    """A file that is not valid prototxt; `line` and `column` count from 1."""
 
     def __init__(self, text: str, *, path: str = "", line: int = 0, column: int = 0, hint: str = "") -> None:
         where = ":".join([path or "<text>", *(str(n) for n in (line, column) if n)])
@@ -92,14 +92,14 @@ class FileError(NetBuilderError):
 
 
 class EngineError(NetBuilderError):
-    """A program that runs nets (real Caffe, ...) is missing, or refused or died on what it was given."""
+    """A program that runs nets (real Caffe, ...) is missing, rejected its input, or crashed."""
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """A hint that offers the nearest of the `known` words, or "" if none is near (1 is equal)."""
+    """A hint with the nearest `known` word, or "" if none is as similar as `cutoff` (1 means equal)."""
     if len(word) > _MAX_WORD:
-        return ""  # a comparison takes the square of its length
-    import difflib  # slow to import, and needed for mistakes only
+        return ""  # the time of a comparison grows with the square of the length
+    import difflib  # slow to import, and only needed for errors
 
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
@@ -107,5 +107,5 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def shape_text(shape: Iterable[int]) -> str:
-    """A shape as people write it: `(1,64,56,56)`; a scalar is `()`."""
+    """A shape as text: `(1,64,56,56)`; a scalar is `()`."""
     return "(" + ",".join(str(n) for n in shape) + ")"

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, cast
+from typing import TypeVar, cast
 
 from netbuilder.errors import (
     FieldError,
@@ -52,10 +52,12 @@ REFUSED = "Caffe refuses it"
 
 CUDNN = 2
 
+T = TypeVar("T")
+
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
 # filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
 # unless told not to.
-PROJECT_DEFAULTS: dict[str, Mapping[str, Any]] = {
+PROJECT_DEFAULTS: dict[str, Mapping[str, object]] = {
     type: defaults for type, rule in RULES.items() if (defaults := known_trait(rule.traits.defaults, {}))
 }
 
@@ -80,7 +82,7 @@ class Net:
         phase: Phase = "TEST",
         *,
         dialect: str = "caffe-1.0",
-        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+        defaults: Mapping[str, Mapping[str, object]] | None = None,
     ) -> None:
         self.proto = NetParameter(name=name or None)
         self.phase: Phase = as_phase(phase)
@@ -163,9 +165,9 @@ class Net:
         with self.scope(f"{type(part).__name__}({part.name})"):
             return part.build(self, *bottoms)
 
-    def default(self, type: str, field: str, fallback: Any) -> Any:
+    def default(self, type: str, field: str, fallback: T) -> T:
         """What this net's `defaults` say of a field, else `fallback`, a lego's own default."""
-        return self.defaults.get(type, {}).get(field, fallback)
+        return cast("T", self.defaults.get(type, {}).get(field, fallback))
 
     def add(
         self,
@@ -176,7 +178,7 @@ class Net:
         in_place: bool = False,
         tops: Sequence[str] | None = None,
         top_shapes: Sequence[Sequence[int]] | None = None,
-        **fields: Any,
+        **fields: object,
     ) -> Blob:
         """Append a layer and return its top.
 
@@ -226,12 +228,13 @@ class Net:
         /,
         *bottoms: Blob,
         name: str,
+        in_place: bool = False,
         tops: Sequence[str] | None = None,
         top_shapes: Sequence[Sequence[int]] | None = None,
-        **fields: Any,
+        **fields: object,
     ) -> tuple[Blob, ...]:
         """As `add`, for a layer with any number of tops: always a tuple."""
-        self.add(type, *bottoms, name=name, tops=tops, top_shapes=top_shapes, **fields)
+        self.add(type, *bottoms, name=name, in_place=in_place, tops=tops, top_shapes=top_shapes, **fields)
         return self._layers[-1].tops
 
     def append(
@@ -427,7 +430,7 @@ class Net:
             )
         return facts, ""
 
-    def _assign(self, proto: LayerParameter, rule: Rule | None, fields: dict[str, Any]) -> None:
+    def _assign(self, proto: LayerParameter, rule: Rule | None, fields: dict[str, object]) -> None:
         """Set the fields: those of the call, else the net's defaults, else the project's."""
         names = rule.params if rule else ()
         own = names[0] if names else ""

@@ -1,6 +1,6 @@
 """The Caffe schema: message classes that read and write the same bytes as Caffe's own.
 
-`message(name)` gives any class; those that netbuilder speaks of most are here by name:
+`message(name)` returns any class; the most used ones are exported by name:
 
     >>> layer = LayerParameter(name="relu_1", type="ReLU")
     >>> message("LayerParameter") is LayerParameter

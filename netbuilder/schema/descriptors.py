@@ -1,7 +1,7 @@
-"""The message classes of the schema, in a descriptor pool of our own.
+"""The message classes of the schema, in a private descriptor pool.
 
-The pool is private, so that pycaffe, or a fork with another schema of the package `caffe`, can live in the
-same process. `caffe.desc` is caffe.proto compiled (`compiler.py`). Text format is in netbuilder.prototxt.
+So pycaffe, or a fork with another schema of the package `caffe`, can run in the same process. `caffe.desc` is
+the compiled caffe.proto (`compiler.py`). The text format is in netbuilder.prototxt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _POOL = _load()
 
 @cache
 def message(name: str) -> Any:
-    """The class of a message: `message("LayerParameter")`, or with the package before it.
+    """The class of a message: `message("LayerParameter")`, with or without the package name.
 
     Raises KeyError if the schema has no such message.
     """

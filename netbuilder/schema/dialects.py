@@ -1,8 +1,8 @@
 """Dialects: which layer types and fields a given Caffe has.
 
-A `Net` has one dialect; `Net.append` refuses what the dialect lacks, and the readers treat a field that it
-lacks as one that nobody has. All Caffes share one schema here (`netbuilder.schema`), so a dialect only says
-what is missing from BVLC's part of that schema, and what it has of the forks' part.
+A `Net` has one dialect; `Net.append` refuses what the dialect lacks, and the readers treat a field it lacks
+as unknown. All Caffes share one schema (`netbuilder.schema`), so a dialect only lists what it lacks of BVLC's
+part of that schema and what it has of the forks' part.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from netbuilder.errors import ConfigError, did_you_mean
 
 __all__ = ["ANY", "BVLC", "DIALECTS", "FORK", "WRITTEN", "Dialect", "dialect", "homes"]
 
-# Fields and enum values of forks are numbered from here on in netbuilder/schema/caffe.proto.
+# In netbuilder/schema/caffe.proto, the numbers of forks' fields and enum values start here.
 FORK = 10_000
 
 # Every layer type of BVLC's registry at the end of its development (2020-02).
@@ -94,7 +94,7 @@ _INTEL_FIELDS = _SSD_FIELDS | _fields("""
     ReLUParameter.Engine: MKL2017 MKLDNN
     TransformationParameter: random_resize_param random_aspect_ratio_param flow
 """)
-# Met in many repositories that are forks of one model's authors, and in the registry of no Caffe above.
+# Found in many repositories (forks by the authors of a single model), but in none of the Caffes above.
 _LOOSE = frozenset(
     """
     BN ConvolutionDepthwise DepthwiseConvolution Interp Proposal ReLU6 ShuffleChannel Upsample
@@ -106,7 +106,7 @@ _LOOSE_FIELDS = _fields("""
     PoolingParameter: ceil_mode
 """)
 
-# Fields that BVLC brought after its forks had left it, by layer type.
+# Fields that BVLC added after the forks split off, by layer type.
 _ROUND_MODE: dict[str, tuple[str, ...]] = {"Pooling": ("pooling_param.round_mode",)}
 _NO_2017 = {**_ROUND_MODE, "InfogainLoss": ("infogain_loss_param.axis",)}
 
@@ -116,9 +116,9 @@ class Dialect(NamedTuple):
 
     `lacks` maps a layer type to the fields of BVLC's schema that this Caffe does not read, each written
     `message_field.field` (`pooling_param.round_mode`). `adds` names what it has of the forks' part of the
-    schema: `Message.field` of a message that BVLC has too, or `Message.Enum.LABEL`; messages that BVLC lacks
-    come with the field that holds them. `cudnn` is true where `engine: CUDNN` can be relied on: a build
-    without cuDNN aborts on it, while the default engine uses cuDNN wherever it is there.
+    schema: `Message.field` of a message that BVLC has too, or `Message.Enum.LABEL`; a message that BVLC lacks
+    is implied by the field that holds it. `cudnn` is true if the build has cuDNN: one without aborts on
+    `engine: CUDNN`, while the default engine uses cuDNN wherever it is available.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Dialect(NamedTuple):
     cudnn: bool = False
 
     def has_field(self, type: str, path: str) -> bool:
-        """Whether layers of this type have a field of BVLC's, written `message_field.field`."""
+        """Whether layers of this type have a BVLC field, written `message_field.field`."""
         return type in self.types and path not in self.lacks.get(type, ())
 
 
@@ -179,7 +179,7 @@ _FORKS = (
 
 ANY = Dialect(
     "any",
-    "all of these, and layer types met in many forks: to read a file whose Caffe is not known",
+    "all of these, and layer types found in many forks: to read a file whose Caffe is unknown",
     frozenset().union(_LOOSE, *(d.types for d in (*_OWN, *_FORKS))),
     {},
     frozenset().union(_LOOSE_FIELDS, *(d.adds for d in _FORKS)),
@@ -188,13 +188,13 @@ ANY = Dialect(
 
 DIALECTS = {d.name: d for d in (*_OWN, *_FORKS, ANY)}
 
-# The names of BVLC's own, and of all that one can write a net for: those of one Caffe.
+# The names of BVLC's dialects, and of those a net can be written for: all that stand for one Caffe.
 BVLC = tuple(d.name for d in _OWN)
 WRITTEN = tuple(name for name in DIALECTS if name != ANY.name)
 
 
 def dialect(name: str) -> Dialect:
-    """The dialect of this name; raises ConfigError for an unknown one."""
+    """The dialect with this name; raises ConfigError if it is unknown."""
     if name not in DIALECTS:
         raise ConfigError(
             f"unknown dialect '{name}': there are {', '.join(DIALECTS)}",
@@ -205,6 +205,6 @@ def dialect(name: str) -> Dialect:
 
 
 def homes(has: Callable[[Dialect], bool]) -> str:
-    """The names of the dialects that have something, for hints: BVLC's own if any of them has it."""
+    """The names of the dialects that satisfy `has`, for hints: only BVLC's if there are any."""
     names = [d.name for d in DIALECTS.values() if has(d)]
     return ", ".join([name for name in names if name in BVLC] or names)

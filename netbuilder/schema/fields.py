@@ -1,12 +1,15 @@
-"""Python values into the fields of a protobuf message; errors name the field and the nearest match."""
+"""Assign Python values to the fields of a protobuf message; errors name the field and the nearest match."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import FieldError, did_you_mean
 from netbuilder.schema.dialects import FORK, Dialect, homes
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = [
     "assign",
@@ -20,18 +23,18 @@ __all__ = [
 ]
 
 _ENUM, _MESSAGE = 14, 11  # FieldDescriptor.TYPE_ENUM, TYPE_MESSAGE
-_FORKS = 1  # of `_kind`: a field of a fork that is neither
+_FORKS = 1  # a result of `_kind`: a fork's field that is neither an enum nor a message
 _TYPES = {1: "a number", 2: "a number", 3: "an integer", 4: "an integer of at least 0", 5: "an integer"}
 _TYPES |= {8: "True or False", 9: "text", 12: "bytes", 13: "an integer of at least 0"}
 
 
-def has_field(message: Any, name: str) -> bool:
-    """Whether the message type has a field of this name."""
+def has_field(message: Message, name: str) -> bool:
+    """Whether the message type has a field with this name."""
     return name in message.DESCRIPTOR.fields_by_name
 
 
-def known_fields(message: Any, dialect: Dialect | None) -> list[str]:
-    """The names of the fields that a message type has in a dialect, or in any."""
+def known_fields(message: Message, dialect: Dialect | None) -> list[str]:
+    """The names of a message type's fields in one dialect, or in any dialect if it is None."""
     descriptor = message.DESCRIPTOR
     return [
         f.name
@@ -40,11 +43,11 @@ def known_fields(message: Any, dialect: Dialect | None) -> list[str]:
     ]
 
 
-def assign(message: Any, name: str, value: Any, dialect: Dialect | None = None) -> None:
+def assign(message: Message, name: str, value: object, dialect: Dialect | None = None) -> None:
     """Set one field: a scalar, an enum by label, a dict for a message, a list for a repeated field.
 
-    A single value is accepted for a repeated field. Raises FieldError: no such field (with the nearest
-    one), one of a fork that the dialect lacks, a wrong type, an unknown label.
+    A repeated field also accepts a single value. Raises FieldError for an unknown field (with the nearest
+    name), a fork's field that the dialect lacks, a wrong type, and an unknown label.
     """
     field = message.DESCRIPTOR.fields_by_name.get(name)
     if field is None:
@@ -75,9 +78,10 @@ def assign(message: Any, name: str, value: Any, dialect: Dialect | None = None) 
         raise FieldError(f"{name} must be {wanted}, got {value!r}") from None
 
 
-def fork_names(message: Any) -> list[str]:
-    """What is set of the forks' part of the schema, as `Dialect.adds` names it; stored numbers aside."""
+def fork_names(message: Message) -> list[str]:
+    """The forks' fields and labels that a message sets, named as in `Dialect.adds`; `blobs` are skipped."""
     found: list[str] = []
+    field: Any
     for field, value in message.ListFields():
         kind = _KINDS.get(field)
         if kind is None:
@@ -94,7 +98,7 @@ def fork_names(message: Any) -> list[str]:
     return found
 
 
-# What there is to look for in a field, 0 if nothing: this runs at every layer, and descriptors answer slowly.
+# What `fork_names` looks for in a field, 0 if nothing. Cached, since descriptors are slow.
 _KINDS: dict[Any, int] = {}
 
 
@@ -108,7 +112,7 @@ def _kind(field: Any) -> int:
 
 
 def refuse_fork(name: str, dialect: Dialect) -> None:
-    """Raise FieldError if the dialect lacks a field or a label of a fork."""
+    """Raise FieldError if the dialect lacks this fork's field or label."""
     if name not in dialect.adds:
         owner, _, own = name.rpartition(".")
         what = "label" if "." in owner else "field"
@@ -119,7 +123,7 @@ def refuse_fork(name: str, dialect: Dialect) -> None:
 
 
 def has_label(value: Any, dialect: Dialect | None) -> bool:
-    """Whether a dialect, or any, has an enum value."""
+    """Whether a dialect has an enum value, or any dialect if it is None."""
     return value.number < FORK or dialect is None or fork_label(value) in dialect.adds
 
 
@@ -129,7 +133,7 @@ def fork_label(value: Any) -> str:
     return f"{owner}.{value.type.name}.{value.name}"
 
 
-def _assign_message(message: Any, name: str, value: Any, dialect: Dialect | None) -> None:
+def _assign_message(message: Message, name: str, value: object, dialect: Dialect | None) -> None:
     if isinstance(value, type(message)):
         message.CopyFrom(value)
         if dialect:
@@ -143,7 +147,7 @@ def _assign_message(message: Any, name: str, value: Any, dialect: Dialect | None
         assign(message, key, item, dialect)
 
 
-def _enum_number(field: Any, value: Any, dialect: Dialect | None) -> int:
+def _enum_number(field: Any, value: object, dialect: Dialect | None) -> int:
     labels = field.enum_type.values_by_name
     known = labels.get(value) if isinstance(value, str) else field.enum_type.values_by_number.get(value)
     if known is None:
@@ -159,7 +163,7 @@ def _enum_number(field: Any, value: Any, dialect: Dialect | None) -> int:
 
 
 def is_repeated(field: Any) -> bool:
-    """Whether a field of a message (its descriptor) holds any number of values."""
+    """Whether a field, given by its descriptor, is repeated."""
     try:
         return bool(field.is_repeated)
     except AttributeError:  # protobuf before 6

@@ -1,4 +1,4 @@
-"""The message classes by name, made when they are asked for; `messages.pyi` has their types."""
+"""The message classes by name, created on first use; `messages.pyi` has their types."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer,
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
-# What a constructor takes for a message: one, or its fields by name.
+# A constructor takes a message as such, or as its fields by name.
 _Fields: TypeAlias = Message | Mapping[str, Any]
 
 class BlobShape(Message):

@@ -1,6 +1,6 @@
 """The types of the schema's message classes, for type checkers: the text of `messages.pyi`.
 
-The classes are made at run time, so a checker cannot see their fields. `tools/compile_schema.py` writes
+The classes are created at run time, so a checker cannot see their fields. `tools/compile_schema.py` writes
 the stub.
 """
 
@@ -33,7 +33,7 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer,
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
-# What a constructor takes for a message: one, or its fields by name.
+# A constructor takes a message as such, or as its fields by name.
 _Fields: TypeAlias = Message | Mapping[str, Any]
 """
 
@@ -72,7 +72,7 @@ def _class(message: pb.DescriptorProto) -> str:
 
 
 def _types(field: pb.FieldDescriptorProto) -> tuple[str, str]:
-    """The type of a value that is read, and of one that a constructor takes."""
+    """The type of the attribute, and that of the constructor's argument."""
     if field.type == _Field.TYPE_MESSAGE:
         return field.type_name.rpartition(".")[2], "_Fields"
     read = _SCALARS[field.type]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from legos import GATES, ConcatGateLego, Lego, ScaleGateLego, SELego
+from legos import GATES, Attention, ConcatGateLego, Lego, ScaleGateLego, SELego
 from netbuilder import Net, counts, prototxt
 from netbuilder.engines.caffe import Caffe, RunResult
 from netbuilder.errors import ConfigError
@@ -196,3 +198,59 @@ def test_a_reduction_below_1_is_refused(gate: type[Lego], reduction: int) -> Non
         attached(SELego(name="a", gate=gate, reduction=reduction), 1, 16, 7, 7)
     assert str(refused.value) == f"SELego 'a': reduction must be at least 1, got {reduction}"
     assert refused.value.key == "reduction"
+
+
+# ---- entries of ATTENTIONS ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ungated(Lego):
+    """Takes neither keyword of an attention."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unbiased(Lego):
+    """Takes one of the two."""
+
+    gate: type[Lego] = ScaleGateLego
+
+
+def loose(*, unit: Any, **fields: Any) -> Lego:
+    """Hides what it takes."""
+    lego: Lego = unit(**fields)
+    return lego
+
+
+@pytest.mark.parametrize("place", ["around", "behind"])
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            Ungated,
+            "Ungated is not an attention: it lacks the keywords gate and bias\n"
+            "  hint:    add gate: type[Lego], the lego of GATES that multiplies channels by their weights; "
+            "bias: bool, whether its inner layers have biases",
+        ),
+        (
+            Unbiased,
+            "Unbiased is not an attention: it lacks the keyword bias\n"
+            "  hint:    add bias: bool, whether its inner layers have biases",
+        ),
+        (
+            loose,
+            "loose is not an attention: it lacks the keywords gate and bias\n"
+            "  hint:    add gate: type[Lego], the lego of GATES that multiplies channels by their weights; "
+            "bias: bool, whether its inner layers have biases",
+        ),
+    ],
+)
+def test_an_attention_that_lacks_a_keyword_is_refused(place: str, make: Any, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Attention(**{place: make})
+    assert str(caught.value) == text
+
+
+def test_an_attention_is_still_a_pair_of_its_two_places() -> None:
+    attention = Attention(behind=partial(SELego, reduction=4))
+    around, behind = attention
+    assert (around, behind) == (attention.around, attention.behind) == (None, attention[1])
