@@ -159,7 +159,7 @@ def layer(fields: str) -> Callable[[], None]:
             transform('mean_file: "mean"'),
             "the mean file does not fit the images: its height is 9, and theirs is 10",
         ),
-        (transform('mean_file: "no_mean"'), "a binary file of the net, such as mean_file, is no file of"),
+        (transform('mean_file: "no_mean"'), "a binary file of the net, such as mean_file, is not a file of"),
         (transform('mean_file: "mean" mean_value: 3'), "mean_file and mean_value are both given"),
         (
             transform("mean_value: 1 mean_value: 2"),
