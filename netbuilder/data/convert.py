@@ -1,7 +1,7 @@
-"""Image files into a database, as convert_imageset does it, by several processes.
+"""Image files into a database, as convert_imageset does it, with several processes.
 
-The records are in the order of the list, whatever the number of processes; so a database that was begun is
-gone on with behind its last key.
+The records are in the order of the list, whatever the number of processes, so an unfinished database is
+continued after its last key.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.data import datum, images
 from netbuilder.data.lists import Listing, Source
@@ -18,19 +18,22 @@ from netbuilder.data.writer import Writer
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 __all__ = ["Done", "Form", "Progress", "convert"]
 
 Shape = tuple[int, int, int]  # (c, h, w)
 Progress = Callable[[int, int], None]  # records done, and of how many
 
-_CHUNK = 16  # images that a process is given at once
-_AHEAD = 4  # chunks for each process that may wait
+_CHUNK = 16  # images that a process gets at once
+_AHEAD = 4  # chunks that may wait, for each process
 _FILE_TYPES = {"jpg": "jpg", "jpeg": "jpg", "png": "png"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """What becomes of an image before it is stored; the defaults are those of convert_imageset."""
+    """How images are changed before they are stored; the defaults are those of convert_imageset."""
 
     resize_height: int = 0
     resize_width: int = 0
@@ -57,13 +60,13 @@ class Form:
         """True if pixels are left as they are."""
         return not (self.resize_height or self.pad)
 
-    def as_job(self) -> dict[str, Any]:
+    def as_job(self) -> dict[str, object]:
         """The fields as JSON."""
         return {**asdict(self), "pad_value": list(self.pad_value)}
 
 
 class Done(NamedTuple):
-    """A conversion that is finished; `skipped` names the images that this run could not read."""
+    """The result of a conversion; `skipped` names the images that this run could not read."""
 
     records: int
     skipped: list[str]
@@ -87,10 +90,10 @@ def convert(
     check_size: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Done:
-    """Write the database of a listing into `folder`, or the rest of it.
+    """Write the database of a listing into `folder`, or the rest of an unfinished one.
 
-    An image that cannot be read is a FileError, or left out together with its number (`skip_unreadable`, as
-    convert_imageset does). With `check_size` all images must have the size of the first.
+    An unreadable image raises FileError or, with `skip_unreadable`, is left out together with its number, as
+    by convert_imageset. With `check_size` all images must have the size of the first.
     """
     images.pillow()
     sources, skipped = listing.sources, []
@@ -131,7 +134,7 @@ def _key(index: int, source: Source) -> bytes:
 
 
 def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterator[_Made]:
-    """The records of these sources in their order."""
+    """The records of these sources, in order."""
     chunks = [indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK)]
     tasks: Iterator[list[tuple[int, Source]]] = ([(i, listing.sources[i]) for i in chunk] for chunk in chunks)
     jobs = min(jobs, len(chunks) // 4)
@@ -144,7 +147,7 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
     from multiprocessing import get_context
 
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
-        waiting: deque[Any] = deque()
+        waiting: deque[Future[list[_Made]]] = deque()
         try:
             for task in tasks:
                 waiting.append(pool.submit(_make, listing.root, form, task))
@@ -155,14 +158,14 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
         except BrokenProcessPool:
             raise FileError(
                 "a process that read images was killed, perhaps for its memory",
-                hint="run the same command again, with a smaller --jobs: it goes on where this one stopped",
+                hint="run the same command again, with a smaller --jobs: it continues where this one stopped",
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it is gone, which a killed one cannot see to."""
+    """End this process when its parent is gone: a killed parent cannot end it."""
     import os
     import signal
     import threading
@@ -232,7 +235,7 @@ def _unreadable(listing: Listing, source: Source, trouble: str) -> FileError:
     return FileError(
         f"cannot read the image '{_shown(source)}' in '{listing.root}': {trouble}",
         where=_where(source),
-        hint="mend it and run the same command again, or leave such images out by --skip-unreadable",
+        hint="fix it and run the same command again, or leave such images out by --skip-unreadable",
     )
 
 

@@ -13,13 +13,13 @@ _NAMES = {1: "channels", 2: "height", 3: "width", 5: "label", 7: "encoded"}
 
 
 class BadDatum(Exception):
-    """A record that is no Datum, or one that contradicts itself; the text says how."""
+    """A record that is not a Datum, or one that contradicts itself; the text says how."""
 
 
 class Datum(NamedTuple):
-    """One record; `data` is the planes (c, h, w), or the file of an image where `encoded`.
+    """One record; `data` is the planes (c, h, w), or the image file if `encoded`.
 
-    `floats` is the number of float values, which stand in the place of `data` in a few databases.
+    `floats` is the number of float values, which a few databases have instead of `data`.
     """
 
     channels: int = 0
@@ -54,7 +54,7 @@ def pack_encoded(file: bytes, label: int) -> bytes:
 
 
 def read(record: memoryview) -> Datum:
-    """Read a record; only its ends are touched, the data is a view. Raises BadDatum."""
+    """Read a record without a copy: `data` is a view. Raises BadDatum."""
     found: dict[str, int] = {}
     data, floats = memoryview(b""), 0
     try:

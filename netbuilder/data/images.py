@@ -1,8 +1,8 @@
-"""Images as Caffe reads them: by the arithmetic of its OpenCV, in NumPy, from what Pillow decodes.
+"""Images as Caffe reads them: decoded by Pillow, with the arithmetic of Caffe's OpenCV in NumPy.
 
-Arrays are uint8, (h, w, 3) with the channels in the order B, G, R, or (h, w) where `gray`. For JPEG, PNG, BMP
-and PNM files the values are those of Debian's Caffe 1.0 (OpenCV 4.5), bit for bit; tests/data says so. A file
-that ends early is an error here, where OpenCV fills up with grey.
+Arrays are uint8, (h, w, 3) with the channels in the order B, G, R, or (h, w) if `gray`. For JPEG, PNG, BMP
+and PNM files the values equal those of Debian's Caffe 1.0 (OpenCV 4.5), bit for bit; tests/data checks it. A
+truncated file is an error here; OpenCV fills the rest with grey.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Unreadable", "decode", "encode", "pad", "planes", "pillow", "resize"
 
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF")
 _EXIF_ORIENTATION = 0x0112
-# How the image is to be turned, of Pillow's seven ways, for the orientations 2 to 8.
+# Pillow's transpose methods for the orientations 2 to 8.
 _TURNS = (
     "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90",
 )  # fmt: skip
@@ -30,7 +30,7 @@ _JPEG_QUALITY = 95  # OpenCV's default
 
 
 class Unreadable(Exception):
-    """Why a file is not an image that can be used."""
+    """Why a file is not a usable image."""
 
 
 def pillow() -> Any:
@@ -45,11 +45,11 @@ def pillow() -> Any:
 
 
 def decode(file: IO[bytes], *, gray: bool | None = False) -> Image:
-    """The pixels of an image; with `gray` None, in grey if they are stored so. Raises Unreadable.
+    """The pixels of an image; with `gray` None, in grey if they are stored in grey. Raises Unreadable.
 
-    Source: OpenCV's imread, which Caffe calls in ReadImageToCVMat (io.cpp): a JPEG is turned as its EXIF data
-    says, transparency is dropped, 16 bits become the upper 8. None is for IMREAD_UNCHANGED, which
-    DecodeDatumNative asks for: nothing is turned, and transparency is a channel, which is refused here.
+    Source: OpenCV's imread, which Caffe calls in ReadImageToCVMat (io.cpp): a JPEG is rotated by its EXIF
+    data, transparency is dropped, and 16 bits become the upper 8. None stands for IMREAD_UNCHANGED, which
+    DecodeDatumNative uses: nothing is rotated, and transparency is a channel, which is refused here.
     """
     import warnings
 
@@ -58,23 +58,23 @@ def decode(file: IO[bytes], *, gray: bool | None = False) -> Image:
     library = pillow()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata does no harm to the pixels
+            warnings.simplefilter("ignore")  # odd metadata does not affect the pixels
             warnings.simplefilter("error", library.DecompressionBombWarning)
             with library.open(file, formats=_FORMATS) as image:
                 if gray is None:
                     if image.mode not in ("L", "RGB"):
                         raise Unreadable(f"an encoded image of mode {image.mode} is not supported")
                     return np.ascontiguousarray(_pixels(image, image.mode == "L", image.format))
-                # MPO is what Pillow calls a JPEG with a second image behind it.
+                # MPO is Pillow's name for a JPEG followed by a second image.
                 form = "JPEG" if image.format == "MPO" else image.format
                 if gray and form == "JPEG":
-                    image.draft("L", None)  # the luminance as it is in the file
+                    image.draft("L", None)  # the luminance as stored in the file
                 upright = _upright(image) if form == "JPEG" else image
                 return np.ascontiguousarray(_pixels(upright, gray, form))
     except Unreadable:
         raise
     except library.UnidentifiedImageError:
-        raise Unreadable("it is no JPEG, PNG, BMP, PNM or TIFF image") from None
+        raise Unreadable("it is not a JPEG, PNG, BMP, PNM or TIFF image") from None
     except Exception as error:  # Pillow raises errors of many kinds on damaged files
         raise Unreadable(f"it is damaged: {str(error) or type(error).__name__}") from None
 
@@ -82,7 +82,7 @@ def decode(file: IO[bytes], *, gray: bool | None = False) -> Image:
 def _upright(image: Any) -> Any:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
-    except Exception:  # damaged metadata, of which there is much
+    except Exception:  # damaged metadata, which is common
         return image
     if orientation not in range(2, 9):
         return image
@@ -103,7 +103,7 @@ def _pixels(image: Any, gray: bool, form: str) -> Image:
 
 
 def _from_cmyk(image: Any) -> Image:
-    """Source: OpenCV's icvCvt_CMYK2BGR_8u_C4C3R; Pillow has turned Adobe's inverted values round."""
+    """Source: OpenCV's icvCvt_CMYK2BGR_8u_C4C3R; Pillow has already inverted Adobe's values."""
     import numpy as np
 
     ink = 255 - np.asarray(image).astype(np.int32)
@@ -112,7 +112,7 @@ def _from_cmyk(image: Any) -> Image:
 
 
 def _gray(bgr: Image, form: str) -> Image:
-    """Luminance: 0.299 R + 0.587 G + 0.114 B, rounded as libpng does it for PNG, and OpenCV for the rest."""
+    """Luminance: 0.299 R + 0.587 G + 0.114 B, rounded as libpng does for PNG, and as OpenCV for the rest."""
     import numpy as np
 
     b, g, r = (bgr[:, :, i].astype(np.int64) for i in range(3))
@@ -123,10 +123,10 @@ def _gray(bgr: Image, form: str) -> Image:
 
 
 def resize(image: Image, height: int, width: int) -> Image:
-    """The image in another size, by two taps in each direction: (h, w[, 3]) -> (height, width[, 3]).
+    """The image in another size, with two taps in each direction: (h, w[, 3]) -> (height, width[, 3]).
 
-    No smoothing, whatever the scale: that is what Caffe's tools do. Source: OpenCV's resize, INTER_LINEAR for
-    8 bits: weights of 11 bits, and the mean of 2x2 where both sides are halved.
+    Like Caffe's tools, it does not smooth at any scale. Source: OpenCV's resize, INTER_LINEAR for 8 bits:
+    weights of 11 bits, and the mean of 2x2 if both sides are halved.
     """
     import numpy as np
 
@@ -138,7 +138,7 @@ def resize(image: Image, height: int, width: int) -> Image:
         total = wide[::2, ::2] + wide[::2, 1::2] + wide[1::2, ::2] + wide[1::2, 1::2]
         return np.asarray((total + 2) >> 2, np.uint8)
     left, share = _taps(w, width)
-    # At the border OpenCV takes the outermost pixel alone; above and below it adds it to itself.
+    # At the left and right border OpenCV uses the outermost pixel alone; at the top and bottom, twice.
     first, second = _weights(np.where((left < 0) | (left >= w - 1), 0, share))
     top, share = _taps(h, height)
     upper, lower = (weights[:, None] for weights in _weights(share))
@@ -161,7 +161,7 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 
 def _taps(old: int, new: int) -> tuple[Any, Any]:
-    """For each new pixel the first of the two old ones, and the share of the second."""
+    """For each new pixel, the first of its two old pixels, and the share of the second."""
     import numpy as np
 
     scale = 1 / (new / old)
@@ -180,7 +180,7 @@ def _weights(share: Any) -> tuple[Any, Any]:
 
 
 def pad(image: Image, border: int, value: tuple[int, ...]) -> Image:
-    """The image with a border of one color, which is in the order of its channels: (h, w[, 3])."""
+    """The image with a border of one color, given in the order of the channels: (h, w[, 3])."""
     import numpy as np
 
     h, w = image.shape[:2]
@@ -199,7 +199,7 @@ def planes(image: Image) -> tuple[tuple[int, int, int], bytes]:
 
 
 def encode(image: Image, kind: str) -> bytes:
-    """The image as a file, `kind` jpg or png: JPEG as OpenCV writes it, PNG the same in its pixels."""
+    """The image as a file, `kind` jpg or png: JPEG as OpenCV writes it, PNG with the same pixels."""
     held = io.BytesIO()
     made = pillow().fromarray(image if image.ndim == 2 else image[:, :, ::-1].copy())
     if kind == "png":

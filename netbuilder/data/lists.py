@@ -30,18 +30,18 @@ class Source(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The images, the folder that their paths begin in, and the names of the classes where they are known."""
+    """The images, the folder that their paths are relative to, and the names of the classes if known."""
 
     root: Path
     sources: list[Source]
     classes: tuple[str, ...] = ()
-    ignored: int = 0  # files that are no images, or lie outside of the classes
+    ignored: int = 0  # files that are not images, or are outside the class folders
 
 
 def folder_listing(root: Path) -> Listing:
     """A folder for each class: labels 0, 1, ... in the order of the folders' names.
 
-    The images of a class are all below its folder, in the order of their paths.
+    The images of a class are all those below its folder, in the order of their paths.
     """
     try:
         entries = sorted(os.scandir(root), key=lambda e: e.name)
@@ -50,7 +50,7 @@ def folder_listing(root: Path) -> Listing:
     classes = [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
     if not classes:
         raise FileError(
-            f"'{root}' has no folders, one of which each class should have",
+            f"'{root}' has no folders; it needs one for each class",
             hint="or give a list file with lines 'path label'",
         )
     sources: list[Source] = []
@@ -65,16 +65,16 @@ def folder_listing(root: Path) -> Listing:
         if not images:
             raise FileError(
                 f"the folder of class {label}, '{root / name}', has no images",
-                hint=f"images are {' '.join(SUFFIXES)}; remove the folder if it is no class",
+                hint=f"images are {' '.join(SUFFIXES)}; remove the folder if it is not a class",
             )
         sources += [Source(path, label) for path in images]
     return Listing(root, sources, tuple(classes), ignored)
 
 
 def list_listing(file: Path, root: Path | None = None, classes: int | None = None) -> Listing:
-    """A list file, lines `path label`, split at the last space; paths begin in `root`, by default its folder.
+    """A list file: lines `path label`, split at the last space; `root` (default: its folder) holds the paths.
 
-    Source of the form: convert_imageset.cpp, which reads anything for a label; here it must be a number.
+    Source: convert_imageset.cpp, which accepts any text as a label; here it must be a number.
     """
     try:
         text = file.read_bytes().decode("utf-8", errors="surrogateescape")
@@ -91,7 +91,7 @@ def list_listing(file: Path, root: Path | None = None, classes: int | None = Non
             raise FileError(
                 f"a line must be 'path label', got {_quoted(line)}",
                 where=where,
-                hint="between them stands a space" if "\t" in line else "",
+                hint="separate them by a space" if "\t" in line else "",
             )
         if not re.fullmatch(r"[+-]?[0-9]+", label):
             raise FileError(f"the label of '{_shown(path)}' is not a number: {_quoted(label)}", where=where)
@@ -109,8 +109,8 @@ def list_listing(file: Path, root: Path | None = None, classes: int | None = Non
 
 
 def shuffled(sources: Sequence[T], seed: int) -> list[T]:
-    """The items in an order that depends on the seed alone."""
-    # By random(), the one generator whose numbers Python promises to keep from version to version.
+    """The items in an order that depends only on the seed."""
+    # Only random() is guaranteed to give the same numbers in every version of Python.
     draw = random.Random(seed).random
     mixed = list(sources)
     for i in range(len(mixed) - 1, 0, -1):
@@ -120,7 +120,7 @@ def shuffled(sources: Sequence[T], seed: int) -> list[T]:
 
 
 def digest(sources: Sequence[Source]) -> str:
-    """A checksum of the paths and labels in their order."""
+    """A checksum of the paths and labels, in order."""
     total = sha256()
     for source in sources:
         total.update(f"{source.path} {source.label}\n".encode(errors="surrogateescape"))

@@ -17,11 +17,11 @@ __all__ = ["mean_image"]
 def mean_image(
     place: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[bytes, list[float]]:
-    """The mean of all images as a binaryproto, and the mean of each of its channels.
+    """The mean of all images as a binaryproto, and the mean of each channel.
 
-    The sum is exact. compute_image_mean adds up in single precision, which is the same until a sum reaches
-    2^24, with some 66,000 images that are white; beyond that it is ours that is right.
-    Source: compute_image_mean.cpp; it keeps the file's four old numbers rather than a `shape`.
+    The sum is exact. compute_image_mean adds in single precision, which is equal until a sum reaches 2^24
+    (some 66,000 white images); beyond that only this one is correct.
+    Source: compute_image_mean.cpp, which writes the four legacy sizes rather than a `shape`.
     """
     import numpy as np
 

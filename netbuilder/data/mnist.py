@@ -26,7 +26,7 @@ PACKAGE = Package(
 
 
 def decode(files: Mapping[str, bytes]) -> dict[str, ImageSet]:
-    """The sets "train" and "test" of the package's files, which have been verified: images (n, 28, 28)."""
+    """The sets "train" and "test" of the package's verified files: images (n, 28, 28)."""
     import numpy as np
 
     sets = {}

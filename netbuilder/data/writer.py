@@ -1,4 +1,4 @@
-"""Records into an LMDB, in the order of their keys, so that the last key tells how far it got."""
+"""Records into an LMDB in the order of their keys, so that the last key marks the progress."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 __all__ = ["Writer"]
 
 _BATCH, _BATCH_BYTES = 1000, 2**26  # records and bytes for one transaction; Caffe's tools take 1000 records
-_MAP = 2**28  # bytes at first: doubled when they are used up
+_MAP = 2**28  # initial bytes, doubled when full
 _MAX_KEY = 511
 
 
 class Writer:
-    """A database that is written to; a context manager.
+    """A database to write to; a context manager.
 
-    A process that is killed leaves all but the records since the last transaction. Whatever is wrong with the
-    disk is a FileError.
+    A killed process loses only the records since the last transaction. Disk errors raise FileError.
     """
 
     def __init__(self, folder: Path, *, map_size: int = _MAP) -> None:
@@ -39,12 +38,12 @@ class Writer:
             folder.mkdir(parents=True, exist_ok=True)
             existing = (folder / "data.mdb").stat().st_size if (folder / "data.mdb").exists() else 0
             if existing:
-                Reader(folder / "data.mdb")  # lmdb would be killed over a file that is cut short
+                Reader(folder / "data.mdb")  # a truncated file would kill the process in lmdb
             size = max(map_size, 2 * existing)
             self._env: Any = lmdb.open(str(folder), map_size=size, mode=0o664)
         except DamagedDatabase as error:
             raise FileError(
-                f"cannot go on with the database '{folder}': {error}", hint="remove it, to begin anew"
+                f"cannot continue the database '{folder}': {error}", hint="remove it to start again"
             ) from None
         except (OSError, lmdb.Error) as error:
             raise self._failed(error) from None
@@ -57,21 +56,21 @@ class Writer:
     ) -> None:
         try:
             if kind is None or issubclass(kind, (FileError, KeyboardInterrupt)):
-                self.commit()  # what came before the fault is kept for the next run
+                self.commit()  # keep what came before the fault for the next run
         finally:
             self._env.close()
 
     def count(self) -> int:
-        """The number of records that are stored."""
+        """The number of stored records."""
         return int(self._env.stat()["entries"])
 
     def last_key(self) -> bytes | None:
-        """The greatest key that is stored, or None."""
+        """The greatest stored key, or None."""
         with self._env.begin() as transaction, transaction.cursor() as cursor:
             return bytes(cursor.key()) if cursor.last() else None
 
     def first_key(self) -> bytes | None:
-        """The least key that is stored, or None."""
+        """The smallest stored key, or None."""
         with self._env.begin() as transaction, transaction.cursor() as cursor:
             return bytes(cursor.key()) if cursor.first() else None
 
@@ -88,7 +87,7 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Write what has been put, safely on the disk."""
+        """Write all records put so far, safely to the disk."""
         batch, self._batch, self._bytes = self._batch, [], 0
         while batch:
             try:
@@ -104,8 +103,8 @@ class Writer:
 
     def _failed(self, error: Exception) -> FileError:
         # lmdb says "function: reason"; a write that falls short, as on a full disk, is an "I/O error".
-        told = str(getattr(error, "strerror", "") or error).rpartition(": ")[2].lower()
+        why = str(getattr(error, "strerror", "") or error).rpartition(": ")[2].lower()
         return FileError(
-            f"cannot write the database '{self.folder}': {told}",
-            hint="is the disk full? With room made, the same command goes on where this one stopped",
+            f"cannot write the database '{self.folder}': {why}",
+            hint="is the disk full? Make room; then the same command continues where this one stopped",
         )

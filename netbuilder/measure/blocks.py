@@ -1,8 +1,8 @@
-"""The blocks of a net: which layers belong together, by what the net itself says of it.
+"""The blocks of a net: which layers belong together.
 
-In order of trust: the scopes of a net that was built in Python; the comments of a file that netbuilder wrote,
-in which each comment begins a block; the layer names of any other file (`res2a_branch2a`, `inception_3a/1x1`,
-`conv1_1`). Comments of other files are not asked: they may say anything, or be layers that were taken out.
+Sources, most reliable first: the scopes of a net built in Python; the comments of a file that netbuilder
+wrote, each of which begins a block; the layer names of any other file (`res2a_branch2a`, `inception_3a/1x1`,
+`conv1_1`). Comments of other files are ignored: they may be anything, such as disabled layers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def blocks(net: Net) -> tuple[Block, ...]:
 
 
 def named(found: Iterable[Block]) -> bool:
-    """Whether there is a block of more than one layer and those that work on it in place."""
+    """Whether any block has more than one layer, not counting in-place layers."""
     return any(sum(not layer.in_place for layer in block.layers) > 1 for block in found)
 
 
@@ -46,7 +46,7 @@ def _gathered(labels: Iterable[str], layers: Sequence[Layer]) -> tuple[Block, ..
 
 
 def _scope_label(layer: Layer) -> str:
-    """The innermost of the scopes that were opened by name; those of legos, `Lego(name)`, come inside."""
+    """The innermost named scope; scopes of legos, `Lego(name)`, are inside the named ones."""
     scope = layer.origin.scope
     if not scope:
         return layer.name
@@ -63,7 +63,7 @@ def _commented(net: Net) -> tuple[Block, ...]:
     begun: list[tuple[str, list[Layer]]] = []
     for layer in net.layers[first:]:
         if layer.comment:
-            # A stage's comment stands above that of its first block: the last one is the block's.
+            # The comment of a stage is above that of its first block, so the last line is the block's.
             begun.append((layer.comment.splitlines()[-1], []))
         begun[-1][1].append(layer)
     return (*found, *(Block(name, tuple(layers)) for name, layers in begun))
@@ -71,13 +71,13 @@ def _commented(net: Net) -> tuple[Block, ...]:
 
 # pynetbuilder's layers begin with their kind: conv_stage0_block0_branch2a.
 _STAGE_AND_BLOCK = re.compile(r"stage\d+(?:_[a-z]+)?_block\d+")
-# The shortest part of a name before an underscore that has a digit in it: conv1 of conv1_1, inception_3a of
+# The shortest prefix before an underscore that contains a digit: conv1 of conv1_1, inception_3a of
 # inception_3a_1x1.
 _NUMBERED = re.compile(r"\D*\d[^_]*(?=_)")
 
 
 def _labels_of_names(layers: Iterable[Layer]) -> list[str]:
-    """A label for each layer, from its name; one that works in place has that of the layer it works on."""
+    """A label for each layer, from its name; an in-place layer has the label of the layer it works on."""
     labels: list[str] = []
     of_blob: dict[Blob, str] = {}
     for layer in layers:

@@ -1,8 +1,8 @@
-"""What differs between two nets: layers, fields, shapes, cost, and whose weights fit whom.
+"""What differs between two nets: layers, fields, shapes, cost, and whether the weights of one fit the other.
 
-Caffe copies weights by layer name and ignores names that it does not find, so the question "do these weights
-fit that net" is answered layer by layer here. Layers are matched by name; one that is the same but for its
-name is a rename, and its weights are lost unless the name is changed back.
+Caffe copies weights by layer name and ignores names that it does not find, so weights are compared layer by
+layer. Layers are matched by name; layers that differ only in their names count as renamed, and their weights
+are lost unless the name is changed back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Change", "Difference", "diff"]
 class Change:
     """A layer of both nets that is not the same; each pair is (in the first net, in the second).
 
-    Shapes and parameters that one of the nets does not know, for want of its data, are not compared.
+    Shapes and parameters that are unknown in one net, because its data is missing, are not compared.
     """
 
     layer: str
@@ -32,12 +32,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """What `diff` found; `costs` has the figures that differ, (in the first net, in the second).
+    """The result of `diff`; `costs` has the figures that differ, (in the first net, in the second).
 
-    `weights_fit` is true if Caffe would load the first net's weights into the second and leave no parameter
-    of the second as it was initialised; `refused` names the layers on which it would abort, because one of
-    that name has another number of parameters, or other shapes. `uncompared` names the layers whose shapes
-    one of the nets does not know, for want of its data or of a rule; then there are no costs.
+    `weights_fit` is true if Caffe would load the first net's weights into the second and fill all of its
+    parameters; `refused` names the layers on which it would abort, because the layer of the same name has a
+    different number of parameters or different shapes. `uncompared` names the layers whose shapes are unknown
+    in one net, because its data or a rule is missing; `costs` is then empty.
     """
 
     removed: tuple[str, ...]
@@ -51,7 +51,7 @@ class Difference:
 
     @property
     def same(self) -> bool:
-        """Whether the nets are the same in everything but their own name."""
+        """Whether the nets are equal, apart from their own names."""
         return not (self.removed or self.added or self.renamed or self.changed)
 
     @property
@@ -99,7 +99,7 @@ def _change(first: Layer, second: Layer) -> Change | None:
 
 
 def _renamed(removed: list[Layer], added: list[Layer]) -> list[tuple[str, str]]:
-    """Pairs of layers, in order, that are the same but for their names."""
+    """Pairs of layers, in order, that differ only in their names."""
     waiting: dict[object, list[str]] = {}
     for layer in added:
         waiting.setdefault(_signature(layer), []).append(layer.name)
@@ -133,7 +133,7 @@ def _same_tops(first: Layer, second: Layer) -> bool:
 
 
 def _other_params(first: Layer, second: Layer) -> bool:
-    """Whether both layers' parameters are known, and differ."""
+    """Whether the parameters of both layers are known and differ."""
     return not (first.unknown or second.unknown) and _params(first) != _params(second)
 
 

@@ -1,10 +1,10 @@
 """Windows, groups and receptive fields of the layers of a net.
 
-Each layer type says itself what its window is and what its tops see (`kernel` and `sees` in its traits); here
-the net is walked with them. The receptive field of a blob is the size of the smallest window of the net's
-image that holds everything an element of it may depend on, by the structure of the net alone; the jump is how
-far the window moves from one element to the next. `netbuilder.layers.views` has the algebra and the source,
-`docs/counting.md` says what is reported where neither applies.
+The traits `kernel` and `sees` of each layer type define its window and what its tops see; this module walks
+the net with them. The receptive field of a blob is the size of the smallest window of the net's image that
+holds everything an element may depend on, by the structure of the net alone; the jump is how far the window
+moves from one element to the next. `netbuilder.layers.views` has the algebra and its source;
+`docs/counting.md` describes what is reported if neither applies.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _CONVOLUTION = Kernel(conv_kernel, conv_group)
 def window(layer: Layer) -> Window | None:
     """Kernel, stride, pad and dilation of a convolution or pooling, (h, w); None if it has none.
 
-    Two spatial axes are supposed where the bottom's shape is unknown.
+    If the bottom's shape is unknown, two spatial axes are assumed.
     """
     kernel = _kernel(layer)
     try:
         return kernel and kernel.window(layer.proto, layer.bottoms[0].shape if layer.bottoms else None)
     except (ShapeError, IndexError):
-        return None  # only of a layer that is kept though unknown: a fork's, with rules of its own
+        return None  # only for a layer that is kept although unknown: a fork's, with different rules
 
 
 def group(layer: Layer) -> int:
-    """Into how many groups a convolution divides the channels; 1 for other layers."""
+    """The number of groups of a convolution; 1 for other layers."""
     kernel = _kernel(layer)
     return kernel.group(layer.proto, layer.params[0].shape if layer.params else ()) if kernel else 1
 
 
 def _kernel(layer: Layer) -> Kernel | None:
-    """The kernel of the layer's type; a type without a rule is judged by the fields it is given."""
+    """The kernel of the layer's type; without a rule, the layer's fields decide."""
     rule = RULES.get(layer.type)
     if rule is None:
         return _CONVOLUTION if layer.proto.HasField("convolution_param") else None
@@ -53,8 +53,8 @@ def _kernel(layer: Layer) -> Kernel | None:
 def receptive_fields(net: Net) -> dict[Blob, ReceptiveField]:
     """The field of each blob that depends on an image: on a data layer's top of three axes or more.
 
-    Blobs without an entry depend on none, on images of different sizes, or on them in a way that is not
-    known (an unknown layer type, a recurrent layer, a piece of a reshaped image).
+    Blobs without an entry depend on no image, on images of different sizes, or on an image in an unknown way
+    (an unknown layer type, a recurrent layer, a piece of a reshaped image).
     """
     views: dict[Blob, View | None] = {}
     for layer in net.layers:
@@ -64,7 +64,7 @@ def receptive_fields(net: Net) -> dict[Blob, ReceptiveField]:
 
 
 def _step(layer: Layer, views: dict[Blob, View | None]) -> dict[Blob, View | None]:
-    """What the tops of a layer see; those without an entry depend on no image."""
+    """What the tops of a layer see; tops without an entry depend on no image."""
     tops = layer.tops
     if not layer.bottoms:
         return {top: image(top.shape) for top in tops if top.shape is None or is_image(top.shape)}
@@ -91,4 +91,4 @@ def _seen(traits: Traits, layer: Layer, blobs: Blobs) -> Seen:
     try:
         return traits.sees(layer.proto, blobs)
     except (ShapeError, IndexError):
-        return None  # its shapes were given, not computed
+        return None  # its shapes were given, not inferred

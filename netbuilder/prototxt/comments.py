@@ -1,4 +1,4 @@
-"""The comments above the layers of files that netbuilder wrote: each names the block that begins there."""
+"""The comments above layers in files that netbuilder wrote: each names the block that begins there."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["above_layers"]
 
 
 def above_layers(text: str, lines: Iterable[int]) -> dict[int, str]:
-    """The comments that end on the line before one of `lines` (counted from 1), by that line.
+    """The comments that end just before one of `lines` (counted from 1), by that line.
 
-    Empty for a file that netbuilder did not write, where a comment may mean anything. The header, which
-    begins on line 1, is not the comment of a layer.
+    Empty for a file that netbuilder did not write, whose comments may mean anything. The header, which begins
+    on line 1, is not the comment of a layer.
     """
     if not text.startswith(MARK):
         return {}

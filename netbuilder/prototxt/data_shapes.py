@@ -1,11 +1,11 @@
 """Shapes that live in data: those of a database, HDF5 files or listed images, read as Caffe reads them.
 
-Only the first record, file or image is looked at, as Caffe does when it builds the net. Sources are looked
-for from the current folder, as in Caffe, and then from the folder of the prototxt. What is not there or
-cannot be read leaves the shape unknown, with the reason; nothing is guessed. What is there and does not fit
-the layer is a ShapeError, because Caffe aborts on it. Nothing is written beside the data.
+Only the first record, file or image is read, as Caffe does when it builds the net. Sources are relative to
+the current directory, as in Caffe, and then to the folder of the prototxt. A missing or unreadable source
+leaves the shape unknown, with the reason; nothing is guessed. Data that does not fit the layer raises
+ShapeError, because Caffe aborts on it. Nothing is written next to the data.
 
-h5py and Pillow (the extra `data`) and plyvel are imported only where there is such a file to read.
+h5py and Pillow (the extra `data`) and plyvel are imported only when there is such a file to read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from netbuilder.errors import ShapeError
 from netbuilder.layers import Coverage, Shape, has_files
 from netbuilder.layers.data import resized_by_fork
-from netbuilder.schema import message
+from netbuilder.schema import LayerParameter, message
 from netbuilder.schema.dialects import FORK
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 
@@ -38,10 +38,10 @@ class _Unread(Exception):
     """Why the shape is not known."""
 
 
-def shapes_in_data(layer: Any, folder: Path) -> tuple[list[Shape] | None, str]:
+def shapes_in_data(layer: LayerParameter, folder: Path) -> tuple[list[Shape] | None, str]:
     """The shapes of a data layer's tops, or None and why they are not known.
 
-    `folder` is the prototxt's. Raises ShapeError where the data is there and Caffe would abort on it.
+    `folder` is the prototxt's. Raises ShapeError if the data exists and Caffe would abort on it.
     """
     if field := resized_by_fork(layer.transform_param):
         return None, f"{field}, which forks have, changes the size of its images"
@@ -64,7 +64,7 @@ def _find(name: str, folder: Path, what: str = "it") -> Path:
 def _find_file(name: str, folder: Path, what: str = "it") -> Path:
     path = _find(name, folder, what)
     if not path.is_file():  # a folder, or a pipe, which would never end
-        raise _Unread(f"{what} is no file")
+        raise _Unread(f"{what} is not a file")
     return path
 
 
@@ -82,7 +82,7 @@ def _import(package: str, name: str, install: str = "'caffe-netbuilder[data]'") 
 # ---- Data ------------------------------------------------------------------------------------------------
 
 
-def _database(layer: Any, folder: Path) -> list[Shape]:
+def _database(layer: LayerParameter, folder: Path) -> list[Shape]:
     """Source: data_layer.cpp, DataLayerSetUp; data_transformer.cpp, InferBlobShape of a Datum."""
     p = layer.data_param
     path = _find(p.source, folder)
@@ -94,13 +94,13 @@ def _database(layer: Any, folder: Path) -> list[Shape]:
     if p.backend == _LMDB and leveldb and not lmdb:
         raise ShapeError(f"'{p.source}' is a LevelDB, and backend is LMDB", hint="write backend: LEVELDB")
     if not (lmdb or leveldb):
-        raise _Unread("there is no database in this folder" if path.is_dir() else "it is no folder")
+        raise _Unread("there is no database in this folder" if path.is_dir() else "it is not a folder")
     record = Reader(path / "data.mdb").first() if p.backend == _LMDB else _first_of_leveldb(path)
     datum = message("Datum")()
     try:
         datum.ParseFromString(record)
     except DecodeError:
-        raise _Unread("its first record is no Datum") from None
+        raise _Unread("its first record is not a Datum") from None
     shape: Shape
     if not datum.encoded:
         shape = (datum.channels, datum.height, datum.width)
@@ -118,8 +118,7 @@ def _database(layer: Any, folder: Path) -> list[Shape]:
 def _first_of_leveldb(path: Path) -> bytes:
     """The first record of a LevelDB.
 
-    Opening one writes beside its files, and locks it. So links to them are opened, in a folder that is
-    removed again.
+    Opening one locks it and writes next to its files. So this opens links to them in a temporary folder.
     """
     import os
     import tempfile
@@ -147,11 +146,11 @@ def _first_of_leveldb(path: Path) -> bytes:
 # ---- ImageData -------------------------------------------------------------------------------------------
 
 
-def _image_list(layer: Any, folder: Path) -> list[Shape] | None:
+def _image_list(layer: LayerParameter, folder: Path) -> list[Shape] | None:
     """Source: image_data_layer.cpp, DataLayerSetUp; io.cpp, ReadImageToCVMat."""
     p = layer.image_data_param
     if p.new_height and p.new_width:
-        return None  # the file says it all
+        return None  # the file itself has the size
     with _find_file(p.source, folder, f"their list '{p.source}'").open("rb") as file:
         line = file.readline(_MAX_LINE).decode(errors="surrogateescape").removesuffix("\n")
     if not line:
@@ -167,21 +166,21 @@ def _image_list(layer: Any, folder: Path) -> list[Shape] | None:
 def _image(file: IO[bytes], colors: int | None, what: str) -> Shape:
     """(channels, height, width) of an image; `colors` is how many channels Caffe asks for, None for its own.
 
-    Asked for a number of channels, OpenCV (since 3.1) also turns a photograph as its EXIF data says.
+    If Caffe asks for a number of channels, OpenCV (since 3.1) also rotates the image by its EXIF data.
     """
     import warnings
 
     pillow = _import("Pillow", "PIL.Image")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of images that are too large to be meant well
+            warnings.simplefilter("error")  # for decompression bombs
             with pillow.open(file, formats=_FORMATS) as image:
                 width, height = image.size
                 if colors is None:
                     colors = _own_channels(image)
                 elif image.format == "JPEG" and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
                     width, height = height, width
-                image.load()  # a header alone is no image
+                image.load()  # a header alone does not make an image
     except _Unread:
         raise
     except Exception as error:  # Pillow raises errors of many kinds on damaged files
@@ -201,12 +200,12 @@ def _own_channels(image: Any) -> int:
     raise _Unread(f"how many channels a {image.format} image has depends on Caffe's OpenCV")
 
 
-def _batch(layer: Any, batch: int, shape: Shape) -> list[Shape]:
+def _batch(layer: LayerParameter, batch: int, shape: Shape) -> list[Shape]:
     """Images and labels. Source: data_transformer.cpp, InferBlobShape."""
     channels, height, width = shape
     transform = layer.transform_param
     crop = transform.crop_size
-    # A fork may have made the images larger before it cuts them.
+    # A fork may enlarge the images before it crops them.
     if crop > min(height, width) and not any(f.number >= FORK for f, _ in transform.ListFields()):
         raise ShapeError(f"crop_size {crop} is larger than the images, {height}x{width}")
     return [(batch, channels, crop or height, crop or width), (batch,)]
@@ -215,7 +214,7 @@ def _batch(layer: Any, batch: int, shape: Shape) -> list[Shape]:
 # ---- HDF5Data --------------------------------------------------------------------------------------------
 
 
-def _hdf5(layer: Any, folder: Path) -> list[Shape]:
+def _hdf5(layer: LayerParameter, folder: Path) -> list[Shape]:
     """Source: hdf5_data_layer.cpp, LoadHDF5FileData; hdf5.cpp, hdf5_load_nd_dataset_helper."""
     p = layer.hdf5_data_param
     with _find_file(p.source, folder).open("rb") as file:
@@ -229,7 +228,7 @@ def _hdf5(layer: Any, folder: Path) -> list[Shape]:
         with h5py.File(path, "r") as file:
             shapes = [_dataset(file, top, words[0], h5py) for top in layer.top]
     except (OSError, RuntimeError, KeyError, ValueError):
-        raise _Unread(f"{what} is no HDF5 file, or damaged") from None
+        raise _Unread(f"{what} is not an HDF5 file, or damaged") from None
     for top, shape in zip(layer.top, shapes, strict=True):
         if shape[0] != shapes[0][0]:
             rows = f"{shape[0]} rows, and '{layer.top[0]}' has {shapes[0][0]}"
@@ -251,7 +250,7 @@ def _dataset(file: Any, top: str, name: str, h5py: Any) -> Shape:
 # ---- WindowData ------------------------------------------------------------------------------------------
 
 
-def _windows(layer: Any, folder: Path) -> list[Shape]:
+def _windows(layer: LayerParameter, folder: Path) -> list[Shape]:
     """The channels are those of the last image in the file.
 
     Source: window_data_layer.cpp, DataLayerSetUp.
@@ -264,7 +263,7 @@ def _windows(layer: Any, folder: Path) -> list[Shape]:
         at = text.rfind(b"\n#") + 1
         words = text[at : at + _MAX_LINE].split(None, 6)
     if len(words) < 6 or words[0] != b"#" or not words[3].isdigit():
-        raise _Unread("it is no window file: '# index', path, channels, height, width should stand in it")
+        raise _Unread("it is not a window file: it needs '# index', path, channels, height, width")
     crop = layer.transform_param.crop_size
     return [(p.batch_size, int(words[3]), crop, crop), (p.batch_size,)]
 
@@ -273,7 +272,7 @@ def _printable(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
-READERS: Coverage[Callable[[Any, Path], list[Shape] | None]] = Coverage(
+READERS: Coverage[Callable[[LayerParameter, Path], list[Shape] | None]] = Coverage(
     "netbuilder.prototxt.data_shapes.READERS",
     {
         "Data": _database,
@@ -283,7 +282,7 @@ READERS: Coverage[Callable[[Any, Path], list[Shape] | None]] = Coverage(
     },
     {
         "AnnotatedData": "each batch has another number of boxes",
-        "VideoData": "reading films needs OpenCV",
+        "VideoData": "reading videos needs OpenCV",
     },
     has_files,
 )

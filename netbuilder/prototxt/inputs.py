@@ -1,10 +1,10 @@
-"""Shapes of the tops of data layers that a file does not say: given by the user, else those of the data."""
+"""Shapes of data layers' tops that the file does not state: given by the user, else read from the data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import FieldError, ShapeError, did_you_mean, shape_text
 from netbuilder.layers import RULES, Shape, is_source, source_of
@@ -12,15 +12,20 @@ from netbuilder.layers.traits import Source, Tops
 from netbuilder.net import Net, Origin
 from netbuilder.schema.fields import has_field
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
 __all__ = ["apply", "checked", "find", "how_to_give"]
 
 _IMAGE_AXES = 4
 
 
-def checked(given: Mapping[str, Sequence[int]], layers: Iterable[Any], path: str) -> dict[str, Shape]:
+def checked(
+    given: Mapping[str, Sequence[int]], layers: Iterable[LayerParameter], path: str
+) -> dict[str, Shape]:
     """The shapes by top name as tuples.
 
-    Raises FieldError for a name that no data layer gives, and for what is no shape.
+    Raises FieldError for a name that is not a data layer's top, and for an invalid shape.
     """
     known = [top for layer in layers if is_source(layer) for top in layer.top]
     for name, shape in given.items():
@@ -34,8 +39,8 @@ def checked(given: Mapping[str, Sequence[int]], layers: Iterable[Any], path: str
     return {name: tuple(shape) for name, shape in given.items()}
 
 
-def apply(layer: Any, shapes: Mapping[str, Shape], origin: Origin) -> list[Shape] | None:
-    """Put the shapes of its tops into an Input layer; of another data layer, return them, None without any.
+def apply(layer: LayerParameter, shapes: Mapping[str, Shape], origin: Origin) -> list[Shape] | None:
+    """Write the given shapes into an Input layer; for other data layers return them, None if none is given.
 
     Raises FieldError for a wrong number of axes, located at `origin`.
     """
@@ -52,15 +57,15 @@ def apply(layer: Any, shapes: Mapping[str, Shape], origin: Origin) -> list[Shape
 
 
 def find(
-    layer: Any, shapes: Mapping[str, Shape], folder: Path | None, origin: Origin
+    layer: LayerParameter, shapes: Mapping[str, Shape], folder: Path | None, origin: Origin
 ) -> tuple[list[Shape] | None, str]:
     """The shapes of a data layer's tops, given or read from its data; else None, and why not.
 
-    None without a reason stands for a layer that needs neither. `folder` is where the file lies; without it
-    no data is read. Raises as `apply`, and ShapeError for data on which Caffe would abort.
+    None without a reason means that the layer needs neither. `folder` is the file's; without it no data is
+    read. Raises like `apply`, and ShapeError for data on which Caffe would abort.
     """
     given = apply(layer, shapes, origin) if shapes else None
-    source = _stored(layer)
+    source = _stored(layer.type)
     if given is not None or folder is None or source is None or layer.bottom:
         return given, ""
     from netbuilder.prototxt.data_shapes import READERS, shapes_in_data
@@ -76,18 +81,18 @@ def find(
         raise
 
 
-def _stored(layer: Any) -> Source | None:
-    """Where a layer has its data, if that is files or a device."""
-    source = source_of(layer.type)
+def _stored(type: str) -> Source | None:
+    """The source of a layer type's data, if that is files or a device."""
+    source = source_of(type)
     return source if source and source.stored else None
 
 
-def _reshape(layer: Any, shapes: Mapping[str, Shape]) -> None:
+def _reshape(layer: LayerParameter, shapes: Mapping[str, Shape]) -> None:
     old = [tuple(s.dim) for s in layer.input_param.shape] or [()]
     if len(old) == 1:
         old *= len(layer.top)
     if len(old) != len(layer.top):
-        return  # which is an error of the file, and found by the rule
+        return  # an error of the file, which the rule reports
     layer.input_param.ClearField("shape")
     for top, shape in zip(layer.top, old, strict=True):
         new = shapes.get(top, shape)
@@ -98,10 +103,10 @@ def _reshape(layer: Any, shapes: Mapping[str, Shape]) -> None:
         layer.input_param.shape.add(dim=new)
 
 
-def _top_shapes(layer: Any, shapes: Mapping[str, Shape]) -> list[Shape]:
+def _top_shapes(layer: LayerParameter, shapes: Mapping[str, Shape]) -> list[Shape]:
     """The shapes of as many tops as are known, from the first on."""
     first, *others = layer.top
-    source = _stored(layer)
+    source = _stored(layer.type)
     images, boxes = bool(source and source.images), bool(source and source.tops is Tops.BOXED)
     if first not in shapes:
         raise FieldError(f"the shape of '{first}', the first top of '{layer.name}', must be given too")
@@ -131,7 +136,7 @@ def _top_shapes(layer: Any, shapes: Mapping[str, Shape]) -> list[Shape]:
 
 
 def how_to_give(net: Net) -> list[str]:
-    """What to give for each data layer whose shape is unknown, with what the file says filled in.
+    """A template of `--input` for each data layer whose shape is unknown, with the file's values filled in.
 
     `data=256,C,227,227` for images, whose labels follow; `x=20,...` for each top of HDF5Data, which may have
     any number of axes.
@@ -140,7 +145,7 @@ def how_to_give(net: Net) -> list[str]:
     for layer in net.layers:
         if layer.bottoms or not layer.tops or layer.tops[0].shape is not None:
             continue
-        source = _stored(layer)
+        source = _stored(layer.type)
         own: Any = getattr(layer.proto, source.message, None) if source else None
         batch = getattr(own, "batch_size", 0) or "N"
         if source and not source.images:

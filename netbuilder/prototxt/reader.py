@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleBlob
 from netbuilder.layers import RULES
@@ -21,6 +21,11 @@ from netbuilder.schema.dialects import FORK
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.schema.fields import assign
 from netbuilder.storage.files import read_text
+
+if TYPE_CHECKING:
+    from netbuilder.layers import Shape
+    from netbuilder.schema import LayerParameter
+    from netbuilder.schema.messages import NetStateRule
 
 __all__ = ["net_of_solver", "parse", "read"]
 
@@ -43,8 +48,8 @@ def read(
 
     Of a solver file, the net that it names for this phase is read.
     `unknown` is "refuse" or "keep", for layer types, fields and enum labels that the dialect or the schema
-    lacks. Kept ones stay as they are written, and the shapes that depend on them are unknown.
-    `inputs` gives the shapes of data layers by top name: shapes that only the data knows, or new ones for
+    lacks. Kept ones stay as written, and the shapes that depend on them are unknown.
+    `inputs` gives the shapes of data layers by top name: shapes that depend on the data, or new ones for
     Input layers. The second top of a data layer for images follows as (n,).
     Raises FileError (no such file), PrototxtError (line and column), FieldError (an unknown input), and
     whatever `Net.append` raises, located at the layer's line.
@@ -116,11 +121,11 @@ def parse(
 
 
 def _append(
-    net: Net, layer: Any, origin: Origin, shapes: Mapping[str, Any], folder: Path, lenient: bool
+    net: Net, layer: LayerParameter, origin: Origin, shapes: Mapping[str, Shape], folder: Path, lenient: bool
 ) -> None:
-    """Append a layer of the file, with those shapes of its tops that `inputs` or its data give."""
+    """Append a layer of the file, with the shapes of its tops that `inputs` or its data provide."""
     why = _why_unknown(net, layer) if lenient else ""
-    # An unknown field may change the shape, so the data cannot tell it.
+    # An unknown field may change the shape, so the data does not determine it.
     top_shapes, unread = given_inputs.find(layer, shapes, None if why else folder, origin)
     if not lenient and layer.type not in net.dialect.types:
         top_shapes = None  # with shapes, `append` would take it for a custom type of the user's
@@ -143,7 +148,7 @@ def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
     except PrototxtError:
         return None  # reading it as a net reports what is wrong
     if not (solver.HasField("net") or solver.HasField("train_net") or solver.test_net):
-        return None  # the word stands in a comment, a string or a field of a fork
+        return None  # the word is in a comment, a string or a field of a fork
     own = solver.train_net if phase == "TRAIN" else next(iter(solver.test_net), "")
     name = own or solver.net
     if not name:
@@ -151,8 +156,10 @@ def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
     return Path(name) if Path(name).exists() else path.parent / name
 
 
-def _explain(error: NetBuilderError, net: Net, layer: Any, left_out: Sequence[Any]) -> None:
-    """Name the layers that would give a missing bottom if this phase, level and stages included them."""
+def _explain(
+    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter]
+) -> None:
+    """Name the layers that would produce a missing bottom if this phase, level and stages included them."""
     missing = next((name for name in layer.bottom if name not in net.blobs), None)
     makers = [other for other in left_out if missing in other.top]
     if isinstance(error, StaleBlob) and makers:
@@ -160,20 +167,20 @@ def _explain(error: NetBuilderError, net: Net, layer: Any, left_out: Sequence[An
         error.hint = f"left out in this phase, at this level and with these stages: {names}"
 
 
-def _rules(layer: Any) -> str:
+def _rules(layer: LayerParameter) -> str:
     """The include and exclude rules of a layer, as text."""
     lines = format_fields(layer).splitlines()
     return " ".join(line for line in lines if line.startswith(("include", "exclude")))
 
 
-def _kept(layer: Any, phase: int, level: int, stages: set[str]) -> bool:
+def _kept(layer: LayerParameter, phase: int, level: int, stages: set[str]) -> bool:
     """Whether the layer is part of the net in this state. Source: net.cpp, FilterNet and StateMeetsRule."""
     if layer.include:
         return any(_met(rule, phase, level, stages) for rule in layer.include)
     return not any(_met(rule, phase, level, stages) for rule in layer.exclude)
 
 
-def _met(rule: Any, phase: int, level: int, stages: set[str]) -> bool:
+def _met(rule: NetStateRule, phase: int, level: int, stages: set[str]) -> bool:
     return not (
         (rule.HasField("phase") and rule.phase != phase)
         or (rule.HasField("min_level") and level < rule.min_level)
@@ -186,7 +193,7 @@ def _met(rule: Any, phase: int, level: int, stages: set[str]) -> bool:
 # ---- unknown layer types and fields ----------------------------------------------------------------------
 
 
-def _why_unknown(net: Net, layer: Any) -> str:
+def _why_unknown(net: Net, layer: LayerParameter) -> str:
     """Why the shapes of a layer cannot be known; "" if they can, or if `Net.append` finds out."""
     types = net.dialect.types
     if layer.type and layer.type not in types:

@@ -1,6 +1,6 @@
-"""Where the fields of a prototxt stand in its text, for code that points at them or edits them in place.
+"""The positions of a prototxt's fields in its text, for code that points at them or edits them in place.
 
-The text must be one that `text.parse` accepts; it is not checked again here.
+`text.parse` must accept the text; it is not checked again here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Span", "spans"]
 
 _SKIP = re.compile(r"(?:\s|#[^\n]*(?:\n|\Z)|[,;])*")
 _NAME = re.compile(r"\w+")
-# A string, with the blanks and comments between it and a string that continues it.
+# A string, with the whitespace and comments before a string that continues it.
 _STRINGS = re.compile(
     r"(?:\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*')(?:(?:\s|#[^\n]*\n)*(?=[\"']))?"
 )

@@ -1,11 +1,11 @@
 """Protobuf text format, read and written for any message of the schema.
 
-`parse` accepts what Caffe's own reader accepts and nothing else. For everything it refuses it reports the
-place, what was expected and what was found. On request it keeps fields and enum labels that the schema lacks
-as they stand (see `unknown`). Given a dialect, it knows only the fork fields and labels of that dialect.
-`format_fields` and `format_layer` write our layout.
+`parse` accepts what Caffe's own reader accepts and nothing else. When it refuses a text it reports the
+position, what was expected and what was found. On request it keeps fields and enum labels that the schema
+lacks unchanged (see `unknown`). Given a dialect, it knows only the fork fields and labels of that dialect.
+`format_fields` and `format_layer` write netbuilder's layout.
 
-Files, headers and nets are built on top of this; here are descriptors only. The parts: `text_fields` prepares
+This works on descriptors only; files, headers and nets are built on top. The parts: `text_fields` prepares
 the schema, `text_values` converts single values, `text_read` and `text_errors` are the reader, `text_write`
 is the writer. A plain build imports the writer alone.
 """

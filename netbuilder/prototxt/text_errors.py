@@ -1,15 +1,18 @@
-"""What the reader of text format reports: where it stands, what it expected and what it found."""
+"""The errors of the text format reader: the position, what it expected and what it found."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from netbuilder.errors import PrototxtError, did_you_mean
 from netbuilder.prototxt.text_fields import Field, Fields
 from netbuilder.schema.dialects import homes
 from netbuilder.schema.fields import fork_label
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = ["END_OF_FILE", "WORD", "Open", "Reports", "match_name"]
 
@@ -22,16 +25,16 @@ _match_token = re.compile(rf"-?{WORD}|\"[^\"\n]*\"?|'[^'\n]*'?|\w+|.", re.DOTALL
 class Open(NamedTuple):
     """A message that is being read."""
 
-    message: Any
+    message: Message
     fields: Fields
-    field: Field | None  # that it is a value of; None at the top level
+    field: Field | None  # whose value it is; None at the top level
     start: int
     closer: str
     in_list: bool  # of the form name: [{...}, {...}]
 
 
 class Reports:
-    """A text that is being read, and the errors about its places."""
+    """A text that is being read, and the errors about positions in it."""
 
     def __init__(self, text: str, path: str) -> None:
         self.text = f"{text}\n{END_OF_FILE}"  # the line end lets a last comment end like any other
@@ -51,7 +54,7 @@ class Reports:
         raise PrototxtError(what, path=self.path, line=line, column=column, hint=hint) from None
 
     def fail_name(self, at: int, name: str) -> NoReturn:
-        """Refuse a field that is unknown, or given twice."""
+        """Refuse a field that is unknown or given twice."""
         fields = self.stack[-1].fields
         if name in fields:
             self.fail(at, f"'{name}' is given a second time in {self.place()}, which takes it once")
@@ -82,7 +85,7 @@ class Reports:
         self.fail(at, f"'{f.name}' takes {f.expected}, found {found}", hint)
 
     def found(self, at: int) -> str:
-        """What stands at a place, as error texts name it."""
+        """The token at an offset, as error texts name it."""
         if at >= len(self.text) - 1:
             return "the end of the file"
         m = _match_token(self.text, at)

@@ -18,7 +18,7 @@ _MAX_DEPTH = 100  # of messages in messages; Caffe's schema needs 8
 
 
 class Parsed(NamedTuple):
-    """A message read from text, and where its parts stand.
+    """A message read from text, and the positions of its parts.
 
     `locations["layer"][3]` is the (line, column), counted from 1, of the fourth `layer` of a net; every
     repeated message field of the top level has such a list.
@@ -211,7 +211,7 @@ class _Reader(Reports):
         return self.skip(at + 1)
 
     def scalar(self, f: Field, at: int) -> tuple[Any, int]:
-        """A value that is no message, and where the next token begins."""
+        """A value other than a message, and where the next token begins."""
         text, start = self.text, at
         if f.quoted:
             joined = bytearray()
@@ -247,7 +247,9 @@ class _Reader(Reports):
             decoded = unescape(e)
             if decoded is None:
                 self.fail(
-                    at + 1 + e.start(), f"'{e[0]}' is no escape sequence", r"a backslash itself is written \\"
+                    at + 1 + e.start(),
+                    f"'{e[0]}' is not an escape sequence",
+                    r"a backslash itself is written \\",
                 )
             parts += [content[done : e.start()].encode(), decoded]
             done = e.end()
@@ -256,10 +258,10 @@ class _Reader(Reports):
     # -- what the schema lacks
 
     def unknown_field(self, at: int, name: str) -> int:
-        """Keep a field of a fork as it stands, or refuse it, as one that is given twice."""
+        """Keep a field of a fork unchanged, or refuse it, as a field given twice is."""
         fields = self.stack[-1].fields
-        # A field of the message around it is no fork's: there, a brace is missing. Nor is a near miss of one
-        # of Caffe's, unless it is a message: forks call theirs roi_pooling_param and the like.
+        # A field of an enclosing message is not a fork's: a brace is missing. A near miss of a Caffe field is
+        # a typo, unless it is a message: forks have names such as roi_pooling_param.
         misspelt = (
             not name.endswith("_param")
             and name not in fields.descriptor.fields_by_name
@@ -280,14 +282,14 @@ class _Reader(Reports):
         return self.keep(at, end)
 
     def unknown_label(self, at: int, value_at: int, f: Field) -> int:
-        """Keep an enum field of a fork's label, or refuse it."""
+        """Keep an enum field with a fork's label, or refuse it."""
         m = match_name(self.text, value_at)
         if not (self.lenient and f.words and m):
             self.fail_value(value_at, f)
         return self.keep(at, m.end())
 
     def is_label(self, f: Field, at: int) -> bool:
-        """Whether a value of an enum is known, or so wrong that it is nobody's label."""
+        """Whether a value of an enum is known, or cannot be a label at all."""
         m = match_name(self.text, at)
         return m is None or m[0] in f.words
 
@@ -316,7 +318,7 @@ class _Reader(Reports):
         return m.end()
 
     def brackets(self, at: int) -> int:
-        """Where the bracket that opens here is closed, whatever stands in between."""
+        """Where the bracket that opens here is closed, whatever is in between."""
         text, opened = self.text, []
         while True:
             m = _search_bracket(text, at)

@@ -41,7 +41,7 @@ _BOOLS = {"true": True, "True": True, "t": True, "false": False, "False": False,
 
 
 def read_nothing(word: str) -> NoReturn:
-    """What a bare word is to a string or a message."""
+    """Refuse a bare word as the value of a string or a message."""
     raise ValueError
 
 

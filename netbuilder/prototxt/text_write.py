@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.prototxt.text_fields import Field, filled
 from netbuilder.prototxt.unknown import keeps_any, kept
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from netbuilder.schema import LayerParameter
+
 __all__ = ["format_fields", "format_layer"]
 
-_WIDTH = 120  # of a line; a convolution with its filler fits
+_WIDTH = 120  # of a line, enough for a convolution with its filler
 _BLOCKS = ("layer", "layers")  # never on one line, however short
 
 
-def format_layer(layer: Any) -> str:
+def format_layer(layer: LayerParameter) -> str:
     """A layer as a block of lines, one field each; short messages inside it stay on their line."""
     return f"layer {{\n{format_fields(layer, 1)}}}\n"
 
 
-def format_fields(message: Any, indent: int = 0) -> str:
+def format_fields(message: Message, indent: int = 0) -> str:
     """The set fields of a message as lines, indented by that many levels of two spaces.
 
-    Fields follow their numbers; a layer begins with name, type, bottoms and tops. The same message gives the
-    same text always.
+    Fields are in the order of their numbers; a layer begins with name, type, bottoms and tops. Equal messages
+    always give the same text.
     """
     lines: list[str] = []
     _add_lines(lines, message, "  " * indent, keeps_any(message))
     return "".join(lines)
 
 
-def _values(message: Any) -> Iterator[tuple[Field, Any]]:
+def _values(message: Message) -> Iterator[tuple[Field, Any]]:
     """The set fields in the order of writing, a repeated one value by value."""
     fields = filled(message.DESCRIPTOR)
     found = [(f.name, value) for f, value in message.ListFields() if f.name in fields]
@@ -45,7 +50,7 @@ def _values(message: Any) -> Iterator[tuple[Field, Any]]:
             yield f, value
 
 
-def _add_lines(lines: list[str], message: Any, margin: str, keeps: bool) -> None:
+def _add_lines(lines: list[str], message: Message, margin: str, keeps: bool) -> None:
     for f, value in _values(message):
         if f.children is None:
             lines.append(f"{margin}{f.name}: {f.write(value)}\n")
@@ -61,8 +66,8 @@ def _add_lines(lines: list[str], message: Any, margin: str, keeps: bool) -> None
         lines += [f"{margin}{line}".rstrip() + "\n" for line in text.split("\n")]
 
 
-def _inline(message: Any, room: int, keeps: bool) -> str | None:
-    """A message in braces on one line, or None where it would not fit."""
+def _inline(message: Message, room: int, keeps: bool) -> str | None:
+    """A message in braces on one line, or None if it does not fit."""
     parts = ["{"]
     for f, value in _values(message):
         if f.children is None:

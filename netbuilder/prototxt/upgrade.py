@@ -1,4 +1,4 @@
-"""Files of older Caffes upgraded to today's layers, by the steps of Caffe's own upgrade chain.
+"""Upgrade files of older Caffes to today's layers, by the steps of Caffe's own upgrade chain.
 
 Three formats are read. V2 is today's `layer { type: "ReLU" }`, V1 (2014) is `layers { type: RELU }`. V0
 (2013) is `layers { layer { type: "conv" num_output: 4 } }`: all fields in one flat message, and padding as a
@@ -26,7 +26,7 @@ __all__ = ["Upgraded", "upgrade"]
 
 _V1Layer: Any = message("V1LayerParameter")
 
-# Where the flat fields of V0 went, by type; `a=b` is a renamed field. Caffe drops any other field with a
+# The new places of V0's flat fields, by type; `a=b` is a renamed field. Caffe drops all others with a
 # warning.
 _V0_FIELDS = {
     "conv": "convolution_param num_output biasterm=bias_term weight_filler bias_filler pad "
@@ -52,13 +52,13 @@ _TRANSFORMATION = ("scale", "mean_file", "crop_size", "mirror")
 
 
 class Upgraded(NamedTuple):
-    """The layers of a net as today's `LayerParameter`s, with the (line, column) at which each stands.
+    """The layers of a net as today's `LayerParameter`s, with the (line, column) of each.
 
     `net` holds the fields of the net besides its layers and inputs.
     """
 
-    net: Any
-    layers: list[Any]
+    net: NetParameter
+    layers: list[LayerParameter]
     places: list[tuple[int, int]]
 
 
@@ -69,13 +69,13 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
     PrototxtError, with the line of the layer, where Caffe would abort.
     """
     proto, places = parsed.message, list(parsed.locations["layer"])
-    layers: Sequence[Any] = proto.layer
+    layers: Sequence[LayerParameter] = proto.layer
     if proto.layers:
         places = list(parsed.locations["layers"])
         if proto.layer:
             line, column = places[0]
             raise PrototxtError(
-                "'layer' and 'layers' stand in one file, and Caffe takes one format or the other",
+                "the file has both 'layer' and 'layers', and Caffe takes one format or the other",
                 path=path, line=line, column=column,
                 hint="rewrite each 'layers { type: RELU }' as 'layer { type: \"ReLU\" }'",
             )  # fmt: skip
@@ -220,7 +220,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
         if field.name == "type" and not out.type:
             out.type = text[field.value : field.end]
         elif field.name in out.DESCRIPTOR.fields_by_name:
-            # If it were kept, it would become a field of today's format.
+            # Kept, it would become a field of today's format.
             raise _error(f"layer '{out.name}': 'layers' has no field '{field.name}'", path, place)
         else:
             keep(out, text)
@@ -230,7 +230,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
 # ---- all -------------------------------------------------------------------------------------------------
 
 
-def _input_layer(proto: Any, path: str, *, legacy: bool) -> Any | None:
+def _input_layer(proto: NetParameter, path: str, *, legacy: bool) -> LayerParameter | None:
     """The Input layer that replaces `input:` fields. Source: UpgradeNetInput.
 
     Inputs without any shape vanish, as in Caffe, and a layer that reads one then has an unknown bottom. If
@@ -255,7 +255,7 @@ def _input_layer(proto: Any, path: str, *, legacy: bool) -> Any | None:
 
 
 def _copy(source: Any, old: str, target: Any, new: str) -> None:
-    """A field's value into a field of another message, a single value also into a repeated one."""
+    """Copy a field's value to a field of another message; a single value may go to a repeated field."""
     value = getattr(source, old)
     place = getattr(target, new)
     if hasattr(place, "extend"):

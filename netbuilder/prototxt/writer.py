@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder._version import __version__
 from netbuilder.net import Net
 from netbuilder.prototxt.text_write import format_fields, format_layer
 from netbuilder.storage.files import MARK, write_files
 
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter, NetParameter
+
 __all__ = ["dumps", "text_of", "write"]
 
 
 def dumps(net: Net, *, header: str = "", texts: dict[bytes, str] | None = None) -> str:
-    """The text of a net. Each line of `header` (its configuration, say) becomes a comment at the top.
+    """The text of a net. Each line of `header` (such as its configuration) becomes a comment at the top.
 
-    `texts` carries the texts of layers from one call to the next: the train, test and deploy nets of one
-    configuration share most layers.
+    `texts` caches the texts of layers between calls: the train, test and deploy nets of one configuration
+    share most layers.
     """
     return text_of(net.proto, ((layer.proto, layer.comment) for layer in net.layers), header, texts)
 
 
 def text_of(
-    proto: Any, layers: Iterable[tuple[Any, str]], header: str = "", texts: dict[bytes, str] | None = None
+    proto: NetParameter,
+    layers: Iterable[tuple[LayerParameter, str]],
+    header: str = "",
+    texts: dict[bytes, str] | None = None,
 ) -> str:
     """The text of a NetParameter's own fields, and of layers with the comments above them."""
     parts = [f"{MARK} {__version__}"]
@@ -38,7 +44,7 @@ def text_of(
     return "\n".join(parts) + "\n"
 
 
-def _layer_text(proto: Any, texts: dict[bytes, str] | None) -> str:
+def _layer_text(proto: LayerParameter, texts: dict[bytes, str] | None) -> str:
     if texts is None:
         return format_layer(proto).rstrip("\n")
     key = proto.SerializeToString(deterministic=True)
@@ -49,7 +55,7 @@ def _layer_text(proto: Any, texts: dict[bytes, str] | None) -> str:
 
 
 def write(net: Net, path: str | Path, *, header: str = "", force: bool = False) -> None:
-    """Write a net to a file, whole or not at all.
+    """Write a net to a file atomically.
 
     Raises FileError if it cannot be written, or, without `force`, if it would replace a file that netbuilder
     did not write.

@@ -1,1 +1,1 @@
-"""Trained models: their structure, their arrays, written and read."""
+"""Trained models: read their structure, write their arrays."""

@@ -1,8 +1,8 @@
-"""Trained models (`.caffemodel`): which layers they hold and the shapes of their blobs, without the numbers.
+"""Trained models (`.caffemodel`): their layers and the shapes of their blobs, without the values.
 
-The file is mapped and the numbers are skipped: memory and time depend on the number of layers, not on the
-size of the file. All formats are read: `layer`, `layers` (V1) and `layers { layer }` (V0), packed and single
-numbers, `shape` and the older num, channels, height, width.
+The file is memory-mapped and the values are skipped, so memory and time depend on the number of layers, not
+on the size of the file. All formats are read: `layer`, `layers` (V1) and `layers { layer }` (V0), packed and
+single values, `shape` and the older num, channels, height, width.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _MAX_AXES = 32
 _CHUNK = 2**14  # of single numbers
 _MAX_FIELDS = 2**22  # the largest models have some ten thousand
 
-# The fields that are read, by number: in the net, in a layer of each format, in a blob. The words are those
-# of error texts.
+# The fields to read, by number: in the net, in a layer of each format, in a blob; with their names in error
+# texts.
 _NAME, _TYPE, _BLOB, _LAYER = "a layer's name", "a layer's type", "a blob", "a layer"
 _NET_NAME, _NET_V1, _NET_LAYER = 1, 2, 100
 _NET = {_NET_NAME: "the net's name", _NET_V1: _LAYER, _NET_LAYER: _LAYER}
@@ -66,7 +66,7 @@ class ModelLayer(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What a .caffemodel holds; layers without blobs are there too."""
+    """The content of a .caffemodel, including layers without blobs."""
 
     name: str
     layers: tuple[ModelLayer, ...]
@@ -109,7 +109,7 @@ def read_model(path: str | Path) -> Model:
 
 
 class _Field(NamedTuple):
-    """A field: its number and what it is called, its wire type, and three offsets."""
+    """A field: its number and name, its wire type, and three offsets."""
 
     number: int
     what: str
@@ -120,7 +120,7 @@ class _Field(NamedTuple):
 
 
 class _Scan:
-    """The messages of one file; each is the stretch of its bytes from `at` to `end`."""
+    """The messages of one file; each is the range of bytes from `at` to `end`."""
 
     def __init__(self, data: bytes | mmap.mmap, path: str) -> None:
         self.data = data
@@ -150,7 +150,7 @@ class _Scan:
         return Model(name, tuple(layers))
 
     def layer(self, at: int, end: int, names: Mapping[int, str]) -> ModelLayer:
-        """A layer of today's format or of V0, whose fields differ in their numbers alone."""
+        """A layer of today's format or of V0, which differ only in the numbers of their fields."""
         name = type = ""
         blobs = []
         for f in self.fields(at, end, names):
@@ -249,7 +249,7 @@ class _Scan:
     # -- the wire format
 
     def fields(self, at: int, end: int, names: Mapping[int, str]) -> Iterator[_Field]:
-        """The fields of a message, in order; `names` say what they are called."""
+        """The fields of a message, in order; `names` has their names."""
         while at < end:
             f = self.field(at, end, names)
             yield f

@@ -1,7 +1,7 @@
-"""Caffe's binary files, written: weights by layer name (.caffemodel) and single arrays (.binaryproto).
+"""Write Caffe's binary files: weights by layer name (.caffemodel) and single arrays (.binaryproto).
 
-Both are written whole or not at all. An existing file is replaced only with `force`: a binary file has no
-first line that says whether netbuilder made it.
+Both are written atomically. An existing file is replaced only with `force`: a binary file has no header that
+shows whether netbuilder made it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netbuilder.errors import FileError
 from netbuilder.schema import BlobProto, NetParameter
@@ -43,7 +43,7 @@ def write_blob(path: str | Path, array: npt.ArrayLike, *, force: bool = False) -
     _write(Path(path), blob.SerializeToString(), force)
 
 
-def _fill(blob: Any, array: npt.ArrayLike) -> None:
+def _fill(blob: BlobProto, array: npt.ArrayLike) -> None:
     import numpy as np
 
     values = np.asarray(array, np.float32)

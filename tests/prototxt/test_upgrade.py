@@ -113,7 +113,7 @@ PLAIN = 'input: "x" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
     [
         (
             'layers { name: "a" type: RELU top: "a" }\nlayer { name: "b" }',
-            "'layer' and 'layers' stand in one file, and Caffe takes one format or the other\n"
+            "the file has both 'layer' and 'layers', and Caffe takes one format or the other\n"
             "  where:   net.prototxt:1:1\n"
             "  hint:    rewrite each 'layers { type: RELU }' as 'layer { type: \"ReLU\" }'",
         ),

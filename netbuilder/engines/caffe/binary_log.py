@@ -1,4 +1,4 @@
-"""The log of the `caffe` binary as events: those that the worker in pycaffe tells, read from Caffe's words.
+"""The log of the `caffe` binary as events: the same ones that the pycaffe worker reports.
 
 Source: solver.cpp and sgd_solver.cpp for training, tools/caffe.cpp for `test` and `time`.
 """
@@ -36,8 +36,8 @@ class Written:
 class TrainLog:
     """The events of `caffe train`, line by line; `iteration` is how many updates were done.
 
-    A snapshot is announced before it is written. What the same thread says next proves that it is: then
-    comes the event Written.
+    Caffe announces a snapshot before it writes it. The next line of the same thread proves that it has been
+    written; then the event Written follows.
     """
 
     def __init__(self, job: JobFields) -> None:
@@ -90,7 +90,7 @@ class TrainLog:
                 yield event
 
     def close(self) -> Iterator[Event | Written]:
-        """What is known once there is another line, or the end."""
+        """The events that only the next line, or the end of the log, confirms."""
         if self._test is not None and self._test_outputs:  # none: the loss is next, or a stop
             test, self._test = self._test, None
             yield Tested(*test, self._test_outputs, self._test_loss)
@@ -155,7 +155,7 @@ class TimeLog:
     def close(self) -> Iterator[Event | Written]:
         """The end, if it was reached."""
         if self._ended:
-            # Those that no file has are Caffe's own.
+            # Layers that are not in the file are Splits that Caffe inserted.
             yield Timed(
                 tuple(
                     LayerTime(n, self._types.get(n, "Split"), tuple(f), tuple(b)) for n, f, b in self._layers

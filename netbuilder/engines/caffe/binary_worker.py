@@ -1,6 +1,6 @@
-"""The `caffe` binary as a worker: run on a job, its log gives the events that the worker in pycaffe tells.
+"""The `caffe` binary as a worker: its log yields the same events as the pycaffe worker.
 
-It writes its snapshots in the hidden folder beside the final ones; here they are checked and renamed.
+It writes its snapshots in a hidden folder next to the final ones; here they are checked and renamed.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class BinaryWorker(Process):
         except EngineError:
             if ended:
                 raise
-            # It ended while it wrote a snapshot: why it did says more.
+            # It ended while it wrote a snapshot: the reason for its end is more helpful.
         if not ended and self._asked and by_signal(code) == "SIGINT":  # before it could listen, or at once
             yield Ended("stopped", self._job.get("begin", 0))
         elif not ended:
             raise death(code, self._said())
 
     def _made(self, events: Iterator[Event | Written]) -> Iterator[Event]:
-        """The events, with the snapshots that were written renamed."""
+        """The events; for each snapshot that Caffe has written, rename it and yield Snapshot."""
         for event in events:
             if not isinstance(event, Written):
                 yield event
@@ -78,7 +78,7 @@ class BinaryWorker(Process):
                     raise EngineError(str(error)) from None
 
     def _wanted(self, iteration: int) -> bool:
-        """Whether a snapshot is to be kept: Caffe makes the last one also for a solver that wants none."""
+        """Whether to keep a snapshot: Caffe also writes a last one for a solver that disables it."""
         every = self._job["snapshot"]
         due = bool(every) and iteration % every == 0
         return due or bool(self._job["after_train"]) or iteration < self._job["max_iter"]

@@ -1,12 +1,12 @@
 """Caffe as an engine: solver files trained, nets tested and timed, by pycaffe or by the `caffe` binary.
 
-Caffe runs in a process of its own, wherever `install` finds one. With pycaffe, one iteration is run after
-the other, so rates that stock Caffe lacks can be set and a stop is obeyed at once. With the binary, its log
-is followed. Either way snapshots are written under another name and renamed when they are whole.
+Caffe runs in a separate process, from the installation that `install` finds. With pycaffe, the worker runs
+one iteration at a time, so it can set learning rates that stock Caffe lacks and stops at once. With the
+binary, netbuilder follows its log. Both write snapshots under temporary names and rename complete ones.
 
-A run that pycaffe resumes reads the data again, and draws the random numbers again, that the iterations
-before the snapshot used; Caffe itself does not, and begins with the first record. With a `random_seed`, on
-the CPU and on one thread, it then ends with the same weights, bit by bit, as a run that was never stopped.
+A run that pycaffe resumes first reads the data and draws the random numbers of the iterations before the
+snapshot; Caffe itself begins again with the first record. With a `random_seed`, on the CPU and on one thread,
+the resumed run therefore ends with the same weights, bit for bit, as a run that was never stopped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NVIDIA = " (NVIDIA's Caffe divides the batch of the file instead)"
 
 @dataclass(frozen=True, kw_only=True)
 class CaffeJob:
-    """What one kind of Caffe is asked to do: `fields` are what its worker is sent."""
+    """A job for one kind of Caffe; `fields` are sent to its worker."""
 
     install: Install
     fields: JobFields
@@ -40,7 +40,7 @@ class CaffeJob:
     notes: tuple[str, ...] = ()
 
     def start(self, log: IO[bytes] | None = None) -> Worker | BinaryWorker:
-        """Start the worker; `log` takes Caffe's own lines. Raises EngineError if it does not start."""
+        """Start the worker; `log` receives Caffe's own lines. Raises EngineError if it does not start."""
         return _WORKERS[self.install.kind](self.install, self.fields, log, self.threads)
 
 
@@ -91,7 +91,7 @@ class CaffeEngine:
 
 
 def _batches(plan: TrainingPlan) -> tuple[str, ...]:
-    """What several GPUs make of the batch of the file."""
+    """Notes on the global batch that results from several GPUs."""
     batch, passes = batch_size(plan.nets[0][1]), plan.solver.iter_size
     each = f"batch {batch} on each GPU"
     if "all" in plan.devices:

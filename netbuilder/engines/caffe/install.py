@@ -1,7 +1,6 @@
-"""Which real Caffe is used: the rule that finds one, and how it is started.
+"""Which real Caffe to use: how it is found, and how it is started.
 
-What is done with it is in `judge` (of nets) and `training`.
-Nothing here imports Caffe: a subprocess tries it.
+`judge` and `engine` use it. Nothing here imports Caffe: a subprocess tries it.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ __all__ = [
 
 VARIABLE = "NETBUILDER_CAFFE"
 INSTALL_COMMAND = "sudo -E tools/install_caffe.sh"
-STAMP = ".netbuilder-caffe"  # written by tools/install_caffe.sh when an install is whole
+STAMP = ".netbuilder-caffe"  # written by tools/install_caffe.sh when an install is complete
 
 
 @dataclass(frozen=True)
 class Install:
-    """One usable Caffe: the command that starts it, and who named it.
+    """One usable Caffe: the command that starts it, and what named it.
 
     `kind` is "pycaffe" (the command is a Python that can import caffe) or "binary" (it is `caffe`). The
-    command may lead into a container, where files have the names that they have here if they are there.
+    command may run in a container, which must mount files under the paths that they have here.
     """
 
     command: tuple[str, ...]
@@ -53,25 +52,25 @@ class Install:
 
 
 def default_root() -> Path:
-    """Where tools/install_caffe.sh puts Caffe when it is not told otherwise."""
+    """The default target of tools/install_caffe.sh."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "netbuilder" / "caffe-bullseye"
 
 
 def find() -> Install | None:
-    """The Caffe to use, or None. The first of these that there is:
+    """The Caffe to use, or None. The first available one of these:
 
     1. what the environment variable NETBUILDER_CAFFE names: a root folder, entered by chroot; a Python that
-       can `import caffe`; the `caffe` binary; or a command line that starts one of these two, in a container
-       perhaps. If it is set and unusable, that is an EngineError and nothing else is tried;
-    2. a pycaffe of the Python we run in;
-    3. the root that tools/install_caffe.sh made in its default place, if we are root;
+       can `import caffe`; the `caffe` binary; or a command line that starts one of these two, for example in
+       a container. If it is set but unusable, EngineError is raised and nothing else is tried;
+    2. the pycaffe of the running Python;
+    3. the root that tools/install_caffe.sh made in its default place, if the user is root;
     4. a `caffe` binary on the PATH.
     """
     named = os.environ.get(VARIABLE)
     if named:
         return _named(named)
-    # Without importing anything: the registry's package called `caffe` is empty, so a trial must follow.
+    # This imports nothing. The package `caffe` of the registry is empty, so a trial must follow.
     import importlib.util
 
     if importlib.util.find_spec("caffe") is not None:
@@ -141,7 +140,7 @@ def _is_root() -> bool:
 
 
 def _trial(install: Install) -> str:
-    """ "" if this Python has real Caffe, else why not, in one line."""
+    """Why this Python cannot be used as real Caffe, in one line; "" if it can."""
     test = (
         "import sys; assert sys.version_info >= (3, 7), 'it is Python %d.%d, and 3.7 is needed' % "
         "sys.version_info[:2]; import caffe; caffe.Net; assert 'Convolution' in caffe.layer_type_list()"
@@ -154,14 +153,14 @@ def _trial(install: Install) -> str:
 
 
 def binary_version(command: tuple[str, ...]) -> str:
-    """The version that the `caffe` binary of this command says it has, "" if it is none."""
+    """The version that the `caffe` binary of this command reports, "" if it is not a `caffe` binary."""
     code, said = _ask([*command, "--version"], dict(os.environ))
     version = re.search(r"^caffe version (\S+)", said, re.MULTILINE)
     return version[1] if code == 0 and version else ""
 
 
 def _ask(command: list[str], env: dict[str, str]) -> tuple[int, str]:
-    """The exit status of a command, and all that it printed."""
+    """The exit status of a command and its output."""
     try:
         done = subprocess.run(
             command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -175,30 +174,29 @@ def _ask(command: list[str], env: dict[str, str]) -> tuple[int, str]:
 def environment(install: Install, threads: int = 1) -> dict[str, str]:
     """The environment in which an install is started."""
     env = dict(os.environ)
-    if install.root is not None:  # another system: our paths and locale mean nothing there
+    if install.root is not None:  # another system, where our paths and locale are invalid
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8"}
     return {**env, **_settings(install, threads), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": "ignore"}
 
 
 def _settings(install: Install, threads: int) -> dict[str, str]:
-    """What Caffe must find in its environment, wherever it runs."""
-    # OPENBLAS_CORETYPE and its like hold there too: an old OpenBLAS may misjudge a new processor, and whoever
-    # set them knew why.
+    """The environment variables that Caffe needs, wherever it runs."""
+    # Pass on OPENBLAS_CORETYPE and the like: an old OpenBLAS may misjudge a new processor.
     wanted = {k: v for k, v in os.environ.items() if k.startswith("OPENBLAS_")}
     if install.root is None and "OMP_NUM_THREADS" in os.environ:
         wanted["OMP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"]
-    # One thread: results that repeat, and tests that do not fight over cores.
+    # One thread, so that results repeat and tests do not compete for cores.
     counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
     wanted = {**wanted, **counts} if threads > 1 else {**counts, **wanted}
-    # The log is how a refusal is explained, whatever the user's own settings are.
+    # Refusals are explained from the log, so these override the user's settings.
     return {**wanted, "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"}
 
 
 def boot(install: Install, *names: str, threads: int = 1) -> tuple[list[str], bytes]:
-    """The command that runs these modules of ours, as one, in the Python of an install; what to send first.
+    """The command that runs these modules together in the Python of an install, and what to send first.
 
-    The sources come first on stdin, so that nothing has to be copied into a root or a container. Docker
-    passes no environment on, so it is set once more inside, before Caffe is imported.
+    The sources come first on stdin, so nothing must be copied into a root or a container. Docker does not
+    pass on the environment, so it is set again inside, before Caffe is imported.
     """
     code = (
         "import os, sys\n"

@@ -1,6 +1,6 @@
-"""What a worker is sent: the solver and the nets as it runs them. One function for each kind of Caffe.
+"""What a worker receives: the solver and the nets as it runs them. One function for each kind of Caffe.
 
-pycaffe's worker does tests, snapshots and rates itself; the binary does what stock Caffe does.
+The pycaffe worker does tests, snapshots and rates itself; the binary does what stock Caffe does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from netbuilder.training.plan import NetPlan, TrainingPlan
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.spans import Span
+    from netbuilder.schema import SolverParameter
 
 __all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "seen_net"]
 
@@ -27,12 +28,12 @@ _PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields
 _NEVER = 2**31 - 1
 
 
-# What a worker is sent: JSON, and the fields that `_snapshot_files.publish` and the log readers need.
+# A job as JSON: what the worker, `_snapshot_files.publish` and the log readers need.
 JobFields = dict[str, Any]
 
 
 def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
-    """Where snapshots are written and what they are then called, and when they and the tests are due."""
+    """Where snapshots are written, their final names, and when snapshots and tests are due."""
     solver = plan.solver
     return {
         "do": "train",
@@ -92,7 +93,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
 
 
 def _numbers(gpus: tuple[int | str, ...]) -> list[int | str]:
-    """The devices by number; raises EngineError if all are asked for and there are none."""
+    """The devices by number; raises EngineError if all are requested and there are none."""
     if "all" not in gpus:
         return list(gpus)
     import subprocess
@@ -110,19 +111,19 @@ def _numbers(gpus: tuple[int | str, ...]) -> list[int | str]:
 
 
 def _view(install: Install) -> Callable[[str], str]:
-    """How the worker sees a path: in a root, only what is relative to our folder leads out of it."""
+    """How the worker sees a path: from inside a root, only paths relative to our folder lead out of it."""
     if install.root is None:
         return os.path.abspath
     return lambda path: os.path.relpath(os.path.realpath(path))
 
 
 def _worker_files(
-    solver: Any, partial: str, seen: Callable[[str], str]
+    solver: SolverParameter, partial: str, seen: Callable[[str], str]
 ) -> tuple[dict[str, str], list[list[str]]]:
-    """The solver as the worker runs it and its nets, as files; and which fields of the solver name the nets.
+    """The solver as the worker runs it and its nets, as files; and the solver fields that name the nets.
 
-    The worker does tests, snapshots and rates itself. Only it knows the folder of these files, so it adds
-    the fields that name them.
+    The worker does tests, snapshots and rates itself. Only the worker knows the folder of these files, so it
+    adds the fields that name them.
     """
     from netbuilder.prototxt import text as text_format
 
@@ -158,8 +159,7 @@ def _worker_files(
 def seen_net(text: str, seen: Callable[[str], str]) -> str:
     """A net's text with the names of its files as the worker sees them.
 
-    Only string values of the fields that name files change; a string that merely contains such text, as
-    `param_str` may, does not.
+    Only the values of fields that name files change, not strings that merely contain such text (`param_str`).
     """
     from netbuilder.prototxt.spans import spans
 
@@ -192,7 +192,7 @@ def _string(literal: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A string as a prototxt has it."""
+    """A string literal for a prototxt."""
     from netbuilder.prototxt import text as text_format
     from netbuilder.schema import message
 
@@ -203,8 +203,8 @@ def _quoted(value: str) -> str:
     )
 
 
-def _packed_rates(solver: Any) -> str:
-    """The rates of all iterations as float32, for a schedule that Caffe lacks; else nothing."""
+def _packed_rates(solver: SolverParameter) -> str:
+    """The rates of all iterations as float32, for a schedule that Caffe lacks; else ""."""
     schedule = schedule_of(solver)
     return "" if schedule.stock else base64.b64encode(array("f", schedule.rates()).tobytes()).decode()
 
@@ -221,17 +221,17 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
         raise ConfigError(
             f"the caffe binary has no lr_policy '{solver.lr_policy}': netbuilder sets such rates by pycaffe",
             key="lr_policy",
-            hint="`netbuilder solver RECIPE --stock` tells which of Caffe's own come near, and writes one; "
+            hint="`netbuilder solver RECIPE --stock` lists which of Caffe's own come near, and writes one; "
             f"or name a Python that can import caffe by {VARIABLE}",
         )
     if solver.snapshot_format == 0:
         _require_h5py()
     sent = type(solver)()
     sent.CopyFrom(solver)
-    del sent.weights[:]  # which 1.0 has not; given as a flag instead
+    del sent.weights[:]  # Caffe 1.0 lacks the field; given as a flag instead
     for field, value in (
         ("snapshot_prefix", str(plan.partial / "snapshot")),
-        ("snapshot_after_train", True),  # after a stop too; a last one that is not wanted is left behind
+        ("snapshot_after_train", True),  # after a stop too; an unwanted last one is not published
         ("display", 1),
         ("average_loss", 1),
         ("test_compute_loss", True),
@@ -240,7 +240,7 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
         setattr(sent, field, value)
     file = str(plan.partial / "solver.prototxt")
     arguments = ["train", "-solver", file, "-sigint_effect", "stop"]
-    if solver.train_state.level:  # the flag's default would take its place
+    if solver.train_state.level:  # the flag's default would override it
         arguments += ["-level", str(solver.train_state.level)]
     warnings = []
     job = _snapshots(plan, str)

@@ -1,7 +1,7 @@
 """Real Caffe as a judge: load a net in it, run it, and learn why it refuses one.
 
-Caffe aborts its process on every failed check, and its Python is not ours. So it always runs in a subprocess,
-the worker (`_judge_worker.py`), which is started again by itself after a refusal. `find` says which Caffe.
+Caffe aborts its process on every failed check, and needs another Python. So it always runs in a subprocess,
+the worker (`_judge_worker.py`), which restarts automatically after a refusal. `find` chooses the Caffe.
 
     >>> with Caffe() as caffe:                                              # doctest: +SKIP
     ...     caffe.load('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }').blobs
@@ -65,9 +65,8 @@ Shape = tuple[int, ...]
 class CaffeRefused(EngineError):
     """Caffe ended its process over a net: a failed check, a parse error, or a crash.
 
-    `reason` is the line that says why, `site` the Caffe source line that said it ("eltwise_layer.cpp:34"),
-    `layer` the layer that was made last, `signal` the name of the signal that ended Caffe, `log` all that it
-    printed.
+    `reason` is the line that says why, `site` the Caffe source line that logged it ("eltwise_layer.cpp:34"),
+    `layer` the layer created last, `signal` the name of the signal that ended Caffe, `log` its output.
     """
 
     def __init__(self, reason: str, *, log: str, site: str = "", layer: str = "", signal: str = "") -> None:
@@ -122,7 +121,7 @@ class LoadedNet:
 
 
 def _is_inserted(layer: LoadedLayer) -> bool:
-    """True for a Split of Caffe's own, told by its name: `<blob>_<layer>_<j>_split`, tops `<name>_<k>`."""
+    """True for a Split that Caffe inserted, by its name: `<blob>_<layer>_<j>_split`, tops `<name>_<k>`."""
     if layer.type != "Split" or not re.fullmatch(re.escape(layer.bottoms[0]) + r"_.*_\d+_split", layer.name):
         return False
     return layer.tops == tuple(f"{layer.name}_{k}" for k in range(len(layer.tops)))
@@ -130,7 +129,7 @@ def _is_inserted(layer: LoadedLayer) -> bool:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a pass gave: blobs by name, params by layer name, all float32.
+    """The results of a pass: blobs by name, params by layer name, all float32.
 
     `params` (their values after the pass) is filled by fetch_params or backward, the two diffs by backward.
     """
@@ -148,7 +147,7 @@ class RunResult:
 class Caffe:
     """A running Caffe; a context manager, and safe to use from several threads (one request at a time).
 
-    `timeout` is in seconds, for each request that does not give its own; past it the worker is killed.
+    `timeout` is the default limit for a request, in seconds; after that the worker is killed.
     """
 
     def __init__(self, install: Install | None = None, *, timeout: float = 300) -> None:
@@ -195,9 +194,9 @@ class Caffe:
         files: Mapping[str, bytes] | None = None,
         timeout: float | None = None,
     ) -> LoadedNet:
-        """Build the net of a prototxt and tell its layers and shapes. Raises CaffeRefused where Caffe aborts.
+        """Build the net of a prototxt and return its layers and shapes. Raises CaffeRefused if Caffe aborts.
 
-        `files` lie in Caffe's working folder while it runs, by relative name: sources of data layers.
+        `files` are put into Caffe's working folder by relative name, as sources of data layers.
         """
         request = self._request("load", text, phase, level, stages, files)
         answer, _ = self._ask(request, [], timeout)
@@ -240,8 +239,7 @@ class Caffe:
 
         Inputs are the net's input blobs, which take the arrays' shapes, or the two tops of a MemoryData layer
         that comes first. `outputs` names the blobs to return (None: the net's outputs). `seed` fixes fillers
-        and Dropout. A layer or blob that is not there, or a shape that does not fit, is an EngineError that
-        names it.
+        and Dropout. Raises EngineError for a missing layer or blob, or a shape that does not fit.
         """
         import numpy as np
 
@@ -309,7 +307,7 @@ class Caffe:
                 raise self._death(f"ended between two requests ({ending(self._process.returncode)})")
             self._start(limit)
             assert self._log is not None
-            # The worker writes by a copy of our descriptor, so that its position goes back with ours.
+            # The worker writes through a copy of our descriptor, which shares its position.
             self._log.seek(0)
             self._log.truncate()
             answer, got = self._exchange(request, arrays, limit)
@@ -318,7 +316,7 @@ class Caffe:
         return answer, got
 
     def _start(self, limit: float) -> None:
-        """Start the worker, if there is none, and wait until it has imported Caffe."""
+        """Start the worker unless it is running, and wait until it has imported Caffe."""
         if self._process is not None:
             return
         command, sources = boot(self.install, "_judge_worker.py")
@@ -342,7 +340,7 @@ class Caffe:
     def _exchange(
         self, request: dict[str, Any] | None, arrays: list[Array], limit: float, raw: bytes = b""
     ) -> tuple[dict[str, Any], list[Array]]:
-        """Write a frame (or `raw`), read one; whatever goes wrong leaves no worker behind."""
+        """Write a frame (or `raw`) and read one; end the worker on any error."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -353,7 +351,7 @@ class Caffe:
             late.set()
             process.kill()
 
-        # Killing the worker ends a write or a read that waits for it, whichever it is.
+        # Killing the worker ends any write or read that waits for it.
         timer = threading.Timer(limit, stop)
         timer.daemon = True
         timer.start()
@@ -364,7 +362,7 @@ class Caffe:
         except (BrokenPipeError, EOFError):
             answer = None
         except BaseException:
-            self._end()  # interrupted inside a frame: what follows on the pipe would be misread
+            self._end()  # interrupted inside a frame: the rest of the pipe would be misread
             raise
         finally:
             timer.cancel()
@@ -381,7 +379,7 @@ class Caffe:
         raise self._death(f"died ({ending(process.returncode)})")
 
     def _death(self, what: str) -> EngineError:
-        """The error for a worker that is gone; clears it away, so that the next request starts a new one."""
+        """The error for a worker that has ended; cleans up, so that the next request starts a new one."""
         assert self._process is not None
         code = self._process.returncode
         log = self._end()
@@ -396,7 +394,7 @@ class Caffe:
         return EngineError(f"the Caffe worker {what}", hint=hint)
 
     def _end(self, grace: float = 0) -> str:
-        """Clear the worker away (asked first, given `grace` seconds) and return its log."""
+        """End the worker (politely first, with `grace` seconds), clean up and return its log."""
         process, log, folder = self._process, self._log, self._folder
         self._process = self._log = self._folder = None
         if process is not None:
@@ -458,7 +456,7 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[Array]]:
 
 
 def main() -> int:
-    """Print which Caffe is used: 0 there, 1 missing, 2 NETBUILDER_CAFFE is set but unusable."""
+    """Print which Caffe is used; return 0 if there is one, 1 if not, 2 if NETBUILDER_CAFFE is unusable."""
     try:
         install = find()
         if install is None:

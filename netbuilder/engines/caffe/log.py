@@ -1,6 +1,6 @@
-"""What a line of Caffe's log says: of a training, and of why Caffe ended.
+"""Lines of Caffe's log: the progress of a training, and why Caffe ended.
 
-The same lines come from pycaffe and from the binary. What only the binary has is in `binary_log`.
+pycaffe and the binary print the same lines; `binary_log` reads those that only the binary prints.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _OUTPUT = re.compile(r"\]     Train net output #\d+: (.*)$", re.DOTALL)
 
 
 class IterationLog:
-    """Iterations out of Caffe's log: the loss, then the outputs, then the rate, each on a line of its own."""
+    """Iterations from Caffe's log: the loss, then the outputs, then the rate, each on a separate line."""
 
     def __init__(self) -> None:
         self._loss = float("nan")
@@ -58,7 +58,7 @@ class IterationLog:
 
 
 def reason_of(log: str) -> tuple[str, str]:
-    """Why Caffe ended, and the source line that said so ("", "" if the log tells nothing)."""
+    """Why Caffe ended, and the source line that logged it ("", "" if the log does not say)."""
     parse, fatal, site, plain = "", "", "", ""
     last = False
     for line in log.splitlines():
@@ -71,20 +71,20 @@ def reason_of(log: str) -> tuple[str, str]:
                 site, fatal = glog[3], glog[4]
         elif line.startswith(_PLAIN):
             plain = f"{plain} {line.strip()}".strip()
-        elif last and not line.startswith(_STACK):  # LevelDB says what is wrong on a line of its own
+        elif last and not line.startswith(_STACK):  # LevelDB reports its error on a separate line
             fatal += f" {line.strip()}"
-    # Caffe says only that the file did not parse; protobuf, one line before, says where and why.
+    # Caffe reports only that the file did not parse; protobuf, one line earlier, says where and why.
     return (parse if parse and "Failed to parse" in fatal else fatal or plain), site
 
 
 def last_error(log: str) -> str:
-    """The last thing that Caffe called an error, which may tell more than what ended it."""
+    """The last line that Caffe logged as an error, which may explain more than the fatal one."""
     errors = [glog[4] for line in log.splitlines() if (glog := GLOG.match(line)) and glog[1] == "E"]
     return errors[-1] if errors else ""
 
 
 def last_line(log: str) -> str:
-    """The last line that says something, without glog's head."""
+    """The last line with content, without glog's prefix."""
     lines = [line for line in log.splitlines() if line.strip() and not line.startswith(_STACK)]
     if not lines:
         return ""

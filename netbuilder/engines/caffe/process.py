@@ -1,4 +1,4 @@
-"""The process in which Caffe works: started, listened to, stopped, and never left behind."""
+"""The process in which Caffe works: started, read from, stopped, and always ended."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from netbuilder.training.events import Event
 
 __all__ = ["Process"]
 
-_KEPT = 2000  # lines of the log in which the reason of an end is looked for
-_GRACE = 10.0  # seconds that a process has to end after a fatal line
+_KEPT = 2000  # lines at the end of the log that are searched for the reason of a death
+_GRACE = 10.0  # seconds for a process to end after a fatal line
 _FATAL = re.compile(r"F\d{4,8} \d\d:\d\d:\d\d")
 
 
 class Process:
-    """A running Caffe; a context manager that leaves no process behind.
+    """A running Caffe; a context manager that leaves no process running.
 
-    `log` takes Caffe's own lines. Iterating gives the events until the process ends; EngineError if it did
-    not end as it should.
+    `log` receives Caffe's own lines. Iterating yields the events until the process ends, and raises
+    EngineError if it failed.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Process:
                 stderr=subprocess.PIPE,
                 env=environment(install, threads),
                 pass_fds=() if folder is None else (folder,),
-                start_new_session=True,  # Ctrl-C is for us, and we tell it
+                start_new_session=True,  # netbuilder handles Ctrl-C and calls stop()
             )
         except OSError as error:
             raise EngineError(f"{install} does not start: {error}") from None
 
     @property
     def pid(self) -> int:
-        """The process that Caffe runs in, or what leads to it."""
+        """The process that Caffe runs in, or the command that started it."""
         return self._process.pid
 
     def __enter__(self) -> Process:
@@ -69,11 +69,11 @@ class Process:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ask it to end after this iteration, with a snapshot; as Ctrl-C does, also what it started."""
+        """Ask it and its children to end after this iteration, with a snapshot, as Ctrl-C does."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it now, and what it started."""
+        """End it and its children now."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
@@ -92,7 +92,7 @@ class Process:
             pass  # it died; its log says why
 
     def _lines(self, mark: bytes = b"") -> Iterator[str]:
-        """The lines that it prints, until it ends; those that begin with the mark are not of Caffe's log."""
+        """The lines that it prints until it ends; lines with the mark are not part of Caffe's log."""
         assert self._process.stderr is not None
         for raw in self._process.stderr:
             line = raw.decode(errors="replace").rstrip("\n")
@@ -101,7 +101,7 @@ class Process:
                     self._log.write(raw)
                 self._tail.append(line)
                 if _FATAL.match(line):
-                    # With several GPUs the other processes would wait for the one that ended.
+                    # With several GPUs the other processes would wait for the dead one.
                     timer = threading.Timer(_GRACE, self.kill)
                     timer.daemon = True
                     timer.start()

@@ -1,6 +1,7 @@
-"""Why Caffe ended, in plain words: what its own words mean, and what to do.
+"""Why Caffe ended, in plain words: the meaning of its messages, and what to do.
 
-Each pattern is of what Caffe logs. tests/engines/test_aborts.py provokes in real Caffe those that a CPU can.
+Each pattern matches what Caffe logs. tests/engines/test_aborts.py provokes those that need no GPU in real
+Caffe.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from netbuilder.errors import EngineError
 __all__ = ["death", "fault", "plain_reason"]
 
 _MOUNT = "a container sees what is mounted: -v FOLDER:FOLDER, by the same name, and start there: -w FOLDER"
-_DIFF = "`netbuilder diff` tells what differs; rename a layer whose weights should not be taken"
+_DIFF = "`netbuilder diff` shows what differs; rename a layer whose weights should not be loaded"
 _LESS = "make batch_size smaller, and iter_size larger"
-_MAKE = "netbuilder data makes one; names are relative to the folder that one is in"
-_ANEW = "it may be broken: make it anew (`netbuilder data`)"
-_HDF5 = "the datasets are named by the tops of the layer, and all have as many rows"
+_MAKE = "netbuilder data makes one; names are relative to the current directory"
+_AGAIN = "it may be broken: make it again (`netbuilder data`)"
+_HDF5 = "the datasets are named after the tops of the layer, and all have equally many rows"
 
-# Caffe's words, what they mean (with the groups of the match), and what to do. The first that fits counts.
+# Caffe's message, its meaning (with the groups of the match), and what to do. The first match counts.
 _GPU = (
     (
         r"Cannot use GPU in CPU-only Caffe",
@@ -64,7 +65,7 @@ _GPU = (
     ),
 )
 _DATA = (
-    (r"Could not decode datum", "an image in a database of the net cannot be decoded", _ANEW),
+    (r"Could not decode datum", "an image in a database of the net cannot be decoded", _AGAIN),
     (r"mdb_status == 0 \(2 vs\. 0\)", "a database of the net is not there", _MAKE),
     (
         r"mdb_status == 0 \((?:13|30) vs\. 0\) *(.*)",
@@ -81,7 +82,7 @@ _DATA = (
         "too many processes read a database of the net: {0}",
         "end those that are left over; its lock.mdb may be removed when nobody reads it",
     ),
-    (r"mdb_status == 0 \((\S+) vs\. 0\) *(.*)", "a database of the net cannot be read: {1}", _ANEW),
+    (r"mdb_status == 0 \((\S+) vs\. 0\) *(.*)", "a database of the net cannot be read: {1}", _AGAIN),
     (
         r"Failed to open leveldb (.*?) *IO error: lock",
         "the LevelDB '{0}' is in use: only one layer can open it",
@@ -94,8 +95,8 @@ _DATA = (
     ),
     (
         r"datum_channels > 0",
-        "the first record of a database is no image, or there is none",
-        _ANEW,
+        "the first record of a database is missing, or not an image",
+        _AGAIN,
     ),
     (
         r"(datum|img)_(channels|height|width) == (?:channels|height|width) \((\d+) vs\. (\d+)\)",
@@ -130,11 +131,11 @@ _DATA = (
     (
         r"Could not load (.*)",
         "the image '{0}' cannot be read: it is not there, damaged, or of a kind that OpenCV lacks",
-        "mend it, or take its line out of the list",
+        "fix it, or remove its line from the list",
     ),
     (r"!lines_\.empty\(\) File is empty", "the list of images is empty", ""),
     (r"Failed to open source file: (.*)", "the list '{0}' of HDF5 files cannot be read", ""),
-    (r"Failed opening HDF5 file: *(.*)", "'{0}' is not there, or no HDF5 file", ""),
+    (r"Failed opening HDF5 file: *(.*)", "'{0}' does not exist, or is not an HDF5 file", ""),
     (r"Failed to find HDF5 dataset (.*)", "an HDF5 file has no dataset '{0}'", _HDF5),
     (
         r"hdf_blobs_\[i\]->shape\(0\) == num \((\d+) vs\. (\d+)\)",
@@ -160,7 +161,7 @@ _FILES = (
     ),
     (
         r"ReadProtoFromBinaryFile\(filename, proto\)",
-        "a binary file of the net, such as mean_file, is no file of Caffe's, or is cut short",
+        "a binary file of the net, such as mean_file, is not a file of Caffe's, or is cut short",
         "",
     ),
     (
@@ -222,7 +223,7 @@ _NET = (
 )
 _MEANINGS = (*_GPU, *_DATA, *_FILES, *_NET)
 
-# What ends a process without a word.
+# Signals that end a process without a message.
 _SIGNALS = {
     "SIGKILL": (
         "Caffe was killed (SIGKILL), by hand or by the kernel for its memory",
@@ -232,7 +233,7 @@ _SIGNALS = {
     "SIGSEGV": ("Caffe died (SIGSEGV)", "a label that is out of range crashes Caffe, for one"),
     "SIGBUS": (
         "Caffe died (SIGBUS): a file that it reads as memory ended early",
-        "a database that was cut short does that (`netbuilder data show` tells), or a full disk",
+        "a truncated database (`netbuilder data show` reports it) or a full disk causes this",
     ),
     "SIGFPE": ("Caffe died (SIGFPE): it divided by zero", "a field is 0 that must not be, such as a stride"),
     "SIGILL": (
@@ -247,7 +248,7 @@ _SIGNALS = {
 
 
 def plain_reason(reason: str) -> tuple[str, str]:
-    """What a reason of Caffe's means, in plain words, and what to do ("", "" if it is plain enough)."""
+    """The meaning of Caffe's reason in plain words, and what to do ("", "" if it has no entry)."""
     for pattern, meaning, hint in _MEANINGS:
         m = re.search(pattern, reason)
         if m:
@@ -256,7 +257,7 @@ def plain_reason(reason: str) -> tuple[str, str]:
 
 
 def _unseen(reason: str) -> tuple[str, str] | None:
-    """What to say of a file that Caffe does not find, and that we do: it is in a container."""
+    """The meaning and hint for a file that exists but that Caffe, in a container, does not find."""
     m = re.search(r"File not found: (.*\S)", reason)
     if m is None or not os.path.exists(m[1]):
         return None
@@ -264,7 +265,7 @@ def _unseen(reason: str) -> tuple[str, str] | None:
 
 
 def death(code: int, log: str) -> EngineError:
-    """The error for a worker that did not end as it should."""
+    """The error for a worker that died."""
     by = by_signal(code)
     reason, site = reason_of(log)
     layer = _at_layer(log)
@@ -282,7 +283,7 @@ def death(code: int, log: str) -> EngineError:
 
 
 def _at_layer(log: str) -> str:
-    """The layer that was being made when the log ends; "" once the net is there."""
+    """The layer that was being created when the log ends; "" once the net is complete."""
     made, maker, ender = "", "", ""
     for line in log.splitlines():
         glog = GLOG.match(line)
@@ -304,7 +305,7 @@ def _python_error(log: str) -> str:
 
 
 def fault(text: str, hint: str, log: str) -> EngineError:
-    """The error for what the worker says by itself."""
+    """The error for a fault that the worker itself reports."""
     plain, what_to_do = plain_reason(text)
     if plain:
         return EngineError(plain, where=_python_error(log) or text, hint=what_to_do)

@@ -29,7 +29,7 @@ _EVENTS = {
 
 
 class Worker(Process):
-    """A running worker: Caffe by pycaffe."""
+    """A running pycaffe worker."""
 
     def __init__(
         self, install: Install, job: JobFields, log: IO[bytes] | None = None, threads: int = 1
@@ -38,7 +38,7 @@ class Worker(Process):
         self._folder: Path | None = None
         modules = ("../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
         command, sources = boot(install, *modules, threads=threads)
-        # A chroot keeps what was opened before: the folder that we are in stays reachable, by relative names.
+        # A descriptor opened before the chroot keeps the current directory reachable by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
         try:
             super().__init__(install, command, log=log, threads=threads, folder=directory)
