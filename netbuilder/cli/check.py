@@ -47,7 +47,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
     parser.add_argument(
-        "--weights", metavar="MODEL", help="a .caffemodel: tell which layers its weights fit by name"
+        "--weights", metavar="MODEL", help="a .caffemodel: report which layers its weights fit by name"
     )
     add_input(parser)
     parser.add_argument(

@@ -107,7 +107,7 @@ def _add_pad(parser: Options, default: str) -> None:
 def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
-        help="tell what is in an LMDB, and draw samples",
+        help="show what is in an LMDB, and draw samples",
         description="Number, shapes and labels of the records of an LMDB. It is read as a file: nothing is "
         "written beside it, no lock is taken, and every record is looked at.",
     )
