@@ -1,7 +1,7 @@
-"""Findings about a finished net: what Caffe accepts in silence, and what is better said.
+"""Findings about a finished net: problems that Caffe accepts silently, and notes worth printing.
 
-Everything on which Caffe aborts is refused earlier, by `Net.append`. `check` returns data and prints
-nothing; codes are stable (`CODES`). A check is a function in `CHECKS` that yields findings about a `Graph`;
+`Net.append` has already refused everything on which Caffe aborts. `check` returns data and prints nothing;
+codes are stable (`CODES`). A check is a function in `CHECKS` that yields findings about a `Graph`;
 `between` compares the TRAIN and the TEST net of one file.
 """
 

@@ -1,16 +1,16 @@
-"""Everything that can be said of a prototxt file: `netbuilder check` in one function.
+"""All findings about a prototxt file: `netbuilder check` in one function.
 
-A file is read once per phase with the widest dialect. What Caffe refuses becomes findings, and reading goes
-on; then come the checks, the consumers, and a trained model.
+A file is read once per phase with the widest dialect. What Caffe refuses becomes findings, and reading
+continues; then come the checks, the consumers, and a trained model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder import checks
 from netbuilder.checks import CODES, Finding, found, weights
@@ -24,17 +24,20 @@ from netbuilder.schema.dialects import ANY
 from netbuilder.storage.files import read_text
 from netbuilder.weights.model import Model
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 __all__ = ["PHASES", "Examined", "Wanted", "examine", "examine_text", "phases_of"]
 
 _OLD_FORMAT = re.compile(r"^\s*layers\s*:?\s*[{<]", re.MULTILINE)
 _OLD_INPUT = re.compile(r"^\s*input\s*:", re.MULTILINE)
-# A finding about a consumer says the same as this one about Caffe.
+# Findings about a consumer that repeat one about Caffe.
 _SAME = {"statistics-trained": "batchnorm-trained"}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to examine: phases (none: those that the file is for), consumers, a model, shapes of data."""
+    """What to examine: phases (default: those that the file is for), consumers, a model, shapes of data."""
 
     phases: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
@@ -43,7 +46,7 @@ class Wanted:
 
     @property
     def caffes(self) -> tuple[str, ...]:
-        """The Caffes that must load the file; BVLC's if none is named."""
+        """The Caffes that must load the file; by default BVLC's."""
         return tuple(t for t in self.targets if targets.find_target(t).dialect) or (targets.DEFAULT,)
 
     @property
@@ -54,9 +57,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Examined:
-    """A file, the nets it was read as (by phase), and what was found, in the order of the file.
+    """A file, its nets by phase, and the findings in the order of the file.
 
-    Where the file could not be parsed there are no nets, and one finding.
+    A file that could not be parsed has no nets and one finding.
     """
 
     path: str
@@ -68,8 +71,8 @@ class Examined:
 def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
     """Examine a file, or the nets that a solver file names.
 
-    Raises FileError if a file cannot be read, FieldError for an input that is not there, ConfigError for an
-    unknown target.
+    Raises FileError if a file cannot be read, FieldError for an unknown input, ConfigError for an unknown
+    target.
     """
     text = read_text(path)
     by_path: dict[str, list[str]] = {}
@@ -107,14 +110,14 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
         findings += weights.unused(nets.values(), wanted.model, path)
     findings += _file(text, path, nets, wanted)
     order = _order(findings, nets)
-    return Examined(path, text, nets, tuple(sorted(_told_once(findings, wanted), key=order)))
+    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)))
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 
 
 def _read(text: str, path: str, wanted: Wanted) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
-    """The nets of the phases that are wanted, or that the file is for, and what Caffe refuses in them."""
+    """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them."""
     nets, refused = {}, {}
     for phase in wanted.phases or PHASES:
         errors: list[tuple[Layer, NetBuilderError]] = []
@@ -143,12 +146,12 @@ def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:
 
 
 def phases_of(nets: Mapping[str, Net]) -> tuple[str, ...]:
-    """The phases that a file is for, of its nets in both: TEST, if there is nothing that tells."""
+    """The phases that a file is for, from its nets in both; TEST if nothing decides."""
     return tuple(phase for phase in PHASES if _is_for(phase, nets)) or PHASES[1:]
 
 
 def _is_for(phase: str, nets: Mapping[str, Net]) -> bool:
-    """Whether a file is for this phase: it has data in it, and for TRAIN a loss, or layers for TRAIN only."""
+    """Whether a file is for this phase: it has data in it and, for TRAIN, a loss or layers for TRAIN only."""
     sources = {p: any(is_source(x.proto) and x.tops for x in n) for p, n in nets.items()}
     if not sources[phase] and any(sources.values()):
         return False
@@ -184,7 +187,7 @@ def _refusal(layer: Layer, error: NetBuilderError) -> Finding:
 
 
 def _unknown(net: Net) -> Iterator[Finding]:
-    """Layer types, fields and labels that no Caffe has."""
+    """Findings about layer types, fields and labels that no Caffe has."""
     for layer in net:
         if layer.type and layer.type not in ANY.types:
             yield found(
@@ -198,8 +201,8 @@ def _unknown(net: Net) -> Iterator[Finding]:
                 )
 
 
-def _kept_fields(message: Any) -> Iterator[tuple[str, str, str]]:
-    """What a message and those inside keep though the schema lacks it: what it is, its text, a hint."""
+def _kept_fields(message: Message) -> Iterator[tuple[str, str, str]]:
+    """What a message and those inside keep although the schema lacks it: its kind, its text, a hint."""
     fields = message.DESCRIPTOR.fields_by_name
     for text in kept(message):
         name, short = field_name(text), " ".join(text.split())
@@ -215,7 +218,7 @@ def _kept_fields(message: Any) -> Iterator[tuple[str, str, str]]:
 
 
 def _file(text: str, path: str, nets: Mapping[str, Net], wanted: Wanted) -> Iterator[Finding]:
-    """What concerns the whole file."""
+    """Findings about the whole file."""
     if not any(net.layers for net in nets.values()):
         yield Finding(CODES["no-layers"].severity, "no-layers", "", "the net has no layers", file=path)
     for net in nets.values():
@@ -242,7 +245,7 @@ def _file(text: str, path: str, nets: Mapping[str, Net], wanted: Wanted) -> Iter
 
 
 def _merged(by_phase: Mapping[str, Sequence[Finding]]) -> list[Finding]:
-    """The findings of all phases, each once, with its phases: the nth of a code about a layer is the same."""
+    """The findings of all phases, each once with its phases; the nth of a code about a layer is the same."""
     merged: dict[object, Finding] = {}
     for phase, findings in by_phase.items():
         count: dict[object, int] = {}
@@ -255,13 +258,13 @@ def _merged(by_phase: Mapping[str, Sequence[Finding]]) -> list[Finding]:
     return list(merged.values())
 
 
-def _told_once(findings: Sequence[Finding], wanted: Wanted) -> Iterator[Finding]:
-    """Without what another finding says too, about a consumer or about the layer's type."""
-    told = {(_SAME.get(f.code, f.code), f.layer, f.line) for f in findings if f.target}
+def _without_repeats(findings: Sequence[Finding], wanted: Wanted) -> Iterator[Finding]:
+    """Drop findings that repeat another one about a consumer or about the layer's type."""
+    of_targets = {(_SAME.get(f.code, f.code), f.layer, f.line) for f in findings if f.target}
     nobodys = {(f.layer, f.line) for f in findings if f.code == "unknown-type"}
     cudnn = all((d := targets.find_target(name).dialect) and d.cudnn for name in wanted.caffes)
     for f in findings:
-        if not f.target and (f.code, f.layer, f.line) in told:
+        if not f.target and (f.code, f.layer, f.line) in of_targets:
             continue
         if f.code == "engine-cudnn" and cudnn:
             continue
@@ -270,7 +273,9 @@ def _told_once(findings: Sequence[Finding], wanted: Wanted) -> Iterator[Finding]
         yield f
 
 
-def _order(findings: Sequence[Finding], nets: Mapping[str, Net]) -> Any:
-    """Sort by place in the file; a file's own findings come first, those without a place last."""
+def _order(
+    findings: Sequence[Finding], nets: Mapping[str, Net]
+) -> Callable[[Finding], tuple[bool, int, int, int]]:
+    """Sort by position in the file; findings about the file come first, those without a position last."""
     places = {id(f): i for i, f in enumerate(findings)}
     return lambda f: (f.line == 0 and bool(f.layer), f.line, f.column, places.get(id(f), 0))

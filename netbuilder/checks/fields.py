@@ -1,4 +1,4 @@
-"""Checks of the fields of single layers: what has no effect, or another one than it seems."""
+"""Checks of the fields of single layers: those without effect, or with a surprising one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CHECKS", "lone_pairs"]
 
 _STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
 
-# Fields of data layers that moved to transform_param; today's format ignores them where they were.
+# Fields of data layers that moved to transform_param; today's format ignores them in the old place.
 _MOVED = ("scale", "mean_file", "crop_size", "mirror")
 
 
@@ -107,7 +107,7 @@ def _pooling_outside(graph: Graph) -> Iterator[Finding]:
             continue
         try:
             _, stride, pad, _ = pool_window(p, size)
-        except ShapeError:  # its shape was given, not computed
+        except ShapeError:  # its shape was given, not inferred
             continue
         if any((o - 1) * s - q >= n for n, o, s, q in zip(size, out, stride, pad, strict=True)):
             yield found(
@@ -124,7 +124,7 @@ def _convolves(layer: Layer) -> bool:
 
 
 def lone_pairs(layer: Layer) -> list[tuple[str, str]]:
-    """The halves of _h/_w pairs of a convolution that are given without the other: (there, missing)."""
+    """The halves of a convolution's _h/_w pairs that are given without the other: (given, missing)."""
     if not _convolves(layer):
         return []
     p = layer.proto.convolution_param

@@ -1,4 +1,4 @@
-"""Who reads which blob of a net, and which layers Caffe gives a gradient: worked out once for all checks."""
+"""The readers of each blob, and the layers whose gradient Caffe computes: found once for all checks."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["Graph", "has_loss"]
 
 
 class Graph:
-    """A net with what the checks ask of it.
+    """A net with what the checks need to know about it.
 
     `layers` are those that Caffe would build. `readers` has the layers that read each version of a blob.
-    `trained`: the net is for TRAIN and has a loss. `backward` are then the layers whose gradient Caffe
-    computes, `learnt` those that depend on something that is learnt. Source: net.cpp, Init.
+    `trained`: the net is for TRAIN and has a loss. `backward` then has the layers whose gradient Caffe
+    computes, `learnt` those that depend on a learnt parameter. Source: net.cpp, Init.
     """
 
     def __init__(self, net: Net) -> None:
@@ -44,7 +44,7 @@ class Graph:
 
 
 def has_loss(layer: Layer) -> bool:
-    """Whether one of its tops counts in the loss. Layers of forks are told by their names."""
+    """Whether one of its tops counts in the loss. Layers of forks are recognised by their names."""
     weights = layer.proto.loss_weight
     if weights:
         return any(weights)
@@ -53,6 +53,6 @@ def has_loss(layer: Layer) -> bool:
 
 
 def _asks_gradient(layer: Layer, i: int) -> bool:
-    """Whether parameter i has a learning rate. Statistics never do: Caffe itself sets theirs to 0."""
+    """Whether parameter i has a learning rate. Statistics never have one: Caffe itself sets it to 0."""
     specs = layer.proto.param
     return layer.params[i].role != "statistic" and not (i < len(specs) and specs[i].lr_mult == 0)

@@ -1,4 +1,4 @@
-"""Checks between the TRAIN and the TEST net of one file: the solver hands weights over by layer name."""
+"""Checks between the TRAIN and the TEST net of one file: the solver shares weights by layer name."""
 
 from __future__ import annotations
 

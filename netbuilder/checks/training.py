@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.layers import RULES, known
 from netbuilder.net import Layer
+
+if TYPE_CHECKING:
+    from netbuilder.schema import FillerParameter
 
 __all__ = ["CHECKS"]
 
@@ -79,10 +82,13 @@ def _zero_weights(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _weight_filler(layer: Layer) -> Any:
+def _weight_filler(layer: Layer) -> FillerParameter | None:
     rule = RULES.get(layer.type)
     message = known(rule.traits.weight_filler, "") if rule else ""
-    return getattr(layer.proto, message).weight_filler if message and layer.params else None
+    filler: FillerParameter | None = None
+    if message and layer.params:
+        filler = getattr(layer.proto, message).weight_filler
+    return filler
 
 
 def _zero_scale(graph: Graph) -> Iterator[Finding]:

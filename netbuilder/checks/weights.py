@@ -15,7 +15,7 @@ from netbuilder.weights.model import Model, ModelLayer
 
 __all__ = ["fits", "unused"]
 
-_COMPARED = 2000  # names; looking for a near miss among more takes too long
+_COMPARED = 2000  # names; searching more for a near miss takes too long
 
 
 def fits(net: Net, model: Model) -> list[Finding]:
@@ -48,7 +48,7 @@ def fits(net: Net, model: Model) -> list[Finding]:
                 found(
                     "weights-shape", layer,
                     f"its parameters are {own}, those of the model {its}: Caffe aborts",
-                    "rename the layer if it is to start anew, or give it the model's shape",
+                    "rename the layer to train it from the start, or give it the model's shape",
                 )
             )  # fmt: skip
     return findings
@@ -75,7 +75,7 @@ def _missing(layer: Layer, free: Sequence[ModelLayer]) -> Finding:
     return found(
         "weights-missing", layer,
         "the model has no layer of this name: its parameters stay as they are filled",
-        hint or "name it like the layer of the model whose weights it shall have",
+        hint or "name it like the layer of the model whose weights it should get",
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def _same(stored: Sequence[Shape], wanted: Sequence[Shape]) -> bool:
 
 
 def _equal(stored: Shape, wanted: Shape) -> bool:
-    """Equal shapes; files of before 2015 fill up 4 axes with ones in front (`Blob::ShapeEquals`)."""
+    """Equal shapes; files from before 2015 pad to 4 axes with leading ones (`Blob::ShapeEquals`)."""
     return stored == wanted or (
         len(stored) == 4 > len(wanted) and stored == (1,) * (4 - len(wanted)) + wanted
     )

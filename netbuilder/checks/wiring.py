@@ -14,7 +14,7 @@ from netbuilder.net import Layer
 __all__ = ["CHECKS"]
 
 _OWN_TOP = "give the top a name of its own"
-_NO_TRAITS = Traits()  # of a type without a rule: nothing is known
+_NO_TRAITS = Traits()  # of a type without a rule: all unknown
 
 
 def _traits(layer: Layer) -> Traits:
@@ -64,7 +64,7 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
 
 
 def _in_place_chains(graph: Graph) -> Iterator[Finding]:
-    """Values overwritten before the backward pass asks for them."""
+    """Values that are overwritten before the backward pass reads them."""
     for layer in graph.layers:
         reads = _reads(layer)
         if layer not in graph.backward or reads is GradientReads.NOTHING:
@@ -86,7 +86,7 @@ def _in_place_chains(graph: Graph) -> Iterator[Finding]:
 
 
 def _reads(layer: Layer) -> GradientReads:
-    """What the gradient of this layer is computed from in its own top."""
+    """What the gradient of this layer reads from its own top."""
     reads = of_layer(_traits(layer).gradient_reads, layer.proto, GradientReads.NOTHING)
     return GradientReads.NOTHING if reads is GradientReads.SIGN and not layer.in_place else reads
 
@@ -96,7 +96,7 @@ def _writes_over(layer: Layer, name: str) -> bool:
 
 
 def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
-    """Whether what a layer writes in place leaves the gradient of the layer before it right."""
+    """Whether the gradient of a layer stays right when a later layer writes over its top."""
     keeps = known(_traits(over).keeps, Keeps.NOTHING)
     if reads is GradientReads.SIGN:
         return keeps is not Keeps.NOTHING
@@ -154,7 +154,7 @@ def _overwritten_input(graph: Graph) -> Iterator[Finding]:
 
 
 def _uncounted(graph: Graph) -> Iterator[Finding]:
-    """Where unknown shapes begin; what follows from them is not told again."""
+    """Layers where unknown shapes begin; those that follow from them are not reported again."""
     for layer in graph.layers:
         known = all(bottom.shape is not None for bottom in layer.bottoms)
         fork = layer.type not in graph.net.dialect.types and any(top.shape is None for top in layer.tops)

@@ -1,14 +1,14 @@
-"""Who can load a net: what each consumer of Caffe's format refuses, or reads otherwise than Caffe.
+"""Who can load a net: what each consumer of Caffe's format refuses, or reads differently from Caffe.
 
-A target is a Caffe (a dialect) or another consumer, with a list of `Limit`s: those that were run are in
-`measured`, those known from their makers' pages in `cited`.
+A target is a Caffe (a dialect) or another consumer, with a list of `Limit`s: consumers that were run are in
+`measured`, those known only from their makers' pages in `cited`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netbuilder.checks import Finding, Graph, found
 from netbuilder.checks.consumers.base import Limit, Target
@@ -19,10 +19,13 @@ from netbuilder.net import Layer, Net
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
 from netbuilder.schema.fields import fork_names
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 __all__ = ["DEFAULT", "TARGETS", "Limit", "Target", "check", "find_target"]
 
 DEFAULT = "caffe-master"
-# Caffes whose BatchNorm does not keep the solver off its statistics.
+# Caffes whose BatchNorm does not protect its statistics from the solver.
 _TRAINS_STATISTICS = ("caffeonspark",)
 _NOBODY = "no Caffe that netbuilder has a dialect for has it"
 
@@ -122,8 +125,8 @@ def _adds(name: str, dialect: Dialect) -> bool:
     return name in dialect.adds
 
 
-def _is_set(proto: Any, path: str) -> bool:
-    """Whether the field of this path, `message.field` or `field`, is given."""
+def _is_set(proto: Message, path: str) -> bool:
+    """Whether the field at this path, `message.field` or `field`, is set."""
     *messages, field = path.split(".")
     for name in messages:
         if not proto.HasField(name):

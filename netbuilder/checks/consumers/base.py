@@ -1,4 +1,4 @@
-"""What a target is: a consumer of Caffe files, and the limits it has."""
+"""What a target is: a consumer of Caffe files, and its limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CONVOLUTIONS", "DEPLOYED", "NOT_DEPLOY", "Limit", "Target", "types",
 class Limit:
     """Something that a consumer cannot do: layer types (none: all), and the condition under which they fail.
 
-    `unread`: only where nobody reads one of the tops. `{type}` and `{name}` in the texts are the layer's.
+    `unread`: only if no layer reads one of the tops. `{type}` and `{name}` in the texts are the layer's.
     """
 
     code: str
@@ -30,10 +30,9 @@ class Limit:
 class Target:
     """A consumer of Caffe files; `about` says which version, `limits` what it cannot do.
 
-    `dialect` is set for a Caffe. `types` are the layer types that another consumer has, empty where they are
-    not known. `old_format` and `old_input` say what becomes of files of Caffe's older formats and of inputs
-    given as `input:` fields, "" where they are read. `sources` are the pages that were relied on; without
-    any, the limits were found by running the consumer.
+    `dialect` is set for a Caffe. `types` are the layer types of another consumer, empty if unknown.
+    `old_format` and `old_input` describe how it fails on Caffe's older formats and on `input:` fields, "" if
+    it reads them. `sources` are the cited pages; without any, the limits were found by running the consumer.
     """
 
     name: str
@@ -64,7 +63,7 @@ _LOSSES = types(
     "SoftmaxWithLoss",
 )
 CONVOLUTIONS = types("Convolution", "Deconvolution")
-# What a deploy net of Caffe may consist of.
+# The layer types that a deploy net of Caffe may have.
 DEPLOYED: frozenset[str] = DIALECTS["caffe-master"].types - _DATA - _LOSSES
 
 NOT_DEPLOY = Limit(

@@ -1,4 +1,4 @@
-"""Consumers that cannot be installed by package: what their makers' pages and sources say of them.
+"""Consumers that cannot be installed as packages: what their makers' pages and sources say.
 
 Nothing here was run. Each target names its pages; docs/checking.md says which page says what.
 """
@@ -73,7 +73,7 @@ ASCEND = Target(
             _larger_than(4096),
         ),
     ),
-    # Its list of operators, and what does nothing when a net is run.
+    # Its list of operators, and types that do nothing when a net is run.
     types=frozenset(
         DEPLOYED
         - types("BatchReindex", "Embed", "Filter", "Im2col", "LSTMUnit", "Parameter", "Python", "Swish")
@@ -163,7 +163,7 @@ RKNN = Target(
     ),
 )
 
-# The types whose fields caffe2ncnn writes out; of others it writes the name only.
+# The types whose fields caffe2ncnn writes; for others it writes only the name.
 _NCNN_READ = types(
     "BN", "BatchNorm", "Concat", "Convolution", "ConvolutionDepthwise", "Crop", "Deconvolution",
     "DepthwiseConvolution", "DetectionOutput", "Dropout", "ELU", "Eltwise", "Embed", "InnerProduct", "Input",
@@ -237,7 +237,7 @@ OPENVINO = Target(
             lambda layer: layer.proto.pooling_param.pool == _STOCHASTIC,
         ),
     ),
-    # Those that it has an extractor for, or its page lists, and Silence, which does nothing.
+    # Types that it has an extractor for or that its page lists, and Silence, which does nothing.
     types=frozenset(
         DEPLOYED
         - types("AbsVal", "BNLL", "BatchReindex", "Clip", "Embed", "Exp", "Filter", "Im2col", "LSTM")

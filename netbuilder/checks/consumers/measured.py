@@ -1,6 +1,6 @@
 """OpenCV and MNN: found by running both against real Caffe, layer by layer.
 
-`tests/test_targets.py` runs them again; what is not listed here computes what Caffe computes.
+The tests in `tests/checks` run them again; everything not listed here computes what Caffe computes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def _nearly_one(value: float) -> bool:
 
 
 def _shape(layer: Layer) -> Shape:
-    """The shape of the first bottom, empty if it is not known."""
+    """The shape of the first bottom, empty if unknown."""
     return (layer.bottoms[0].shape if layer.bottoms else None) or ()
 
 
 def _other_axes(layer: Layer) -> bool:
-    """Whether a learnt factor spans anything but the channels. A scalar has a limit of its own."""
+    """Whether a learnt factor spans anything but the channels. A scalar has a separate limit."""
     p, shape = layer.proto.scale_param, _shape(layer)
     if len(layer.bottoms) != 1 or not shape or p.num_axes == 0:
         return False
