@@ -27,10 +27,17 @@ from legos.resample import DOWNSAMPLINGS, EdgeAverageLego, SquareAverageDownLego
 from legos.stem import STEM_ENTRIES, ImageNetStemLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
-from netbuilder.networks.big_little import STEM_WIDTH, BigLittleOptions, big_little_module, check_big_little
+from netbuilder.networks.big_little import (
+    STEM_WIDTH,
+    BigLittleOptions,
+    BottleneckConfig,
+    GammaOptions,
+    big_little_module,
+    check_big_little,
+)
 from netbuilder.networks.elements import ElementOptions, block_parts
-from netbuilder.networks.registry import OptionSet, group, network, option, with_default
-from netbuilder.networks.residual import ImageNetConfig, source
+from netbuilder.networks.registry import OptionSet, group, network, option
+from netbuilder.networks.residual import source
 
 __all__ = ["PRESETS", "AssembleResNetConfig", "stitch"]
 
@@ -85,6 +92,15 @@ class AssembledElementOptions(ElementOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScaleOptions(GammaOptions):
+    """How Scale layers start and decay."""
+
+    decay_scale: bool = option(
+        help="decay gammas and betas as well (default: no)", default=False, switch=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class DropBlockOptions(OptionSet):
     """DropBlock in the train net. Raises ConfigError."""
 
@@ -113,7 +129,7 @@ class DropBlockOptions(OptionSet):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssembleResNetConfig(ImageNetConfig):
+class AssembleResNetConfig(BottleneckConfig):
     """A preset, and what is to be different; after construction the options have their values.
 
     Raises ConfigError, in particular for sizes that are no multiple of 32 and for options without effect.
@@ -153,17 +169,7 @@ class AssembleResNetConfig(ImageNetConfig):
         default=True,
         switch=True,
     )
-    main_branch: str = with_default(ImageNetConfig, "main_branch", "bottleneck")
-    stride_in: str = with_default(ImageNetConfig, "stride_in", "3x3")
-    num_output_stage1: int = with_default(ImageNetConfig, "num_output_stage1", 256)
-    zero_gamma: bool | None = option(
-        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
-        default=None,
-        switch=True,
-    )
-    decay_scale: bool = option(
-        help="decay gammas and betas as well (default: no)", default=False, switch=True
-    )
+    gammas: ScaleOptions = group(ScaleOptions)
     drop: DropBlockOptions = group(DropBlockOptions)
 
     option_order = (
@@ -253,7 +259,7 @@ class AssembleResNetConfig(ImageNetConfig):
         return BlockStyle(
             main=self.branch,
             stride_in=self.stride_in,
-            zero_gamma=not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma,
+            zero_gamma=self.gammas.start_at_zero(self.branch),
             attention=behind,
             around=around,
             after=drop,
@@ -304,7 +310,7 @@ class AssembleResNetConfig(ImageNetConfig):
                 "param": [decayed] * 2,
             },
         }
-        if not self.decay_scale:
+        if not self.gammas.decay_scale:
             own["Scale"] = {"param": [{"lr_mult": 1, "decay_mult": 0}] * 2}
         shared = super().layer_defaults(phase)
         return {type: {**own.get(type, {}), **shared.get(type, {})} for type in {**own, **shared}}

@@ -7,15 +7,47 @@ from dataclasses import dataclass
 
 from legos.big_little import BigLittleLego, ScaledBranch
 from legos.block import BlockLego, BlockStyle
+from legos.main_branch import MainBranch
 from legos.resample import DOWNSAMPLINGS, NearestUpLego, UpLego
 from netbuilder.errors import ConfigError
-from netbuilder.networks.registry import OptionSet, option
+from netbuilder.networks.registry import OptionSet, option, with_default
 from netbuilder.networks.residual import ImageNetConfig
 from netbuilder.schema.dialects import dialect
 
-__all__ = ["STEM_WIDTH", "BigLittleOptions", "big_little_module", "check_big_little"]
+__all__ = [
+    "STEM_WIDTH",
+    "BigLittleOptions",
+    "BottleneckConfig",
+    "GammaOptions",
+    "big_little_module",
+    "check_big_little",
+]
 
 STEM_WIDTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottleneckConfig(ImageNetConfig):
+    """A net whose blocks are by default ResNet-50's, with the stride in the 3x3."""
+
+    main_branch: str = with_default(ImageNetConfig, "main_branch", "bottleneck")
+    stride_in: str = with_default(ImageNetConfig, "stride_in", "3x3")
+    num_output_stage1: int = with_default(ImageNetConfig, "num_output_stage1", 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GammaOptions(OptionSet):
+    """How the last Scale of each block starts."""
+
+    zero_gamma: bool | None = option(
+        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
+        default=None,
+        switch=True,
+    )
+
+    def start_at_zero(self, branch: type[MainBranch]) -> bool:
+        """Whether the gammas of blocks with this main branch start at 0."""
+        return not branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
 
 
 @dataclass(frozen=True, kw_only=True)

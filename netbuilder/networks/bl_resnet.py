@@ -19,10 +19,17 @@ from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
 from legos.stem import STEM_ENTRIES
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
-from netbuilder.networks.big_little import STEM_WIDTH, BigLittleOptions, big_little_module, check_big_little
+from netbuilder.networks.big_little import (
+    STEM_WIDTH,
+    BigLittleOptions,
+    BottleneckConfig,
+    GammaOptions,
+    big_little_module,
+    check_big_little,
+)
 from netbuilder.networks.elements import StemElementOptions, block_parts
-from netbuilder.networks.registry import group, network, option, with_default
-from netbuilder.networks.residual import ImageNetConfig, number_list, source
+from netbuilder.networks.registry import group, network, option
+from netbuilder.networks.residual import number_list, source
 
 __all__ = ["DEPTHS", "FAMILIES", "BLResNetConfig", "stitch"]
 
@@ -44,7 +51,7 @@ DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class BLResNetConfig(ImageNetConfig):
+class BLResNetConfig(BottleneckConfig):
     """A Big-Little net: all stages but the last are Big-Little modules.
 
     Raises ConfigError, in particular where alpha does not divide a width or the cardinality, and where a
@@ -56,7 +63,11 @@ class BLResNetConfig(ImageNetConfig):
         default="resnet",
         choices=tuple(FAMILIES),
     )
-    depth: str | None = option(help="number of layers (default: 50)", default=None, choices=tuple(DEPTHS))
+    depth: str | None = option(
+        help="number of layers, which stands for numbers of blocks (default: 50)",
+        default=None,
+        choices=tuple(DEPTHS),
+    )
     blocks: tuple[int, ...] | None = option(
         "-b", help="number of blocks in each stage, instead of a depth", default=None, many=True
     )
@@ -69,14 +80,7 @@ class BLResNetConfig(ImageNetConfig):
     elements: StemElementOptions = group(
         StemElementOptions, notes={"attention": "default: se in family seresnext, else none"}, attention=None
     )
-    main_branch: str = with_default(ImageNetConfig, "main_branch", "bottleneck")
-    stride_in: str = with_default(ImageNetConfig, "stride_in", "3x3")
-    num_output_stage1: int = with_default(ImageNetConfig, "num_output_stage1", 256)
-    zero_gamma: bool | None = option(
-        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
-        default=None,
-        switch=True,
-    )
+    gammas: GammaOptions = group(GammaOptions)
 
     option_order = (
         "alpha", "beta", "cardinality", "base_width", "upsample", "pooling", "se_gate", "attention",
@@ -148,7 +152,7 @@ class BLResNetConfig(ImageNetConfig):
             gate=self.elements.se_gate,
             phase=phase,
         )
-        zero_gamma = not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
+        zero_gamma = self.gammas.start_at_zero(self.branch)
         return BlockStyle(
             main=self.branch,
             stride_in=self.stride_in,
