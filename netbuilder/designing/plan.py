@@ -5,7 +5,6 @@ All of a sweep file but the keys below is a config (see `netbuilder.config`), an
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import random
@@ -22,6 +21,7 @@ from netbuilder.designing.expressions import Constraint, Objective, constraint, 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.measure.counts import FIGURES
 from netbuilder.networks import PHASES, NetConfig
+from netbuilder.networks.registry import flat_fields
 
 __all__ = ["KEYS", "Sweep", "all_options", "read_sweep"]
 
@@ -110,8 +110,8 @@ class Sweep:
 
 
 def all_options(config: NetConfig) -> dict[str, Any]:
-    """All that a config is made of."""
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.init}
+    """All that a config is made of, with the options of its groups."""
+    return {field.name: getattr(config, field.name) for field in flat_fields(type(config))}
 
 
 def read_sweep(

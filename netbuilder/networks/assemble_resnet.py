@@ -12,8 +12,8 @@ decayed, the bias of fc decayed. Deviations: 1000 classes unless asked for 1001;
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,23 +22,22 @@ from legos.base import Lego
 from legos.big_little import BigLittleStemLego
 from legos.block import BlockLego, BlockStyle
 from legos.dropblock import DropBlockLego
-from legos.main_branch import BRANCHES
 from legos.pool_shortcut import PoolProjectionLego
 from legos.resample import DOWNSAMPLINGS, EdgeAverageLego, SquareAverageDownLego
 from legos.stem import STEM_ENTRIES, ImageNetStemLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
-from netbuilder.networks.big_little import STEM_WIDTH, big_little_module, check_big_little
-from netbuilder.networks.elements import (
-    antialias_option,
-    attention_option,
-    check_elements,
-    elements,
-    gate_option,
+from netbuilder.networks.big_little import (
+    STEM_WIDTH,
+    BigLittleOptions,
+    BottleneckConfig,
+    GammaOptions,
+    big_little_module,
+    check_big_little,
 )
-from netbuilder.networks.registry import network, option
-from netbuilder.networks.residual import ImageNetConfig, source
-from netbuilder.schema.dialects import dialect as find_dialect
+from netbuilder.networks.elements import ElementOptions, block_parts
+from netbuilder.networks.registry import OptionSet, group, network, option
+from netbuilder.networks.residual import source
 
 __all__ = ["PRESETS", "AssembleResNetConfig", "stitch"]
 
@@ -49,6 +48,7 @@ DEPTHS = {
 }
 # By stage: the factor of DropBlock's probability. The other stages have no DropBlock.
 DROPBLOCK_SCALES = {2: 0.25, 3: 1.0}
+BLURRED = ("main", "shortcut", "both")
 
 _PLAIN = {"depth": "50", "resnet_d": False, "big_little": False, "attention": "none", "antialias": "none"}
 _BIG_LITTLE = {**_PLAIN, "big_little": True, "alpha": 2, "beta": 4}
@@ -72,7 +72,64 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssembleResNetConfig(ImageNetConfig):
+class AssembledElementOptions(ElementOptions):
+    """The elements, and the size and place of the blur. Raises ConfigError."""
+
+    antialias_size: int = option(help="size of the blur, 2 to 7", default=3)
+    antialias_in: str = option(
+        help="where to blur: behind the 3x3 (sconv), before the shortcut's 1x1 (proj), or both",
+        default="main",
+        choices=BLURRED,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_known("antialias_in", BLURRED)
+        if not 2 <= self.antialias_size <= 7:
+            raise ConfigError(
+                f"antialias_size must be 2 to 7, got {self.antialias_size}", key="antialias_size"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaleOptions(GammaOptions):
+    """How Scale layers start and decay."""
+
+    decay_scale: bool = option(
+        help="decay gammas and betas as well (default: no)", default=False, switch=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropBlockOptions(OptionSet):
+    """DropBlock in the train net. Raises ConfigError."""
+
+    dropblock: float | None = option(
+        help="DropBlock in the last two stages of the train net, with this probability to keep a pixel",
+        default=None,
+        parse=float,
+    )
+    dropblock_driven: bool = option(
+        help="DropBlock whose probability a driver sets while training (default: no)",
+        default=False,
+        switch=True,
+    )
+
+    def __post_init__(self) -> None:
+        if self.dropblock is not None and not 0 < self.dropblock <= 1:
+            raise ConfigError(
+                f"dropblock must be a number above 0 and at most 1, got {self.dropblock:g}", key="dropblock"
+            )
+        if self.dropblock_driven and self.dropblock is None:
+            raise ConfigError(
+                "dropblock_driven needs dropblock, the probability to start with",
+                key="dropblock_driven",
+                hint="give dropblock 1 to start without dropping",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssembleResNetConfig(BottleneckConfig):
     """A preset, and what is to be different; after construction the options have their values.
 
     Raises ConfigError, in particular for sizes that are no multiple of 32 and for options without effect.
@@ -94,15 +151,17 @@ class AssembleResNetConfig(ImageNetConfig):
     big_little: bool | None = option(
         help="stages of a big and a little branch (by the preset)", default=None, switch=True
     )
-    alpha: int | None = option(help="width divisor of the little branch (by the preset, or 2)", default=None)
-    beta: int | None = option(help="depth divisor of the little branch (by the preset, or 4)", default=None)
-    attention: str | None = attention_option(None, " (by the preset)")
-    antialias: str | None = antialias_option(None, " (by the preset)")
-    antialias_size: int = option(help="size of the blur, 2 to 7", default=3)
-    antialias_in: str = option(
-        help="where to blur: behind the 3x3 (sconv), before the shortcut's 1x1 (proj), or both",
-        default="main",
-        choices=("main", "shortcut", "both"),
+    branches: BigLittleOptions = group(
+        BigLittleOptions,
+        notes={"alpha": "by the preset, or 2", "beta": "by the preset, or 4"},
+        alpha=None,
+        beta=None,
+    )
+    elements: AssembledElementOptions = group(
+        AssembledElementOptions,
+        notes={"attention": "by the preset", "antialias": "by the preset"},
+        attention=None,
+        antialias=None,
     )
     no_downsample: bool = option(help="let the last stage keep the size", default=False, switch=True)
     average_stride1: bool = option(
@@ -110,51 +169,17 @@ class AssembleResNetConfig(ImageNetConfig):
         default=True,
         switch=True,
     )
-    pooling: str = option(
-        help="how the Big-Little shortcuts' average is rounded down; auto is floor where the dialect has it, "
-        "else crop",
-        default="auto",
-        choices=tuple(DOWNSAMPLINGS),
-    )
-    se_gate: str = gate_option()
-    main_branch: str = option(
-        "-m", help="main branch of the blocks", default="bottleneck", choices=tuple(BRANCHES)
-    )
-    stride_in: str = option(
-        help="which convolution of a bottleneck has the block's stride", default="3x3", choices=("1x1", "3x3")
-    )
-    num_output_stage1: int = option(
-        "-n", help="width of the first stage's blocks; it doubles at each stage", default=256
-    )
-    zero_gamma: bool | None = option(
-        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
-        default=None,
-        switch=True,
-    )
-    decay_scale: bool = option(
-        help="decay gammas and betas as well (default: no)", default=False, switch=True
-    )
-    dropblock: float | None = option(
-        help="DropBlock in the last two stages of the train net, with this probability to keep a pixel",
-        default=None,
-        parse=float,
-    )
-    dropblock_driven: bool = option(
-        help="DropBlock whose probability a driver sets while training (default: no)",
-        default=False,
-        switch=True,
-    )
+    gammas: ScaleOptions = group(ScaleOptions)
+    drop: DropBlockOptions = group(DropBlockOptions)
+
+    option_order = (
+        "alpha", "beta", "attention", "antialias", "antialias_size", "antialias_in", "no_downsample",
+        "average_stride1", "pooling", "se_gate",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         self.check_known("preset", PRESETS)
-        preset = PRESETS[self.preset]
-        for key in ("depth", "resnet_d", "big_little", "attention", "antialias"):
-            if getattr(self, key) is None:
-                object.__setattr__(self, key, preset[key])
-        if self.big_little:
-            for key, usual in (("alpha", 2), ("beta", 4)):
-                if getattr(self, key) is None:
-                    object.__setattr__(self, key, preset.get(key, usual))
+        self._apply(PRESETS[self.preset])
         super().__post_init__()
         self._check_words()
         self._check_combinations()
@@ -172,13 +197,17 @@ class AssembleResNetConfig(ImageNetConfig):
                 key="num_output_stage1",
             )
         if self.big_little:
-            check_big_little(
-                self,
-                stages=self.stages,
-                alpha=self.alpha or 2,
-                beta=self.beta or 4,
-                style=self.style("train", 0),
-            )
+            check_big_little(self, self.branches, stages=self.stages, style=self.style("train", 0))
+
+    def _apply(self, preset: Mapping[str, Any]) -> None:
+        """Give the options that were left out the preset's values."""
+        for key in ("depth", "resnet_d", "big_little"):
+            if getattr(self, key) is None:
+                object.__setattr__(self, key, preset[key])
+        object.__setattr__(self, "elements", _filled(self.elements, preset, "attention", "antialias"))
+        if self.big_little:
+            usual = {"alpha": 2, "beta": 4, **preset}
+            object.__setattr__(self, "branches", _filled(self.branches, usual, "alpha", "beta"))
 
     def _check_words(self) -> None:
         assert self.depth is not None
@@ -189,51 +218,23 @@ class AssembleResNetConfig(ImageNetConfig):
                 key="depth",
                 hint="give --no-big_little, or another depth",
             )
-        for key, known in (
-            ("depth", depths),
-            ("pooling", DOWNSAMPLINGS),
-            ("antialias_in", ("main", "shortcut", "both")),
-        ):
-            self.check_known(key, known)
-        check_elements(self, stride_in=self.stride_in if self._takes_stride_in else "3x3")
-        if not 2 <= self.antialias_size <= 7:
-            raise ConfigError(
-                f"antialias_size must be 2 to 7, got {self.antialias_size}", key="antialias_size"
-            )
-        floors = find_dialect(self.dialect).has_field("Pooling", "pooling_param.round_mode")
-        if self.pooling == "floor" and not floors:
-            raise ConfigError(
-                f"pooling floor needs round_mode, which dialect {self.dialect} has not",
-                key="pooling",
-                hint="leave pooling out, or take dialect caffe-master or caffe-cudnn",
-            )
+        self.check_known("depth", depths)
+        self.elements.check_stride(self.stride_in if self._takes_stride_in else "3x3")
+        self.branches.check_dialect(self.dialect)
 
     def _check_combinations(self) -> None:
         for key in ("alpha", "beta"):
-            if getattr(self, key) is None:
-                continue
-            self.check_at_least(key, 1)
-            if not self.big_little:
+            if getattr(self.branches, key) is not None and not self.big_little:
                 raise ConfigError(
                     f"{key} goes with big_little", key=key, hint=f"give --big_little, or leave {key} out"
                 )
-        if self.antialias_in != "main" and (self.resnet_d or self.big_little):
+        if self.elements.antialias_in != "main" and (self.resnet_d or self.big_little):
             pooled = "resnet_d" if self.resnet_d else "big_little"
             raise ConfigError(
-                f"antialias_in {self.antialias_in}: the shortcuts of {pooled} are averaged already, "
+                f"antialias_in {self.elements.antialias_in}: the shortcuts of {pooled} are averaged already, "
                 "and the official code blurs none of them",
                 key="antialias_in",
                 hint="leave antialias_in out",
-            )
-        if self.dropblock is not None and not 0 < self.dropblock <= 1:
-            raise ConfigError(
-                f"dropblock must be a number above 0 and at most 1, got {self.dropblock:g}", key="dropblock"
-            )
-        if self.dropblock_driven and self.dropblock is None:
-            raise ConfigError(
-                "dropblock_driven needs dropblock, the probability to start with",
-                key="dropblock_driven",
-                hint="give dropblock 1 to start without dropping",
             )
 
     @property
@@ -244,20 +245,21 @@ class AssembleResNetConfig(ImageNetConfig):
     def style(self, phase: str, stage: int) -> BlockStyle:
         """How the residual blocks of a stage are made."""
         drop: Callable[..., Lego] | None = None
-        if self.dropblock is not None and phase == "train" and stage in DROPBLOCK_SCALES:
+        if self.drop.dropblock is not None and phase == "train" and stage in DROPBLOCK_SCALES:
             drop = partial(
-                DropBlockLego, keep_prob=self.dropblock, scale=DROPBLOCK_SCALES[stage],
-                driven=self.dropblock_driven,
+                DropBlockLego, keep_prob=self.drop.dropblock, scale=DROPBLOCK_SCALES[stage],
+                driven=self.drop.dropblock_driven,
             )  # fmt: skip
-        in_main = self.antialias_in != "shortcut"
-        around, behind = elements(
-            attention=self.attention or "none", antialias=(self.antialias or "none") if in_main else "none",
-            gate=self.se_gate, phase=phase, bias=False, size=self.antialias_size, drop=drop,
+        in_main = self.elements.antialias_in != "shortcut"
+        around, behind = block_parts(
+            attention=self.elements.attention or "none",
+            antialias=(self.elements.antialias or "none") if in_main else "none",
+            gate=self.elements.se_gate, phase=phase, bias=False, size=self.elements.antialias_size, drop=drop,
         )  # fmt: skip
         return BlockStyle(
             main=self.branch,
             stride_in=self.stride_in,
-            zero_gamma=not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma,
+            zero_gamma=self.gammas.start_at_zero(self.branch),
             attention=behind,
             around=around,
             after=drop,
@@ -270,28 +272,27 @@ class AssembleResNetConfig(ImageNetConfig):
             keep = EdgeAverageLego if self.average_stride1 else None
             return partial(PoolProjectionLego, downsample=SquareAverageDownLego, keep=keep)
         if self.big_little:
-            return partial(PoolProjectionLego, downsample=DOWNSAMPLINGS[self.pooling])
+            return partial(PoolProjectionLego, downsample=DOWNSAMPLINGS[self.branches.pooling])
         blur: Callable[..., Lego] | None = None
-        if self.antialias not in (None, "none") and self.antialias_in != "main":
-            blur = partial(BLURS[str(self.antialias)], size=self.antialias_size)
+        if self.elements.antialias not in (None, "none") and self.elements.antialias_in != "main":
+            blur = partial(BLURS[str(self.elements.antialias)], size=self.elements.antialias_size)
         return partial(PoolProjectionLego, downsample=blur)
 
     @property
     def title(self) -> str:
         """The paper's name, or depth and elements: assemble_resnet50, resnet50_d_sk, resnet101_bl_a2_b4."""
-        chosen = {
-            key: getattr(self, key) for key in ("depth", "resnet_d", "big_little", "attention", "antialias")
-        }
-        chosen |= {"alpha": self.alpha, "beta": self.beta} if self.big_little else {}
+        chosen = {key: getattr(self, key) for key in ("depth", "resnet_d", "big_little")}
+        chosen |= {"attention": self.elements.attention, "antialias": self.elements.antialias}
+        chosen |= {"alpha": self.branches.alpha, "beta": self.branches.beta} if self.big_little else {}
         usual = self.main_branch == "bottleneck" and self.num_output_stage1 == 256 and not self.no_downsample
         for name, values in PRESETS.items():
             if values == chosen and usual and name.startswith("assemble"):
                 return name
         parts = [f"resnet{self.depth}"]
         parts += ["d"] if self.resnet_d else []
-        parts += [f"bl_a{self.alpha}_b{self.beta}"] if self.big_little else []
-        parts += [str(self.attention)] if self.attention != "none" else []
-        parts += ["aa"] if self.antialias != "none" else []
+        parts += [f"bl_a{self.branches.alpha}_b{self.branches.beta}"] if self.big_little else []
+        parts += [str(self.elements.attention)] if self.elements.attention != "none" else []
+        parts += ["aa"] if self.elements.antialias != "none" else []
         parts += ["no_downsample"] if self.no_downsample else []
         parts += [] if self.num_output_stage1 == 256 else [f"n{self.num_output_stage1}"]
         parts += [] if self.main_branch == "bottleneck" else [self.main_branch]
@@ -309,7 +310,7 @@ class AssembleResNetConfig(ImageNetConfig):
                 "param": [decayed] * 2,
             },
         }
-        if not self.decay_scale:
+        if not self.gammas.decay_scale:
             own["Scale"] = {"param": [{"lr_mult": 1, "decay_mult": 0}] * 2}
         shared = super().layer_defaults(phase)
         return {type: {**own.get(type, {}), **shared.get(type, {})} for type in {**own, **shared}}
@@ -337,10 +338,9 @@ def _plain(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, entry: Call
 
 def _big_little(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, entry: Callable[..., Lego]) -> Blob:
     """The Big-Little stem, modules, and a last stage that is plain; the last module keeps the size."""
-    assert cfg.alpha
-    assert cfg.beta
+    alpha, beta = cfg.branches.divisors
     with net.scope("stem", comment="stem"):
-        stem = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=cfg.alpha, entry=entry)
+        stem = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=alpha, entry=entry)
         x = stem.attach(net, x)
     last = len(cfg.stages) - 1
     for stage in range(last):
@@ -348,7 +348,7 @@ def _big_little(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, entry:
         with net.scope(f"stage{stage}", comment=about):
             module = big_little_module(
                 name=f"stage{stage}", num_output=cfg.width(stage), blocks=cfg.stages[stage],
-                alpha=cfg.alpha, beta=cfg.beta, stride=1 if stage == last - 1 else 2,
+                alpha=alpha, beta=beta, stride=1 if stage == last - 1 else 2,
                 style=cfg.style(phase, stage),
             )  # fmt: skip
             x = module.attach(net, x)
@@ -370,3 +370,9 @@ def _stage(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, stage: int)
             with net.scope(name, comment=name):
                 x = lego.attach(net, x)
     return x
+
+
+def _filled(options: Any, values: Mapping[str, Any], *keys: str) -> Any:
+    """The options, with these values for those of the keys that are None."""
+    given = {key: values[key] for key in keys if getattr(options, key) is None}
+    return replace(options, **given) if given else options

@@ -3,17 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from legos.big_little import BigLittleLego, ScaledBranch
 from legos.block import BlockLego, BlockStyle
-from legos.resample import NearestUpLego, UpLego
+from legos.main_branch import MainBranch
+from legos.resample import DOWNSAMPLINGS, NearestUpLego, UpLego
 from netbuilder.errors import ConfigError
+from netbuilder.networks.registry import OptionSet, option, with_default
 from netbuilder.networks.residual import ImageNetConfig
+from netbuilder.schema.dialects import dialect
 
-__all__ = ["STEM_WIDTH", "big_little_module", "check_big_little"]
+__all__ = [
+    "STEM_WIDTH",
+    "BigLittleOptions",
+    "BottleneckConfig",
+    "GammaOptions",
+    "big_little_module",
+    "check_big_little",
+]
 
 STEM_WIDTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottleneckConfig(ImageNetConfig):
+    """A net whose blocks are by default ResNet-50's, with the stride in the 3x3."""
+
+    main_branch: str = with_default(ImageNetConfig, "main_branch", "bottleneck")
+    stride_in: str = with_default(ImageNetConfig, "stride_in", "3x3")
+    num_output_stage1: int = with_default(ImageNetConfig, "num_output_stage1", 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GammaOptions(OptionSet):
+    """How the last Scale of each block starts."""
+
+    zero_gamma: bool | None = option(
+        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
+        default=None,
+        switch=True,
+    )
+
+    def start_at_zero(self, branch: type[MainBranch]) -> bool:
+        """Whether the gammas of blocks with this main branch start at 0."""
+        return not branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
+
+
+@dataclass(frozen=True, kw_only=True)
+class BigLittleOptions(OptionSet):
+    """The little branch and the shortcuts. Raises ConfigError."""
+
+    alpha: int | None = option(help="width divisor of the little branch", default=2)
+    beta: int | None = option(help="depth divisor of the little branch", default=4)
+    pooling: str = option(
+        help="how the shortcuts' average is rounded down; auto is floor where the dialect has it, else crop",
+        default="auto",
+        choices=tuple(DOWNSAMPLINGS),
+    )
+
+    def __post_init__(self) -> None:
+        self.check_known("pooling", DOWNSAMPLINGS)
+        for key in ("alpha", "beta"):
+            if getattr(self, key) is not None:
+                self.check_at_least(key, 1)
+
+    @property
+    def divisors(self) -> tuple[int, int]:
+        """alpha and beta."""
+        return self.alpha or 2, self.beta or 4
+
+    def check_dialect(self, name: str) -> None:
+        """Raise ConfigError for a pooling that the dialect of this name lacks."""
+        if self.pooling == "floor" and not dialect(name).has_field("Pooling", "pooling_param.round_mode"):
+            raise ConfigError(
+                f"pooling floor needs round_mode, which dialect {name} lacks",
+                key="pooling",
+                hint="leave pooling out, or take dialect caffe-master or caffe-cudnn",
+            )
 
 
 @lru_cache(maxsize=512)  # a sweep asks for the same module many times
@@ -46,9 +114,10 @@ def big_little_module(
 
 
 def check_big_little(
-    cfg: ImageNetConfig, *, stages: Sequence[int], alpha: int, beta: int, style: BlockStyle
+    cfg: ImageNetConfig, big_little: BigLittleOptions, *, stages: Sequence[int], style: BlockStyle
 ) -> None:
     """Raise ConfigError for what the legos would refuse too, in terms of the options."""
+    alpha, beta = big_little.divisors
     n, expansion = cfg.num_output_stage1, cfg.branch.expansion
     step = expansion * alpha
     if STEM_WIDTH % alpha:

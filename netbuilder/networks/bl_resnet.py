@@ -15,23 +15,21 @@ from typing import Any, NamedTuple
 
 from legos.big_little import BigLittleLego, BigLittleStemLego
 from legos.block import BlockLego, BlockStyle
-from legos.main_branch import BRANCHES
 from legos.resample import DOWNSAMPLINGS, UPSAMPLINGS
 from legos.stem import STEM_ENTRIES
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
-from netbuilder.networks.big_little import STEM_WIDTH, big_little_module, check_big_little
-from netbuilder.networks.elements import (
-    antialias_option,
-    attention_option,
-    check_elements,
-    elements,
-    gate_option,
-    stem_option,
+from netbuilder.networks.big_little import (
+    STEM_WIDTH,
+    BigLittleOptions,
+    BottleneckConfig,
+    GammaOptions,
+    big_little_module,
+    check_big_little,
 )
-from netbuilder.networks.registry import network, option
-from netbuilder.networks.residual import ImageNetConfig, number_list, source
-from netbuilder.schema.dialects import dialect as find_dialect
+from netbuilder.networks.elements import StemElementOptions, block_parts
+from netbuilder.networks.registry import group, network, option
+from netbuilder.networks.residual import number_list, source
 
 __all__ = ["DEPTHS", "FAMILIES", "BLResNetConfig", "stitch"]
 
@@ -53,7 +51,7 @@ DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class BLResNetConfig(ImageNetConfig):
+class BLResNetConfig(BottleneckConfig):
     """A Big-Little net: all stages but the last are Big-Little modules.
 
     Raises ConfigError, in particular where alpha does not divide a width or the cardinality, and where a
@@ -65,53 +63,42 @@ class BLResNetConfig(ImageNetConfig):
         default="resnet",
         choices=tuple(FAMILIES),
     )
-    depth: str | None = option(help="number of layers (default: 50)", default=None, choices=tuple(DEPTHS))
+    depth: str | None = option(
+        help="number of layers, which stands for numbers of blocks (default: 50)",
+        default=None,
+        choices=tuple(DEPTHS),
+    )
     blocks: tuple[int, ...] | None = option(
         "-b", help="number of blocks in each stage, instead of a depth", default=None, many=True
     )
-    alpha: int = option(help="width divisor of the little branch", default=2)
-    beta: int = option(help="depth divisor of the little branch", default=4)
+    big_little: BigLittleOptions = group(BigLittleOptions)
     cardinality: int | None = option(help="groups, in a grouped family (default: 32)", default=None)
     base_width: int | None = option(help="width of a group in the first stage (default: 4)", default=None)
     upsample: str = option(
         help="how the big branch is enlarged", default="nearest", choices=tuple(UPSAMPLINGS)
     )
-    pooling: str = option(
-        help="how the shortcuts' average is rounded down; auto is floor where the dialect has it, else crop",
-        default="auto",
-        choices=tuple(DOWNSAMPLINGS),
+    elements: StemElementOptions = group(
+        StemElementOptions, notes={"attention": "default: se in family seresnext, else none"}, attention=None
     )
-    se_gate: str = gate_option()
-    attention: str | None = attention_option(None, " (default: se in family seresnext, else none)")
-    antialias: str = antialias_option()
-    stem: str = stem_option()
-    main_branch: str = option(
-        "-m", help="main branch of the blocks", default="bottleneck", choices=tuple(BRANCHES)
-    )
-    stride_in: str = option(
-        help="which convolution of a bottleneck has the block's stride", default="3x3", choices=("1x1", "3x3")
-    )
-    num_output_stage1: int = option(
-        "-n", help="width of the first stage's blocks; it doubles at each stage", default=256
-    )
-    zero_gamma: bool | None = option(
-        help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
-        default=None,
-        switch=True,
-    )
+    gammas: GammaOptions = group(GammaOptions)
+
+    option_order = (
+        "alpha", "beta", "cardinality", "base_width", "upsample", "pooling", "se_gate", "attention",
+        "antialias", "stem",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for key, known in (
             ("family", FAMILIES),
             ("upsample", UPSAMPLINGS),
-            ("pooling", DOWNSAMPLINGS),
         ):
             self.check_known(key, known)
-        check_elements(self, stride_in=self.stride_in)
-        if FAMILIES[self.family].excites and self.attention not in (None, "se", "sk_se"):
+        self.elements.check_stride(self.stride_in)
+        if FAMILIES[self.family].excites and self.elements.attention not in (None, "se", "sk_se"):
             raise ConfigError(
-                f"family {self.family} has squeeze-and-excitation, attention {self.attention} has not",
+                f"family {self.family} has squeeze-and-excitation, attention {self.elements.attention} "
+                "has not",
                 key="attention",
                 hint="take family resnet or resnext, or leave attention out",
             )
@@ -122,8 +109,7 @@ class BLResNetConfig(ImageNetConfig):
                     f"depth {self.depth} and blocks {number_list(self.blocks)} are both given", key="blocks",
                     hint="give one of them",
                 )  # fmt: skip
-        for key in ("alpha", "beta", "num_output_stage1"):
-            self.check_at_least(key, 1)
+        self.check_at_least("num_output_stage1", 1)
         for key in ("cardinality", "base_width"):
             if getattr(self, key) is None:
                 continue
@@ -139,22 +125,14 @@ class BLResNetConfig(ImageNetConfig):
                 f"main_branch {self.main_branch} is none",
                 key="main_branch",
             )
-        floors = find_dialect(self.dialect).has_field("Pooling", "pooling_param.round_mode")
-        if self.pooling == "floor" and not floors:
-            raise ConfigError(
-                f"pooling floor needs round_mode, which dialect {self.dialect} has not",
-                key="pooling",
-                hint="leave pooling out, or take dialect caffe-master or caffe-cudnn",
-            )
+        self.big_little.check_dialect(self.dialect)
         if len(self.stages) < 2 or min(self.stages) < 1:
             raise ConfigError(
                 "blocks must be two or more numbers of at least 1, one per stage, "
                 f"got {number_list(self.stages)}",
                 key="blocks",
             )
-        check_big_little(
-            self, stages=self.stages, alpha=self.alpha, beta=self.beta, style=self.style("train")
-        )
+        check_big_little(self, self.big_little, stages=self.stages, style=self.style("train"))
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -163,18 +141,18 @@ class BLResNetConfig(ImageNetConfig):
 
     @property
     def _attention(self) -> str:
-        return self.attention or ("se" if FAMILIES[self.family].excites else "none")
+        return self.elements.attention or ("se" if FAMILIES[self.family].excites else "none")
 
     def style(self, phase: str) -> BlockStyle:
         """How the residual blocks are made."""
         grouped = FAMILIES[self.family].grouped
-        around, behind = elements(
+        around, behind = block_parts(
             attention=self._attention,
-            antialias=self.antialias,
-            gate=self.se_gate,
+            antialias=str(self.elements.antialias),
+            gate=self.elements.se_gate,
             phase=phase,
         )
-        zero_gamma = not self.branch.ends_in_relu if self.zero_gamma is None else self.zero_gamma
+        zero_gamma = self.gammas.start_at_zero(self.branch)
         return BlockStyle(
             main=self.branch,
             stride_in=self.stride_in,
@@ -183,15 +161,16 @@ class BLResNetConfig(ImageNetConfig):
             zero_gamma=zero_gamma,
             attention=behind,
             around=around,
-            downsample=DOWNSAMPLINGS[self.pooling],
+            downsample=DOWNSAMPLINGS[self.big_little.pooling],
         )
 
     def module(self, stage: int, phase: str) -> BigLittleLego:
         """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
         last = stage == len(self.stages) - 2
+        alpha, beta = self.big_little.divisors
         return big_little_module(
             name=f"stage{stage}", num_output=self.width(stage), blocks=self.stages[stage],
-            alpha=self.alpha, beta=self.beta, stride=1 if last else 2, style=self.style(phase),
+            alpha=alpha, beta=beta, stride=1 if last else 2, style=self.style(phase),
             upsample=UPSAMPLINGS[self.upsample],  # type: ignore[arg-type]  # a class can be hashed
         )  # fmt: skip
 
@@ -202,14 +181,15 @@ class BLResNetConfig(ImageNetConfig):
         parts = [f"bl_{self.family}_{depth}"]
         if FAMILIES[self.family].grouped:
             parts.append(f"{self.cardinality or 32}x{self.base_width or 4}d")
-        parts.append(f"a{self.alpha}_b{self.beta}")
+        alpha, beta = self.big_little.divisors
+        parts.append(f"a{alpha}_b{beta}")
         if self.main_branch != "bottleneck":
             parts.append(self.main_branch)
-        if self.stem != "7x7":
-            parts.append(self.stem)
+        if self.elements.stem != "7x7":
+            parts.append(self.elements.stem)
         if self._attention != ("se" if FAMILIES[self.family].excites else "none"):
             parts.append(self._attention)
-        if self.antialias != "none":
+        if self.elements.antialias != "none":
             parts.append("aa")
         return "_".join(parts)
 
@@ -236,8 +216,9 @@ def stitch(cfg: BLResNetConfig, phase: str) -> Net:
     net = cfg.net(phase)
     x, label = source(cfg, net, phase)
     with net.scope("stem", comment="stem"):
-        entry = STEM_ENTRIES[cfg.stem]
-        x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=cfg.alpha, entry=entry).attach(net, x)
+        entry = STEM_ENTRIES[cfg.elements.stem]
+        alpha, _ = cfg.big_little.divisors
+        x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=alpha, entry=entry).attach(net, x)
     last = len(cfg.stages) - 1
     for stage in range(last):
         about = f"stage {stage}: Big-Little module, {cfg.width(stage)} channels"

@@ -16,14 +16,13 @@ from typing import NamedTuple
 from legos.base import Lego, SequenceLego
 from legos.conv import ConvBNReLULego, ConvLego
 from legos.head import ClassifierLego
-from legos.main_branch import BRANCHES
 from legos.merge import EltwiseBNReLULego, EltwiseReLULego
 from legos.normalization import BNReLULego
 from legos.padding_shortcut import PREACTIVATION_SHORTCUTS, SHORTCUTS
 from legos.shortcut import ShortcutLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
-from netbuilder.networks.registry import network, option, parse_size
+from netbuilder.networks.registry import network, option, with_default
 from netbuilder.networks.residual import ResidualConfig, finish, residual_stages, source
 
 __all__ = ["CifarResNetConfig", "stitch"]
@@ -40,9 +39,7 @@ class CifarResNetConfig(ResidualConfig):
     Raises ConfigError, in particular for a depth that no N gives, and for options of the other kind of block.
     """
 
-    main_branch: str = option(
-        "-m", help="main branch of the blocks", default="normal", choices=tuple(BRANCHES)
-    )
+    main_branch: str = with_default(ResidualConfig, "main_branch", "normal")
     N: int | None = option(
         "-n", help="number of blocks in each of the three stages (or give the depth)", default=None
     )
@@ -67,10 +64,8 @@ class CifarResNetConfig(ResidualConfig):
     final_relu: bool | None = option(
         help="end each block in ReLU (default: yes, in postactivation)", default=None, switch=True
     )
-    classes: int = option(help="number of classes", default=10)
-    input_size: tuple[int, int] = option(
-        help="size of the images: a number, or HEIGHTxWIDTH", default=(32, 32), parse=parse_size
-    )
+    classes: int = with_default(ResidualConfig, "classes", 10)
+    input_size: tuple[int, int] = with_default(ResidualConfig, "input_size", (32, 32))
 
     def __post_init__(self) -> None:
         super().__post_init__()

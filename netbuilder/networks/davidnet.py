@@ -27,7 +27,7 @@ from legos.shortcut import ShortcutLego
 from legos.whitening import WhiteningLego
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
-from netbuilder.networks.registry import NetConfig, network, option, parse_size
+from netbuilder.networks.registry import NetConfig, network, option, with_default
 from netbuilder.networks.residual import finish, source
 
 __all__ = ["BACKBONES", "LAYERS", "DavidNetConfig", "PageConfig", "stitch"]
@@ -67,10 +67,8 @@ BACKBONES = {
 class PageConfig(NetConfig):
     """What Page's nets share: CIFAR-10's images, and how layers start and learn. Raises ConfigError."""
 
-    classes: int = option(help="number of classes", default=10)
-    input_size: tuple[int, int] = option(
-        help="size of the images: a number, or HEIGHTxWIDTH", default=(32, 32), parse=parse_size
-    )
+    classes: int = with_default(NetConfig, "classes", 10)
+    input_size: tuple[int, int] = with_default(NetConfig, "input_size", (32, 32))
     width: int = option(help="channels of the first convolution; the others are multiples of it", default=64)
 
     def __post_init__(self) -> None:

@@ -5,23 +5,21 @@ The legos are imported where an option asks for them: a plain net starts without
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 from legos.base import Lego
 from legos.stem import STEM_ENTRIES
 from netbuilder.errors import ConfigError
-from netbuilder.networks.registry import NetConfig, Words, option
+from netbuilder.networks.registry import OptionSet, Words, option
 
 __all__ = [
     "AVERAGES",
-    "antialias_option",
-    "attention_option",
-    "check_elements",
-    "elements",
-    "gate_option",
-    "stem_option",
+    "ElementOptions",
+    "StemElementOptions",
+    "block_parts",
 ]
 
 ATTENTIONS = Words("legos.attention", "ATTENTIONS")
@@ -32,57 +30,56 @@ AVERAGES = Words("legos.resample", "AVERAGES")
 Factory = Callable[..., Lego]
 
 
-def attention_option(default: str | None = "none", about: str = "") -> Any:
-    """`attention`: se behind the main branch, sk instead of its 3x3."""
-    return option(help=f"attention in the blocks{about}", default=default, choices=ATTENTIONS)
+@dataclass(frozen=True, kw_only=True)
+class ElementOptions(OptionSet):
+    """What the blocks take over from other nets. Raises ConfigError for unknown words."""
 
-
-def antialias_option(default: str | None = "none", about: str = "") -> Any:
-    """`antialias`: the blur in blocks of stride 2."""
-    return option(
-        help=f"blur behind the 3x3 of blocks of stride 2, by how it is padded{about}",
-        default=default,
-        choices=BLURS,
+    attention: str | None = option(help="attention in the blocks", default="none", choices=ATTENTIONS)
+    antialias: str | None = option(
+        help="blur after the 3x3 of blocks of stride 2, by how it is padded", default="none", choices=BLURS
     )
-
-
-def stem_option() -> Any:
-    """`stem`: the first convolutions."""
-    return option(
-        help="first convolutions: one of 7x7, or three of 3x3", default="7x7", choices=tuple(STEM_ENTRIES)
-    )
-
-
-def gate_option() -> Any:
-    """`se_gate`: how attention multiplies."""
-    return option(
+    se_gate: str = option(
         help="how attention multiplies by its gates; auto is concat in the deploy net, for MNN, else scale",
         default="auto",
         choices=GATES,
     )
 
+    def __post_init__(self) -> None:
+        self.check_word("attention", "none", ATTENTIONS)
+        self.check_word("antialias", "none", BLURS)
+        self.check_word("se_gate", "auto", GATES)
 
-def check_elements(cfg: NetConfig, *, stride_in: str) -> None:
-    """Raise ConfigError for unknown words, and for a blur that would find no stride behind the 3x3."""
-    for key, usual, known in (
-        ("attention", "none", ATTENTIONS),
-        ("antialias", "none", BLURS),
-        ("stem", "7x7", STEM_ENTRIES),
-        ("shortcut_average", "none", AVERAGES),
-        ("se_gate", "auto", GATES),
-    ):
-        if getattr(cfg, key, None) not in (None, usual):
-            cfg.check_known(key, known)
-    if getattr(cfg, "antialias", None) not in (None, "none") and stride_in == "1x1":
-        raise ConfigError(
-            "antialias needs the stride in the 3x3: with stride_in 1x1 half of the pixels are gone before it",
-            key="antialias",
-            hint="give stride_in 3x3",
-        )
+    def check_word(self, key: str, usual: str, known: Iterable[str]) -> None:
+        """Raise ConfigError for an unknown word; the usual one costs no import of the legos."""
+        if getattr(self, key) not in (None, usual):
+            self.check_known(key, known)
+
+    def check_stride(self, stride_in: str) -> None:
+        """Raise ConfigError for a blur that would find no stride after the 3x3."""
+        if self.antialias not in (None, "none") and stride_in == "1x1":
+            raise ConfigError(
+                "antialias needs the stride in the 3x3: with stride_in 1x1 half of the pixels are gone "
+                "before it",
+                key="antialias",
+                hint="give stride_in 3x3",
+            )
 
 
-@lru_cache(maxsize=256)  # a sweep asks for the same elements many times
-def elements(
+@dataclass(frozen=True, kw_only=True)
+class StemElementOptions(ElementOptions):
+    """The elements of nets whose stem is a choice of its own."""
+
+    stem: str = option(
+        help="first convolutions: one of 7x7, or three of 3x3", default="7x7", choices=tuple(STEM_ENTRIES)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_known("stem", STEM_ENTRIES)
+
+
+@lru_cache(maxsize=256)  # a sweep asks for the same parts many times
+def block_parts(
     *,
     attention: str,
     antialias: str,
@@ -92,7 +89,7 @@ def elements(
     size: int = 3,
     drop: Factory | None = None,
 ) -> tuple[tuple[Factory, ...], Factory | None]:
-    """The wrappers around a block's spatial unit, and what goes behind its main branch.
+    """The wrappers around a block's spatial unit, and what follows its main branch.
 
     `phase` is that of the net. `bias` None leaves the biases of attention to its own default. `drop` makes
     what follows the spatial unit before it is blurred.

@@ -13,12 +13,13 @@ import importlib
 import importlib.util
 import os
 import re
+import types
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
@@ -42,6 +43,7 @@ __all__ = [
     "option",
     "options",
     "parse_size",
+    "with_default",
 ]
 
 # What is written: deploy is TEST without data and loss.
@@ -99,13 +101,21 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def group(kind: Callable[..., G], **defaults: Any) -> G:
+def with_default(config: type[Any], name: str, default: object) -> Any:
+    """An option that a config inherits from `config`, with another default."""
+    field = config.__dataclass_fields__[name]
+    return dataclasses.field(default=default, metadata=field.metadata)
+
+
+def group(kind: Callable[..., G], /, notes: Mapping[str, str] | None = None, **defaults: Any) -> G:
     """A config field that holds a group of options; `defaults` are those that differ from the group's own.
 
-    Flags, YAML keys and reports have the options of a group like those of the config itself.
+    Flags, YAML keys and reports show the options of a group like those of the config itself. `notes` go into
+    the help text of an option, in parentheses: what this network does by default.
     """
     made: Any = dataclasses.field(
-        default_factory=partial(kind, **defaults), metadata={"group": kind, "defaults": defaults}
+        default_factory=partial(kind, **defaults),
+        metadata={"group": kind, "defaults": defaults, "notes": notes or {}},
     )
     return made  # type: ignore[no-any-return]
 
@@ -116,24 +126,52 @@ def options(config: type[Any]) -> list[dataclasses.Field[Any]]:
 
 
 def flat_fields(config: type[Any]) -> list[dataclasses.Field[Any]]:
-    """The fields of a config that are given when it is made; a group is replaced by its own."""
+    """The fields that a config is made of, in `option_order`; each group is replaced by its own fields."""
     flat: list[dataclasses.Field[Any]] = []
     for field in dataclasses.fields(config):
         if "group" not in field.metadata:
             flat += [field] if field.init else []
             continue
         for inner in flat_fields(field.metadata["group"]):
-            if inner.name in field.metadata["defaults"]:
-                inner = copy(inner)
-                inner.default = field.metadata["defaults"][inner.name]
-            flat.append(inner)
+            flat.append(_adapted(inner, field.metadata["defaults"], field.metadata["notes"]))
     names = [field.name for field in flat]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ConfigError(
             f"{config.__name__} has two options '{twice[0]}'", key=twice[0], hint="rename one of them"
         )
-    return flat
+    return _in_order(flat, config)
+
+
+def _adapted(
+    field: dataclasses.Field[Any], defaults: Mapping[str, object], notes: Mapping[str, str]
+) -> dataclasses.Field[Any]:
+    """A field of a group with the default and the note that a config gives it."""
+    if field.name not in defaults and field.name not in notes:
+        return field
+    field = copy(field)
+    field.default = defaults.get(field.name, field.default)
+    if field.name in notes:
+        about = f"{field.metadata['help']} ({notes[field.name]})"
+        field.metadata = types.MappingProxyType({**field.metadata, "help": about})
+    return field
+
+
+def _in_order(fields: list[dataclasses.Field[Any]], config: type[Any]) -> list[dataclasses.Field[Any]]:
+    """The fields with those named in `option_order` in that order, in the places that they hold together."""
+    order: tuple[str, ...] = getattr(config, "option_order", ())
+    if not order:
+        return fields
+    by_name = {field.name: field for field in fields}
+    unknown = [name for name in order if name not in by_name]
+    if unknown:
+        raise ConfigError(
+            f"option_order of {config.__name__} names '{unknown[0]}', which is not an option of it",
+            key=unknown[0],
+            hint=did_you_mean(unknown[0], by_name),
+        )
+    ordered = iter(order)
+    return [by_name[next(ordered)] if field.name in order else field for field in fields]
 
 
 _GROUPS: dict[type[Any], dict[str, str]] = {}
@@ -172,7 +210,25 @@ class _Grouping(ABCMeta):
 
 
 class OptionSet(metaclass=_Grouping):
-    """The base of configs and groups; the options of a group are attributes of the config, too."""
+    """The base of configs and groups; the options of a group are attributes of the config, too.
+
+    `option_order` names options whose order in flags and reports is not that of the fields.
+    """
+
+    option_order: ClassVar[tuple[str, ...]] = ()
+
+    def check_known(self, key: str, known: Iterable[str]) -> None:
+        """Raise ConfigError if the word of this name is not one of the known ones."""
+        value, words = getattr(self, key), list(known)
+        if value not in words:
+            text = f"{key} must be one of {', '.join(words)}, got '{value}'"
+            raise ConfigError(text, key=key, hint=did_you_mean(str(value), words))
+
+    def check_at_least(self, key: str, least: int) -> None:
+        """Raise ConfigError if the number of this name is below `least`."""
+        value = getattr(self, key)
+        if value < least:
+            raise ConfigError(f"{key} must be at least {least}, got {value}", key=key)
 
     if not TYPE_CHECKING:
 
@@ -255,19 +311,6 @@ class NetConfig(OptionSet):
             },
             "BatchNorm": {"use_global_stats": phase != "train"},
         }
-
-    def check_known(self, key: str, known: Iterable[str]) -> None:
-        """Raise ConfigError if the word of this name is not one of the known ones."""
-        value, words = getattr(self, key), list(known)
-        if value not in words:
-            text = f"{key} must be one of {', '.join(words)}, got '{value}'"
-            raise ConfigError(text, key=key, hint=did_you_mean(str(value), words))
-
-    def check_at_least(self, key: str, least: int) -> None:
-        """Raise ConfigError if the number of this name is below `least`."""
-        value = getattr(self, key)
-        if value < least:
-            raise ConfigError(f"{key} must be at least {least}, got {value}", key=key)
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,8 @@ from legos.shortcut import ShortcutLego
 from legos.stem import STEM_ENTRIES, ImageNetStemLego
 from netbuilder.errors import ConfigError
 from netbuilder.net import Net
-from netbuilder.networks.elements import (
-    AVERAGES,
-    antialias_option,
-    attention_option,
-    check_elements,
-    elements,
-    gate_option,
-    stem_option,
-)
-from netbuilder.networks.registry import network, option
+from netbuilder.networks.elements import AVERAGES, StemElementOptions, block_parts
+from netbuilder.networks.registry import group, network, option
 from netbuilder.networks.residual import ImageNetConfig, number_list, residual_stages, source
 
 __all__ = ["ResNetConfig", "stitch"]
@@ -48,19 +40,20 @@ class ResNetConfig(ImageNetConfig):
     blocks: tuple[int, ...] = option(
         "-b", help="number of blocks in each stage", default=(3, 4, 6, 3), many=True
     )
-    attention: str = attention_option()
-    antialias: str = antialias_option()
-    stem: str = stem_option()
+    elements: StemElementOptions = group(StemElementOptions)
     shortcut_average: str = option(
         help="average before the projections of stride 2, which then have stride 1 (ResNet-D: 2x2)",
         default="none",
         choices=AVERAGES,
     )
-    se_gate: str = gate_option()
+
+    option_order = ("attention", "antialias", "stem", "shortcut_average", "se_gate")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_elements(self, stride_in=self.stride_in if self._takes_stride_in else "3x3")
+        if self.shortcut_average != "none":
+            self.check_known("shortcut_average", AVERAGES)
+        self.elements.check_stride(self.stride_in if self._takes_stride_in else "3x3")
         if not self.blocks or min(self.blocks) < 1:
             raise ConfigError(
                 f"blocks must be one number of at least 1 per stage, got {number_list(self.blocks)}",
@@ -93,10 +86,11 @@ class ResNetConfig(ImageNetConfig):
             parts.append(f"1by{usual // n}" if usual % n == 0 else f"n{n}")
         if self.main_branch not in ("normal", "bottleneck"):
             parts.append(self.main_branch)
-        parts += [self.stem] if self.stem != "7x7" else []
+        elements = self.elements
+        parts += [elements.stem] if elements.stem != "7x7" else []
         parts += [f"average{self.shortcut_average}"] if self.shortcut_average != "none" else []
-        parts += [self.attention] if self.attention != "none" else []
-        parts += ["aa"] if self.antialias != "none" else []
+        parts += [str(elements.attention)] if elements.attention != "none" else []
+        parts += ["aa"] if elements.antialias != "none" else []
         if self.fc_layers:
             parts.append("with4k")
         return "_".join(parts)
@@ -104,14 +98,16 @@ class ResNetConfig(ImageNetConfig):
     def residual_block(self, name: str, num_output: int, stride: int, *, first: bool, projects: bool) -> Lego:
         """One residual block, with the elements that were asked for."""
         block = super().residual_block(name, num_output, stride, first=first, projects=projects)
-        if self.attention == self.antialias == self.shortcut_average == "none":
+        elements = self.elements
+        if elements.attention == elements.antialias == self.shortcut_average == "none":
             return block
         from legos.pool_shortcut import PoolProjectionLego  # few nets need these two
         from legos.resample import AVERAGES
 
-        around, behind = elements(
-            attention=self.attention, antialias=self.antialias, gate=self.se_gate, phase="train"
-        )
+        around, behind = block_parts(
+            attention=str(elements.attention), antialias=str(elements.antialias), gate=elements.se_gate,
+            phase="train",
+        )  # fmt: skip
         main: Lego = self.main(name, num_output, stride, around=around)
         if behind:
             main = SequenceLego(name=name, parts=(main, behind(name=name)))
@@ -127,11 +123,13 @@ class ResNetConfig(ImageNetConfig):
 def stitch(cfg: ResNetConfig, phase: str) -> Net:
     """ResNet for ImageNet with normal, bottleneck, or factored (1x3 and 3x1) main branches."""
     net = cfg.net(phase)
-    if cfg.se_gate == "auto" and phase == "deploy" and cfg.attention != "none":
-        cfg = replace(cfg, se_gate="concat")
+    elements = cfg.elements
+    if elements.se_gate == "auto" and phase == "deploy" and elements.attention != "none":
+        cfg = replace(cfg, elements=replace(elements, se_gate="concat"))
     x, label = source(cfg, net, phase)
     with net.scope("stem", comment="stem"):
-        x = ImageNetStemLego(name="1", num_output=STEM_WIDTH, entry=STEM_ENTRIES[cfg.stem]).attach(net, x)
+        entry = STEM_ENTRIES[cfg.elements.stem]
+        x = ImageNetStemLego(name="1", num_output=STEM_WIDTH, entry=entry).attach(net, x)
     first_projects = cfg.branch.expansion > 1
     x = residual_stages(
         cfg, net, x, cfg.blocks, cfg.num_output_stage1,

@@ -16,6 +16,7 @@ import pytest
 from netbuilder import Net, counts
 from netbuilder.cli.build import script_parser
 from netbuilder.networks import find_network
+from netbuilder.networks import options as all_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -278,7 +279,7 @@ def test_every_figure_of_the_docs_table_is_right() -> None:
     assert len(rows) == 14
     for flags, *figures in rows:
         args = vars(script_parser("assemble_resnet").parse_args([*flags.split(), "-o", "unused"]))
-        cfg = config(**{key: args[key] for key in config().__dataclass_fields__ if key in args})
+        cfg = config(**{f.name: args[f.name] for f in all_options(type(config()))})
         keys = ("depth", "resnet_d", "big_little", "attention", "antialias")
         options = {key: getattr(cfg, key) for key in keys}
         options |= {"alpha": cfg.alpha, "beta": cfg.beta} if cfg.big_little else {}

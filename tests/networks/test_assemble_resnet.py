@@ -313,7 +313,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
         "code's paddings are not Caffe's", "",
     ),
     (
-        {"pooling": "floor"}, "pooling", "pooling floor needs round_mode, which dialect caffe-1.0 has not",
+        {"pooling": "floor"}, "pooling", "pooling floor needs round_mode, which dialect caffe-1.0 lacks",
         "leave pooling out, or take dialect caffe-master or caffe-cudnn",
     ),
     (

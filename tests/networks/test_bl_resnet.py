@@ -701,7 +701,7 @@ def test_pooling_floor_is_refused_for_a_caffe_without_it_before_anything_is_writ
     assert build("--pooling", "floor", "-o", tmp_path / "out") == Ran(
         2,
         "",
-        "ConfigError: pooling floor needs round_mode, which dialect caffe-1.0 has not\n"
+        "ConfigError: pooling floor needs round_mode, which dialect caffe-1.0 lacks\n"
         "  hint:    leave pooling out, or take dialect caffe-master or caffe-cudnn\n",
     )
     assert names(tmp_path) == []

@@ -15,6 +15,7 @@ from netbuilder.cli.main import main
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.networks import PHASES, find_network
+from netbuilder.networks import options as all_options
 from tests import consumers
 from tests.reference import cifar_resnet, compare
 from tests.reference.tape import Tape, Var
@@ -318,7 +319,7 @@ ROWS = re.findall(r"^\| [^|]+ \| `([^`]*)` \| ([\d,]+) \| ([\d,]+) \|", PAGE, re
 def test_the_table_of_the_page_is_right(flags: str, params: str, macs: str) -> None:
     args = vars(script_parser("cifar_resnet").parse_args([*flags.split(), "-o", "unused"]))
     entry = args["entry"]
-    config = entry.config(**{f: args[f] for f in entry.config.__dataclass_fields__ if f in args})
+    config = entry.config(**{f.name: args[f.name] for f in all_options(entry.config)})
     cost = counts.count(entry.stitch(config, "deploy"))
     assert (f"{cost.learnable_params:,}", f"{cost.macs:,}") == (params, macs)
 

@@ -16,6 +16,7 @@ from netbuilder.cli.build import script_parser
 from netbuilder.cli.main import main
 from netbuilder.engines.caffe import Caffe
 from netbuilder.networks import PHASES, find_network
+from netbuilder.networks import options as all_options
 from netbuilder.networks.davidnet import LAYERS
 from tests.reference import compare
 
@@ -31,7 +32,7 @@ def stitch(network: str = "davidnet", phase: str = "train", **options: Any) -> N
 def stitch_flags(network: str, flags: str, phase: str) -> Net:
     """The net that the script makes with these flags."""
     args = vars(script_parser(network).parse_args([*flags.split(), "-o", "unused"]))
-    values = {f: args[f] for f in args["entry"].config.__dataclass_fields__ if f in args}
+    values = {f.name: args[f.name] for f in all_options(args["entry"].config)}
     return stitch(network, phase, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
