@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     ("netbuilder.errors", 0),
     ("netbuilder._version", 0),
+    ("netbuilder.findings", 1),
     ("netbuilder._moved", 0),
     ("netbuilder.storage", 1),
     ("netbuilder.schema", 1),

@@ -13,8 +13,8 @@ from netbuilder import solvers
 from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.job import Job
 from netbuilder.caffeonspark.sources import DIALECT, SolverFile, solver_line
-from netbuilder.checks.finding import Finding
 from netbuilder.errors import ConfigError
+from netbuilder.findings import Finding
 from netbuilder.solvers.checks import NEWER
 
 __all__ = ["check_solver"]

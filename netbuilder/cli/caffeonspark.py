@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from netbuilder.checks.finding import Finding
+from netbuilder.findings import Finding
 
 __all__ = ["add_parser"]
 
@@ -211,9 +210,7 @@ def _as_data(validated: Any, written: Sequence[Any]) -> dict[str, Any]:
         "loop": validated.loop or None,
         "arithmetic": [dict(zip(("what", "how", "value"), row, strict=True)) for row in validated.arithmetic],
         "findings": [
-            dataclasses.asdict(f)
-            | {"phases": list(f.phases), "rule": CODES[f.code].rule, "told": CODES[f.code].told}
-            for f in findings
+            f.as_data() | {"rule": CODES[f.code].rule, "told": CODES[f.code].told} for f in findings
         ],
         "totals": {s: sum(f.severity == s for f in findings) for s in _SEVERITIES},
         "commands": commands,

@@ -198,7 +198,7 @@ def _as_data(checked: list[_Checked]) -> dict[str, Any]:
                     {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": told}
                     for f, told in (c.mended.done if c.mended else ())
                 ],
-                "findings": [dataclasses.asdict(f) | {"phases": list(f.phases)} for f in c.examined.findings],
+                "findings": [f.as_data() for f in c.examined.findings],
             }
             for c in checked
         ],
