@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from netbuilder.findings import Finding
+from netbuilder.report.findings import finding_lines, summary, totals
 
 __all__ = ["add_parser"]
 
 _CONNECTIONS = ("ethernet", "infiniband")
-_SEVERITIES = ("error", "warning", "info")
-_NAMED = 3  # places of the same finding that are named
 _NO_TEXT = ("solver-syntax", "net-syntax")
 
 
@@ -112,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
     sys.stdout.flush()
     for note in sources.renamed if args.output else ():
         print(f"note: {note}", file=sys.stderr)
-    print(_summary(validated.findings), file=sys.stderr)
+    print(summary(validated.findings), file=sys.stderr)
     if args.output:
         told = f"wrote {args.output}: {', '.join(path.name for path in written)}"
         print(told if written else "nothing is written", file=sys.stderr)
@@ -168,29 +166,8 @@ def _print(validated: Any) -> None:
         from netbuilder import report
 
         print(report.format_table(("what", "how", "value"), validated.arithmetic))
-    for line in _lines(validated.findings):
+    for line in finding_lines(validated.findings):
         print(line)
-
-
-def _lines(findings: Iterable[Finding]) -> list[str]:
-    """The findings as `netbuilder check` prints them, equal ones once."""
-    alike: dict[object, list[Finding]] = {}
-    for f in findings:
-        alike.setdefault((f.code, f.text, f.fix, f.file), []).append(f)
-    lines = []
-    for first, *others in alike.values():
-        place = ":".join(str(part) for part in (first.file, first.line) if part)
-        lines.append(f"{place}: {first}" if place else str(first))
-        if others:
-            named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
-            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-            lines.append(f"  also: {named}{more}")
-    return lines
-
-
-def _summary(findings: Sequence[Finding]) -> str:
-    numbers = {s: sum(f.severity == s for f in findings) for s in _SEVERITIES}
-    return f"{len(findings)} findings, {numbers['error']} errors, {numbers['warning']} warnings"
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -212,7 +189,7 @@ def _as_data(validated: Any, written: Sequence[Any]) -> dict[str, Any]:
         "findings": [
             f.as_data() | {"rule": CODES[f.code].rule, "told": CODES[f.code].told} for f in findings
         ],
-        "totals": {s: sum(f.severity == s for f in findings) for s in _SEVERITIES},
+        "totals": totals(findings),
         "commands": commands,
         "written": [str(path) for path in written],
     }

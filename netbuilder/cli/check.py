@@ -9,18 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from netbuilder.checks import Finding, fixes
 from netbuilder.checks import consumers as targets
+from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
 from netbuilder.cli.reading import add_input, given_inputs
 from netbuilder.errors import FileError
+from netbuilder.report.findings import also, finding_lines, summary, totals
 from netbuilder.storage.files import write_files
 from netbuilder.weights.model import read_model
 
 __all__ = ["add_parser"]
-
-SEVERITIES = ("error", "warning", "info")
-_NAMED = 3  # layers with the same finding that are named
 
 
 def add_parser(verbs: Any) -> None:
@@ -125,7 +123,7 @@ def _run(args: argparse.Namespace) -> int:
     for c in checked:
         if args.fix:
             print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
-    print(_summary(findings), file=sys.stderr)
+    print(summary(findings), file=sys.stderr)
     if unread or any(f.code == "syntax" for f in findings):
         return 2
     return 1 if any(f.severity == "error" for f in findings) else 0
@@ -152,34 +150,9 @@ def _lines(checked: _Checked) -> list[str]:
     lines = []
     for told, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
         lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {told}")
-        lines += _also(others)
-    alike: dict[object, list[Finding]] = {}
-    for f in checked.examined.findings:
-        alike.setdefault((f.severity, f.code, f.text, f.fix, f.phases), []).append(f)
-    for first, *others in alike.values():
-        place = f"{first.file or checked.examined.path}:{first.line}" if first.line else first.file
-        if first.code == "syntax" and first.column:
-            place += f":{first.column}"
-        text = str(first)
-        if not first.target and 0 < len(first.phases) < len(checked.examined.nets):
-            text = text.replace(f" [{first.code}]", f" [{first.code}, {first.phases[0]} only]")
-        lines.append(f"{place}: {text}")
-        lines += _also(others)
-    return lines
-
-
-def _also(others: list[Finding]) -> list[str]:
-    """The line that names the other layers of which the same is said."""
-    if not others:
-        return []
-    named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
-    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    return [f"  also: {named}{more}"]
-
-
-def _summary(findings: list[Finding]) -> str:
-    numbers = {s: sum(f.severity == s for f in findings) for s in SEVERITIES}
-    return f"{len(findings)} findings, {numbers['error']} errors, {numbers['warning']} warnings"
+        lines += also(others)
+    examined = checked.examined
+    return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -202,5 +175,5 @@ def _as_data(checked: list[_Checked]) -> dict[str, Any]:
             }
             for c in checked
         ],
-        "totals": {s: sum(f.severity == s for f in findings) for s in SEVERITIES},
+        "totals": totals(findings),
     }
