@@ -17,8 +17,8 @@ from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.job import Job
 from netbuilder.caffeonspark.layer_rules import PREFIX, batch_of, data_layers
 from netbuilder.caffeonspark.sources import NetFile, SolverFile, solver_line
-from netbuilder.checks.finding import Finding
 from netbuilder.errors import ConfigError
+from netbuilder.findings import Finding
 
 __all__ = ["Numbers", "arithmetic", "check_numbers", "loop_of", "numbers"]
 

@@ -1,48 +1,31 @@
-"""The codes of what is found about a job for CaffeOnSpark: one table, which docs/caffeonspark.md repeats."""
+"""The codes of findings about jobs of CaffeOnSpark; docs/caffeonspark.md has the same table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import partial
 
-from netbuilder.checks.finding import Finding
+from netbuilder import findings
+from netbuilder.findings import dashed
 
 __all__ = ["CODES", "Code", "found"]
 
 
-class Code(NamedTuple):
-    """A kind of finding: how severe it is, which rule of the page it is about, who says so, what it is.
+@dataclass(frozen=True)
+class Code(findings.Code):
+    """A kind of finding, with the rule of the page that it breaks, and who reports the fault.
 
-    `told` is "driver" where the driver refuses the files as it starts; "later" where it accepts them, and the
-    job fails or ends without training when the executors are busy already; "nobody" where nothing is said and
-    the result is worse.
+    `told` is "driver" if the driver refuses the files as it starts. It is "later" if the driver accepts them,
+    and the job fails or ends without training when it already holds the executors. It is "nobody" if nothing
+    is reported and the result is worse.
     """
 
-    severity: str
     rule: int
     told: str
-    title: str
-
-
-def found(
-    code: str,
-    text: str,
-    fix: str = "",
-    *,
-    file: str = "",
-    line: int = 0,
-    column: int = 0,
-    layer: str = "",
-    phases: Sequence[str] = (),
-) -> Finding:
-    """A finding of a code, with the severity of the code."""
-    return Finding(
-        CODES[code].severity, code, layer, text, fix, line, column, file, phases=tuple(phases)
-    )  # fmt: skip
 
 
 def _codes(rule: int, severity: str, told: str, **titles: str) -> dict[str, Code]:
-    return {name.replace("_", "-"): Code(severity, rule, told, title) for name, title in titles.items()}
+    return {name: Code(severity, title, rule, told) for name, title in dashed(titles)}
 
 
 CODES: dict[str, Code] = {
@@ -182,3 +165,6 @@ CODES: dict[str, Code] = {
     ),
     **_codes(14, "warning", "nobody", learning_rate="base_lr is not that of the recipe for this batch."),
 }  # fmt: skip
+
+# found(code, text, fix, ...): a finding with the severity of its code.
+found = partial(findings.find, CODES)

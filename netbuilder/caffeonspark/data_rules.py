@@ -15,7 +15,7 @@ from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.job import Job
 from netbuilder.caffeonspark.layer_rules import PREFIX, data_layers
 from netbuilder.caffeonspark.sources import PHASES, NetFile
-from netbuilder.checks.finding import Finding
+from netbuilder.findings import Finding
 
 __all__ = ["check_data"]
 

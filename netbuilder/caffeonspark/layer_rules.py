@@ -13,8 +13,8 @@ from typing import Any
 
 from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.sources import PHASES, NetFile
-from netbuilder.checks.finding import Finding
 from netbuilder.errors import did_you_mean
+from netbuilder.findings import Finding
 from netbuilder.layers import source_of
 from netbuilder.net import Phase
 

@@ -8,8 +8,8 @@ from typing import Any
 from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.layer_rules import data_layers
 from netbuilder.caffeonspark.sources import DIALECT, PHASES, NetFile
-from netbuilder.checks.finding import Finding
 from netbuilder.errors import FieldError, NetBuilderError
+from netbuilder.findings import Finding
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import Layer

@@ -13,8 +13,8 @@ from netbuilder import solvers
 from netbuilder.caffeonspark.codes import found
 from netbuilder.caffeonspark.job import Job
 from netbuilder.caffeonspark.sources import DIALECT, SolverFile, solver_line
-from netbuilder.checks.finding import Finding
 from netbuilder.errors import ConfigError
+from netbuilder.findings import Finding
 from netbuilder.solvers.checks import NEWER
 
 __all__ = ["check_solver"]
@@ -104,19 +104,19 @@ def _schedule(solver: Any) -> _Told:
 
 
 def _values(solver: Any) -> _Told:
-    for problem in solvers.check(solver, dialect=DIALECT):
-        if problem.key in NEWER:
+    for finding in solvers.check(solver, dialect=DIALECT):
+        if finding.field in NEWER:
             fix = "leave it out"
-            if problem.key == "weights":
+            if finding.field == "weights":
                 fix += "; to begin with a model give the job -weights"
             yield (
-                "solver-field", problem.key,
-                f"SolverParameter has no field '{problem.key}' in CaffeOnSpark: it refuses the whole file",
+                "solver-field", finding.field,
+                f"SolverParameter has no field '{finding.field}' in CaffeOnSpark: it refuses the whole file",
                 fix,
             )  # fmt: skip
-        elif problem.key not in _OWN:
-            code = "solver-value" if problem.severity == "error" else "solver-odd"
-            yield code, problem.key, problem.text, problem.hint
+        elif finding.field not in _OWN:
+            code = "solver-value" if finding.severity == "error" else "solver-odd"
+            yield code, finding.field, finding.text, finding.fix
     if solver.iter_size > 1:
         yield (
             "iter-size", "iter_size",

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from netbuilder.caffeonspark.codes import found
-from netbuilder.checks.finding import Finding
 from netbuilder.errors import FileError, NetBuilderError, PrototxtError
+from netbuilder.findings import Finding
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt import text as text_format
 from netbuilder.prototxt.reader import parse

@@ -14,7 +14,7 @@ from netbuilder.caffeonspark.layer_rules import check_data_layers
 from netbuilder.caffeonspark.net_rules import check_net
 from netbuilder.caffeonspark.solver_rules import check_solver
 from netbuilder.caffeonspark.sources import NetFile, SolverFile, Sources, load
-from netbuilder.checks.finding import Finding
+from netbuilder.findings import Finding
 
 __all__ = ["Validated", "validate", "validate_sources"]
 

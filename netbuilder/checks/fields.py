@@ -33,27 +33,37 @@ def _ignored_params(graph: Graph) -> Iterator[Finding]:
                     "ignored-param", layer, f"{layer.type} does not read {field.name}: it has no effect",
                     f"leave {field.name} out"
                     + (f", or move its fields to {rule.params[0]}" if rule.params else ""),
+                    field=field.name,
                 )  # fmt: skip
 
 
 def _ignored_fields(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        for name, why, fix in _without_effect(layer):
-            yield found("ignored-field", layer, f"{name} has no effect {why}", fix)
+        for field, text, fix in _without_effect(layer):
+            yield found("ignored-field", layer, text, fix, field=field)
 
 
 def _without_effect(layer: Layer) -> Iterator[tuple[str, str, str]]:
+    """The path of each field without effect, what is wrong, and the fix."""
     proto = layer.proto
     source = source_of(layer.type)
     if source and source.stored and source.transforms:
         own = getattr(proto, source.message)
         for name in _MOVED:
             if has_field(own, name) and own.HasField(name):
-                yield f"{name} in {source.message}", "in today's format", f"move {name} to transform_param"
+                yield (
+                    f"{source.message}.{name}",
+                    f"{name} in {source.message} has no effect in today's format",
+                    f"move {name} to transform_param",
+                )
     if layer.type == "Eltwise" and proto.eltwise_param.coeff and proto.eltwise_param.operation == _MAX:
-        yield "coeff", "with operation MAX", "leave coeff out, or scale the bottoms by Power before"
+        yield (
+            "eltwise_param.coeff",
+            "coeff has no effect with operation MAX",
+            "leave coeff out, or scale the bottoms by Power before",
+        )
     if layer.type == "LRN" and proto.lrn_param.norm_region == _WITHIN and proto.lrn_param.k != 1:
-        yield "k", "with WITHIN_CHANNEL: Caffe takes 1", "leave k out"
+        yield "lrn_param.k", "k has no effect with WITHIN_CHANNEL: Caffe takes 1", "leave k out"
 
 
 def _phase_fields(graph: Graph) -> Iterator[Finding]:

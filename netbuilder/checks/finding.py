@@ -1,58 +1,24 @@
-"""`Finding`, the result of a check, and the table of its codes."""
+"""The codes of findings about nets, and `found`, which makes such a finding about a layer."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
+from netbuilder.findings import Code, Finding, dashed
 from netbuilder.net import Layer
 
 __all__ = ["CODES", "Code", "Finding", "found"]
 
 
-class Code(NamedTuple):
-    """A kind of finding: how severe it is ("error", "warning" or "info"), and what it is in one sentence."""
-
-    severity: str
-    title: str
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing to know about a net. `severity` is "error", "warning" or "info"; `fix` says what to do.
-
-    `layer` is "" for what concerns a whole file. `line` and `column` count from 1, 0 is unknown; `file` is
-    where they are. `target` names the consumer that has the trouble, "" for Caffe itself. `phases` are those
-    in which it was found, where several were looked at.
-    """
-
-    severity: str
-    code: str
-    layer: str
-    text: str
-    fix: str = ""
-    line: int = 0
-    column: int = 0
-    file: str = ""
-    target: str = ""
-    phases: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        about = f"{self.layer}: {self.text}" if self.layer else self.text
-        return f"{self.severity}: {about} [{self.code}]" + (f"\n  fix: {self.fix}" if self.fix else "")
-
-
-def found(code: str, layer: Layer, text: str, fix: str = "", *, target: str = "") -> Finding:
+def found(code: str, layer: Layer, text: str, fix: str = "", *, target: str = "", field: str = "") -> Finding:
     """A finding about a layer, at its place, with the severity of the code; about a target, an error."""
     origin = layer.origin
-    severity = "error" if target else CODES[code].severity
     return Finding(
-        severity, code, layer.name, text, fix, origin.line, origin.column, origin.file, target
+        "error" if target else CODES[code].severity, code, layer.name, text, fix,
+        origin.line, origin.column, origin.file, target, field=field,
     )  # fmt: skip
 
 
 def _codes(severity: str, **titles: str) -> dict[str, Code]:
-    return {name.replace("_", "-"): Code(severity, title) for name, title in titles.items()}
+    return {name: Code(severity, title) for name, title in dashed(titles)}
 
 
 # Codes are stable. Severity is fixed per code, except that consumer limits are always errors.

@@ -23,6 +23,7 @@ from netbuilder.layers import RULES, known
 from netbuilder.layers.arithmetic import pool_extent, pool_window
 from netbuilder.net import Layer, Net
 from netbuilder.prototxt.spans import Span, spans
+from netbuilder.schema.fields import has_field
 from netbuilder.storage.files import MARK
 
 __all__ = ["FIXES", "Edit", "Mended", "header", "mend"]
@@ -167,18 +168,15 @@ def _drop(*path: str, told: str = "") -> Fix:
 
 
 def _ignored_param(at: _Layer, finding: Finding) -> tuple[list[Edit], str] | None:
-    name = re.search(r"does not read (\w+)", finding.text)
-    if name is None:
-        return None
-    return [at.remove(s) for s in at.span.all(name[1])], f"left {name[1]} out, which had no effect"
+    name = finding.field
+    return [at.remove(s) for s in at.span.all(name)], f"left {name} out, which had no effect"
 
 
 def _ignored_field(at: _Layer, finding: Finding) -> tuple[list[Edit], str] | None:
-    name = re.match(r"(coeff|k) has", finding.text)
-    if name is None:
+    message, name = finding.field.split(".")
+    if has_field(at.layer.proto.transform_param, name):
         return None  # moved to transform_param it would have an effect
-    message = {"coeff": "eltwise_param", "k": "lrn_param"}[name[1]]
-    return [at.remove(s) for s in at.span.all(message, name[1])], f"left {name[1]} out, which had no effect"
+    return [at.remove(s) for s in at.span.all(message, name)], f"left {name} out, which had no effect"
 
 
 def _engine(at: _Layer, finding: Finding) -> tuple[list[Edit], str] | None:

@@ -20,6 +20,7 @@ from netbuilder.networks import NetConfig, Network, all_networks, find_network, 
 from netbuilder.networks.building import check_nets, stitch_phases, write_nets
 from netbuilder.networks.data_layers import DataOptions, with_data
 from netbuilder.networks.flags import describe, option_lines, option_values
+from netbuilder.report.findings import finding_lines
 
 __all__ = ["add_parser", "script_parser"]
 
@@ -128,10 +129,12 @@ def _finish(
     if data.kind:
         written = nets | {p: with_data(nets[p], data.lego(config, p)) for p in ("train", "test")}
         check_nets(written)
-        for finding in checks.between(written["train"], written["test"]):
+        findings = checks.between(written["train"], written["test"])
+        for finding in findings:
             if finding.severity == "error":
                 raise ConfigError(f"{nets['train'].name} cannot be tested while it is trained: {finding}")
-            print(finding, file=sys.stderr)
+        for line in finding_lines(findings):
+            print(line, file=sys.stderr)
         header += "\n" + "\n".join(["data layers:", *option_lines(data)])
     paths = write_nets(
         written, args.output_folder, header=header, force=args.force, train_val=data.kind is not None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from netbuilder.checks.finding import Finding
-from netbuilder.cli.findings import alike, also, summary, totals
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.report.findings import finding_lines, summary, totals
 
 __all__ = ["add_parser"]
 
@@ -168,18 +166,8 @@ def _print(validated: Any) -> None:
         from netbuilder import report
 
         print(report.format_table(("what", "how", "value"), validated.arithmetic))
-    for line in _lines(validated.findings):
+    for line in finding_lines(validated.findings):
         print(line)
-
-
-def _lines(findings: Iterable[Finding]) -> list[str]:
-    """The findings as `netbuilder check` prints them, equal ones once."""
-    lines = []
-    for first, *others in alike(findings, lambda f: (f.code, f.text, f.fix, f.file)):
-        place = ":".join(str(part) for part in (first.file, first.line) if part)
-        lines.append(f"{place}: {first}" if place else str(first))
-        lines += also(others)
-    return lines
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -199,9 +187,7 @@ def _as_data(validated: Any, written: Sequence[Any]) -> dict[str, Any]:
         "loop": validated.loop or None,
         "arithmetic": [dict(zip(("what", "how", "value"), row, strict=True)) for row in validated.arithmetic],
         "findings": [
-            dataclasses.asdict(f)
-            | {"phases": list(f.phases), "rule": CODES[f.code].rule, "told": CODES[f.code].told}
-            for f in findings
+            f.as_data() | {"rule": CODES[f.code].rule, "told": CODES[f.code].told} for f in findings
         ],
         "totals": totals(findings),
         "commands": commands,

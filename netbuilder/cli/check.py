@@ -12,9 +12,9 @@ from typing import Any
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
-from netbuilder.cli.findings import alike, also, summary, totals
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
 from netbuilder.errors import FileError
+from netbuilder.report.findings import also, finding_lines, summary, totals
 from netbuilder.storage.files import write_files
 from netbuilder.weights.model import read_model
 
@@ -145,18 +145,8 @@ def _lines(checked: _Checked) -> list[str]:
     for told, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
         lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {told}")
         lines += also(others)
-    for first, *others in alike(
-        checked.examined.findings, lambda f: (f.severity, f.code, f.text, f.fix, f.phases)
-    ):
-        place = f"{first.file or checked.examined.path}:{first.line}" if first.line else first.file
-        if first.code == "syntax" and first.column:
-            place += f":{first.column}"
-        text = str(first)
-        if not first.target and 0 < len(first.phases) < len(checked.examined.nets):
-            text = text.replace(f" [{first.code}]", f" [{first.code}, {first.phases[0]} only]")
-        lines.append(f"{place}: {text}")
-        lines += also(others)
-    return lines
+    examined = checked.examined
+    return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -175,7 +165,7 @@ def _as_data(checked: list[_Checked]) -> dict[str, Any]:
                     {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": told}
                     for f, told in (c.mended.done if c.mended else ())
                 ],
-                "findings": [dataclasses.asdict(f) | {"phases": list(f.phases)} for f in c.examined.findings],
+                "findings": [f.as_data() for f in c.examined.findings],
             }
             for c in checked
         ],

@@ -123,12 +123,12 @@ def _run(args: argparse.Namespace) -> int:
         )
     if not solver.test_iter and recipe.test_images:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
-    notes += [f"warning: {p.text}" for p in warnings]
-    text = _text(args, recipe, planned, solver, notes)
+    noted = notes + [f"warning: {f.text}" for f in warnings]
+    text = _text(args, recipe, planned, solver, noted)
     if args.output and args.output != "-":
         write_files({Path(args.output): text}, force=args.force)
     if args.json:
-        print(_json(recipe, planned, solver, notes, args.output, _commands(args, solver)))
+        print(_json(recipe, planned, solver, noted, args.output, _commands(args, solver)))
     elif args.output == "-":
         print(text, end="")
     if not args.json:
@@ -136,6 +136,8 @@ def _run(args: argparse.Namespace) -> int:
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
+    for line in report.finding_lines(warnings):
+        print(line, file=sys.stderr)
     for lack in planned.lacks:
         print(f"not in a solver: {lack}", file=sys.stderr)
     if args.output and args.output != "-":

@@ -1,6 +1,7 @@
 """Figures as text: data in, text out, nothing counted here."""
 
 from netbuilder.report.data import SCHEMA, as_data, model_as_data, several_as_data
+from netbuilder.report.findings import finding_lines, summary, totals
 from netbuilder.report.formats import TEXT_FORMATS, format_table, render
 from netbuilder.report.table import block_table, headline, layer_table, totals_table
 
@@ -9,11 +10,14 @@ __all__ = [
     "TEXT_FORMATS",
     "as_data",
     "block_table",
+    "finding_lines",
     "format_table",
     "headline",
     "layer_table",
     "model_as_data",
     "render",
     "several_as_data",
+    "summary",
+    "totals",
     "totals_table",
 ]

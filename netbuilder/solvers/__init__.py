@@ -1,14 +1,14 @@
 """Solvers: what a solver file may say, the learning rates it means, and recipes that become such files."""
 
-from netbuilder.solvers.checks import Problem, check, read_solver, require
+from netbuilder.solvers.checks import CODES, check, read_solver, require
 from netbuilder.solvers.policies import STOCK, Schedule, schedule_of
 from netbuilder.solvers.recipe import Plan, Recipe, plan
 from netbuilder.solvers.stock import Stock, approximations
 
 __all__ = [
+    "CODES",
     "STOCK",
     "Plan",
-    "Problem",
     "Recipe",
     "Schedule",
     "Stock",

@@ -8,8 +8,10 @@ from unittest.mock import patch
 
 import pytest
 
+from netbuilder.checks import Finding, fields, found
 from netbuilder.checks.examine import Wanted, examine_text
 from netbuilder.checks.fixes import FIXES, header, mend
+from netbuilder.net import Layer
 from tests.checks.gallery import CASES, INPUT, LOSS, conv, learnt, one, trained
 
 # Each fix on its own case of the gallery: what the old stretch of the text becomes.
@@ -117,6 +119,30 @@ def test_comments_order_and_layout_survive() -> None:
         .replace('bottom: "c" top: "c" }', 'bottom: "n" top: "n" }')
         .replace('bottom: "c" top: "p"', 'bottom: "n" top: "p"')
     )
+
+
+@pytest.mark.parametrize(
+    ("layer", "gone"),
+    [
+        (
+            one("Eltwise", "eltwise_param { operation: MAX coeff: 1 coeff: 2 }", bottom='x" bottom: "x'),
+            "coeff: 1 coeff: 2 ",
+        ),
+        (one("LRN", "lrn_param { norm_region: WITHIN_CHANNEL k: 2 }"), "k: 2 "),
+        (one("ReLU", "relu_param { } lrn_param { k: 2 }"), "lrn_param { k: 2 } "),
+    ],
+)
+def test_a_fix_does_not_depend_on_the_wording_of_a_finding(layer: str, gone: str) -> None:
+    def reworded(
+        code: str, layer: Layer, text: str, fix: str = "", *, target: str = "", field: str = ""
+    ) -> Finding:
+        return found(code, layer, "worded in another way", fix, target=target, field=field)
+
+    with patch.object(fields, "found", reworded):
+        assert [f.text for f in examine_text(INPUT + layer, "net.prototxt", Wanted()).findings] == [
+            "worded in another way"
+        ]
+        assert mended(INPUT + layer) == INPUT + layer.replace(gone, "")
 
 
 def test_the_header_says_what_was_done() -> None:

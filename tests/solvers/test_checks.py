@@ -9,7 +9,7 @@ import pytest
 from netbuilder.errors import ConfigError, PrototxtError
 from netbuilder.prototxt import text as text_format
 from netbuilder.schema import SolverParameter
-from netbuilder.solvers import check, read_solver, require
+from netbuilder.solvers import CODES, check, read_solver, require
 
 GOOD = 'net: "n.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 100\n'
 
@@ -47,6 +47,45 @@ def test_a_plain_solver_has_no_fault() -> None:
 )  # fmt: skip
 def test_a_fault_is_an_error(more: str, fault: str) -> None:
     assert faults(GOOD + more) == [f"error: {fault}"]
+
+
+MULTISTEP = GOOD.replace("fixed", "multistep") + "gamma: 1 stepvalue: "
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "field", "severity"),
+    [
+        ('base_lr: 1 lr_policy: "fixed" max_iter: 9', "net", "net", "error"),
+        (GOOD + "test_iter: -1 test_interval: 5", "test-iter", "test_iter", "error"),
+        (GOOD + "test_iter: 10", "test-interval", "test_interval", "error"),
+        (GOOD + "test_iter: 1 test_interval: 5 test_state { } test_state { }", "test-state", "test_state",
+         "error"),
+        (GOOD.replace("max_iter: 100", "max_iter: 0"), "max-iter", "max_iter", "error"),
+        (GOOD.replace("fixed", "fixd"), "lr-policy", "lr_policy", "error"),
+        (GOOD.replace("fixed", "warmup 100 from 0.01, fixed"), "warm-up", "lr_policy", "error"),
+        (GOOD.replace("base_lr: 0.1", "base_lr: 0"), "base-lr", "base_lr", "error"),
+        (GOOD.replace("fixed", "exp"), "policy-field", "gamma", "error"),
+        (GOOD + "clip_gradients: 0", "value", "clip_gradients", "error"),
+        (GOOD + "average_loss: 0", "value", "average_loss", "error"),
+        (GOOD + 'type: "sgd"', "solver-type", "type", "error"),
+        (GOOD + "momentum: 1", "momentum", "momentum", "error"),
+        (GOOD + 'weights: "a"', "newer-field", "weights", "error"),
+        (MULTISTEP + "2 stepvalue: 1", "stepvalue-order", "stepvalue", "warning"),
+        (MULTISTEP + "200", "stepvalue-late", "stepvalue", "warning"),
+    ],
+)  # fmt: skip
+def test_a_finding_has_a_code_and_names_its_field(text: str, code: str, field: str, severity: str) -> None:
+    solver = text_format.parse(text, SolverParameter).message
+    (finding,) = check(solver, dialect="caffe-1.0")
+    assert (finding.code, finding.field, finding.severity) == (code, field, severity)
+
+
+def test_the_page_lists_exactly_the_codes_of_solvers() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checking.md").read_text(encoding="utf-8")
+    head = "| solver code | severity | what it is |\n|---|---|---|\n"
+    table = page.partition(head)[2].partition("\n\n")[0]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in table.splitlines()]
+    assert rows == [(f"`{code}`", c.severity, c.title) for code, c in CODES.items()]
 
 
 @pytest.mark.parametrize(

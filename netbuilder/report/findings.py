@@ -1,0 +1,61 @@
+"""Findings as text, as all verbs print them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netbuilder.findings import SEVERITIES, Finding
+
+__all__ = ["also", "finding_lines", "totals", "summary"]
+
+_NAMED = 3  # layers with the same finding that are named
+
+
+def finding_lines(findings: Iterable[Finding], *, file: str = "", phases: int = 0) -> list[str]:
+    """The lines of some findings: one that several layers have is printed once, with their names.
+
+    `file` is the file of a finding that has a line but no file. `phases` is how many phases were checked; a
+    finding in fewer of them names its phase.
+    """
+    alike: dict[object, list[Finding]] = {}
+    for f in findings:
+        alike.setdefault((f.severity, f.code, f.text, f.fix, f.file, f.phases if phases else ()), []).append(
+            f
+        )
+    lines = []
+    for first, *others in alike.values():
+        text = str(first)
+        if not first.target and 0 < len(first.phases) < phases:
+            text = text.replace(f" [{first.code}]", f" [{first.code}, {first.phases[0]} only]")
+        place = _place(first, file)
+        lines += [f"{place}: {text}" if place else text, *also(others)]
+    return lines
+
+
+def _place(finding: Finding, file: str) -> str:
+    """The file and line; the column only if the file cannot be parsed."""
+    parts: list[object] = [finding.file or (file if finding.line else ""), finding.line]
+    if finding.code == "syntax":
+        parts.append(finding.column)
+    return ":".join(str(part) for part in parts if part)
+
+
+def also(others: list[Finding]) -> list[str]:
+    """The line that names other layers with the same finding, if there are any."""
+    if not others:
+        return []
+    named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    return [f"  also: {named}{more}"]
+
+
+def totals(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many findings each severity has."""
+    severities = [f.severity for f in findings]
+    return {severity: severities.count(severity) for severity in SEVERITIES}
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """The numbers of findings in one line."""
+    numbers = totals(findings)
+    return f"{sum(numbers.values())} findings, {numbers['error']} errors, {numbers['warning']} warnings"
