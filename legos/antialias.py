@@ -1,4 +1,4 @@
-"""Anti-aliased downsampling: a binomial blur of stride 2, and `BLURS`, where its forms have their names.
+"""Anti-aliased downsampling: a binomial blur of stride 2, and `BLURS`, its forms by name.
 
 Source: Zhang 2019 (arXiv 1904.11486); Assembled-CNN, which pads by reflection. A binomial filter of size k is
 k - 1 averages of 2x2 pixels, one after another, the last with stride 2: no weights are needed.
@@ -20,7 +20,7 @@ class BlurLego(Lego):
     """Binomial blur ([1 2 1] for size 3) of stride 2: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
 
     Padded by (size - 1) // 2 pixels at each end. Layers: `blur1_X`, `blur2_X`, ..., and those of the padding.
-    The subclasses differ in what they pad with and in the layers that they take. Raises ConfigError for a
+    The subclasses differ in the padding and in the layers. Raises ConfigError for a
     size outside 2..7, and for odd images with a filter of even size.
     """
 
@@ -59,9 +59,9 @@ class BlurLego(Lego):
 class ReflectBlurLego(BlurLego):
     """Padded by reflection without repeating the edge, as in the official code.
 
-    Copies of rows and columns stand before the image, behind it only as many as a window reaches: none for
-    even images and size 3, so that the net is free of the image's size. Raises ConfigError for an image that
-    is too small to be mirrored.
+    Copies of rows and columns go before the image, and after it only as many as a window reaches: none for
+    even images and size 3, so that the net fits any even image size. Raises ConfigError for an image that is
+    too small to mirror.
     """
 
     def _blur(self, net: Net, x: Blob) -> Blob:
@@ -75,19 +75,19 @@ class ReflectBlurLego(BlurLego):
         before = [range(self.pad, 0, -1)] * 2
         # The windows cover 2 * (ceil(size / 2) - 1) + self.size pixels.
         needed = [2 * (-(-n // 2) - 1) + self.size - self.pad - n for n in sizes]
-        behind = [range(n - 2, n - 2 - k, -1) for n, k in zip(sizes, needed, strict=True)]
-        x = with_copies(net, x, self.name, before, behind)
+        after = [range(n - 2, n - 2 - k, -1) for n, k in zip(sizes, needed, strict=True)]
+        x = with_copies(net, x, self.name, before, after)
         for step in range(1, self.size - 1):
             x = self._average(net, x, step, stride=1)
         return self._average(net, x, self.size - 1, stride=2)
 
 
 class ZeroBlurLego(BlurLego):
-    """Padded with zeros: cheaper, free of the image's size, and not what official weights were trained with.
+    """Padded with zeros: cheaper and for any image size, but official weights were trained with reflection.
 
-    Caffe's pooling rounds up, so for even images it may make one row and column too many. Where the dialect
-    has round_mode that is avoided; elsewhere `crop_X` cuts them off, against `size_X`, a maximum of which
-    only the size is used.
+    Caffe's pooling rounds up, so for even images it may make one row and column too many. A dialect with
+    round_mode avoids that; in others `crop_X` cuts them off, to the size of `size_X`, a maximum whose values
+    are not used.
     """
 
     def _blur(self, net: Net, x: Blob) -> Blob:
@@ -116,7 +116,7 @@ class DepthwiseBlurLego(BlurLego):
         return x
 
 
-# The names by which the command line and configs call them.
+# By the names used on the command line and in configs.
 BLURS: dict[str, type[BlurLego]] = {
     "reflect": ReflectBlurLego,
     "zero": ZeroBlurLego,

@@ -65,7 +65,7 @@ class ConcatGateLego(Lego):
         return net.add("Eltwise", x, gate, name=self.name, operation="PROD")
 
 
-# The names by which the command line and configs call the two.
+# By the names used on the command line and in configs.
 GATES: dict[str, type[Lego]] = {"scale": ScaleGateLego, "concat": ConcatGateLego}
 
 
@@ -226,7 +226,7 @@ def _check_keywords(make: Callable[..., Lego]) -> None:
         )
 
 
-# The attentions by their names on the command line and in configs.
+# By the names used on the command line and in configs.
 ATTENTIONS: dict[str, Attention] = {
     "none": Attention(),
     "se": Attention(behind=SELego),

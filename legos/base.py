@@ -1,7 +1,7 @@
-"""`Lego`: a named, reusable piece of network. Configuration now, layers at `attach`.
+"""`Lego`: a named, reusable piece of network. It holds its configuration; `attach` adds the layers.
 
-A branch maps a blob to a blob; a merge maps several blobs to one; everything else nests these two. No lego
-asks for another's type. Legos import netbuilder's core only.
+A branch maps a blob to a blob; a merge maps several blobs to one; all others are composed of
+these two. No lego checks the type of another. Legos import only netbuilder's core.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Lego:
     def attach(self, net: Net, bottom: Blob | Sequence[Blob]) -> Blob:
         """Add this lego's layers to the net, on top of one blob or several; return its top.
 
-        A lego with several tops, such as a source of images and labels, returns them as a tuple; for a type
-        checker, `attach_many` says so.
+        A lego with several tops, such as a source of images and labels, returns them as a tuple; use
+        `attach_many` for it in typed code.
         """
         bottoms = tuple(bottom) if isinstance(bottom, Iterable) else (bottom,)
         return cast("Blob", net.attach(self, bottoms))
@@ -76,7 +76,7 @@ def window_fields(kernel: Pair, stride: Pair, pad: Pair) -> dict[str, int]:
     """The fields of a convolution's or pooling's window.
 
     Short forms if all three are square; else the _h/_w pairs, always whole: OpenCV and some chip compilers
-    drop the half of a pair that stands alone.
+    ignore a single _h or _w.
     """
     pairs = {"kernel": as_pair(kernel), "stride": as_pair(stride), "pad": as_pair(pad)}
     if all(h == w for h, w in pairs.values()):

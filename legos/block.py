@@ -20,13 +20,13 @@ __all__ = ["BlockLego", "BlockStyle"]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockStyle:
-    """How all residual blocks of a net are made, wherever they stand.
+    """How all residual blocks of a net are built, in any stage.
 
     `cardinality` groups of `base_width` channels per 64 of a block's width make the inner convolutions of a
     ResNeXt; cardinality 1 is the plain main branch. `attention` comes after the main branch, before the sum;
     `around` and `after` are the main branch's (see `MainBranch`). `downsample` is the first part of a
     shortcut of stride 2; `first_shortcut` makes the shortcut of the first block of each branch or stage, if
-    it is another one.
+    that differs.
     """
 
     main: type[MainBranch] = BottleneckBranch
@@ -46,9 +46,9 @@ class BlockLego(Lego):
     """A residual block in a style: main branch (and attention), pooled shortcut, sum, ReLU.
 
     (n, c, h, w) -> (n, num_output / divisor, h/stride, w/stride). `divisor` is the alpha of the branch in
-    which the block stands: it divides the width and the groups, so that a group keeps its width. `first` says
-    that the block is the first of its branch or stage.
-    Raises ConfigError if it does not divide them.
+    which the block stands: it divides the width and the groups, so that a group keeps its width. `first`
+    marks the first block of a branch or stage.
+    Raises ConfigError unless it divides both.
     """
 
     num_output: int

@@ -1,6 +1,6 @@
-"""Convolution units: convolution, and BatchNorm, Scale and ReLU in place behind it.
+"""Convolution units: convolution, and BatchNorm, Scale and ReLU in place after it.
 
-Classes without fields of their own have no decorator: each costs a millisecond at every start.
+Classes that add no fields have no decorator: each would cost a millisecond at every start.
 """
 
 from __future__ import annotations

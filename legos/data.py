@@ -1,6 +1,6 @@
-"""Where the data comes in, and where the scores go out: the ends of train, test and deploy nets.
+"""The first and last layers of train, test and deploy nets: data, loss, probabilities.
 
-Classes without fields of their own have no decorator: each costs a millisecond at every start.
+Classes that add no fields have no decorator: each would cost a millisecond at every start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["InputLego", "LossLego", "MemoryDataLego", "ProbabilityLego"]
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryDataLego(Lego):
-    """MemoryData giving images and labels: -> (n, c, h, w), (n,). To be replaced by the user's own source."""
+    """MemoryData for images and labels: -> (n, c, h, w), (n,). A placeholder for the user's own source."""
 
     shape: tuple[int, int, int, int]
 
@@ -34,7 +34,7 @@ class MemoryDataLego(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class InputLego(Lego):
-    """Input giving images -> (n, c, h, w): the bottom end of a deploy net."""
+    """Input for images -> (n, c, h, w): the first layer of a deploy net."""
 
     shape: tuple[int, int, int, int]
 
@@ -53,7 +53,7 @@ class LossLego(Lego):
 
 
 class ProbabilityLego(Lego):
-    """Softmax `X` over the classes: the top end of a deploy net."""
+    """Softmax `X` over the classes: the last layer of a deploy net."""
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add("Softmax", *bottoms, name=self.name)

@@ -14,7 +14,7 @@ __all__ = ["DropBlockLego"]
 class DropBlockLego(Lego):
     """Squares of pixels at random places become 0, and the rest grows to make up for it.
 
-    (n, c, h, w) -> the same, each channel with places of its own; in a TEST net nothing at all. Each pass
+    (n, c, h, w) -> the same, each channel with places of its own; a TEST net gets no layer. Each pass
     draws one new mask for the whole batch, as the official code does. A seed falls with probability gamma =
     scale * (1 - keep_prob) * h * w / size^2 / (places), where places = (h - size + 1) * (w - size + 1) are
     those at which a whole square fits.
@@ -72,7 +72,7 @@ class DropBlockLego(Lego):
         )
         mask = net.add("Power", mask, name=f"{name}_mask", scale=-1, shift=1)
         mean = net.add("Reduction", mask, name=f"{name}_mean", operation="MEAN", axis=0)
-        # The shift keeps a mask of zeros only from dividing by 0.
+        # The shift avoids a division by 0 for a mask of zeros.
         factor = net.add("Power", mean, name=f"{name}_factor", power=-1, shift=1e-8)
         mask = net.add("Scale", mask, factor, name=f"{name}_scaled", axis=0, param=None)
         mask = net.add("Reshape", mask, name=f"{name}_fit", shape={"dim": [channels, height, width]})

@@ -1,6 +1,6 @@
 """Heads: from the last stage's blob to the class scores.
 
-Classes without fields of their own have no decorator: each costs a millisecond at every start.
+Classes that add no fields have no decorator: each would cost a millisecond at every start.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _BIAS_TWICE_AS_FAST = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mu
 class GlobalPoolLego(Lego):
     """Average `X` over the whole image: (n, c, h, w) -> (n, c, 1, 1).
 
-    The kernel is written out, for every consumer knows that form.
+    The kernel size is written, because every consumer reads that form.
     """
 
     pool: ClassVar[str] = "AVE"
@@ -35,7 +35,7 @@ class GlobalPoolLego(Lego):
         (x,) = bottoms
         height, width = x.known_shape[2:]
         fields = window_fields((height, width), 1, 0)
-        # A pad of 0 need not be written: Pooling, unlike Convolution, is read alike with and without.
+        # A pad of 0 is left out: for Pooling, unlike Convolution, every consumer reads both forms alike.
         fields = {k: v for k, v in fields.items() if not k.startswith("pad")}
         return net.add("Pooling", x, name=self.name, pool=self.pool, pooling_param=fields)
 
@@ -47,7 +47,7 @@ class MaxPoolLego(GlobalPoolLego):
 
 
 class ConcatPoolLego(Lego):
-    """Maximum `X_max` and average `X_ave` over the whole image, one behind the other in `X`.
+    """Maximum `X_max` and average `X_ave` over the whole image, concatenated in `X`.
 
     (n, c, h, w) -> (n, 2c, 1, 1). Source: Page's cifar10-fast, the head of the DAWNBench baseline.
     """
@@ -82,7 +82,7 @@ class ClassifierLego(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class FCStageLego(Lego):
-    """Three 1x1 units instead of a classifier, pooled after the first: (n, c, h, w) -> (n, num_output, 1, 1).
+    """Three 1x1 units as the classifier, pooling after the first: (n, c, h, w) -> (n, num_output, 1, 1).
 
     `X_2048`, `pool`, `X_4096` with dropout, `X_<num_output>`. The class scores, too, pass through BatchNorm,
     Scale and ReLU, so none is negative (kept: published weights were trained so).

@@ -1,9 +1,9 @@
-"""Losses other than the plain one of `legos.data`, and the scale of the scores before them.
+"""Losses besides the plain one in `legos.data`, and a lego that scales the scores before them.
 
-All take the scores themselves, not probabilities, and divide by the batch, whatever its size. Their gradients
-are exact also where probabilities underflow, which those of Softmax and Log are not: the mean of -log p_k
-under any weights is a SoftmaxWithLoss and something linear, since log(sum_k exp(z_k)) = -log p_0 + z_0.
-Only the printed value is wrong where a probability is below 1.2e-38, of which SoftmaxWithLoss says 87.3.
+All take scores, not probabilities, and divide by the batch size. Unlike those of Softmax plus Log, their
+gradients are exact even if probabilities underflow: any weighted mean of -log p_k is a SoftmaxWithLoss plus a
+linear term, since log(sum_k exp(z_k)) = -log p_0 + z_0. Only the printed value is wrong for a probability
+below 1.2e-38: SoftmaxWithLoss prints 87.3.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 class LogitsScaleLego(Lego):
     """The scores times a number, `X`: a Power, which every consumer reads.
 
-    Not in place, where Caffe's Power loses the gradient that comes in.
+    Not in place: there Caffe's Power loses the incoming gradient.
     """
 
     factor: float
@@ -47,7 +47,7 @@ class LabelSmoothingLossLego(Lego):
     The mean is over all classes, the label's too. No file, and the same in every Caffe. `X` is the plain
     loss, weighted by 1 - epsilon; `X_smooth`, weighted by epsilon, is that of class 0 for every image, and
     `X_first` and `X_rest` are what the mean over the classes differs by. The net's loss is the sum of the
-    four. A TEST net has `accuracy` as well. Raises ConfigError unless 0 < epsilon < 1, and for less than two
+    four. A TEST net has `accuracy` as well. Raises ConfigError unless 0 < epsilon < 1, and for fewer than two
     classes.
     Source: Szegedy et al. 2015 (arXiv 1512.00567), section 7.
     """
@@ -81,8 +81,8 @@ class SoftTargetLossLego(Lego):
     """-sum_k(q_k * log p_k), mean over the images: scores and targets q of shape (n, k) -> ().
 
     The targets of an image must sum to 1 (mixup, distillation); they come from HDF5Data or an Input, and
-    nothing flows back to them. `X` is the loss of class 0 for every image, `X_first` its score and `X_target`
-    minus the targets times the scores: the net's loss is the sum of the three. Raises ConfigError for less
+    get no gradient. `X` is the loss of class 0 for every image, `X_first` its score and `X_target`
+    minus the targets times the scores: the net's loss is the sum of the three. Raises ConfigError for fewer
     than two classes.
     """
 
@@ -114,7 +114,7 @@ class InfogainLossLego(Lego):
     source: str = ""
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
-        # The field came with the softmax inside.
+        # The layer got this field together with its built-in softmax.
         if not net.dialect.has_field("InfogainLoss", "infogain_loss_param.axis"):
             raise self._refuse(
                 f"InfogainLoss takes probabilities, not scores, in dialect {net.dialect.name}",

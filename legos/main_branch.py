@@ -1,9 +1,9 @@
-"""The main branches of a residual block, and `BRANCHES`, where their names are mapped to classes.
+"""The main branches of a residual block, and `BRANCHES`, the classes by name.
 
-Units are called as in pynetbuilder, since trained weights are found by these names; there "3by1" is the
+Units are named as in pynetbuilder, because trained weights are matched by these names; there "3by1" is the
 kernel of width 3 and height 1. `num_output` is the width of the block, `stride` its stride.
 
-Classes without fields of their own have no decorator: each costs a millisecond at every start.
+Classes that add no fields have no decorator: each would cost a millisecond at every start.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class MainBranch(Lego):
     convolutions. With `zero_gamma` the last Scale starts at 0, so that the block starts as its shortcut
     (Goyal et al. 2017, section 5.1). Without `normalize` the last unit is the convolution alone.
 
-    `spatial` is the unit with the stride (see `legos.unit`), None in a branch of which it cannot be taken
-    out; `around` are wrappers around it, the innermost first. `after` makes the lego that follows each of the
-    other units, given its name. Raises ConfigError where there is no unit to wrap.
+    `spatial` is the unit with the stride (see `legos.unit`), None in a branch where it cannot be
+    separated; `around` are wrappers around it, the innermost first. `after` makes the lego that follows each
+    of the other units, given its name. Raises ConfigError if there is no unit to wrap.
     """
 
     expansion: ClassVar[int] = 1
@@ -107,7 +107,7 @@ class _Bottleneck(MainBranch):
 
     `stride_in` says which convolution has the stride: "1x1", the first one (He et al., pynetbuilder), or
     "3x3", the middle one (torchvision, Big-Little nets). Weights do not carry over between the two.
-    Raises ConfigError if num_output is no multiple of 4.
+    Raises ConfigError unless num_output is a multiple of 4.
     """
 
     expansion: ClassVar[int] = 4
@@ -130,7 +130,7 @@ class _Bottleneck(MainBranch):
 
     @property
     def inner_width(self) -> int:
-        """The number of channels inside."""
+        """The width of the inner convolutions."""
         return self.num_output // 4 if self.width is None else self.width
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -154,7 +154,7 @@ class InceptionTrickBranch(MainBranch):
 
     The stride is split: the first convolution halves the width only, the second the height. The last ReLU
     stands before the sum, unlike in the other branches (kept: published weights were trained with it).
-    Raises ConfigError for zero_gamma: behind a Scale of 0 that ReLU passes no gradient, ever.
+    Raises ConfigError for zero_gamma: after a Scale of 0 that ReLU never passes a gradient.
     Source: pynetbuilder; the factoring is that of Szegedy et al. 2015, section 3.2.
     """
 
@@ -187,7 +187,7 @@ class InceptionTrickBottleneckBranch(_Bottleneck):
     suffix: ClassVar[str] = "branch_b"
 
 
-# The names by which the command line and configs call the branches.
+# By the names used on the command line and in configs.
 BRANCHES: dict[str, type[MainBranch]] = {
     "normal": NormalBranch,
     "bottleneck": BottleneckBranch,

@@ -1,4 +1,4 @@
-"""BatchNorm and Scale as units of their own, for nets that do not normalise right behind a convolution."""
+"""BatchNorm and Scale as units of their own, for nets that do not normalise right after a convolution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["BNLego", "BNReLULego", "GhostBNLego"]
 
 @dataclass(frozen=True, kw_only=True)
 class BNLego(Lego):
-    """BatchNorm `bn_X` and Scale `scale_X`, both in place unless told otherwise.
+    """BatchNorm `bn_X` and Scale `scale_X`, both in place by default.
 
     In place is for a bottom that nobody else reads, and not for that of a maximum pooling: cuDNN, where Caffe
     leaves that to it, looks for the maxima again in the values that would be gone (layer_factory.cpp).
@@ -35,7 +35,7 @@ class BNLego(Lego):
 class BNReLULego(Lego):
     """BatchNorm `bn_X`, Scale `scale_X` and ReLU `relu_X`, which go before a convolution in pre-activation.
 
-    BatchNorm is not in place: a shortcut may read the bottom too, and behind another ReLU in place it would
+    BatchNorm is not in place: a shortcut may read the bottom too, and after another in-place ReLU it would
     write over the values that this one needs for its gradient.
     Source: He et al. 2016 (arXiv 1603.05027), figure 4e.
     """

@@ -15,19 +15,20 @@ __all__ = ["PREACTIVATION_SHORTCUTS", "SHORTCUTS", "PaddingShortcutLego"]
 
 @dataclass(frozen=True, kw_only=True)
 class PaddingShortcutLego(Lego):
-    """Every `stride`-th pixel, and channels of zeros behind the real ones; no parameters.
+    """Every `stride`-th pixel, and zero channels after the real ones; no parameters.
 
     (n, c, h, w) -> (n, num_output, ceil(h/stride), ceil(w/stride)), pixel (i, j) being that of
     (stride * i, stride * j). Exact forward and backward for any size and batch, in every Caffe that has Crop.
 
-    A pooling of one pixel with a stride is all there is to it, but Caffe rounds up: 32 pixels become 17, the
-    last one from outside the image (NaN or -FLT_MAX). So the rows and columns that no window needs are cut
-    off first: `size_X` is a maximum whose size alone is used, since Crop takes its size from a second bottom,
-    and `crop_X` cuts. Where the last window fits (odd sizes at stride 2) `pool_X` stands alone. `zeros_X`
-    (Power of scale 0) makes the zeros, and `concat_X` puts them behind, X being the name and "_pad_shortcut".
+    A strided pooling of one pixel would do, but Caffe rounds up: 32 pixels become 17, the last one from
+    outside the image (NaN or -FLT_MAX). So the surplus rows and columns are cut off first: `crop_X` cuts, to
+    the size of `size_X`, a maximum whose values are not used. If the last window fits (odd sizes at stride
+    2), `pool_X` is enough. `zeros_X` (Power with scale 0) makes the zeros and `concat_X` appends them, where
+    X is the name plus "_pad_shortcut".
 
-    Raises ConfigError if num_output is no multiple of the channels: zeros come in copies of the whole blob.
-    Source: He et al. 2015, section 3.3, option A; torch-residual-networks (gcr), where the zeros are last.
+    Raises ConfigError unless num_output is a multiple of the channels: zeros come in copies of the whole
+    blob. Source: He et al. 2015, section 3.3, option A; torch-residual-networks (gcr), where the zeros are
+    last.
     """
 
     num_output: int
@@ -61,9 +62,9 @@ class PaddingShortcutLego(Lego):
         return net.add("Pooling", x, name=f"pool_{name}", pool="AVE", kernel_size=1, stride=self.stride)
 
 
-# The names of the paper. A value takes name, num_output and stride.
+# By the names in the paper. Each value takes name, num_output and stride.
 SHORTCUTS: dict[str, Callable[..., Lego]] = {"A": PaddingShortcutLego, "B": ProjectionLego}
-# The same in pre-activation blocks: no BatchNorm behind the projection, since one went before.
+# For pre-activation blocks: no BatchNorm after the projection, since one precedes it.
 PREACTIVATION_SHORTCUTS: dict[str, Callable[..., Lego]] = {
     "A": PaddingShortcutLego,
     "B": partial(ProjectionLego, normalize=False),

@@ -1,7 +1,7 @@
 """Down- and upsampling by fixed means, exact against their references.
 
 Fixed filters are frozen (lr_mult 0) Convolutions and Deconvolutions; counts list them apart and never as
-learnable. The classes have no fields of their own and so no decorator: each costs a millisecond at every
+learnable. The classes add no fields and so have no decorator: each would cost a millisecond at every
 start.
 """
 
@@ -33,8 +33,8 @@ class AverageDownLego(Lego):
     """Average of 3x3 pixels, stride 2, pad 1, rounded down: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
 
     The divisor is 9 everywhere: padding counts as zeros. That is PyTorch's AvgPool2d(3, 2, 1). Caffe's
-    pooling rounds up, so for even sizes it makes one row and column too many. The subclasses are three ways
-    to be exact, which compute the same numbers; this class takes the one that the net's dialect has.
+    pooling rounds up, so for even sizes it makes one row and column too many. The subclasses compute the same
+    numbers exactly, in three ways; this class takes the one that fits the net's dialect.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -44,7 +44,7 @@ class AverageDownLego(Lego):
 
 
 class FloorAverageDownLego(AverageDownLego):
-    """By round_mode: FLOOR: one layer `pool_X`, in Caffes of March 2018 and later only."""
+    """With round_mode FLOOR: one layer `pool_X`, only in Caffe since March 2018."""
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(
@@ -56,7 +56,7 @@ class FloorAverageDownLego(AverageDownLego):
 class CropAverageDownLego(AverageDownLego):
     """By cutting the surplus row and column off: `pool_X`, and for even sizes `size_X` and `crop_X`.
 
-    `size_X` is a 2x2 maximum of stride 2, of which nothing but the size is used: Crop takes its size from a
+    `size_X` is a 2x2 maximum with stride 2 whose values are not used: Crop takes its size from a
     second bottom. No helper parameters, any batch and image size, any Caffe from 1.0 on.
     """
 
@@ -105,25 +105,25 @@ class SquareAverageDownLego(Lego):
 
 
 class EdgeAverageLego(Lego):
-    """Average `pool_X` of 2x2 pixels at stride 1, over what there is of them: (n, c, h, w) -> the same.
+    """Average `pool_X` of 2x2 pixels at stride 1, of those inside the image: (n, c, h, w) -> the same.
 
     Pixel (i, j) is the mean of (i, j) to (i + 1, j + 1), of fewer at the last row and column. Copies of those
-    give the same mean, so they stand behind the image (see `legos.edges`), and the net fixes its size.
-    Source: Assembled-CNN's ResNet-D, which pools with TensorFlow's SAME also where the stride is 1.
+    give the same mean, so they pad the image (see `legos.edges`), which fixes its size.
+    Source: Assembled-CNN's ResNet-D, which pools with TensorFlow's SAME even at stride 1.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
-        behind = [(n - 1,) for n in x.known_shape[2:]]
-        x = with_copies(net, x, self.name, ((), ()), behind)
+        after = [(n - 1,) for n in x.known_shape[2:]]
+        x = with_copies(net, x, self.name, ((), ()), after)
         return net.add("Pooling", x, name=f"pool_{self.name}", pool="AVE", kernel_size=2, stride=1)
 
 
 class UpLego(Lego):
-    """Upsampling of bottom 0 to the size of bottom 1: by a whole factor, then cut if that is too much.
+    """Upsampling of bottom 0 to the size of bottom 1: by a whole factor, then cropped if that is too much.
 
-    The factor is the least with which height and width reach those of bottom 1. Nothing is added where the
-    sizes agree. Layers: `up_X`, and `crop_X` where the factor overshoots (odd sizes).
+    The factor is the least with which height and width reach those of bottom 1. Equal sizes add
+    no layer. Layers: `up_X`, and `crop_X` where the factor overshoots (odd sizes).
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -148,8 +148,8 @@ class UpLego(Lego):
 class NearestUpLego(UpLego):
     """Nearest neighbour: each pixel becomes a square of its own value, then the last rows are cut off.
 
-    At factor 2 that is PyTorch's interpolate to the size, also for odd sizes. At larger factors it is so only
-    where the size is a multiple: pixel i takes the value of i // factor.
+    At factor 2 that is PyTorch's interpolate to the size, also for odd sizes. At larger factors that holds
+    only if the size is a multiple: pixel i takes the value of i // factor.
     """
 
     def _filter(self, factor: int) -> dict[str, object]:
@@ -177,7 +177,7 @@ class BilinearUpLego(UpLego):
         }
 
 
-# The names by which the command line and configs call them.
+# By the names used on the command line and in configs.
 DOWNSAMPLINGS: dict[str, type[AverageDownLego]] = {
     "auto": AverageDownLego,
     "crop": CropAverageDownLego,

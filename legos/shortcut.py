@@ -16,7 +16,7 @@ class ProjectionLego(Lego):
     """The projection shortcut `X_proj_shortcut`: 1x1 convolution with the block's stride, BatchNorm, Scale.
 
     (n, c, h, w) -> (n, num_output, h/stride, w/stride). Without `normalize` it is the convolution alone, as
-    in pre-activation blocks, where BatchNorm went before.
+    in pre-activation blocks, where BatchNorm precedes it.
     Source: He et al. 2015, section 3.3, option B; He et al. 2016 (their resnet-1k-layers).
     """
 
@@ -32,7 +32,7 @@ class ProjectionLego(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class ShortcutLego(Lego):
-    """A residual block of any main branch, shortcut (None is the identity) and merge.
+    """A residual block from any main branch, shortcut (None is the identity) and merge.
 
     The layers of the shortcut come first in the file, and so does its blob among the merge's bottoms.
     """

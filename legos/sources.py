@@ -33,7 +33,7 @@ _SPARK = "com.yahoo.ml.caffe."
 class Transform:
     """What Caffe does to each image: crop, mirror, then (x - mean) * scale.
 
-    The crop is square; at random in TRAIN, in the middle in TEST. `mirror` flips every other image in any
+    The crop is square; random in TRAIN, central in TEST. `mirror` flips every other image in any
     phase. `mean_value` is one number, or one for each channel as they are stored (B, G, R); `mean_file` has
     the size of the stored images. Source: data_transformer.cpp.
     """
@@ -45,7 +45,7 @@ class Transform:
     scale: float = 1.0
 
     def fields(self) -> dict[str, object] | None:
-        """The fields of a TransformationParameter that say something; None if there are none."""
+        """The fields of a TransformationParameter that differ from the defaults; None if there are none."""
         given = {
             "scale": self.scale if self.scale != 1 else None,
             "mirror": self.mirror or None,
@@ -58,7 +58,7 @@ class Transform:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source(Lego):
-    """Images of `shape` (n, c, h, w), as they are after the transformation, from `source`."""
+    """Images of `shape` (n, c, h, w), after the transformation, from `source`."""
 
     shape: tuple[int, int, int, int]
     source: str
@@ -94,8 +94,8 @@ class LevelDBLego(LMDBLego):
 class ImageListLego(_Source):
     """ImageData `X` over a text file of lines "path label" -> (n, c, h, w), (n,).
 
-    Paths begin in `root_folder`, which ends in "/". `resize` (h, w) comes before the crop. `shuffle` draws a
-    new order at the beginning and at each epoch.
+    Paths are relative to `root_folder`, which ends in "/". `resize` (h, w) comes before the crop. `shuffle`
+    draws a new order at the beginning and at each epoch.
     """
 
     transform: Transform = Transform()
@@ -117,7 +117,7 @@ class ImageListLego(_Source):
 class HDF5DataLego(_Source):
     """HDF5Data `X` over a list of HDF5 files with the datasets `X` and label -> (n, c, h, w), (n,).
 
-    Caffe transforms nothing here: the numbers are taken as they stand.
+    Caffe transforms nothing here: it takes the values as stored.
     """
 
     shuffle: bool = False
@@ -133,7 +133,7 @@ class HDF5DataLego(_Source):
 class SparkLMDBLego(_Source):
     """MemoryData `X` that CaffeOnSpark fills from an LMDB -> (n, c, h, w), (n,).
 
-    The driver transforms, so (h, w) is the size after it.
+    The driver transforms the images: (h, w) is the size after that.
     """
 
     transform: Transform = Transform()
@@ -203,7 +203,7 @@ class DataFrameLego(_Source):
         image = {
             "name": self.name, "type": "ENCODED_IMAGE", "channels": c, "height": height, "width": width,
             "out_channels": c, "out_height": h, "out_width": w,
-            # Images without a transformation are refused, so it is there even if it says nothing.
+            # CaffeOnSpark refuses images without a transformation, so one is always written.
             "transform_param": self.transform.fields() or {"mirror": False},
         }  # fmt: skip
         label = {"name": "label", "type": "INT", "channels": 1, "sample_num_axes": 0}

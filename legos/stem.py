@@ -1,4 +1,4 @@
-"""Stems: the first layers of a net, and `STEM_ENTRIES`, where the first convolutions have their names."""
+"""Stems: the first layers of a net, and `STEM_ENTRIES`, the first convolutions by name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def three_of_three_by_three(*, name: str, num_output: int) -> Lego:
     )
 
 
-# The names by which the command line and configs call them.
+# By the names used on the command line and in configs.
 STEM_ENTRIES: dict[str, Callable[..., Lego]] = {"7x7": seven_by_seven, "deep": three_of_three_by_three}
 
 
@@ -40,8 +40,8 @@ STEM_ENTRIES: dict[str, Callable[..., Lego]] = {"7x7": seven_by_seven, "deep": t
 class ImageNetStemLego(Lego):
     """7x7 convolution of stride 2 and 3x3 maximum of stride 2: (n, 3, 224, 224) -> (n, num_output, 56, 56).
 
-    `entry` makes what stands for the convolution. The pooling `poolX` has no pad: Caffe rounds up, so 112
-    becomes 56. (torchvision pads and rounds down: the same size, with windows shifted by one pixel.)
+    `entry` makes the convolution, or what replaces it. The pooling `poolX` has no pad: Caffe rounds up, so
+    112 becomes 56. (torchvision pads and rounds down: the same size, with windows shifted by one pixel.)
     Source: He et al. 2015, table 1, and their prototxt.
     """
 

@@ -1,8 +1,8 @@
 """Spatial units: what a main branch has between its 1x1 convolutions, and what can be put around it.
 
-A unit is called with `name`, `num_output`, `stride` and `group` and gives a lego that makes
-(n, num_output, h/stride, w/stride) of its bottom and has no negative value in its top. A wrapper is called
-with another unit besides, as `unit`, and is itself a unit. So they nest: `blurred` around `followed` around a
+A unit takes `name`, `num_output`, `stride` and `group`, and returns a lego that maps its bottom to
+(n, num_output, h/stride, w/stride), without negative values. A wrapper also takes another unit, as `unit`,
+and is itself a unit. So they nest: `blurred` around `followed` around a
 selective kernel (`legos.attention`) around `factored`.
 """
 
@@ -26,7 +26,7 @@ def square(*, name: str, num_output: int, stride: int = 1, group: int = 1) -> Le
 def factored(*, name: str, num_output: int, stride: int = 1, group: int = 1, letter: str = "") -> Lego:
     """The same in two: 1x3 `X_3by1`, which takes the stride along the width, then 3x1 `X_1by3`.
 
-    `letter` is put behind these names, for a branch with several of them.
+    `letter` is appended to these names, for a branch with several such units.
     """
     wide = ConvBNReLULego(
         name=f"{name}_3by1{letter}", num_output=num_output, kernel=(1, 3), stride=(1, stride), group=group
@@ -40,7 +40,7 @@ def factored(*, name: str, num_output: int, stride: int = 1, group: int = 1, let
 def followed(
     *, unit: Unit, by: Callable[..., Lego], name: str, num_output: int, stride: int = 1, group: int = 1
 ) -> Lego:
-    """A unit and, behind it, the lego `by(name=...)`."""
+    """A unit followed by the lego `by(name=...)`."""
     inner = unit(name=name, num_output=num_output, stride=stride, group=group)
     return SequenceLego(name=name, parts=(inner, by(name=name)))
 

@@ -55,8 +55,8 @@ CUDNN = 2
 T = TypeVar("T")
 
 # What `add` fills in where neither the call nor the net's own defaults say anything. Caffe's own default
-# filler is all zeros, with which a net learns nothing; its BatchNorm before 2017 trains the statistics
-# unless told not to.
+# filler is all zeros, with which a net learns nothing; before 2017 its BatchNorm trains the statistics
+# unless lr_mult is 0.
 PROJECT_DEFAULTS: dict[str, Mapping[str, object]] = {
     type: defaults for type, rule in RULES.items() if (defaults := known_trait(rule.traits.defaults, {}))
 }
@@ -99,7 +99,7 @@ class Net:
 
     @property
     def name(self) -> str:
-        """The net's name as it stands in the prototxt."""
+        """The net's name in the prototxt."""
         return str(self.proto.name)
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ class Net:
 
     @property
     def outputs(self) -> tuple[Blob, ...]:
-        """The blobs that no layer reads, in the order in which they were made."""
+        """The blobs that no layer reads, in the order of their creation."""
         return tuple(b for b in self._blobs.values() if b not in self._readers)
 
     @contextmanager
@@ -160,13 +160,13 @@ class Net:
     def attach(self, part: Part, bottoms: tuple[Blob, ...]) -> Blob | tuple[Blob, ...]:
         """Let a lego add its layers on these blobs, under its name; this is what `Lego.attach` calls.
 
-        One way in for all legos: a net that only costs gives back what it knows of one like it.
+        Every lego comes through here: a cost-only net can return a cached result for an equal lego.
         """
         with self.scope(f"{type(part).__name__}({part.name})"):
             return part.build(self, *bottoms)
 
     def default(self, type: str, field: str, fallback: T) -> T:
-        """What this net's `defaults` say of a field, else `fallback`, a lego's own default."""
+        """The field's value in this net's `defaults`, else `fallback`, a lego's own default."""
         return cast("T", self.defaults.get(type, {}).get(field, fallback))
 
     def add(
@@ -182,14 +182,14 @@ class Net:
     ) -> Blob:
         """Append a layer and return its top.
 
-        A layer with several tops, or none, gives a tuple, so that `data, label = net.add(...)` works; a type
-        checker learns that from `add_many`.
+        For a layer with several tops, or none, it returns a tuple, so that `data, label = net.add(...)`
+        works; use `add_many` for that in typed code.
 
         `fields` are those of the layer's own parameter message by their short names (`num_output=64`), a
         whole message (`convolution_param=dict(...)`), or fields of LayerParameter (`param`, `loss_weight`).
-        None leaves a field to Caffe, over any default.
-        The top is called like the layer, or like the bottom if `in_place`; `tops` names them otherwise.
-        `top_shapes` gives the shapes where netbuilder cannot know them: a layer type of one's own, or a
+        None overrides any default and leaves the field to Caffe.
+        The top is named after the layer, or after the bottom if `in_place`; `tops` gives other names.
+        `top_shapes` gives the shapes that netbuilder cannot infer: those of a custom layer type, or of a
         database.
         Raises FieldError (unknown type or field, wrong value), ShapeError, NameClash, StaleBlob.
         """
@@ -248,8 +248,8 @@ class Net:
     ) -> Layer:
         """Append a finished LayerParameter as it stands; its bottoms are found by blob name.
 
-        This is what reading a file and replaying a net go through. Names may repeat, as in Caffe (`net[name]`
-        then gives the last). `unknown` says why nothing can be known of the layer besides the first of its
+        Reading a file and replaying a net use this. Names may repeat, as in Caffe (`net[name]` then returns
+        the last). `unknown` says why nothing can be known of the layer besides the first of its
         `top_shapes`: its type and fields are then not checked. `of_dialect` says that it has no field
         or label of a fork that the dialect lacks: the reader lets none through. Raises like `add`.
         """
@@ -285,9 +285,9 @@ class Net:
         return self._attach(proto, bottoms, facts, params, unknown, origin)
 
     def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
-        """Append a layer that `append` refused, so that what follows can be examined all the same.
+        """Append a layer that `append` refused, so that the following layers can still be checked.
 
-        Nothing of it is checked; bottoms that do not exist are left out, and its tops have unknown shapes.
+        It is not checked; missing bottoms are left out, and its tops have unknown shapes.
         Its `unknown` is REFUSED.
         """
         bottoms = tuple(self._blobs[name] for name in proto.bottom if name in self._blobs)
@@ -328,7 +328,7 @@ class Net:
         """The rule of a type that the dialect has; None for one without a rule, or of the user's own."""
         if type in self.dialect.types:
             return RULES.get(type)
-        if custom:  # a fork's type of the same name may be another one
+        if custom:  # a fork's type of the same name may differ
             return RULES.get(type) if type in DIALECTS["caffe-master"].types else None
         if type in ANY.types:
             raise FieldError(
@@ -367,7 +367,7 @@ class Net:
             check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
             if rule.same and len(bottoms) != len(tops):
                 raise ShapeError(f"needs as many tops as bottoms, got {len(bottoms)} and {len(tops)}")
-        given: set[str] = set()  # sets: a layer may have a hundred thousand of either
+        given: set[str] = set()  # a set, since a layer may have a hundred thousand tops
         twice = {b for b, n in Counter(bottoms).items() if n > 1} if len(bottoms) > 1 else ()
         for i, name in enumerate(tops):
             if i < len(bottoms) and bottoms[i].name == name:
