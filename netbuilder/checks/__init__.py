@@ -1,4 +1,4 @@
-"""Findings about a finished net: what Caffe accepts in silence, and what is better said.
+"""Findings about a finished net: what Caffe silently accepts, and notes worth printing.
 
 Everything on which Caffe aborts is refused earlier, by `Net.append`. `check` returns data and prints
 nothing; codes are stable (`CODES`). A check is a function in `CHECKS` that yields findings about a `Graph`;
