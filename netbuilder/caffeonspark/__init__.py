@@ -1,8 +1,8 @@
-"""CaffeOnSpark: whether it takes a solver and its net, what the numbers mean, and all that a job needs.
+"""CaffeOnSpark: checks a solver and its net, explains the numbers, and writes all that a job needs.
 
-CaffeOnSpark (yahoo, 2016 to 2019) trains by a fork of Caffe in the executors of Spark. It says little about
-files that it does not take, and some of it only when the executors are busy already. Its rules are in
-docs/caffeonspark.md, with the codes of what is found. Nothing here runs CaffeOnSpark.
+CaffeOnSpark (yahoo, 2016 to 2019) trains by a fork of Caffe in the executors of Spark. It reports little
+about files that it refuses, and some of that only after it has taken the executors. Its rules and codes
+are in docs/caffeonspark.md. Nothing here runs CaffeOnSpark.
 """
 
 from netbuilder.caffeonspark.bundle import bundle, shipped

@@ -21,12 +21,12 @@ __all__ = ["check_solver"]
 
 _CPU = 0
 _OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
-# What `solvers.check` says of these is said here, by CaffeOnSpark's own rules.
+# CaffeOnSpark's own rules cover these fields in place of `solvers.check`.
 _OWN = ("net", "test_iter", "test_interval", "test_state", "max_iter", "lr_policy")
 
 
 def check_solver(solver: SolverFile, job: Job) -> Iterator[Finding]:
-    """What CaffeOnSpark, or Caffe, refuses in a solver that was parsed."""
+    """What CaffeOnSpark or Caffe refuses in a parsed solver."""
     for code, key, text, fix in (
         *_nets(solver.message),
         *_required(solver.message),

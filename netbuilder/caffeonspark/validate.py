@@ -1,4 +1,4 @@
-"""All rules on one job: `validate` says what is wrong, which loop will run, and the arithmetic."""
+"""All rules on one job: `validate` returns the findings, the loop that will run, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ORDER = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class Validated:
-    """What is known of a job: its files, the findings, the loop ("" is not known), rows of arithmetic."""
+    """A job that was checked: its files, the findings, the loop ("" if unknown), and rows of arithmetic."""
 
     sources: Sources
     job: Job
@@ -38,12 +38,12 @@ class Validated:
 
 
 def validate(path: str | Path, job: Job) -> Validated:
-    """Everything that can be said of a solver, its net and a job; raises FileError if it cannot be read."""
+    """Check a solver, its net and a job; raises FileError if a file cannot be read."""
     return validate_sources(load(path), job)
 
 
 def validate_sources(sources: Sources, job: Job) -> Validated:
-    """The same of files that were read; those of a bundle are looked at as the bundle will have them."""
+    """The same for files already read; those of a bundle are checked as the bundle will have them."""
     solver, net = sources.solver, sources.net
     findings = list(sources.findings)
     loop, rows = "", []
@@ -125,7 +125,7 @@ def _features(net: NetFile | None, job: Job) -> Iterator[Finding]:
 
 
 def _names(solver: SolverFile, net: NetFile | None) -> Iterator[Finding]:
-    """Files that --files would bring to one name."""
+    """Files that --files would give the same name."""
     if net is None:
         return
     files = dict.fromkeys([solver.path, net.path, *(place for _, place in net.means)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.layers import RULES, known
+from netbuilder.layers.normalization import AFFINE
 from netbuilder.net import Layer
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def _batch_norm(graph: Graph) -> Iterator[Finding]:
         if layer.type != "BatchNorm":
             continue
         affine = len(layer.params) > 3  # NVIDIA's scales and shifts by itself
-        if not affine and not any(r.type in ("Scale", "Bias") for r in graph.readers.get(layer.tops[0], ())):
+        if not affine and not any(r.type in AFFINE for r in graph.readers.get(layer.tops[0], ())):
             yield found(
                 "batchnorm-without-scale", layer,
                 "BatchNorm has no scale and shift of its own, and no Scale follows",

@@ -29,6 +29,10 @@ _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 
 
 # As in TEST: with batch statistics, each element would see the whole channel.
+
+AFFINE = frozenset({"Scale", "Bias"})  # what gives the output of a BatchNorm its scale and shift
+
+
 @rule(
     "BatchNorm",
     "batch_norm_param",

@@ -19,7 +19,13 @@ from netbuilder.training import labels
 PACKAGE = Path(__file__).parents[2] / "netbuilder"
 # These may name layer types in tables: what consumers and dialects have, CaffeOnSpark's own classes, and the
 # names in Caffe's older formats.
-OWN_TABLES = ("checks/consumers/", "schema/dialects.py", "caffeonspark/layer_rules.py", "prototxt/upgrade.py")
+OWN_TABLES = (
+    "checks/consumers/",
+    "schema/dialects.py",
+    "schema/old_types.py",
+    "caffeonspark/layer_rules.py",
+    "networks/",  # the defaults of the layers that a network emits
+)
 
 
 def gaps(rules: dict[str, Rule]) -> list[str]:
