@@ -16,7 +16,19 @@ from netbuilder.schema import LayerParameter
 if TYPE_CHECKING:
     from netbuilder.net import Net
 
-__all__ = ["PHASES", "Blob", "Layer", "Origin", "Param", "Part", "Phase", "as_phase", "caller", "producer"]
+__all__ = [
+    "PHASES",
+    "Blob",
+    "Layer",
+    "Origin",
+    "Param",
+    "Part",
+    "Phase",
+    "as_phase",
+    "caller",
+    "in_loss",
+    "producer",
+]
 
 Phase = Literal["TRAIN", "TEST"]
 # In the order of Caffe's enum: the index of a phase is its number in a file.
@@ -177,3 +189,11 @@ def producer(blob: object) -> str:
         return repr(blob)
     shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
     return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
+
+
+def in_loss(blob: Blob) -> bool:
+    """Whether the file gives this top a loss weight, which Caffe treats as another reader."""
+    weights = blob.layer.proto.loss_weight
+    return bool(weights) and any(
+        w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False)
+    )

@@ -25,7 +25,9 @@ from netbuilder.errors import (
     did_you_mean,
     shape_text,
 )
-from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase, as_phase, caller, producer
+from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
+
+from netbuilder.graph import as_phase, caller, in_loss, producer  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
@@ -35,18 +37,9 @@ from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.schema.fields import assign, fork_names, has_field, known_fields, refuse_fork
 
 __all__ = [
-    "PHASES",
-    "PROJECT_DEFAULTS",
-    "REFUSED",
-    "Blob",
-    "Layer",
-    "Net",
-    "Origin",
-    "Param",
-    "Part",
-    "Phase",
-    "as_phase",
-]
+    "PHASES", "PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param", "Part",
+    "Phase", "as_phase",
+]  # fmt: skip
 
 REFUSED = "Caffe refuses it"
 
@@ -376,7 +369,11 @@ class Net:
                         f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
                     )
                 reader = self._readers.get(bottoms[i])
+<<<<<<< HEAD
                 if reader or bottoms[i] in twice or bottoms[i].in_loss:
+=======
+                if reader or bottoms[i] in twice or in_loss(bottoms[i]):
+>>>>>>> legos2
                     other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
                     raise ShapeError(
                         f"cannot write over blob '{name}' in place: {other}",

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Findings about a finished net: problems that Caffe accepts silently, and notes worth printing.
-=======
-"""Findings about a finished net: what Caffe silently accepts, and notes worth printing.
->>>>>>> finding
 
 `Net.append` has already refused everything on which Caffe aborts. `check` returns data and prints nothing;
 codes are stable (`CODES`). A check is a function in `CHECKS` that yields findings about a `Graph`;
