@@ -26,7 +26,6 @@ __all__ = [
     "Phase",
     "as_phase",
     "caller",
-    "in_loss",
     "producer",
 ]
 
@@ -189,11 +188,3 @@ def producer(blob: object) -> str:
         return repr(blob)
     shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
     return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
-
-
-def in_loss(blob: Blob) -> bool:
-    """Whether the file gives this top a loss weight, which Caffe treats as another reader."""
-    weights = blob.layer.proto.loss_weight
-    return bool(weights) and any(
-        w and top == blob.name for w, top in zip(weights, blob.layer.proto.top, strict=False)
-    )

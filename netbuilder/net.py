@@ -27,7 +27,7 @@ from netbuilder.errors import (
 )
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, in_loss, producer  # isort: skip
+from netbuilder.graph import as_phase, caller, producer  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
@@ -369,11 +369,7 @@ class Net:
                         f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
                     )
                 reader = self._readers.get(bottoms[i])
-<<<<<<< HEAD
                 if reader or bottoms[i] in twice or bottoms[i].in_loss:
-=======
-                if reader or bottoms[i] in twice or in_loss(bottoms[i]):
->>>>>>> legos2
                     other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
                     raise ShapeError(
                         f"cannot write over blob '{name}' in place: {other}",
