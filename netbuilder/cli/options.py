@@ -35,7 +35,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser for which `--iter_size` is another spelling of `--iter-size`.
+    """A parser that takes `--iter_size` for `--iter-size`, and `--test-batch` for `--test_batch`.
 
     The other spelling is in no help text, and abbreviations stay as unambiguous as with one spelling.
     """
@@ -49,7 +49,10 @@ class Parser(argparse.ArgumentParser):
         if not name.startswith("--") or any(option.startswith(name) for option in known):
             return word
         dashed = name.replace("_", "-")
-        return dashed + equals + value if any(option.startswith(dashed) for option in known) else word
+        alike = {option: option.replace("_", "-") for option in known}
+        alike = {option: other for option, other in alike.items() if other.startswith(dashed)}
+        meant = [option for option, other in alike.items() if other == dashed] or list(alike)
+        return meant[0] + equals + value if len(meant) == 1 else word
 
 
 def add_debug(parser: Options) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from netbuilder.cli.build import script_parser
 from netbuilder.cli.main import VERBS, verb_parser
 from netbuilder.cli.options import Parser
 from netbuilder.networks import all_networks, options
@@ -128,3 +129,15 @@ def test_help_has_the_dashed_spelling_only(capsys: pytest.CaptureFixture[str]) -
     ran = Command(capsys)("solver", "--help")
     assert "--iter-size N" in ran.out
     assert "iter_size" not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("--test_batch", 7), ("--test-batch", 7), ("--test-batch=7", 7), ("--test-ba", 7), ("--test_ba", 7)],
+)
+def test_an_option_of_a_network_can_be_spelt_with_dashes(word: str, value: int) -> None:
+    parser = script_parser("cifar_resnet")
+    words = [word] if "=" in word else [word, "7"]
+    assert parser.parse_args(["-m", "normal", "-n", "3", "-o", "out", *words]).test_batch == value
+    args = parser.parse_args(["-m", "normal", "-n", "3", "-o", "out", "--no-conv-bias", "--input-size", "32"])
+    assert (args.conv_bias, args.input_size) == (False, (32, 32))
