@@ -162,7 +162,7 @@ def _net(path: Path, text: str, bundle: bool, findings: list[Finding], renamed: 
 
 
 def _means(
-    path: Path, text: str, message: Any, bundle: bool, renamed: list[str]
+    path: Path, text: str, message: object, bundle: bool, renamed: list[str]
 ) -> tuple[str, tuple[tuple[str, Path], ...]]:
     """The text, with the bare names of its mean files if it is for a bundle; their names and places."""
     means: dict[tuple[str, Path], None] = {}
@@ -200,7 +200,7 @@ def _mean_fields(text: str) -> Iterator[Span]:
 
 
 def _parsed(
-    text: str, message_type: Any, path: str, codes: tuple[str, str], findings: list[Finding]
+    text: str, message_type: object, path: str, codes: tuple[str, str], findings: list[Finding]
 ) -> Parsed | None:
     """A text as a message, None where it is none; a field that the schema lacks is left out of it."""
     schema = dialect(DIALECT)

@@ -65,7 +65,7 @@ class _ListTargets(argparse.Action):
     def __init__(self, option_strings: Any, dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         width = max(map(len, targets.TARGETS))
         for target in targets.TARGETS.values():
             how = "cited" if target.sources else "run" if target.dialect is None else "Caffe"

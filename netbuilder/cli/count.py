@@ -70,7 +70,7 @@ class _PrintSchema(argparse.Action):
     def __init__(self, option_strings: Any, dest: str, help: str | None = None) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(report.SCHEMA.read_text(encoding="utf-8"), end="")
         parser.exit()
 

@@ -142,7 +142,7 @@ def _print_json(found: Any, limits: dict[str, int | float], command: str) -> Non
     print(json.dumps(data, indent=2))
 
 
-def _options(config: Any) -> dict[str, Any]:
+def _options(config: object) -> dict[str, Any]:
     from netbuilder.networks import options
 
     return {field.name: getattr(config, field.name) for field in options(type(config))}

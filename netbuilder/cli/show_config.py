@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_json
@@ -75,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A value of `defaults` in one line; of entries that are all alike, one."""
     if isinstance(value, list) and len(value) > 1 and all(one == value[0] for one in value):
         return f"{len(value)} x {flow_text(value[0])}"

@@ -146,7 +146,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _commands(args: argparse.Namespace, solver: Any) -> list[str]:
+def _commands(args: argparse.Namespace, solver: object) -> list[str]:
     """The commands that train by the solver file, on the devices that it is for."""
     from netbuilder.solvers import schedule_of
 

@@ -95,7 +95,7 @@ def _assigned(message: Any, name: str, item: Item, key: str) -> Any:
     return value
 
 
-def _child(message: Any, name: str) -> Any:
+def _child(message: object, name: str) -> Any:
     """An empty message of the type that a field holds, one or several of."""
     held = getattr(type(message)(), name)
     return held.add() if hasattr(held, "add") else held

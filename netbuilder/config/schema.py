@@ -105,7 +105,7 @@ def _group(entry: Network, group: str, given: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": {n: given[n] for n in names}, "additionalProperties": False}
 
 
-def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
+def _option(field: dataclasses.Field[Any], hint: object) -> dict[str, Any]:
     choices = field.metadata.get("choices") or ()
     result = _type(hint, choices)
     if parses(field):
@@ -117,7 +117,7 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> dict[str, Any]:
     return result
 
 
-def _type(hint: Any, choices: typing.Sequence[str]) -> dict[str, Any]:
+def _type(hint: object, choices: typing.Sequence[str]) -> dict[str, Any]:
     base, optional = without_none(hint)
     if typing.get_origin(base) is tuple:
         items, length = tuple_items(base)

@@ -49,7 +49,7 @@ def parses(field: dataclasses.Field[Any]) -> bool:
     return field.metadata.get("parse", int) not in simple and not field.metadata.get("many", False)
 
 
-def convert(item: Item, type: Any, field: dataclasses.Field[Any]) -> Any:
+def convert(item: Item, type: object, field: dataclasses.Field[Any]) -> Any:
     """The value of a field; raises ConfigError with the place, what is wanted and what was given."""
     key = field.name
     if parses(field) and isinstance(item.value, (str, int, float)) and not isinstance(item.value, bool):
@@ -63,7 +63,7 @@ def convert(item: Item, type: Any, field: dataclasses.Field[Any]) -> Any:
     return _value(item, type, key, field.metadata.get("choices") or ())
 
 
-def _wanted(type: Any) -> str:
+def _wanted(type: object) -> str:
     """What a refusal says that a type takes: "an integer", "a list of 2 integers", ..."""
     base, optional = without_none(type)
     if typing.get_origin(base) is tuple:
@@ -75,7 +75,7 @@ def _wanted(type: Any) -> str:
     return f"{text}, or null" if optional else text
 
 
-def _value(item: Item, type: Any, key: str, choices: typing.Sequence[str]) -> Any:
+def _value(item: Item, type: object, key: str, choices: typing.Sequence[str]) -> Any:
     base, optional = without_none(type)
     value = item.value
     if value is None and optional:
@@ -99,7 +99,7 @@ def _value(item: Item, type: Any, key: str, choices: typing.Sequence[str]) -> An
     raise refusal(f"{key} must be {wanted}, got {item.shown}", item.place, key, _hint(item, base, choices))
 
 
-def _hint(item: Item, base: Any, choices: typing.Sequence[str]) -> str:
+def _hint(item: Item, base: object, choices: typing.Sequence[str]) -> str:
     if base is str and isinstance(item.value, (bool, int, float)) and item.text in (choices or [item.text]):
         why = f"{item.text} is a truth value in YAML: " if isinstance(item.value, bool) else ""
         return f'{why}write "{item.text}" in quotes'
@@ -113,7 +113,7 @@ def _bare(text: str) -> bool:
     return text.lower() in ("true", "false", "yes", "no", "on", "off") or text.isdigit()
 
 
-def without_none(type: Any) -> tuple[Any, bool]:
+def without_none(type: object) -> tuple[Any, bool]:
     """`X | None` as (X, True); another type as (type, False)."""
     if typing.get_origin(type) in (typing.Union, types.UnionType):
         others = [t for t in typing.get_args(type) if t is not types.NoneType]
@@ -122,7 +122,7 @@ def without_none(type: Any) -> tuple[Any, bool]:
     return type, False
 
 
-def tuple_items(type: Any) -> tuple[Any, int | None]:
+def tuple_items(type: object) -> tuple[Any, int | None]:
     """The type of a tuple's items, and how many there are; None for any number."""
     args = typing.get_args(type)
     return (args[0], None) if args[-1] is Ellipsis else (args[0], len(args))

@@ -102,7 +102,7 @@ def _pixels(image: Any, gray: bool, form: str) -> Image:
     return only if gray else np.repeat(only[:, :, None], 3, axis=2)
 
 
-def _from_cmyk(image: Any) -> Image:
+def _from_cmyk(image: object) -> Image:
     """Source: OpenCV's icvCvt_CMYK2BGR_8u_C4C3R; Pillow has already inverted Adobe's values."""
     import numpy as np
 

@@ -193,7 +193,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value of an option in a table or a picture."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return " ".join(map(str, value))

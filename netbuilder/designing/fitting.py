@@ -131,12 +131,12 @@ class _Search:
         whole = 4 * max(self.reference)
         return tuple(max(1, (2 * n * step + whole) // (2 * whole)) for n in self.reference)
 
-    def config(self, value: Any) -> NetConfig:
+    def config(self, value: object) -> NetConfig:
         """The config with this value; raises ConfigError if it does not take it."""
         changed: NetConfig = type(self._loaded.config)(**{**self._options, self._name: value})
         return changed
 
-    def figures(self, value: Any) -> dict[str, Number] | None:
+    def figures(self, value: object) -> dict[str, Number] | None:
         """The figures with this value; None if the config does not take it."""
         if value not in self._known:
             try:
@@ -145,7 +145,7 @@ class _Search:
                 self._known[value] = None
         return self._known[value]
 
-    def fits(self, value: Any) -> bool:
+    def fits(self, value: object) -> bool:
         """Whether the config takes the value, and the net is within all limits."""
         figures = self.figures(value)
         return figures is not None and all(figures[key] <= limit for key, limit in self._limits.items())
@@ -212,15 +212,15 @@ class _Search:
                 found.append(at)
         return found
 
-    def _use(self, value: Any) -> float:
+    def _use(self, value: object) -> float:
         figures = self.figures(value)
         assert figures
         return max(figures[key] / limit for key, limit in self._limits.items())
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: object) -> bool:
     return isinstance(value, tuple) and bool(value) and all(map(_is_number, value))

@@ -100,5 +100,5 @@ class Journal:
         )
 
 
-def _line(data: Any) -> bytes:
+def _line(data: object) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode() + b"\n"

@@ -21,13 +21,13 @@ def describe(entry: Network, config: NetConfig) -> str:
     return "\n".join(lines)
 
 
-def option_lines(config: Any) -> list[str]:
+def option_lines(config: object) -> list[str]:
     """The options that have a value, one a line."""
     values = ((field, getattr(config, field.name)) for field in options(type(config)))
     return [f"  {f.name}: {option_text(f, value)}" for f, value in values if value is not None]
 
 
-def option_values(config: Any) -> dict[str, Any]:
+def option_values(config: object) -> dict[str, Any]:
     """The value of every option, by name."""
     return {field.name: getattr(config, field.name) for field in options(type(config))}
 

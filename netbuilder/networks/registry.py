@@ -80,7 +80,7 @@ class Words(Sequence[str]):
 def option(
     *flags: str,
     help: str,
-    default: Any = dataclasses.MISSING,
+    default: object = dataclasses.MISSING,
     choices: Sequence[str] | None = None,
     parse: Callable[[str], Any] = int,
     many: bool = False,
@@ -194,7 +194,7 @@ class _Grouping(ABCMeta):
 
     if not TYPE_CHECKING:  # to mypy, a config takes its fields
 
-        def __call__(cls, *args: Any, **values: Any) -> Any:
+        def __call__(cls, *args: object, **values: Any) -> Any:
             groups = group_of(cls)
             flat = [name for name in values if name in groups]
             if flat:

@@ -86,7 +86,7 @@ class Fields(dict[str, Field]):
 _known: dict[tuple[Any, str], Fields] = {}
 
 
-def _fields_of(descriptor: Any, dialect: Dialect | None) -> Fields:
+def _fields_of(descriptor: object, dialect: Dialect | None) -> Fields:
     """The fields of a message type that a dialect has, None having all; not yet filled in."""
     key = descriptor, dialect.name if dialect else ""
     if key not in _known:
@@ -94,7 +94,7 @@ def _fields_of(descriptor: Any, dialect: Dialect | None) -> Fields:
     return _known[key]
 
 
-def filled(descriptor: Any, dialect: Dialect | None = None) -> Fields:
+def filled(descriptor: object, dialect: Dialect | None = None) -> Fields:
     fields = _fields_of(descriptor, dialect)
     if not fields:
         fields.fill()

@@ -49,7 +49,7 @@ _CLOSERS = {"{": "}", "<": ">", "[": "]"}
 
 
 def parse(
-    text: str, message_type: Any, *, path: str = "", lenient: bool = False, dialect: Dialect | None = None
+    text: str, message_type: object, *, path: str = "", lenient: bool = False, dialect: Dialect | None = None
 ) -> Parsed:
     """Read a message of a type from text; `path` is for error texts only.
 

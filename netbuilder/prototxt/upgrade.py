@@ -254,7 +254,7 @@ def _input_layer(proto: NetParameter, path: str, *, legacy: bool) -> LayerParame
     return layer
 
 
-def _copy(source: Any, old: str, target: Any, new: str) -> None:
+def _copy(source: object, old: str, target: object, new: str) -> None:
     """Copy a field's value to a field of another message; a single value may go to a repeated field."""
     value = getattr(source, old)
     place = getattr(target, new)

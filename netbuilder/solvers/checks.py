@@ -75,7 +75,7 @@ def read_solver(path: str | Path) -> Any:
     return solver
 
 
-def require(solver: Any, *, where: str = "", dialect: str = "caffe-master") -> tuple[Finding, ...]:
+def require(solver: object, *, where: str = "", dialect: str = "caffe-master") -> tuple[Finding, ...]:
     """The warnings about a solver; raises ConfigError with its first error."""
     findings = check(solver, dialect=dialect)
     for f in findings:
@@ -84,7 +84,7 @@ def require(solver: Any, *, where: str = "", dialect: str = "caffe-master") -> t
     return findings
 
 
-def check(solver: Any, *, dialect: str = "caffe-master") -> tuple[Finding, ...]:
+def check(solver: object, *, dialect: str = "caffe-master") -> tuple[Finding, ...]:
     """The findings about a SolverParameter; the files it names need not exist."""
     return (*_nets(solver), *_rates(solver), *_method(solver), *_rest(solver, dialect))
 

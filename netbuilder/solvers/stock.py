@@ -31,7 +31,7 @@ class Stock(NamedTuple):
     worst: int
 
 
-def approximations(solver: Any) -> tuple[Stock, ...]:
+def approximations(solver: object) -> tuple[Stock, ...]:
     """The stock policies that come near a solver's schedule, the nearest (by the mean difference) first.
 
     None if it has a stock policy already.
@@ -62,13 +62,13 @@ def stock(solver: Any, name: str) -> Stock:
     )  # fmt: skip
 
 
-def _same(solver: Any, policy: str) -> tuple[str, Any]:
+def _same(solver: object, policy: str) -> tuple[str, Any]:
     made = _copy(solver)
     made.lr_policy = policy
     return policy, made
 
 
-def _poly(solver: Any, wanted: Schedule, samples: list[tuple[int, float]]) -> tuple[str, Any]:
+def _poly(solver: object, wanted: Schedule, samples: list[tuple[int, float]]) -> tuple[str, Any]:
     """poly falls over the whole of max_iter; its power is the best of 0.25 to 3 in steps of 0.05."""
     made = _copy(solver)
     made.lr_policy, made.base_lr = "poly", _peak(wanted)[0]
@@ -80,7 +80,7 @@ def _poly(solver: Any, wanted: Schedule, samples: list[tuple[int, float]]) -> tu
     return "poly", made
 
 
-def _staircase(solver: Any, wanted: Schedule) -> tuple[str, Any]:
+def _staircase(solver: object, wanted: Schedule) -> tuple[str, Any]:
     """multistep: a step of 0.8 wherever the wanted rate has fallen by half of one, down to a hundredth."""
     made = _copy(solver)
     peak, at = _peak(wanted)
@@ -111,7 +111,7 @@ def _peak(wanted: Schedule) -> tuple[float, int]:
     return rate, -late
 
 
-def _measured(name: str, solver: Any, samples: list[tuple[int, float]]) -> Stock:
+def _measured(name: str, solver: object, samples: list[tuple[int, float]]) -> Stock:
     made, peak = schedule_of(solver), max(rate for _, rate in samples)
     apart = [(abs(made.rate(i) - rate) / peak, i) for i, rate in samples]
     most, worst = max(apart)
