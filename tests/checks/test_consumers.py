@@ -68,7 +68,7 @@ def shared(net: Net, x: Blob) -> Any:
         num_output=2,
         kernel_size=1,
     )
-    return net.add_many("Eltwise", *tops, name="sum")
+    return net.add("Eltwise", *tops, name="sum")
 
 
 def half(net: Net, x: Blob) -> Blob:
@@ -91,9 +91,7 @@ def pieces(**fields: Any) -> Build:
     """Two equal pieces and their sum."""
 
     def build(net: Net, x: Blob) -> Any:
-        return net.add_many(
-            "Eltwise", *net.add_many("Slice", x, name="t", tops=["p", "q"], **fields), name="sum"
-        )
+        return net.add("Eltwise", *net.add_many("Slice", x, name="t", tops=["p", "q"], **fields), name="sum")
 
     return build
 
@@ -102,9 +100,7 @@ def first_piece(**fields: Any) -> Build:
     """Two pieces, of which only the first is read."""
 
     def build(net: Net, x: Blob) -> Any:
-        return net.add_many(
-            "Sigmoid", net.add_many("Slice", x, name="t", tops=["p", "q"], **fields)[0], name="s"
-        )
+        return net.add("Sigmoid", net.add_many("Slice", x, name="t", tops=["p", "q"], **fields)[0], name="s")
 
     return build
 
