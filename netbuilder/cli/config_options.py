@@ -35,19 +35,19 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_options(parser: Options, config: type[Any]) -> None:
+def add_options(parser: Options, config: type[object]) -> None:
     """Add the flags of all options of a config."""
     for field in options(config):
         _add_option(parser, field)
 
 
-def given_values(args: argparse.Namespace, config: type[Any]) -> dict[str, Any]:
+def given_values(args: argparse.Namespace, config: type[object]) -> dict[str, Any]:
     """The values of the options of a config, as its dataclass takes them."""
     values = {field.name: getattr(args, field.name) for field in options(config)}
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
-def _add_option(parser: Options, field: dataclasses.Field[Any]) -> None:
+def _add_option(parser: Options, field: dataclasses.Field[object]) -> None:
     meta = field.metadata
     required = field.default is dataclasses.MISSING
     # With a default of None, the help text itself says what holds.

@@ -55,7 +55,7 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
         raise
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
+def _required(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 

@@ -74,7 +74,7 @@ def _common(networks: dict[str, Network]) -> dict[str, Any]:
     return {key: {"description": about, **shapes[key]} for key, about in KEYS.items()}
 
 
-def _fields(entry: Network) -> list[dataclasses.Field[Any]]:
+def _fields(entry: Network) -> list[dataclasses.Field[object]]:
     return [f for f in flat_fields(entry.config) if f.name != "defaults"]
 
 
@@ -105,7 +105,7 @@ def _group(entry: Network, group: str, given: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": {n: given[n] for n in names}, "additionalProperties": False}
 
 
-def _option(field: dataclasses.Field[Any], hint: object) -> dict[str, Any]:
+def _option(field: dataclasses.Field[object], hint: object) -> dict[str, Any]:
     choices = field.metadata.get("choices") or ()
     result = _type(hint, choices)
     if parses(field):

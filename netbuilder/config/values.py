@@ -43,13 +43,13 @@ def field_types(config: type[Any]) -> dict[str, Any]:
     return types
 
 
-def parses(field: dataclasses.Field[Any]) -> bool:
+def parses(field: dataclasses.Field[object]) -> bool:
     """Whether one word of text makes a value of this field, as it does on the command line."""
     simple = (int, float, str)
     return field.metadata.get("parse", int) not in simple and not field.metadata.get("many", False)
 
 
-def convert(item: Item, type: object, field: dataclasses.Field[Any]) -> Any:
+def convert(item: Item, type: object, field: dataclasses.Field[object]) -> Any:
     """The value of a field; raises ConfigError with the place, what is wanted and what was given."""
     key = field.name
     if parses(field) and isinstance(item.value, (str, int, float)) and not isinstance(item.value, bool):

@@ -32,7 +32,7 @@ def option_values(config: object) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in options(type(config))}
 
 
-def option_text(field: dataclasses.Field[Any], value: object) -> str:
+def option_text(field: dataclasses.Field[object], value: object) -> str:
     """A value as it is given on the command line."""
     if isinstance(value, bool):
         return "true" if value else "false"

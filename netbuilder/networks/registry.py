@@ -120,14 +120,14 @@ def group(kind: Callable[..., G], /, notes: Mapping[str, str] | None = None, **d
     return made  # type: ignore[no-any-return]
 
 
-def options(config: type[Any]) -> list[dataclasses.Field[Any]]:
+def options(config: type[object]) -> list[dataclasses.Field[object]]:
     """The options of a config, with those of its groups in their place: all fields but `defaults`."""
     return [field for field in flat_fields(config) if "help" in field.metadata]
 
 
-def flat_fields(config: type[Any]) -> list[dataclasses.Field[Any]]:
+def flat_fields(config: type[Any]) -> list[dataclasses.Field[object]]:
     """The fields that a config is made of, in `option_order`; each group is replaced by its own fields."""
-    flat: list[dataclasses.Field[Any]] = []
+    flat: list[dataclasses.Field[object]] = []
     for field in dataclasses.fields(config):
         if "group" not in field.metadata:
             flat += [field] if field.init else []
@@ -144,8 +144,8 @@ def flat_fields(config: type[Any]) -> list[dataclasses.Field[Any]]:
 
 
 def _adapted(
-    field: dataclasses.Field[Any], defaults: Mapping[str, object], notes: Mapping[str, str]
-) -> dataclasses.Field[Any]:
+    field: dataclasses.Field[object], defaults: Mapping[str, object], notes: Mapping[str, str]
+) -> dataclasses.Field[object]:
     """A field of a group with the default and the note that a config gives it."""
     if field.name not in defaults and field.name not in notes:
         return field
@@ -157,7 +157,9 @@ def _adapted(
     return field
 
 
-def _in_order(fields: list[dataclasses.Field[Any]], config: type[Any]) -> list[dataclasses.Field[Any]]:
+def _in_order(
+    fields: list[dataclasses.Field[object]], config: type[object]
+) -> list[dataclasses.Field[object]]:
     """The fields with those named in `option_order` in that order, in the places that they hold together."""
     order: tuple[str, ...] = getattr(config, "option_order", ())
     if not order:
@@ -174,7 +176,7 @@ def _in_order(fields: list[dataclasses.Field[Any]], config: type[Any]) -> list[d
     return [by_name[next(ordered)] if field.name in order else field for field in fields]
 
 
-_GROUPS: dict[type[Any], dict[str, str]] = {}
+_GROUPS: dict[type[object], dict[str, str]] = {}
 
 
 def group_of(config: type[Any]) -> dict[str, str]:
