@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netbuilder.engines import DEFAULT, ENGINES
+from netbuilder import engines
 from netbuilder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ __all__ = ["add_engine", "net_file", "one_device", "stopping"]
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add --engine."""
     parser.add_argument(
-        "--engine", choices=tuple(ENGINES), default=DEFAULT, help=f"what does the work (default: {DEFAULT})"
+        "--engine",
+        choices=tuple(engines.ENGINES),
+        default=engines.DEFAULT,
+        help=f"what does the work (default: {engines.DEFAULT})",
     )
 
 
