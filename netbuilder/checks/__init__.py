@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from netbuilder.checks import fields, training, wiring
+from netbuilder.checks import fields, fillers, training, wiring
 from netbuilder.checks.finding import CODES, Code, Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.checks.phases import between
@@ -17,7 +17,12 @@ from netbuilder.net import Net
 
 __all__ = ["CHECKS", "CODES", "Code", "Finding", "Graph", "between", "check", "found", "has_loss"]
 
-CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (*wiring.CHECKS, *fields.CHECKS, *training.CHECKS)
+CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
+    *wiring.CHECKS,
+    *fields.CHECKS,
+    *fillers.CHECKS,
+    *training.CHECKS,
+)
 
 
 def check(net: Net) -> list[Finding]:

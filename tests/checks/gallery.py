@@ -91,6 +91,14 @@ CASES: dict[str, Case] = {
     ),
     "empty-blob": Case(INPUT + one("Slice", "slice_param { slice_point: 3 }", more="").replace(
         'top: "t"', 'top: "t" top: "u"'), "slice_point: 3", "slice_point: 2", "t", 2),
+    "data-filler": Case(
+        'layer { name: "t" type: "DummyData" top: "t" dummy_data_param { shape { dim: 2 dim: 3 } '
+        'data_filler { type: "gaussian" std: 0 } } }\n',
+        "std: 0", "std: 1", "t", 1,
+    ),
+    "filler-not-finite": Case(
+        INPUT + conv('kernel_size: 3 bias_filler { value: nan }'), "nan", "0.5", "t", 2
+    ),
     "stride-zero": Case(
         INPUT + conv("kernel_size: 3 stride_h: 1 stride_w: 0", type="Deconvolution"), "stride_w: 0",
         "stride_w: 2", "t", 2,
