@@ -28,9 +28,10 @@ from netbuilder.errors import (
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
 from netbuilder.graph import as_phase, caller, producer  # isort: skip
-from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
+from netbuilder.layers import RULES, Facts, Rule, Shape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
+from netbuilder.layers.unseen import Possible, UnknownShape, certain, possible_tops
 from netbuilder.schema import LayerParameter, NetParameter
 from netbuilder.schema.dialects import ANY, DIALECTS, homes
 from netbuilder.schema.dialects import dialect as find_dialect
@@ -85,6 +86,7 @@ class Net:
         self._view: tuple[Layer, ...] = ()
         self._by_name: dict[str, Layer] = {}
         self._blobs: dict[str, Blob] = {}  # the newest version of each name
+        self._possible: dict[Blob, tuple[Shape, ...]] = {}  # shapes that a blob of unknown shape may have
         self._readers: dict[Blob, Layer] = {}  # the first layer that reads each version
         self._shared: dict[str, Owner] = {}
         self._scope: tuple[str, ...] = ()
@@ -264,18 +266,19 @@ class Net:
             bottoms = tuple(self._find(name) for name in proto.bottom)
             self._check_blob_names(proto, rule, bottoms)
             self._check_dialect(proto, rule)
+            possible: Possible = ()
             if unknown:
                 facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
                 unknown = "" if top_shapes and len(top_shapes) == len(proto.top) else unknown
             else:
-                facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
+                facts, unknown, possible = self._infer(proto, rule, bottoms, top_shapes)
             for shape in facts.tops:
                 check_shape(shape)
             check_message(proto, facts, rule, known=not unknown)
             params = self._params(proto, facts)
         except NetBuilderError as error:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
-        return self._attach(proto, bottoms, facts, params, unknown, origin)
+        return self._attach(proto, bottoms, facts, params, unknown, origin, possible)
 
     def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
         """Append a layer that `append` refused, so that the following layers can still be checked.
@@ -296,6 +299,7 @@ class Net:
         params: tuple[Param, ...],
         unknown: str,
         origin: Origin,
+        possible: Possible = (),
     ) -> Layer:
         in_place = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
         layer = Layer(
@@ -306,8 +310,9 @@ class Net:
         tops = []
         for i, name in enumerate(proto.top):
             old = self._blobs.get(name)
-            shape = facts.tops[i] if i < len(facts.tops) else None
+            shape = facts.tops[i] if i < len(facts.tops) else certain(possible[i : i + 1])
             tops.append(Blob(self, name, shape, layer, old.version + 1 if old else 0))
+        self._possible.update(zip(tops, possible, strict=False))
         for blob in bottoms:
             self._readers.setdefault(blob, layer)
         for blob in tops:
@@ -402,26 +407,28 @@ class Net:
         rule: Rule | None,
         bottoms: tuple[Blob, ...],
         top_shapes: Sequence[Sequence[int]] | None,
-    ) -> tuple[Facts, str]:
-        """The facts of the layer, and why they are incomplete ("" if they are not)."""
+    ) -> tuple[Facts, str, Possible]:
+        """The facts of the layer, why they are incomplete ("" if they are not), and what its tops may be."""
         given = None if top_shapes is None else tuple(tuple(int(n) for n in s) for s in top_shapes)
         if given is not None and len(given) != len(proto.top):
             raise ShapeError(f"{len(proto.top)} tops need {len(proto.top)} top_shapes, got {len(given)}")
         shapes = [b.shape for b in bottoms if b.shape is not None]
         if rule is None:
-            return Facts(given or ()), f"no rule for layer type {proto.type}"
+            return Facts(given or ()), f"no rule for layer type {proto.type}", ()
         if len(shapes) < len(bottoms):
             unseen = next(b.name for b in bottoms if b.shape is None)
-            return Facts(given or ()), f"the shape of bottom '{unseen}' is unknown"
+            options = [self._possible.get(b, ()) if b.shape is None else (b.shape,) for b in bottoms]
+            why = f"the shape of bottom '{unseen}' is unknown"
+            return Facts(given or ()), why, possible_tops(rule, proto, options)
         try:
             facts = rule.infer(proto, shapes)
         except UnknownShape as reason:
-            return Facts(given or ()), "" if given else f"its shape depends on {reason}"
+            return Facts(given or ()), "" if given else f"its shape depends on {reason}", reason.tops
         if given is not None and given != facts.tops:
             raise ShapeError(
                 f"top_shapes {_shapes(given)} differ from what the layer gives, {_shapes(facts.tops)}"
             )
-        return facts, ""
+        return facts, "", ()
 
     def _assign(self, proto: LayerParameter, rule: Rule | None, fields: dict[str, object]) -> None:
         """Set the fields: those of the call, else the net's defaults, else the project's."""

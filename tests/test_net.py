@@ -280,7 +280,7 @@ def test_a_database_needs_its_shape_from_the_caller() -> None:
     net = Net("n")
     fields: dict[str, Any] = {"source": "train_lmdb", "batch_size": 2, "backend": "LMDB"}
     data, label = net.add_many("Data", name="data", tops=["data", "label"], **fields)
-    assert (data.shape, label.shape) == (None, None)
+    assert (data.shape, label.shape) == (None, (2,))
     assert net["data"].unknown == "its shape depends on the records of the database 'train_lmdb'"
     given = Net("n")
     shapes = [(2, 3, 5, 5), (2,)]

@@ -29,9 +29,9 @@ from netbuilder.layers.base import (
     source_of,
 )
 from netbuilder.layers.coverage import Coverage
-from netbuilder.layers.data import UnknownShape
 from netbuilder.layers.fillers import check_filler
 from netbuilder.layers.traits import COMPUTES, Traits, Unknown, known, of_layer
+from netbuilder.layers.unseen import UnknownShape
 
 __all__ = [
     "COMPUTES",

@@ -13,17 +13,13 @@ from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
 from netbuilder.layers.traits import COMPUTES, Form, Source, Tops, Traits, Unknown
+from netbuilder.layers.unseen import UnknownShape, possible_images, resized_by_fork
 
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
-    from netbuilder.schema.messages import TransformationParameter
 
 _LABELLED = Tops.LABELLED
 _BY_CLASS = Unknown("it depends on the Python class")
-
-
-class UnknownShape(Exception):
-    """The shape of a top depends on data that the rule cannot see; the text names it."""
 
 
 def random_transform(layer: LayerParameter) -> bool:
@@ -115,24 +111,6 @@ def memory_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((shape, (p.batch_size,)))
 
 
-# Fork fields that change the size of an image, unless crop_size then cuts all images to one size.
-_RESIZING = (
-    "resize_param",
-    "expand_param",
-    "random_resize_param",
-    "random_aspect_ratio_param",
-    "img_rand_resize_lower",
-    "img_rand_resize_upper",
-    "var_sz_img_enabled",
-)
-
-
-def resized_by_fork(transform: TransformationParameter) -> str:
-    """The fork field that determines the size of the transformed images, or ""."""
-    names = ("crop_h", "crop_w") if transform.crop_size else ("crop_h", "crop_w", *_RESIZING)
-    return next((name for name in names if transform.HasField(name)), "")
-
-
 @rule(
     "ImageData",
     "image_data_param",
@@ -156,15 +134,16 @@ def image_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     p = layer.image_data_param
     t = layer.transform_param
     crop = t.crop_size
+    channels = 3 if p.is_color else 1
+    unknown = possible_images(layer, p.batch_size, channels), ((p.batch_size,),)
     if bool(p.new_height) != bool(p.new_width):
         raise ShapeError("new_height and new_width come in pairs: give both or neither")
     if crop and p.new_height and crop > min(p.new_height, p.new_width):
         raise ShapeError(f"crop_size {crop} is larger than the images, {p.new_height}x{p.new_width}")
     if not (crop or p.new_height):
-        raise UnknownShape("the size of the images: give new_height and new_width, or crop_size")
+        raise UnknownShape("the size of the images: give new_height and new_width, or crop_size", *unknown)
     if field := resized_by_fork(t):
-        raise UnknownShape(f"the size that {field}, a field of forks, gives the images")
-    channels = 3 if p.is_color else 1
+        raise UnknownShape(f"the size that {field}, a field of forks, gives the images", *unknown)
     h, w = (crop, crop) if crop else (p.new_height, p.new_width)
     return Facts(((p.batch_size, channels, h, w), (p.batch_size,)))
 
@@ -186,9 +165,12 @@ def data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     The shape is that of the first record, cropped to crop_size.
     Raises ShapeError and UnknownShape. Source: data_layer.cpp, DataLayerSetUp.
     """
-    if layer.data_param.batch_size < 1:
+    batch = layer.data_param.batch_size
+    if batch < 1:
         raise ShapeError("batch_size is missing or 0")
-    raise UnknownShape(f"the records of the database '{layer.data_param.source}'")
+    raise UnknownShape(
+        f"the records of the database '{layer.data_param.source}'", possible_images(layer, batch), ((batch,),)
+    )
 
 
 @rule(
@@ -245,7 +227,11 @@ def window_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         raise ShapeError("source, the window file, is missing")
     if layer.transform_param.crop_size < 1:
         raise ShapeError("crop_size, the size of the warped windows, is missing from transform_param")
-    raise UnknownShape(f"the images of the window file '{layer.window_data_param.source}'")
+    batch = layer.window_data_param.batch_size
+    raise UnknownShape(
+        f"the images of the window file '{layer.window_data_param.source}'",
+        possible_images(layer, batch), ((batch,),),
+    )  # fmt: skip
 
 
 @rule("Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, elements, legacy_shape, rule
-from netbuilder.layers.data import UnknownShape, random_transform
+from netbuilder.layers.data import random_transform
 from netbuilder.layers.traits import COMPUTES, Form, Source, Spoils, Tops, Unknown
+from netbuilder.layers.unseen import UnknownShape, possible_images
 from netbuilder.layers.views import all_pooled
 
 if TYPE_CHECKING:
@@ -280,7 +281,8 @@ def annotated_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """
     if layer.data_param.batch_size < 1:
         raise ShapeError("batch_size is missing or 0")
-    raise UnknownShape(f"the records of the database '{layer.data_param.source}'")
+    what = f"the records of the database '{layer.data_param.source}'"
+    raise UnknownShape(what, possible_images(layer, layer.data_param.batch_size))
 
 
 @rule(

@@ -104,8 +104,9 @@ def test_caffe_hangs_or_crashes_where_a_range_begins_at_infinity(filler: str, re
 
 def test_inline_weights_make_a_filler_idle(real_caffe: Caffe) -> None:
     text = (
-        f'{INDICES}layer {{ name: "t" type: "InnerProduct" bottom: "x" top: "t" inner_product_param {{ axis: 0 '
-        f"num_output: 1 bias_term: false weight_filler {{ {GAUSSIAN} std: 0 }} }} "
+        f'{INDICES}layer {{ name: "t" type: "InnerProduct" bottom: "x" top: "t" '
+        "inner_product_param { axis: 0 num_output: 1 bias_term: false "
+        f"weight_filler {{ {GAUSSIAN} std: 0 }} }} "
         "blobs { shape { dim: 1 dim: 2 } data: 1 data: 2 } }\n"
     )
     assert prototxt.parse(text)["t"].params
