@@ -24,6 +24,15 @@ def _softmax_scores(layer: LayerParameter) -> Scores:
     return Scores(layer.softmax_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
 
 
+def _infogain_scores(layer: LayerParameter) -> Scores:
+    p = layer.loss_param
+    return Scores(layer.infogain_loss_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
+
+
+def _first_axis_scores(layer: LayerParameter) -> Scores:
+    return Scores(1, None)
+
+
 def _accuracy_scores(layer: LayerParameter) -> Scores:
     p = layer.accuracy_param
     return Scores(p.axis, p.ignore_label if p.HasField("ignore_label") else None)
@@ -97,7 +106,7 @@ def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, 2),
     in_place="wrong",
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1, 2), applies="Softmax"),
+    traits=_LOSS._replace(no_gradient=(1, 2), applies="Softmax", scores=_infogain_scores),
 )
 def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
@@ -133,7 +142,7 @@ def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "hinge_loss_param",
     bottoms=2,
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies=""),
+    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores),
 )
 def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One-against-all hinge loss of scores (n, ...) and n labels -> ().
@@ -150,7 +159,7 @@ def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "MultinomialLogisticLoss",
     bottoms=2,
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies=""),
+    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores),
 )
 def multinomial_logistic_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().
