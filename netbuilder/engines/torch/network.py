@@ -1,0 +1,237 @@
+"""`NetModule`: a Net as an `nn.Module`, an interpreter over a flat list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from netbuilder.engines.torch.fillers import fill
+from netbuilder.engines.torch.operator import Operator
+from netbuilder.engines.torch.operators import OPERATORS
+from netbuilder.errors import EngineError, did_you_mean
+from netbuilder.layers import RULES, is_source
+from netbuilder.net import Blob, Layer, Net
+
+__all__ = ["NetModule", "Outputs"]
+
+
+class Outputs(dict[str, Tensor]):
+    """The output blobs of a pass by name, and those asked for.
+
+    `loss` is the sum of all tops with a loss weight, None if there is none.
+    """
+
+    loss: Tensor | None = None
+
+
+class Step(NamedTuple):
+    """One operator, the slots of its bottoms and tops, and the slots that nothing reads after it.
+
+    `cut` has the bottoms that get no gradient (propagate_down: false); `weights` are the loss weights of the
+    tops.
+    """
+
+    operator: Operator
+    bottoms: tuple[int, ...]
+    tops: tuple[int, ...]
+    free: tuple[int, ...]
+    cut: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+class NetModule(nn.Module):
+    """A net that computes what Caffe computes, in the phase of the Net.
+
+    Its children are the operators by layer name, so that the keys of `state_dict` are `<layer>.<index>`, of
+    Caffe's parameter blobs. `train()` and `eval()` do not change the phase.
+    """
+
+    def __init__(self, net: Net, *, seed: int | None = None) -> None:
+        super().__init__()
+        self.net_name, self.phase = net.name, net.phase
+        self._steps: list[Step] = []
+        self._inputs: dict[str, int] = {}  # slots of the tops of sources, by blob name
+        self._outputs: dict[str, int] = {}
+        self._names: dict[str, int] = {}  # the slot of the last version of each blob
+        self._size = 0
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        self._build(net, generator)
+
+    # -- building ------------------------------------------------------------------------------------------
+
+    def _build(self, net: Net, generator: torch.Generator) -> None:
+        slots: dict[Blob, int] = {}
+        owners: dict[str, tuple[Operator, int]] = {}
+        last: dict[int, int] = {}  # the step that reads a slot last
+        steps: list[Step] = []
+        for layer in net:
+            operator = self._operator(layer, net, generator)
+            self._share(operator, owners)
+            if bool(net.proto.force_backward):
+                for param in operator.parameters(recurse=False):
+                    param.requires_grad_(True)
+            for top in layer.tops:
+                slots[top] = self._size
+                self._names[top.name] = self._size
+                self._size += 1
+                if is_source(layer.proto):
+                    self._inputs[top.name] = slots[top]
+            tops = [slots[top] for top in layer.tops]
+            bottoms = tuple(slots[bottom] for bottom in layer.bottoms)
+            weights = _loss_weights(layer)
+            for _ in range(len(weights) - len(tops)):  # the top of a loss that the file omits
+                tops.append(self._size)
+                self._size += 1
+            down = layer.proto.propagate_down
+            cut = tuple(i for i, flag in enumerate(down) if not flag)
+            for slot in bottoms:
+                last[slot] = len(steps)
+            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights))
+        self._outputs = {blob.name: slots[blob] for blob in net.outputs}
+        kept = set(self._outputs.values())
+        for i, step in enumerate(steps):
+            free = tuple({s for s in step.bottoms if last[s] == i and s not in kept})
+            steps[i] = step._replace(free=free)
+        self._steps = steps
+
+    def _operator(self, layer: Layer, net: Net, generator: torch.Generator) -> Operator:
+        make = OPERATORS.get(layer.type)
+        if make is None:
+            raise EngineError(
+                f"the PyTorch engine does not compute {layer.type} '{layer.name}': "
+                f"{OPERATORS.why_not(layer.type)}",
+                where=str(layer.origin),
+                hint="--engine caffe runs it, if the installed Caffe has it",
+            )
+        if layer.unknown and not is_source(layer.proto):
+            raise EngineError(
+                f"{layer.type} '{layer.name}' cannot be built: {layer.unknown}",
+                where=str(layer.origin),
+                hint="give the shapes of the data by inputs={...} when the file is read",
+            )
+        operator: Operator = make(layer, net.phase)
+        name, number = layer.name, 1
+        while name in self._modules or not name:
+            number += 1
+            name = f"{layer.name}#{number}"
+        # Directly, since `add_module` refuses dots and the names of Module's own attributes.
+        self._modules[name] = operator
+        if layer.params:
+            shapes = [bottom.known_shape for bottom in layer.bottoms]
+            facts = RULES[layer.type].infer(layer.proto, shapes)
+            for i, fact in enumerate(facts.params):
+                given = layer.proto.blobs[i] if i < len(layer.proto.blobs) else None
+                with torch.no_grad():
+                    fill(operator.blob(i), fact.filler, given, operator.initial(i), generator)
+        return operator
+
+    def _share(self, operator: Operator, owners: dict[str, tuple[Operator, int]]) -> None:
+        for i, spec in enumerate(operator.proto.param):
+            if spec.name and i < operator.number:
+                if spec.name in owners:
+                    owner, j = owners[spec.name]
+                    operator.share(i, owner, j)
+                else:
+                    owners[spec.name] = operator, i
+
+    # -- running -------------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> dict[str, list[Tensor]]:
+        """The parameter blobs of each layer that has any, in Caffe's order and shapes."""
+        return {name: op.blobs() for name, op in self.operators().items() if op.number}
+
+    def operators(self) -> dict[str, Operator]:
+        """The operators by layer name, in the net's order."""
+        return {name: op for name, op in self._modules.items() if isinstance(op, Operator)}
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The blobs that the caller may give, in the net's order: the tops of Input and data layers."""
+        return tuple(self._inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The blobs that no layer reads, which a pass returns."""
+        return tuple(self._outputs)
+
+    def forward(self, *args: Tensor, keep: Sequence[str] = (), **inputs: Tensor) -> Outputs:
+        """One pass. Blobs are given by name, or in the order of `inputs`; data layers read what is not given.
+
+        Returns the output blobs, and those in `keep`: of a blob that a layer writes over, what it holds last.
+        Raises EngineError for an input that is missing or unknown.
+        """
+        given = self._given(args, inputs)
+        wanted = {**self._outputs, **{name: self._slot(name) for name in keep}}
+        held = set(wanted.values())
+        slots: list[Tensor | None] = [None] * self._size
+        loss: Tensor | None = None
+        for step in self._steps:
+            if step.bottoms or not step.tops or step.tops[0] not in given:
+                tops = _run(step, slots)
+            else:
+                tops = tuple(given[slot] for slot in step.tops if slot in given)
+            for slot, top in zip(step.tops, tops, strict=False):
+                slots[slot] = given.get(slot, top)
+            for weight, top in zip(step.weights, tops, strict=False):
+                if weight:
+                    term = top if top.dim() == 0 else top.sum()
+                    term = term if weight == 1 else term * weight
+                    loss = term if loss is None else loss + term
+            for slot in step.free:
+                if slot not in held:
+                    slots[slot] = None
+        out = Outputs()
+        for name, slot in wanted.items():
+            value = slots[slot]
+            assert value is not None
+            out[name] = value
+        out.loss = loss
+        return out
+
+    def _given(self, args: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        if len(args) > len(self._inputs):
+            raise EngineError(
+                f"{len(args)} inputs are given, and the net has {len(self._inputs)}: {self.inputs}"
+            )
+        named = {**dict(zip(self._inputs, args, strict=False)), **inputs}
+        for name in named:
+            if name not in self._inputs:
+                raise EngineError(
+                    f"'{name}' is not an input of the net", hint=did_you_mean(name, self._inputs)
+                )
+        return {self._inputs[name]: torch.as_tensor(value) for name, value in named.items()}
+
+    def _slot(self, name: str) -> int:
+        if name not in self._names:
+            raise EngineError(f"the net has no blob '{name}'", hint=did_you_mean(name, self._names))
+        return self._names[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickled whole by `torch.save(module)`."""
+        return self.__dict__.copy()
+
+
+def _run(step: Step, slots: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+    bottoms = [slots[i] for i in step.bottoms]
+    for i in step.cut:
+        bottom = bottoms[i]
+        bottoms[i] = None if bottom is None else bottom.detach()
+    tops = step.operator(*bottoms)
+    return tops if isinstance(tops, tuple) else (tops,)
+
+
+def _loss_weights(layer: Layer) -> tuple[float, ...]:
+    """The loss weight of each top. Source: layer.hpp, SetLossWeights; loss_layer.cpp, LayerSetUp."""
+    if layer.proto.loss_weight:
+        return tuple(layer.proto.loss_weight)
+    if RULES[layer.type].auto_top:
+        return (1.0,) + (0.0,) * (len(layer.tops) - 1)
+    return (0.0,) * len(layer.tops)

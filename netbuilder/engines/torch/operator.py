@@ -1,0 +1,122 @@
+"""`Operator`: what one layer computes, as an `nn.Module` with Caffe's parameter blobs.
+
+An operator gets its bottoms and returns its top, or a tuple of them. It reads sizes from its bottoms, never
+from the net, so that other batch and image sizes work. Gradients are PyTorch's; where Caffe's differ, the
+operator brings a `torch.autograd.Function` of its own and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from netbuilder.layers import RULES
+from netbuilder.net import PHASES, Layer
+
+if TYPE_CHECKING:
+    from netbuilder.schema import LayerParameter
+
+__all__ = ["Operator", "Tops", "canonical"]
+
+Tops = Tensor | tuple[Tensor, ...]
+
+
+class Operator(nn.Module):
+    """What a layer computes. Its parameter blobs are named "0", "1", ... in Caffe's order and shapes.
+
+    Statistics (BatchNorm) are buffers, all other blobs are Parameters; `lr_mults` and `decay_mults` are the
+    multipliers of each blob, which a solver of Caffe's applies.
+    """
+
+    def __init__(self, layer: Layer, phase: str) -> None:
+        super().__init__()
+        proto: LayerParameter = layer.proto
+        self.proto = proto
+        self.name = layer.name
+        # A layer may override the phase of the net, which changes how it runs.
+        self.trains = (PHASES[proto.phase] if proto.HasField("phase") else phase) == "TRAIN"
+        self.lr_mults: list[float] = []
+        self.decay_mults: list[float] = []
+        self._tops_of: dict[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]] = {}
+        self._shared: dict[int, tuple[Operator, int, tuple[int, ...]]] = {}
+        for i, param in enumerate(layer.params):
+            spec = proto.param[i] if i < len(proto.param) else None
+            self.lr_mults.append(1.0 if spec is None else spec.lr_mult)
+            self.decay_mults.append(1.0 if spec is None else spec.decay_mult)
+            blob = torch.zeros(param.shape)
+            if param.role == "statistic":
+                self.lr_mults[i] = 0.0
+                self.register_buffer(str(i), blob)
+            else:
+                self.register_parameter(str(i), nn.Parameter(blob, requires_grad=param.learnable))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Messages of the schema's private pool do not pickle; their bytes do."""
+        state = self.__dict__.copy()
+        state["proto"] = self.proto.SerializeToString()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        from netbuilder.schema import LayerParameter
+
+        self.__dict__.update(state)
+        self.proto = LayerParameter.FromString(state["proto"])
+
+    @property
+    def number(self) -> int:
+        """How many parameter blobs it has."""
+        return len(self.lr_mults)
+
+    def blob(self, i: int) -> Tensor:
+        """A parameter blob; one that is shared with a layer of another shape is a view of that layer's."""
+        if i in self._shared:
+            owner, j, shape = self._shared[i]
+            return owner.blob(j).view(shape)
+        name = str(i)
+        found = self._parameters.get(name)
+        return self._buffers[name] if found is None else found  # type: ignore[return-value]
+
+    def blobs(self) -> list[Tensor]:
+        """All parameter blobs in Caffe's order."""
+        return [self.blob(i) for i in range(self.number)]
+
+    def share(self, i: int, owner: Operator, j: int) -> None:
+        """Let blob i be blob j of another operator, in this one's shape. Source: net.cpp, AppendParam."""
+        mine, other = self.blob(i), owner.blob(j)
+        if mine.shape == other.shape and j not in owner._shared:
+            self._parameters[str(i)] = owner._parameters[str(j)]
+        else:
+            del self._parameters[str(i)]
+            self._shared[i] = (owner, j, tuple(mine.shape))
+
+    @property
+    def message(self) -> Any:
+        """The layer's own parameter message."""
+        return getattr(self.proto, RULES[self.proto.type].params[0])
+
+    def top_shapes(self, *bottoms: Tensor) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the tops by the rule of the layer type, for bottoms of any size."""
+        shapes = tuple(tuple(bottom.shape) for bottom in bottoms)
+        if shapes not in self._tops_of:
+            self._tops_of[shapes] = RULES[self.proto.type].infer(self.proto, shapes).tops
+        return self._tops_of[shapes]
+
+    def initial(self, i: int) -> float:
+        """What Caffe fills blob i with if the file gives it no filler."""
+        return 0.0
+
+    def forward(self, *bottoms: Tensor) -> Tops:
+        """Compute the tops."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """As the module prints itself."""
+        return f"{self.proto.type} {self.name!r}"
+
+
+def canonical(axis: int, shape: Sequence[int]) -> int:
+    """The axis counted from the front."""
+    return axis + len(shape) if axis < 0 else axis
