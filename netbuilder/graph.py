@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
@@ -81,7 +82,10 @@ class Blob:
     def in_loss(self) -> bool:
         """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
         proto = self.layer.proto
-        return any(w and top == self.name for w, top in zip(proto.loss_weight, proto.top, strict=False))
+        weights = proto.loss_weight
+        return bool(weights) and any(
+            w and top == self.name for w, top in zip(weights, proto.top, strict=False)
+        )
 
     @property
     def known_shape(self) -> Shape:
@@ -178,6 +182,7 @@ def caller(scope: tuple[str, ...]) -> Origin:
     return Origin(frame.f_code.co_filename, frame.f_lineno, scope)
 
 
+@cache
 def _is_own(module: str) -> bool:
     return module.startswith(_OWN) and not module.startswith(_RECIPES)
 
