@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -28,6 +29,7 @@ __all__ = [
     "as_phase",
     "caller",
     "producer",
+    "writes_over",
 ]
 
 Phase = Literal["TRAIN", "TEST"]
@@ -193,3 +195,8 @@ def producer(blob: object) -> str:
         return repr(blob)
     shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
     return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
+
+
+def writes_over(bottoms: Iterable[Blob], tops: Iterable[str]) -> bool:
+    """Whether a top has the name of the bottom at its place."""
+    return any(bottom.name == top for bottom, top in zip(bottoms, tops, strict=False))

@@ -27,7 +27,7 @@ from netbuilder.errors import (
 )
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, producer  # isort: skip
+from netbuilder.graph import as_phase, caller, producer, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
@@ -202,7 +202,7 @@ class Net:
                 own = () if rule and rule.tops[1] == 0 else (name,)
                 tops = (bottoms[0].name,) if in_place else own
             proto = LayerParameter(name=name, type=type, bottom=[b.name for b in bottoms], top=tops)
-            if rule and rule.in_place == "wrong" and _writes_over(bottoms, tops):
+            if rule and rule.in_place == "wrong" and writes_over(bottoms, tops):
                 raise FieldError(f"{type} computes wrong values in place: give the top a name of its own")
             self._assign(proto, rule, fields)
         except NetBuilderError as error:
@@ -299,7 +299,7 @@ class Net:
         unknown: str,
         origin: Origin,
     ) -> Layer:
-        in_place = _writes_over(bottoms, names)
+        in_place = writes_over(bottoms, names)
         layer = Layer(
             proto.name, proto.type, proto, bottoms, (), params, facts.macs, facts.ops,
             in_place, unknown, origin, self._comment,
@@ -489,11 +489,6 @@ class Net:
         if isinstance(error, ShapeError):
             error.bottoms = "; ".join(producer(b) for b in bottoms)
         return error
-
-
-def _writes_over(bottoms: Sequence[Blob], tops: Sequence[str]) -> bool:
-    """Whether a top has the name of the bottom at its place."""
-    return any(b.name == top for b, top in zip(bottoms, tops, strict=False))
 
 
 def _homes_of_field(type: str, path: str) -> str:
