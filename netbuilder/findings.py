@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from netbuilder.records import Record
+
 __all__ = ["SEVERITIES", "Code", "Finding", "dashed", "find"]
 
 SEVERITIES = ("error", "warning", "info")
 
 
-@dataclass(frozen=True)
-class Code:
+@dataclass(frozen=True, eq=False, repr=False)
+class Code(Record):
     """A kind of finding: how severe it is ("error", "warning" or "info"), and what it is in one sentence."""
 
     severity: str
@@ -25,8 +27,8 @@ class Code:
         yield from (self.severity, self.title)
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finding(Record):
     """One result of a check. `severity` is "error", "warning" or "info"; `fix` says what to do.
 
     `layer` is "" if the finding concerns a whole file. `line` and `column` count from 1, 0 is unknown; `file`

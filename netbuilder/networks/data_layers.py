@@ -32,7 +32,7 @@ def _given(help: str, **more: Any) -> Any:
     return option(help=help, default=None, **more)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TransformOptions(OptionSet):
     """What the data layer does to each image. Raises ConfigError."""
 
@@ -59,7 +59,7 @@ class TransformOptions(OptionSet):
             )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ReaderOptions(OptionSet):
     """How some kinds of data are read."""
 
@@ -78,7 +78,7 @@ class ReaderOptions(OptionSet):
     )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DataOptions(OptionSet):
     """Where the images come from, in both phases, and what is done to them.
 

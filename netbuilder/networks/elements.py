@@ -30,7 +30,7 @@ AVERAGES = Words("legos.resample", "AVERAGES")
 Factory = Callable[..., Lego]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ElementOptions(OptionSet):
     """What the blocks take over from other nets. Raises ConfigError for unknown words."""
 
@@ -65,7 +65,7 @@ class ElementOptions(OptionSet):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class StemElementOptions(ElementOptions):
     """The elements of nets whose stem is a choice of its own."""
 

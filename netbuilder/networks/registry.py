@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
+from netbuilder.records import Record
 from netbuilder.schema.dialects import WRITTEN
 
 __all__ = [
@@ -211,7 +212,7 @@ class _Grouping(ABCMeta):
             return super().__call__(*args, **values)
 
 
-class OptionSet(metaclass=_Grouping):
+class OptionSet(Record, metaclass=_Grouping):
     """The base of configs and groups; the options of a group are attributes of the config, too.
 
     `option_order` names options whose order in flags and reports is not that of the fields.
@@ -250,7 +251,7 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, int(match[2] or height)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class NetConfig(OptionSet):
     """What all networks share. Raises ConfigError for values out of range.
 
@@ -315,8 +316,8 @@ class NetConfig(OptionSet):
         }
 
 
-@dataclass(frozen=True)
-class Network:
+@dataclass(frozen=True, eq=False, repr=False)
+class Network(Record):
     """An entry of the registry."""
 
     name: str

@@ -20,7 +20,7 @@ from netbuilder.networks.registry import NetConfig, option
 __all__ = ["ImageNetConfig", "ResidualConfig", "finish", "number_list", "residual_stages", "source"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ResidualConfig(NetConfig):
     """A net of residual blocks with a choice of main branch."""
 
@@ -76,7 +76,7 @@ def _plain_block(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageNetConfig(ResidualConfig):
     """A residual net for ImageNet: widths that double from stage to stage, and one of two heads."""
 
