@@ -207,7 +207,7 @@ class Net:
             self._assign(proto, rule, fields)
         except NetBuilderError as error:
             raise self._located(error, f"{type} '{name}'", origin, bottoms) from None
-        made = self._append(proto, rule, bottoms, origin, top_shapes, "").tops
+        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "").tops
         return made[0] if len(made) == 1 else cast("Blob", made)
 
     def add_many(
@@ -250,18 +250,18 @@ class Net:
             bottoms = tuple([self._find(name) for name in proto.bottom])
         except NetBuilderError as error:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
-        return self._append(proto, rule, bottoms, origin, top_shapes, unknown)
+        return self._append(proto, rule, bottoms, tuple(proto.top), origin, top_shapes, unknown)
 
     def _append(
         self,
         proto: LayerParameter,
         rule: Rule | None,
         bottoms: tuple[Blob, ...],
+        tops: tuple[str, ...],
         origin: Origin,
         top_shapes: Sequence[Sequence[int]] | None,
         unknown: str,
     ) -> Layer:
-        tops = tuple(proto.top)
         try:
             self._check_blob_names(proto, tops, rule, bottoms)
             self._check_dialect(proto, rule)
