@@ -43,7 +43,7 @@ _RECIPES = "netbuilder.networks."  # in errors, the recipes count as the caller'
 class Origin(NamedTuple):
     """Where a layer comes from: the user's file and line, and the legos around it, outermost first.
 
-    `column` counts from 1; 0 where it is not known.
+    `column` counts from 1; 0 if it is not known.
     """
 
     file: str
@@ -82,7 +82,7 @@ class Blob:
 
     @property
     def in_loss(self) -> bool:
-        """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
+        """Whether the file gives this top a loss weight, which Caffe treats as one more reader."""
         proto = self.layer.proto
         weights = proto.loss_weight
         return bool(weights) and any(
@@ -91,7 +91,7 @@ class Blob:
 
     @property
     def known_shape(self) -> Shape:
-        """The shape, for code that cannot go on without it; raises ShapeError if it is unknown."""
+        """The shape, for code that needs it; raises ShapeError if it is unknown."""
         if self.shape is None:
             raise ShapeError(f"the shape of blob '{self.name}' is unknown", where=str(self.layer.origin))
         return self.shape

@@ -1,6 +1,6 @@
 """The `netbuilder` command: finds the verb, turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 a check failed; 2 a user's mistake, on stderr, without a traceback (`--debug` shows
+Exit codes: 0 done; 1 a check failed; 2 a user error, printed to stderr without a traceback (`--debug` shows
 it); 130 interrupted.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder._version import __version__
 
-if TYPE_CHECKING:  # argparse, too: `netbuilder --version` does not need it
+if TYPE_CHECKING:  # including argparse, which `netbuilder --version` does not need
     import argparse
     from collections.abc import Callable, Sequence
 
@@ -72,13 +72,13 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
 
 
 def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for these words, with the one verb that they begin with: no other verb is imported."""
+    """The parser for these words, with only the verb that comes first: no other verb is imported."""
     import importlib
 
     from netbuilder.cli.options import Parser
 
     parser = Parser(prog="netbuilder")
-    # Without prog argparse would format a help text to find it, for which it imports half of shutil.
+    # Without prog, argparse would format a usage text to find it.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="netbuilder")
     name, *others = words
     command = importlib.import_module(f"netbuilder.cli.{VERBS[name].module}")
@@ -90,7 +90,7 @@ def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _answer(words: list[str]) -> int:
-    """Answer what is asked about the command itself; leave the rest to the verb."""
+    """Answer questions about the command itself; pass everything else to the verb."""
     first = words[0] if words else ""
     if first in ("-V", "--version"):
         print(f"netbuilder {__version__}")
@@ -141,8 +141,8 @@ def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     import atexit
     import gc
 
-    # A net is one large graph without garbage. Looking through it for some, again and again and once more at
-    # the end, takes a tenth of a short command's time.
+    # A net is one large graph without garbage. Searching it again and again, and once more at exit, takes a
+    # tenth of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     args = parser.parse_args(words)
