@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # including argparse, which `netbuilder --version` does not n
     import argparse
     from collections.abc import Callable, Sequence
 
-__all__ = ["GROUPS", "VERBS", "Verb", "main", "run", "verb_parser"]
+__all__ = ["GROUPS", "VERBS", "Verb", "main", "run", "run_script", "verb_parser"]
 
 
 class Verb(NamedTuple):
@@ -69,6 +69,18 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     given = list(sys.argv[1:] if argv is None else argv)
     words = [word for word in given if word != "--debug"]
     return _guarded(lambda: _act(parser, words), debug="--debug" in given)
+
+
+def run_script(network: str) -> int:
+    """The command of a script that builds one network (`app/imagenet/build_resnet.py`)."""
+
+    def action() -> int:
+        from netbuilder.cli.build import script_parser
+
+        return _act(script_parser(network), words)
+
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    return _guarded(action, debug="--debug" in sys.argv[1:])
 
 
 def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -138,21 +150,21 @@ def _help() -> str:
 
 
 def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    import atexit
-    import gc
-
-    # A net is one large graph without garbage. Searching it again and again, and once more at exit, takes a
-    # tenth of a short command's time.
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
     args = parser.parse_args(words)
     action: Callable[[argparse.Namespace], int] = args.run
     return action(args)
 
 
 def _guarded(action: Callable[[], int], *, debug: bool) -> int:
+    import atexit
+    import gc
+
     from netbuilder.errors import NetBuilderError
 
+    # Modules and nets are large graphs without garbage. Searching them repeatedly, and once more at exit,
+    # takes a tenth of a short command's time.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     try:
         code = action()
         sys.stdout.flush()
