@@ -37,7 +37,7 @@ MOST_TIME = 0.15  # of Caffe's
 MOST_VERSION = 0.5  # of the time of a build
 MOST_MEMORY = 60.0  # MB
 LOAD = "import sys, caffe; caffe.Net(sys.argv[1], caffe.TRAIN)"
-VERSION = "from netbuilder.cli.main import main; main(['--version'])"  # as the installed command does
+VERSION = "import sys; sys.path.insert(0, sys.argv[1]); from netbuilder.cli.main import main; main(['-V'])"
 
 
 class Run(NamedTuple):
@@ -62,10 +62,9 @@ def run_pairs(caffe: Install, pairs: int) -> tuple[Run, list[tuple[Run, Run, Run
     """The first build, and the rounds (build, Caffe's, `--version`) after it."""
     with tempfile.TemporaryDirectory(prefix="netbuilder-bench-") as folder:
         build = [sys.executable, str(ROOT / "app/imagenet/build_resnet.py"), *FLAGS, "-o", folder]
-        version = [sys.executable, "-c", VERSION]
+        version = [sys.executable, "-c", VERSION, str(ROOT)]
         ours = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         ours["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
-        ours["PYTHONPATH"] = str(ROOT)
         first = measure(build, ours)
         with tempfile.TemporaryDirectory(prefix="netbuilder-bench-", dir=inside(caffe, "/tmp")) as place:
             file = shutil.copy(Path(folder) / "train.prototxt", place)
