@@ -27,7 +27,7 @@ from netbuilder.errors import (
 )
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, producer  # isort: skip
+from netbuilder.graph import as_phase, caller, located, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
@@ -200,22 +200,17 @@ class Net:
                 self._check_handle(bottom)
             if in_place and (not bottoms or tops is not None):
                 raise FieldError("in_place writes over the first bottom: give a bottom, and no tops")
-            proto = LayerParameter(name=name, type=type)
-            proto.bottom.extend([b.name for b in bottoms])
-            if tops is not None:
-                proto.top.extend(tops)
-            elif in_place:
-                proto.top.append(bottoms[0].name)
-            elif rule is None or rule.tops[1] != 0:
-                proto.top.append(name)
-            over = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
-            if over and rule and rule.in_place == "wrong":
+            if tops is None:
+                own = () if rule and rule.tops[1] == 0 else (name,)
+                tops = (bottoms[0].name,) if in_place else own
+            proto = LayerParameter(name=name, type=type, bottom=[b.name for b in bottoms], top=tops)
+            if rule and rule.in_place == "wrong" and writes_over(bottoms, tops):
                 raise FieldError(f"{type} computes wrong values in place: give the top a name of its own")
             self._assign(proto, rule, fields)
         except NetBuilderError as error:
-            raise self._located(error, f"{type} '{name}'", origin, bottoms) from None
-        layer = self._append(proto, origin, top_shapes, "")
-        return layer.tops[0] if len(layer.tops) == 1 else cast("Blob", layer.tops)
+            raise located(error, f"{type} '{name}'", origin, bottoms) from None
+        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "").tops
+        return made[0] if len(made) == 1 else cast("Blob", made)
 
     def add_many(
         self,
@@ -249,36 +244,42 @@ class Net:
         or label of a fork that the dialect lacks: the reader lets none through. Raises like `add`.
         """
         origin = origin or caller(self._scope)
-        if not (of_dialect or unknown or self.dialect is ANY):
-            try:
+        try:
+            if not (of_dialect or unknown or self.dialect is ANY):
                 for name in fork_names(proto):
                     refuse_fork(name, self.dialect)
-            except FieldError as error:
-                raise self._located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
-        return self._append(proto, origin, top_shapes, unknown)
+            rule = None if unknown else self._rule(proto.type, top_shapes is not None)
+            bottoms = tuple([self._find(name) for name in proto.bottom])
+        except NetBuilderError as error:
+            raise located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
+        return self._append(proto, rule, bottoms, tuple(proto.top), origin, top_shapes, unknown)
 
     def _append(
-        self, proto: LayerParameter, origin: Origin, top_shapes: Sequence[Sequence[int]] | None, unknown: str
+        self,
+        proto: LayerParameter,
+        rule: Rule | None,
+        bottoms: tuple[Blob, ...],
+        tops: tuple[str, ...],
+        origin: Origin,
+        top_shapes: Sequence[Sequence[int]] | None,
+        unknown: str,
     ) -> Layer:
-        bottoms: tuple[Blob, ...] = ()
         try:
-            rule = None if unknown else self._rule(proto.type, top_shapes is not None)
-            bottoms = tuple(self._find(name) for name in proto.bottom)
-            self._check_blob_names(proto, rule, bottoms)
+            self._check_blob_names(proto, tops, rule, bottoms)
             self._check_dialect(proto, rule)
             possible: Possible = ()
             if unknown:
                 facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
-                unknown = "" if top_shapes and len(top_shapes) == len(proto.top) else unknown
+                unknown = "" if top_shapes and len(top_shapes) == len(tops) else unknown
             else:
-                facts, unknown, possible = self._infer(proto, rule, bottoms, top_shapes)
+                facts, unknown, possible = self._infer(proto, rule, bottoms, len(tops), top_shapes)
             for shape in facts.tops:
                 check_shape(shape)
             check_message(proto, facts, rule, known=not unknown)
             params = self._params(proto, facts)
         except NetBuilderError as error:
-            raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
-        return self._attach(proto, bottoms, facts, params, unknown, origin, possible)
+            raise located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
+        return self._attach(proto, bottoms, tops, facts, params, unknown, origin, possible)
 
     def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
         """Append a layer that `append` refused, so that the following layers can still be checked.
@@ -287,7 +288,7 @@ class Net:
         Its `unknown` is REFUSED.
         """
         bottoms = tuple(self._blobs[name] for name in proto.bottom if name in self._blobs)
-        return self._attach(proto, bottoms, Facts(()), (), REFUSED, origin)
+        return self._attach(proto, bottoms, tuple(proto.top), Facts(()), (), REFUSED, origin)
 
     # -- the steps of add and append -----------------------------------------------------------------
 
@@ -295,20 +296,21 @@ class Net:
         self,
         proto: LayerParameter,
         bottoms: tuple[Blob, ...],
+        names: tuple[str, ...],
         facts: Facts,
         params: tuple[Param, ...],
         unknown: str,
         origin: Origin,
         possible: Possible = (),
     ) -> Layer:
-        in_place = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
+        in_place = writes_over(bottoms, names)
         layer = Layer(
             proto.name, proto.type, proto, bottoms, (), params, facts.macs, facts.ops,
             in_place, unknown, origin, self._comment,
         )  # fmt: skip
         self._comment = ""
         tops = []
-        for i, name in enumerate(proto.top):
+        for i, name in enumerate(names):
             old = self._blobs.get(name)
             shape = facts.tops[i] if i < len(facts.tops) else certain(possible[i : i + 1])
             tops.append(Blob(self, name, shape, layer, old.version + 1 if old else 0))
@@ -357,9 +359,10 @@ class Net:
             )
         return self._blobs[name]
 
-    def _check_blob_names(self, proto: LayerParameter, rule: Rule | None, bottoms: tuple[Blob, ...]) -> None:
-        """Numbers of bottoms and tops, duplicate tops, and what in place asks. Source: net.cpp, AppendTop."""
-        tops = proto.top
+    def _check_blob_names(
+        self, proto: LayerParameter, tops: tuple[str, ...], rule: Rule | None, bottoms: tuple[Blob, ...]
+    ) -> None:
+        """Check the numbers of bottoms and tops, and the names of the tops. Source: net.cpp, AppendTop."""
         if rule:
             check_number("bottom", len(bottoms), *rule.bottoms)
             check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
@@ -406,12 +409,13 @@ class Net:
         proto: LayerParameter,
         rule: Rule | None,
         bottoms: tuple[Blob, ...],
+        tops: int,
         top_shapes: Sequence[Sequence[int]] | None,
     ) -> tuple[Facts, str, Possible]:
         """The facts of the layer, why they are incomplete ("" if they are not), and what its tops may be."""
         given = None if top_shapes is None else tuple(tuple(int(n) for n in s) for s in top_shapes)
-        if given is not None and len(given) != len(proto.top):
-            raise ShapeError(f"{len(proto.top)} tops need {len(proto.top)} top_shapes, got {len(given)}")
+        if given is not None and len(given) != tops:
+            raise ShapeError(f"{tops} tops need {tops} top_shapes, got {len(given)}")
         shapes = [b.shape for b in bottoms if b.shape is not None]
         if rule is None:
             return Facts(given or ()), f"no rule for layer type {proto.type}", ()
@@ -445,8 +449,10 @@ class Net:
         for key, value in fields.items():
             if value is None:
                 continue
-            target = next((m for m in messages if has_field(m, key)), proto)
-            if target is proto and not has_field(proto, key):
+            for target in (*messages, proto):
+                if has_field(target, key):
+                    break
+            else:
                 known = [f for m in (*messages, proto) for f in known_fields(m, self.dialect)]
                 raise FieldError(
                     f"no field '{key}' in layer type {proto.type}", hint=did_you_mean(key, known)
@@ -479,17 +485,6 @@ class Net:
                 )
             )
         return tuple(params)
-
-    def _located(
-        self, error: NetBuilderError, label: str, origin: Origin, bottoms: Sequence[object]
-    ) -> NetBuilderError:
-        """The error of a rule or a check, with the layer, the caller's line and the bottoms."""
-        error.text = f"{label}: {error.text}"
-        error.args = (error.text,)
-        error.where = str(origin)
-        if isinstance(error, ShapeError):
-            error.bottoms = "; ".join(producer(b) for b in bottoms)
-        return error
 
 
 def _homes_of_field(type: str, path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
@@ -58,6 +59,7 @@ def check_number(what: str, got: int, least: int, most: int | None) -> None:
         raise ShapeError(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, got {got}")
 
 
+@lru_cache(maxsize=4096)  # the blobs of a net have few shapes
 def check_shape(shape: Shape) -> None:
     """The limits of any blob. Source: blob.cpp, Reshape."""
     if len(shape) > MAX_AXES:
@@ -80,14 +82,8 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
         raise ShapeError(f"propagate_down must be given once per bottom, {len(proto.bottom)} times")
     if rule is not None and not proto.bottom:
         _check_means(proto, facts, rule)
-    tops = max(len(proto.top), rule.tops[0] if rule else 0)
-    if proto.loss_weight and len(proto.loss_weight) != tops:
-        raise ShapeError(
-            f"loss_weight must be given once per top, {tops} times, got {len(proto.loss_weight)}"
-        )
-    for i, (weight, shape) in enumerate(zip(proto.loss_weight, facts.tops, strict=False)):
-        if weight and elements(shape) == 0:
-            raise ShapeError(f"top {i} has a loss weight and is empty, {shape_text(shape)}")
+    if proto.loss_weight:
+        _check_loss_weights(proto, facts, rule)
     if rule is None or not known or (not facts.params and not proto.param):
         return
     if len(proto.param) > len(facts.params):
@@ -121,6 +117,16 @@ def _check_means(proto: LayerParameter, facts: Facts, rule: Rule) -> None:
         raise ShapeError(
             f"mean_value must be given once, or once for each of the {channels} channels, got {values} times"
         )
+
+
+def _check_loss_weights(proto: LayerParameter, facts: Facts, rule: Rule | None) -> None:
+    weights = proto.loss_weight
+    tops = max(len(proto.top), rule.tops[0] if rule else 0)
+    if len(weights) != tops:
+        raise ShapeError(f"loss_weight must be given once per top, {tops} times, got {len(weights)}")
+    for i, (weight, shape) in enumerate(zip(weights, facts.tops, strict=False)):
+        if weight and elements(shape) == 0:
+            raise ShapeError(f"top {i} has a loss weight and is empty, {shape_text(shape)}")
 
 
 def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:
