@@ -22,6 +22,7 @@ from netbuilder.errors import (
     NetBuilderError,
     ShapeError,
     StaleBlob,
+    counted,
     did_you_mean,
     shape_text,
 )
@@ -98,7 +99,7 @@ class Net:
         return str(self.proto.name)
 
     def __repr__(self) -> str:
-        return f"Net({self.name!r}, {self.phase}, {len(self._layers)} layers)"
+        return f"Net({self.name!r}, {self.phase}, {counted(len(self._layers), 'layer')})"
 
     def __len__(self) -> int:
         return len(self._layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from netbuilder.errors import shape_text
+from netbuilder.errors import counted, shape_text
 from netbuilder.measure.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.net import Blob, Layer
 from netbuilder.report.formats import Cell, Column, Table, number, render
@@ -134,7 +134,7 @@ def not_counted(counts: Counts) -> list[str]:
     if not counts.uncounted:
         return []
     return [
-        f"not counted: {len(counts.uncounted)} layers",
+        f"not counted: {counted(len(counts.uncounted), 'layer')}",
         *(f"  {layer.name}: {layer.unknown}" for layer in counts.uncounted),
     ]
 
