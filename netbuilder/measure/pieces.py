@@ -1,8 +1,8 @@
 """What a piece of a net costs, and how costs add up: the one place where figures are put together.
 
 A `Cost` is that of a layer, of a lego, or of a net: the same thing at any size. `counts.count` enters the
-layers of a net in a `Ledger` one by one; a sweep enters legos whose costs are known. Most figures are sums.
-Three are not, and for these a Cost keeps what is needed:
+layers of a net in a `Ledger` one by one (`Ledger.layer`); a sweep enters legos whose costs are known
+(`Ledger.enter`). Most figures are sums. Three are not, and for these a Cost keeps what is needed:
 
 * Peak memory. A piece is a few `Step`s. During a step, the blobs inside take up to `peak` elements on top of
   what lives outside; `reads` and `makes` name the outer blobs that it uses and leaves. A step ends where
@@ -155,6 +155,77 @@ class Ledger:
     def usable(self, blob: int) -> bool:
         """Whether a blob is the newest version of itself."""
         return blob not in self._overwritten
+
+    @property
+    def sums(self) -> list[tuple[int, ...]]:
+        """The `Sums` of each layer and each cost so far, as they were entered."""
+        return self._sums[1:]
+
+    def layer(
+        self,
+        sums: tuple[int, ...],
+        weight: int,
+        bottoms: Sequence[int],
+        tops: Sequence[tuple[Shape | None, int, int, int]],
+        overwrites: Sequence[int] = (),
+        batch: int = 0,
+    ) -> int:
+        """Enter a layer on these blobs; return the number of its first top.
+
+        `sums` is a `Sums`, `weight` 1 if the layer has weights, else 0. A top is its shape, its size, the
+        index of the bottom in whose memory it lives, -1 for its own, and its loss weights as in `Top`.
+        `overwrites` are the bottoms, by index, that are overwritten in place. Equal to entering the layer's
+        cost, and several times as fast.
+        """
+        blobs, readers, unread, freed, last = (
+            self._blobs, self._readers, self._unread, self._freed, self._last,
+        )  # fmt: skip
+        sizes, step, begin, data, paths = self._sizes, len(self._levels), len(blobs), self._data, None
+        for blob in bottoms:
+            _, size, home, weights, before = blobs[blob]
+            paths = before if paths is None else tuple(map(max, paths, before))
+            if freed[home]:
+                freed[home] = False
+                self._raise(sizes[home], last[home] + 1)
+            last[home] = step
+            others = readers[blob]
+            readers[blob] = others + 1
+            if not others:
+                unread[home] -= 1
+            if others or weights:
+                data += size if others + weights > 1 else 2 * size
+        if paths is None or weight:
+            paths = self._deeper(paths, weight)
+        alive = self._alive
+        for shape, size, shares, weights in tops:
+            if shares < 0:
+                home = len(sizes)
+                sizes.append(size)
+                self._born.append(step)
+                last.append(step)
+                unread.append(1)
+                freed.append(False)
+                alive += size
+            else:
+                home = blobs[bottoms[shares]][2]
+                unread[home] += 1
+            data += size
+            blobs.append((shape, size, home, weights, paths))
+            readers.append(0)
+        self._data = data
+        self._levels.append(alive)
+        for blob in bottoms:
+            home = blobs[blob][2]
+            if not (unread[home] or freed[home]):
+                freed[home] = True
+                alive -= sizes[home]
+        self._alive = alive
+        for i in overwrites:
+            self._overwritten.add(bottoms[i])
+        self._sums.append(sums)
+        if batch:
+            self._batch = self._batch or batch
+        return begin
 
     def enter(self, cost: Cost, bottoms: Sequence[int]) -> range:
         """Enter a cost on these blobs, each given once; return the numbers of its tops."""
@@ -313,6 +384,15 @@ class Ledger:
         return tuple(steps), left
 
     # -- depth ---------------------------------------------------------------------------------------
+
+    def _deeper(self, paths: tuple[int, ...] | None, weight: int) -> tuple[int, ...]:
+        """Paths one layer on, which may be the deepest so far; None: the layer has no bottoms."""
+        if paths is None:
+            paths = (*(NO_PATH,) * self.first, weight)
+        else:
+            paths = tuple([n + weight if n >= 0 else n for n in paths])
+        self._deepen(paths)
+        return paths
 
     def _through(self, paths: Sequence[int], bottoms: Sequence[int]) -> tuple[int, ...]:
         """Paths through a piece, from where the paths to its bottoms begin."""
