@@ -230,27 +230,44 @@ class Ledger:
     def enter(self, cost: Cost, bottoms: Sequence[int]) -> range:
         """Enter a cost on these blobs, each given once; return the numbers of its tops."""
         sums, tops, all_reads, overwrites, steps, left, kept, deepest, batch = cost
-        blobs, unread, freed, begin = self._blobs, self._unread, self._freed, len(self._blobs)
-        homes = [blobs[blob][2] for blob in bottoms]  # of the slots
-        for home in homes:
+        blobs, readers, unread, freed = self._blobs, self._readers, self._unread, self._freed
+        sizes, begin, data = self._sizes, len(blobs), self._data
+        homes = []  # of the slots
+        for blob, reads in zip(bottoms, all_reads):  # noqa: B905 - strict takes time, and they are as long
+            _, size, home, weights, _ = blobs[blob]
+            homes.append(home)
             if freed[home]:
                 freed[home] = False
-                self._raise(self._sizes[home], self._last[home] + 1)
-        for blob, reads in zip(bottoms, all_reads):  # noqa: B905 - strict takes time, and they are as long
+                self._raise(sizes[home], self._last[home] + 1)
             if reads:
-                self._read(blob, reads)
-        for shape, size, slot, readers, weights, paths in tops:
-            home = self._new_home(size) if slot == len(homes) else homes[slot]
+                before = readers[blob]
+                readers[blob] = before + reads
+                if not before:
+                    unread[home] -= 1
+                before += weights
+                if before + reads > 1:
+                    data += size * (reads if before > 1 else before + reads)
+        for shape, size, slot, reads, weights, paths in tops:
+            if slot == len(homes):
+                home = len(sizes)
+                sizes.append(size)
+                self._born.append(-1)
+                self._last.append(-1)
+                unread.append(0)
+                freed.append(False)
+            else:
+                home = homes[slot]
             homes.append(home)
-            if not readers:
+            if not reads:
                 unread[home] += 1
             through = self._through(paths, bottoms)
             if through != self._deepest:
                 self._deepen(through)
             blobs.append((shape, size, home, weights, through))
-            self._readers.append(readers)
-            count = readers + weights
-            self._data += size if count < 2 else size * (1 + count)
+            readers.append(reads)
+            count = reads + weights
+            data += size if count < 2 else size * (1 + count)
+        self._data = data
         for slot in kept:
             unread[homes[slot]] += 1
         self._run(steps, left, homes)
@@ -313,14 +330,6 @@ class Ledger:
 
     # -- memory over time ----------------------------------------------------------------------------
 
-    def _new_home(self, size: int) -> int:
-        self._sizes.append(size)
-        self._born.append(-1)
-        self._last.append(-1)
-        self._unread.append(0)
-        self._freed.append(False)
-        return len(self._sizes) - 1
-
     def _raise(self, size: int, begin: int) -> None:
         """Add to what is alive from a step on."""
         if size:
@@ -328,15 +337,6 @@ class Ledger:
             for i in range(begin, len(levels)):
                 levels[i] += size
             self._alive += size
-
-    def _read(self, blob: int, reads: int) -> None:
-        _, size, home, weights, _ = self._blobs[blob]
-        before = self._readers[blob]
-        self._readers[blob] = before + reads
-        if not before:
-            self._unread[home] -= 1
-        if before + reads + weights > 1:
-            self._data += _data(size, before + reads + weights) - _data(size, before + weights)
 
     def _run(self, steps: Sequence[Step], left: int, homes: Sequence[int]) -> None:
         """Append the steps of a cost, then free what no other cost is known to use."""
