@@ -30,7 +30,6 @@ __all__ = [
     "cost_of_layer",
     "cost_of_net",
     "count",
-    "exact",
     "figures",
     "per_image",
     "totals",
@@ -54,6 +53,7 @@ LAYER_FIGURES = (
 class LayerCounts(NamedTuple):
     """The figures of one layer; operations and activations are per image.
 
+    As in `Counts`, `macs` and `flops` are without those of a fixed filter, which are in `total_flops`.
     What is not known is 0 here, so that sums are those of what is known; `figure` gives None for it.
     """
 
@@ -63,6 +63,7 @@ class LayerCounts(NamedTuple):
     macs: int | float
     ops: int | float
     activations: int | float
+    fixed_macs: int | float = 0
 
     @property
     def flops(self) -> int | float:
@@ -72,7 +73,7 @@ class LayerCounts(NamedTuple):
     @property
     def total_flops(self) -> int | float:
         """Two per MAC, and every other operation."""
-        return self.flops + self.ops
+        return 2 * (self.macs + self.fixed_macs) + self.ops
 
     @property
     def shared_with(self) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ class Counts(NamedTuple):
 
     learnable_params    what the solver may change: weights, biases, gammas, betas
     stored_params       every number in the .caffemodel, BatchNorm statistics and fixed filters included
-    fixed_params        weights of fixed filters (frozen, with a constant or bilinear filler)
+    fixed_params        weights of fixed filters (frozen, with a bilinear filler or a constant other than 0)
     macs                multiply-accumulates of convolution, deconvolution, inner product, recurrent layers,
                         without fixed_macs
     fixed_macs          multiply-accumulates of fixed filters
@@ -154,12 +155,12 @@ def count(net: Net) -> Counts:
     for layer, sums in zip(net.layers, ledger.sums, strict=True):
         learnable, stored, _, macs, fixed_macs, ops, activations, *_ = sums
         if batch == 1:
-            rows.append(LayerCounts(layer, learnable, stored, macs + fixed_macs, ops, activations))
+            rows.append(LayerCounts(layer, learnable, stored, macs, ops, activations, fixed_macs))
         else:
             rows.append(
                 LayerCounts(
-                    layer, learnable, stored, per_image(macs + fixed_macs, batch), per_image(ops, batch),
-                    per_image(activations, batch),
+                    layer, learnable, stored, per_image(macs, batch), per_image(ops, batch),
+                    per_image(activations, batch), per_image(fixed_macs, batch),
                 )
             )  # fmt: skip
     return Counts(
@@ -259,15 +260,16 @@ def totals(counts: Counts) -> dict[str, int | float]:
     return {name: getattr(counts, name) for name in TOTALS}
 
 
-def add_up(rows: Iterable[LayerCounts]) -> dict[str, int | float]:
-    """The `LAYER_FIGURES` of some layers together, of what is known of them."""
+def add_up(rows: Iterable[LayerCounts], batch: int) -> dict[str, int | float]:
+    """The `LAYER_FIGURES` and `fixed_macs` of some layers together, of what is known of them."""
     rows = tuple(rows)
-    return {name: exact(sum(getattr(row, name) for row in rows)) for name in LAYER_FIGURES}
+    names = (*LAYER_FIGURES, "fixed_macs")
+    return {name: _exact(sum(getattr(row, name) for row in rows), batch) for name in names}
 
 
-def exact(value: int | float) -> int | float:
-    """A whole number as an int: fractions per image may add up to one."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _exact(value: int | float, batch: int) -> int | float:
+    """A sum of fractions per image, each of which was rounded."""
+    return value if isinstance(value, int) else per_image(round(value * batch), batch)
 
 
 def batch_size(net: Net) -> int:
