@@ -101,9 +101,9 @@ class Blob:
 class Param(NamedTuple):
     """One parameter blob of a layer.
 
-    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: a
-    frozen weight with a constant or bilinear filler, as in upsampling by a fixed kernel. `shared_with` names
-    the layer that owns a shared parameter, unless it is this one.
+    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: the
+    frozen weight of a filter that its filler makes (bilinear, or a constant other than 0), as in upsampling
+    by a fixed kernel. `shared_with` names the layer that owns a shared parameter, unless it is this one.
     """
 
     shape: Shape

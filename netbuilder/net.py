@@ -31,6 +31,7 @@ from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 from netbuilder.graph import as_phase, caller, located, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
+from netbuilder.layers.fillers import makes_a_filter
 from netbuilder.layers.traits import known as known_trait
 from netbuilder.layers.unseen import Possible, UnknownShape, certain, possible_tops
 from netbuilder.schema import LayerParameter, NetParameter
@@ -473,15 +474,15 @@ class Net:
             if spec is not None and spec.name:
                 owner = self._shared.setdefault(spec.name, Owner(proto.name, fact))
                 lr_mult = owner.join(spec, fact)
-            filler = fact.filler.type if fact.filler is not None else "constant"
             params.append(
                 Param(
                     fact.shape,
                     fact.role,
                     learnable=fact.role != "statistic" and lr_mult != 0,
-                    fixed_filter=fact.role == "weight"
-                    and lr_mult == 0
-                    and filler in ("constant", "bilinear"),
+                    fixed_filter=lr_mult == 0
+                    and facts.macs > 0
+                    and fact.role == "weight"
+                    and makes_a_filter(fact.filler),
                     shared_with=owner.layer if owner and owner.fact is not fact else None,
                 )
             )
