@@ -13,9 +13,9 @@ from netbuilder.checks import CODES, Finding, found
 from netbuilder.errors import ConfigError, did_you_mean, shape_text
 from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
-from netbuilder.weights.model import Model, ModelLayer
+from netbuilder.weights.model import Model, ModelLayer, joined, read_model
 
-__all__ = ["Fit", "fit", "fits", "require_any", "unused"]
+__all__ = ["Fit", "fit", "fit_files", "fits", "require_any", "unused"]
 
 _COMPARED = 2000  # names; searching more for a near miss takes too long
 _LISTED = 20  # names in a line of text
@@ -40,9 +40,9 @@ class Fit:
         rows += [("refused by Caffe", self.refused)] if self.refused else []
         return [f"{what}: {_counted(names)}" for what, names in rows]
 
-    def as_data(self) -> dict[str, Any]:
-        """The fit as JSON output has it."""
-        return {what: list(names) for what, names in asdict(self).items()}
+    def as_data(self, files: Sequence[str]) -> dict[str, Any]:
+        """The fit of these files as JSON output has it."""
+        return {"files": list(files), **{what: list(names) for what, names in asdict(self).items()}}
 
 
 def fit(nets: Iterable[Net], model: Model) -> Fit:
@@ -61,8 +61,16 @@ def fit(nets: Iterable[Net], model: Model) -> Fit:
     )
 
 
-def require_any(nets: Sequence[Net], model: Model, file: str) -> Fit:
-    """What Caffe takes of a model. Raises ConfigError if it takes nothing although it could."""
+def fit_files(nets: Sequence[Net], files: Sequence[str]) -> Fit:
+    """What Caffe takes of several models, loaded in turn. Raises ConfigError if it takes nothing of one."""
+    models = [read_model(file) for file in files]
+    for file, model in zip(files, models, strict=True):
+        require_any(nets, model, file)
+    return fit(nets, joined(models))
+
+
+def require_any(nets: Sequence[Net], model: Model, file: str) -> None:
+    """Raise ConfigError if Caffe takes nothing of a model although the nets have parameters."""
     told = fit(nets, model)
     if told.new and not told.taken and not told.refused:
         layer = next(layer for net in nets for layer in net if layer.name == told.new[0])
@@ -73,7 +81,6 @@ def require_any(nets: Sequence[Net], model: Model, file: str) -> Fit:
             hint=f"Caffe matches layers by name: the net has {_quoted(told.new)}, the model has "
             f"{_quoted(told.unused)}; {_rename(layer, [x for x in model.layers if x.blobs])}",
         )
-    return told
 
 
 def fits(net: Net, model: Model) -> list[Finding]:
@@ -229,7 +236,9 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return (
+        ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "") or "no parameters"
+    )
 
 
 def _text(shapes: Iterable[Shape]) -> str:

@@ -30,7 +30,7 @@ from netbuilder.storage.wire import (
     varint,
 )
 
-__all__ = ["Model", "ModelLayer", "is_binary", "model_files", "read_model", "read_models"]
+__all__ = ["Model", "ModelLayer", "is_binary", "joined", "model_files", "read_model"]
 
 _MAX_NAME = 2**16
 _MAX_AXES = 32
@@ -105,9 +105,8 @@ def model_files(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
 
 
-def read_models(paths: Sequence[str]) -> Model:
-    """Several models as Caffe loads them, one after the other. Raises like `read_model`."""
-    models = [read_model(path) for path in paths]
+def joined(models: Sequence[Model]) -> Model:
+    """Several models as Caffe loads them, one after the other."""
     return Model(models[0].name, tuple(layer for model in models for layer in model.layers))
 
 

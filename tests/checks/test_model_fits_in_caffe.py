@@ -20,7 +20,7 @@ from netbuilder.checks.weights import fit
 from netbuilder.engines.caffe import Caffe, Install
 from netbuilder.engines.caffe.install import environment
 from netbuilder.schema import NetParameter
-from netbuilder.weights.model import read_models
+from netbuilder.weights.model import joined, read_model
 
 # Each case runs in a process of its own, since Caffe aborts. All fillers of the nets are 0, all numbers of
 # the models 1: the layers that hold nothing else are those that were taken.
@@ -225,7 +225,7 @@ def files(folder: Path, models: tuple[bytes, ...]) -> Iterator[str]:
 def test_real_caffe_takes_what_is_said(name: str, real_caffe: Caffe, tmp_path: Path) -> None:
     case = CASES[name]
     net = prototxt.parse(case.net)
-    told = fit([net], read_models(list(files(tmp_path, case.models))))
+    told = fit([net], joined([read_model(file) for file in files(tmp_path, case.models)]))
     taken = in_caffe(real_caffe.install)[name]
     assert (taken is None) == bool(told.refused)
     if taken is not None:
