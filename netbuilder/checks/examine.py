@@ -59,13 +59,14 @@ class Wanted:
 class Examined:
     """A file, its nets by phase, and the findings in the order of the file.
 
-    A file that could not be parsed has no nets and one finding.
+    A file that could not be parsed has no nets and one finding. `fit` is what Caffe takes of a model.
     """
 
     path: str
     text: str
     nets: dict[str, Net]
     findings: tuple[Finding, ...]
+    fit: weights.Fit | None = None
 
 
 def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
@@ -106,11 +107,13 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     findings = _merged(by_phase)
     if len(nets) == 2:
         findings += checks.between(nets["TRAIN"], nets["TEST"])
+    fit = None
     if wanted.model is not None:
         findings += weights.unused(nets.values(), wanted.model, path)
+        fit = weights.fit(nets.values(), wanted.model)
     findings += _file(text, path, nets, wanted)
     order = _order(findings, nets)
-    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)))
+    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)), fit)
 
 
 # -- reading -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_
 from netbuilder.errors import FileError
 from netbuilder.report.findings import also, finding_lines, summary, totals
 from netbuilder.storage.files import write_files
-from netbuilder.weights.model import read_model
+from netbuilder.weights.model import joined, model_files, read_model
 
 __all__ = ["add_parser"]
 
@@ -47,8 +47,10 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
     parser.add_argument(
-        "--weights", metavar="MODEL", help="a .caffemodel: report which layers its weights fit by name"
-    )
+        "--weights", metavar="MODEL",
+        help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
+        "loaded in turn",
+    )  # fmt: skip
     add_input(parser)
     parser.add_argument(
         "--fix",
@@ -84,10 +86,11 @@ class _Checked:
 
 
 def _run(args: argparse.Namespace) -> int:
+    models = model_files(args.weights) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
         targets=tuple(dict.fromkeys(args.target)),
-        model=read_model(args.weights) if args.weights else None,
+        model=joined([read_model(file) for file in models]) if models else None,
         inputs=given_inputs(args),
     )
     checked: list[_Checked] = []
@@ -103,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
         checked += [_mended(e, wanted, args) if args.fix else _Checked(e.path, e) for e in examined]
     findings = [f for c in checked for f in c.examined.findings]
     if args.format == "json":
-        print(json.dumps(_as_data(checked), indent=2))
+        print(json.dumps(_as_data(checked, models), indent=2))
     elif args.format == "sarif":
         from netbuilder.report.sarif import sarif
 
@@ -115,6 +118,8 @@ def _run(args: argparse.Namespace) -> int:
     for missing in unread:
         print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
     for c in checked:
+        for line in c.examined.fit.lines() if c.examined.fit else ():
+            print(f"{c.file}: {line}" if len(checked) > 1 else line, file=sys.stderr)
         if args.fix:
             print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
     print(summary(findings), file=sys.stderr)
@@ -152,7 +157,7 @@ def _lines(checked: _Checked) -> list[str]:
 # -- JSON ----------------------------------------------------------------------------------------------------
 
 
-def _as_data(checked: list[_Checked]) -> dict[str, Any]:
+def _as_data(checked: list[_Checked], models: list[str]) -> dict[str, Any]:
     findings = [f for c in checked for f in c.examined.findings]
     return {
         "version": 1,
@@ -167,6 +172,7 @@ def _as_data(checked: list[_Checked]) -> dict[str, Any]:
                 ],
                 "findings": [f.as_data() for f in c.examined.findings],
             }
+            | ({"model": c.examined.fit.as_data(models)} if c.examined.fit else {})
             for c in checked
         ],
         "totals": totals(findings),
