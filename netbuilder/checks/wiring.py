@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from netbuilder.checks.backward import aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import shape_text
@@ -14,6 +15,7 @@ from netbuilder.net import Layer
 __all__ = ["CHECKS"]
 
 _OWN_TOP = "give the top a name of its own"
+_OR_FREEZE = ", or set lr_mult: 0 for all that is learnt before this layer"
 _NO_TRAITS = Traits()  # of a type without a rule: all unknown
 
 
@@ -109,20 +111,53 @@ def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
 
 def _no_backward(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        if layer not in graph.backward:
+        step = graph.steps.get(layer)
+        if step is None or not aborts(step):
             continue
-        rule = RULES.get(layer.type)
-        without = known(_traits(layer).no_gradient, ())
-        for bottom in [layer.bottoms[i] for i in without if i < len(layer.bottoms)]:
-            if bottom.layer not in graph.learnt:
-                continue
-            role = "labels" if rule and rule.auto_top else "bottom"
-            what = "has no gradient" if without == (0,) else f"has no gradient for its {role} '{bottom.name}'"
+        rule = RULES[layer.type]
+        if rule.traits.no_backward is True:
             yield found(
-                "no-backward", layer, f"{layer.type} {what}, and something before it is learnt: Caffe aborts "
-                "in the first backward pass",
-                "set lr_mult: 0 for all that is learnt before it, or propagate_down: false here",
+                "no-backward", layer,
+                f"{layer.type} has no gradient: Caffe aborts in the first backward pass",
+                _remedy(graph, layer, None),
             )  # fmt: skip
+            continue
+        for i in lacking(step):
+            role = "labels" if rule.auto_top and i == 1 else "bottom"
+            yield found(
+                "no-backward", layer,
+                f"{layer.type} has no gradient for its {role} '{layer.bottoms[i].name}': Caffe aborts in the "
+                "first backward pass",
+                _remedy(graph, layer, i),
+            )  # fmt: skip
+
+
+def _remedy(graph: Graph, layer: Layer, bottom: int | None) -> str:
+    """How to keep the backward pass from a layer, or from one of its bottoms."""
+    if graph.net.proto.force_backward:
+        unforced = next(s for s in backward(graph.net, forced=False) if s.layer is layer)
+        if not (aborts(unforced) if bottom is None else bottom in lacking(unforced)):
+            return "take force_backward: true out of the net: it asks for the gradients of all layers"
+    given = layer.proto.propagate_down
+    if bottom is not None:
+        flags = list(given) or [True] * len(layer.bottoms)
+        flags[bottom] = False
+        fix = " ".join(f"propagate_down: {str(flag).lower()}" for flag in flags)
+        return f"write {fix} here" + ("" if given else _OR_FREEZE)
+    readers = [
+        r.name for r in graph.net.layers if any(b in layer.tops for b in r.bottoms) and _asks(graph, r, layer)
+    ]
+    if any(top.in_loss for top in layer.tops):
+        return "set lr_mult: 0 for all that is learnt before it, or give its top no loss_weight"
+    names = " and ".join(f"'{reader}'" for reader in readers)
+    return f"write propagate_down: false for its top in {names}; here it does not help" + _OR_FREEZE
+
+
+def _asks(graph: Graph, reader: Layer, layer: Layer) -> bool:
+    """Whether a reader computes a gradient for a top of a layer."""
+    step = graph.steps[reader]
+    pairs = zip(reader.bottoms, step.needs, strict=True)
+    return step.runs and any(need and blob.layer is layer for blob, need in pairs)
 
 
 def _unused_blobs(graph: Graph) -> Iterator[Finding]:
