@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from netbuilder.checks.backward import aborts, backward, lacking
+from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import shape_text
@@ -114,43 +114,31 @@ def _no_backward(graph: Graph) -> Iterator[Finding]:
         step = graph.steps.get(layer)
         if step is None or not aborts(step):
             continue
-        rule = RULES[layer.type]
-        if rule.traits.no_backward is True:
-            yield found(
-                "no-backward", layer,
-                f"{layer.type} has no gradient: Caffe aborts in the first backward pass",
-                _remedy(graph, layer, None),
-            )  # fmt: skip
-            continue
-        for i in lacking(step):
-            role = "labels" if rule.auto_top and i == 1 else "bottom"
-            yield found(
-                "no-backward", layer,
-                f"{layer.type} has no gradient for its {role} '{layer.bottoms[i].name}': Caffe aborts in the "
-                "first backward pass",
-                _remedy(graph, layer, i),
-            )  # fmt: skip
+        text = f"{layer.type} has no gradient"
+        if _traits(layer).no_backward is not True:
+            names = [f"'{layer.bottoms[i].name}'" for i in lacking(step)]
+            text += f" for its bottom{'s' * (len(names) > 1)} {' and '.join(names)}"
+        yield found(
+            "no-backward", layer, f"{text}: Caffe aborts in the first backward pass", _remedy(graph, step)
+        )  # fmt: skip
 
 
-def _remedy(graph: Graph, layer: Layer, bottom: int | None) -> str:
-    """How to keep the backward pass from a layer, or from one of its bottoms."""
+def _remedy(graph: Graph, step: Step) -> str:
+    """How to keep the backward pass from a layer, or from some of its bottoms."""
+    layer = step.layer
+    assert layer is not None
     if graph.net.proto.force_backward:
         unforced = next(s for s in backward(graph.net, forced=False) if s.layer is layer)
-        if not (aborts(unforced) if bottom is None else bottom in lacking(unforced)):
+        if not aborts(unforced):
             return "take force_backward: true out of the net: it asks for the gradients of all layers"
-    given = layer.proto.propagate_down
-    if bottom is not None:
-        flags = list(given) or [True] * len(layer.bottoms)
-        flags[bottom] = False
+    if _traits(layer).no_backward is not True:
+        flags = [need and i not in lacking(step) for i, need in enumerate(step.needs)]
         fix = " ".join(f"propagate_down: {str(flag).lower()}" for flag in flags)
-        return f"write {fix} here" + ("" if given else _OR_FREEZE)
-    readers = [
-        r.name for r in graph.net.layers if any(b in layer.tops for b in r.bottoms) and _asks(graph, r, layer)
-    ]
+        return f"write {fix} here" + ("" if layer.proto.propagate_down else _OR_FREEZE)
     if any(top.in_loss for top in layer.tops):
         return "set lr_mult: 0 for all that is learnt before it, or give its top no loss_weight"
-    names = " and ".join(f"'{reader}'" for reader in readers)
-    return f"write propagate_down: false for its top in {names}; here it does not help" + _OR_FREEZE
+    readers = [f"'{reader.name}'" for reader in graph.layers if _asks(graph, reader, layer)]
+    return f"write propagate_down: false for its top in {' and '.join(readers)}{_OR_FREEZE}"
 
 
 def _asks(graph: Graph, reader: Layer, layer: Layer) -> bool:
