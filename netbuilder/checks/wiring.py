@@ -9,8 +9,8 @@ from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import shape_text
 from netbuilder.layers import RULES, Traits, known, of_layer
-from netbuilder.layers.traits import GradientReads, Keeps, Spoils
-from netbuilder.net import Layer
+from netbuilder.layers.traits import Diff, GradientReads, Keeps, Spoils
+from netbuilder.net import Blob, Layer
 
 __all__ = ["CHECKS"]
 
@@ -148,6 +148,47 @@ def _asks(graph: Graph, reader: Layer, layer: Layer) -> bool:
     return step.runs and any(need and blob.layer is layer for blob, need in pairs)
 
 
+def _lost_gradients(graph: Graph) -> Iterator[Finding]:
+    """Gradients that are in another blob's memory when the layer that made the blob looks for them."""
+    for layer in graph.layers:
+        if layer not in graph.backward or _diff(layer) is not Diff.REPLACES:
+            continue
+        bottom = layer.bottoms[0]
+        if len(graph.readers[bottom]) > 1 or bottom.in_loss:
+            continue  # Caffe inserts a Split, which copies
+        while (written := _written_over(bottom)) is not None:
+            bottom = written
+        giver = bottom.layer
+        if giver in graph.backward and _diff(giver) is Diff.LENT:
+            yield found(
+                "gradient-lost", layer,
+                f"its backward pass gives '{bottom.name}' another memory for the gradient, and {giver.type} "
+                f"'{giver.name}' looks for it in the old one: all that is learnt before gets a gradient of 0",
+                _without_replacing(layer),
+            )  # fmt: skip
+
+
+def _diff(layer: Layer) -> Diff:
+    return of_layer(_traits(layer).diff, layer.proto, Diff.OWN)
+
+
+def _written_over(blob: Blob) -> Blob | None:
+    """The version of a blob that the layer of this one writes over; None if it makes a new blob."""
+    pairs = zip(blob.layer.bottoms, blob.layer.tops, strict=False)
+    return next((b for b, t in pairs if t is blob and b.name == t.name), None)
+
+
+def _without_replacing(layer: Layer) -> str:
+    """A Reshape that does what a Flatten does: it shares the gradient from the start."""
+    p = layer.proto.flatten_param
+    axes = f"axis: {p.axis}" + (f" num_axes: {p.end_axis - p.axis + 1}" if p.end_axis != -1 else "")
+    if p.end_axis != -1 and (p.axis < 0) != (p.end_axis < 0):
+        return "use a Reshape in its place"
+    if p.axis < 0:  # a Reshape counts from behind the last axis
+        axes = axes.replace(f"axis: {p.axis}", f"axis: {p.axis - 1}", 1)
+    return f'write type: "Reshape" reshape_param {{ {axes} shape {{ dim: -1 }} }}'
+
+
 def _unused_blobs(graph: Graph) -> Iterator[Finding]:
     if not graph.trained:
         return
@@ -193,6 +234,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _in_place,
     _in_place_chains,
     _no_backward,
+    _lost_gradients,
     _unused_blobs,
     _overwritten_input,
     _uncounted,

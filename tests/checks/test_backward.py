@@ -200,3 +200,134 @@ def test_what_no_backward_advises_ends_the_abort(real_caffe: Caffe, name: str) -
     assert mended != text
     assert refused(mended) == []
     run(real_caffe, mended, backward=True)
+
+
+# -- gradients that are lost by reference --------------------------------------------------------------------
+
+FILLED = 'weight_filler { type: "gaussian" std: 0.5 }'
+IMAGES = fed("data", 2, 3, 4, 4) + fed("cont", 2, 3)
+CONV = layer("Convolution", "data", "first", f"convolution_param {{ num_output: 3 kernel_size: 1 {FILLED} }}")
+VARIABLE = layer("Parameter", "", "first", "parameter_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } }")
+WEIGHED = (
+    layer("InnerProduct", "LAST", "fc", f"inner_product_param {{ num_output: 4 axis: 0 {FILLED} }}")
+    + layer("Reduction", "fc", "loss", "loss_weight: 1 reduction_param { operation: SUMSQ }")
+)  # fmt: skip
+LAYERS = {
+    "Reshape": "reshape_param { shape { dim: 0 dim: -1 } }",
+    "Flatten": "",
+    "Concat": "",
+    "Slice": "",
+    "Split": "",
+    "Tile": "tile_param { tiles: 1 }",
+    "LSTM": f"recurrent_param {{ num_output: 3 {FILLED} }}",
+    "RNN": f"recurrent_param {{ num_output: 3 {FILLED} }}",
+    "Scale": "",
+    "TanH": "",
+    "SPP": "spp_param { pyramid_height: 1 }",
+}
+# Chains of layers after something that is learnt, and whether its gradient is lost. "in place": over its bottom.
+CHAINS: dict[str, bool] = {
+    "Reshape Flatten": True,
+    "Concat Flatten": True,
+    "Slice Flatten": True,
+    "LSTM Flatten": True,
+    "RNN Flatten": True,
+    "Flatten": False,
+    "Reshape Reshape": False,
+    "Flatten Flatten": False,
+    "Flatten Reshape": False,
+    "LSTM Reshape": False,
+    "Split Flatten": False,
+    "Tile Flatten": False,
+    "SPP Flatten": False,
+    "Scale Flatten": False,
+    "Reshape TanH Flatten": False,
+    "Reshape TanH/in-place Flatten": True,
+    "Concat Scale/in-place Flatten": True,
+    "Concat/in-place Flatten": False,
+    "Slice/in-place TanH/in-place Flatten": False,
+    "Reshape Concat Flatten": True,
+    "Concat Slice Reshape Flatten": True,
+    "Flatten Reshape Flatten": True,
+    "Reshape Flatten/twice": False,
+}
+
+
+def chained(chain: str, first: str = CONV) -> str:
+    text, last = IMAGES + first, "first"
+    for i, one in enumerate(chain.split()):
+        type_, _, how = one.partition("/")
+        top = last if how == "in-place" else f"t{i}"
+        bottoms = f"{last} cont" if type_ in ("LSTM", "RNN") else last
+        text += layer(type_, bottoms, top, LAYERS[type_], name=f"l{i}")
+        if how == "twice":
+            text += layer(type_, bottoms, "other", LAYERS[type_]) + layer("Silence", "other", "", name="s")
+        last = top
+    return text + WEIGHED.replace("LAST", last)
+
+
+def gradient(caffe: Caffe, text: str) -> float:
+    """The largest gradient of the first layer."""
+    draw = np.random.default_rng(2)
+    inputs = {"data": draw.standard_normal((2, 3, 4, 4)), "cont": np.ones((2, 3))}
+    given = {"first": [draw.standard_normal((2, 3, 4, 4))]} if VARIABLE in text else None
+    got = caffe.run(text, phase="TRAIN", inputs=inputs, params=given, seed=3, backward=True)
+    return float(abs(got.param_diffs["first"][0]).max())
+
+
+def lost(text: str) -> list[checks.Finding]:
+    return [f for f in checks.check(prototxt.parse(text, "TRAIN")) if f.code == "gradient-lost"]
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_gradient_is_0_in_caffe_where_gradient_lost_says_so(real_caffe: Caffe, chain: str) -> None:
+    text = chained(chain)
+    assert (gradient(real_caffe, text) == 0) == CHAINS[chain]
+    found = lost(text)
+    assert [f.layer for f in found] == [f"l{len(chain.split()) - 1}"] * CHAINS[chain]
+    for finding in found:
+        fix = finding.fix.removeprefix("write ")
+        mended = text.replace(
+            f'{{ name: "{finding.layer}" type: "Flatten"', f'{{ name: "{finding.layer}" {fix}'
+        )
+        assert lost(mended) == []
+        assert gradient(real_caffe, mended) != 0
+
+
+def test_a_variable_of_the_net_before_a_flatten_is_not_learnt(real_caffe: Caffe) -> None:
+    text = chained("Flatten", VARIABLE)
+    assert gradient(real_caffe, text) == 0
+    assert [f.layer for f in lost(text)] == ["l0"]
+    assert gradient(real_caffe, chained("Reshape", VARIABLE)) != 0
+    assert lost(chained("Reshape", VARIABLE)) == []
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape"),
+    [("axis: 1 end_axis: 2", (2, 12, 4)), ("axis: -3 end_axis: -2", (2, 12, 4)), ("axis: -2", (2, 3, 16)),
+     ("axis: 0 end_axis: 1", (6, 4, 4)), ("axis: 2 end_axis: 3", (2, 3, 16)), ("", (2, 48)),
+     ("end_axis: 3", (2, 48)), ("axis: 3 end_axis: 3", (2, 3, 4, 4))],
+)  # fmt: skip
+def test_the_reshape_that_is_advised_gives_the_shape_of_the_flatten(
+    axes: str, shape: tuple[int, ...]
+) -> None:
+    flatten = layer("Flatten", "first", "t0", f"flatten_param {{ {axes} }}", name="l0")
+    text = IMAGES + VARIABLE + flatten + WEIGHED.replace("LAST", "t0")
+    (finding,) = lost(text)
+    assert prototxt.parse(text, "TRAIN").blobs["t0"].shape == shape
+    fix = finding.fix.removeprefix("write ")
+    mended = text.replace('type: "Flatten"', fix).replace(f"flatten_param {{ {axes} }}", "")
+    assert prototxt.parse(mended, "TRAIN").blobs["t0"].shape == shape
+
+
+def test_a_gradient_that_nobody_wants_is_not_lost() -> None:
+    text = chained("Reshape Flatten")
+    assert (
+        lost(
+            text.replace(" convolution_param", " param { lr_mult: 0 } param { lr_mult: 0 } convolution_param")
+        )
+        == []
+    )
+    assert lost(text.replace('bottom: "t1" top: "fc"', 'bottom: "t1" top: "fc" propagate_down: false')) == []
+    test = prototxt.parse(text, "TEST")
+    assert [f for f in checks.check(test) if f.code == "gradient-lost"] == []
