@@ -74,7 +74,7 @@ ELEMENTWISE = (
         _POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, keeps=Keeps.SIGN),
     ),
     ("Clip", "clip_param", 2, "wrong", _POINTWISE._replace(spoils=Spoils.GRADIENT)),
-    ("Threshold", "threshold_param", 1, "exact", _POINTWISE._replace(no_gradient=(0,))),
+    ("Threshold", "threshold_param", 1, "exact", _POINTWISE._replace(no_gradient=(0,), no_backward=True)),
     ("BNLL", "", 3, "wrong", _POINTWISE._replace(spoils=Spoils.GRADIENT)),
     (
         "Power", "power_param", 3, "wrong",
@@ -129,7 +129,7 @@ def log(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), ops=3 * elements(bottoms[0]))
 
 
-@rule("PReLU", "prelu_param", in_place="exact", traits=_POINTWISE._replace(keeps=Keeps.POSITIVE))
+@rule("PReLU", "prelu_param", in_place="exact", traits=_POINTWISE._replace(keeps=Keeps.POSITIVE, learns=1))
 def prelu(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """ReLU with a learnt slope for negative inputs: one per channel (axis 1), or one in all.
 

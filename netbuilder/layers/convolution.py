@@ -47,7 +47,13 @@ _SLIDING = COMPUTES._replace(
     no_gradient=(),
     spoils=Spoils.VALUES,
 )
-_CONVOLVES = _SLIDING._replace(linear=True, weight_filler="convolution_param", engine=True)
+
+
+def _learns(layer: LayerParameter) -> int:
+    return 1 + layer.convolution_param.bias_term
+
+
+_CONVOLVES = _SLIDING._replace(linear=True, weight_filler="convolution_param", engine=True, learns=_learns)
 
 
 @rule(

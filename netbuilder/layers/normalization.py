@@ -33,11 +33,20 @@ _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 AFFINE = frozenset({"Scale", "Bias"})  # what gives the output of a BatchNorm its scale and shift
 
 
+def _batch_norm_learns(layer: LayerParameter) -> int:
+    p = layer.batch_norm_param
+    return 3 + (len(_affine(p, (1, 1, 1, 1))[0]) if layer.HasField("batch_norm_param") else 0)
+
+
 @rule(
     "BatchNorm",
     "batch_norm_param",
     in_place="exact",
-    traits=_POINTWISE._replace(engine=True, defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3}),
+    traits=_POINTWISE._replace(
+        learns=_batch_norm_learns,
+        engine=True,
+        defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
+    ),
 )
 def batch_norm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
@@ -90,7 +99,13 @@ def _affine(p: BatchNormParameter, bottom: Shape) -> tuple[tuple[ParamFacts, ...
     return (scale, ParamFacts((bottom[1],), "bias", filler, lr_mult=lr_mult)), 2 + relu
 
 
-@rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
+def _scale_learns(layer: LayerParameter) -> int:
+    return (len(layer.bottom) == 1) + layer.scale_param.bias_term
+
+
+@rule(
+    "Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE._replace(learns=_scale_learns)
+)
 def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Product with a learnt factor, or with bottom 1; optionally plus a learnt bias of the factor's shape.
 
@@ -117,7 +132,11 @@ def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), tuple(params), ops=2 * count if p.bias_term else count)
 
 
-@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
+def _bias_learns(layer: LayerParameter) -> int:
+    return int(len(layer.bottom) == 1)
+
+
+@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE._replace(learns=_bias_learns))
 def bias(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Sum with a learnt bias, or with bottom 1; shapes as in Scale.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule
-from netbuilder.layers.traits import COMPUTES, Shares, Spoils
+from netbuilder.layers.traits import COMPUTES, Diff, Shares, Spoils
 from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise, same_map
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ SUM, MEAN = 1, 4
 _RESHAPED = COMPUTES._replace(sees=same_map, no_gradient=(), shares=Shares.ALWAYS)
 
 
-@rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED)
+# Source of `diff`: Reshape of reshape_layer.cpp, Backward_cpu of flatten_layer.cpp.
+@rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED._replace(diff=Diff.LENT))
 def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The same values in another shape.
 
@@ -62,7 +63,7 @@ def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,))
 
 
-@rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED)
+@rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED._replace(diff=Diff.REPLACES))
 def flatten(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The axes from `axis` (default 1) to `end_axis` (default -1) as one.
 
@@ -135,7 +136,7 @@ def _argmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
 @rule(
     "ArgMax",
     "argmax_param",
-    traits=COMPUTES._replace(sees=_argmax_sees, no_gradient=(0,), spoils=Spoils.VALUES),
+    traits=COMPUTES._replace(sees=_argmax_sees, no_gradient=(0,), no_backward=True, spoils=Spoils.VALUES),
 )
 def argmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The `top_k` (default 1) largest elements of each image, or along `axis`.

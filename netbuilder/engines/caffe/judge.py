@@ -98,6 +98,8 @@ class LoadedNet:
     """A net as Caffe made it, with the Split layers that Caffe inserts.
 
     `outputs` are in Caffe's order, which is alphabetical. `loss_weights` has the blobs whose weight is not 0.
+    `need_backward` says of each layer whether its gradient is computed, as Caffe logs it: `force_backward`,
+    which asks for all of them, is not in it.
     """
 
     layers: tuple[LoadedLayer, ...]
@@ -105,6 +107,7 @@ class LoadedNet:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     loss_weights: dict[str, float]
+    need_backward: tuple[bool, ...]
 
     def layers_as_written(self) -> tuple[LoadedLayer, ...]:
         """The layers of the file: without the Splits that Caffe inserted, and with the file's blob names."""
@@ -125,6 +128,12 @@ def _is_inserted(layer: LoadedLayer) -> bool:
     if layer.type != "Split" or not re.fullmatch(re.escape(layer.bottoms[0]) + r"_.*_\d+_split", layer.name):
         return False
     return layer.tops == tuple(f"{layer.name}_{k}" for k in range(len(layer.tops)))
+
+
+def _need_backward(log: str, layers: int) -> tuple[bool, ...]:
+    """What Caffe logs of each layer, last layer first; inner nets of recurrent layers come before."""
+    said = re.findall(r"\] .* (needs|does not need) backward computation\.$", log, re.MULTILINE)
+    return tuple(word == "needs" for word in reversed(said[len(said) - layers :]))
 
 
 @dataclass(frozen=True)
@@ -217,6 +226,7 @@ class Caffe:
             inputs=tuple(answer["inputs"]),
             outputs=tuple(answer["outputs"]),
             loss_weights=dict(answer["loss_weights"]),
+            need_backward=_need_backward(answer["log"], len(layers)),
         )
 
     def run(
@@ -291,6 +301,8 @@ class Caffe:
             self._log.seek(0)
             self._log.truncate()
             answer = self._exchange(pack(request), limit)
+            self._log.seek(0)
+            answer["log"] = self._log.read().decode("utf-8", "replace")
         if "error" in answer:
             raise EngineError(f"Caffe cannot do that: {answer['error']}")
         return answer
