@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder import checks
 from netbuilder.checks import CODES, Finding, found, weights
 from netbuilder.checks import consumers as targets
+from netbuilder.checks.fitting import Needs, fitting, meant, needs
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
 from netbuilder.layers import is_source
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
-from netbuilder.schema.dialects import ANY
+from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
 from netbuilder.storage.files import read_text
 from netbuilder.weights.model import Model
 
@@ -48,6 +50,11 @@ class Wanted:
     def caffes(self) -> tuple[str, ...]:
         """The Caffes that must load the file; by default BVLC's."""
         return tuple(t for t in self.targets if targets.find_target(t).dialect) or (targets.DEFAULT,)
+
+    @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """The Caffes that were named."""
+        return tuple(d for t in self.targets if (d := targets.find_target(t).dialect))
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -94,12 +101,15 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
         nets, refused = _read(text, path, wanted)
     except PrototxtError as error:
         return Examined(path, text, {}, (_syntax(error, path),))
+    asked = needs(nets.values())
+    fits = fitting(asked)
+    dialects = meant(asked, wanted.dialects, DIALECTS[targets.DEFAULT])
     by_phase = {}
     last = "TEST" if "TEST" in nets else "TRAIN"
     for phase, net in nets.items():
-        findings = [*refused[phase], *_unknown(net), *checks.check(net)]
+        findings = [*refused[phase], *_unknown(net), *checks.check(net, dialects)]
         for name in (*wanted.caffes, *(wanted.others if phase == last else ())):
-            findings += targets.check(net, name)
+            findings += targets.check(net, name, fits)
         if wanted.model is not None:
             findings += weights.fits(net, wanted.model)
         by_phase[phase] = findings
@@ -109,6 +119,7 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     if wanted.model is not None:
         findings += weights.unused(nets.values(), wanted.model, path)
     findings += _file(text, path, nets, wanted)
+    findings += _of_net(asked, path, wanted)
     order = _order(findings, nets)
     return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)))
 
@@ -239,6 +250,18 @@ def _file(text: str, path: str, nets: Mapping[str, Net], wanted: Wanted) -> Iter
                 yield Finding(
                     CODES[code].severity, code, "", f"{name}: {says}", fix, line, file=path, target=name
                 )
+
+
+def _of_net(asked: Needs, path: str, wanted: Wanted) -> Iterator[Finding]:
+    """Findings about fields outside of layers that a Caffe lacks."""
+    for name in wanted.caffes:
+        dialect = targets.find_target(name).dialect
+        for field in sorted(asked.net_fields - dialect.adds) if dialect else ():
+            text = f"{name}: there is no {field}; the whole file is refused"
+            fix = f"leave it out; {targets.owners(partial(targets.adds, field), fitting(asked))}"
+            yield Finding(
+                CODES["no-such-field"].severity, "no-such-field", "", text, fix, file=path, target=name
+            )
 
 
 # -- putting findings together -------------------------------------------------------------------------------

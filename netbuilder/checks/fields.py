@@ -10,9 +10,10 @@ from netbuilder.errors import ShapeError
 from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
 from netbuilder.net import CUDNN, PHASES, Layer
+from netbuilder.schema.dialects import ANY, DIALECTS, FORK
 from netbuilder.schema.fields import has_field
 
-__all__ = ["CHECKS", "lone_pairs"]
+__all__ = ["CHECKS", "lone_pairs", "readers"]
 
 _STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
 
@@ -28,13 +29,27 @@ def _ignored_params(graph: Graph) -> Iterator[Finding]:
         source = source_of(layer.type)
         read = (*rule.params, *(("transform_param",) if source and source.transforms else ()))
         for field, _ in layer.proto.ListFields():
-            if field.name.endswith("_param") and field.name not in read:
-                yield found(
-                    "ignored-param", layer, f"{layer.type} does not read {field.name}: it has no effect",
-                    f"leave {field.name} out"
-                    + (f", or move its fields to {rule.params[0]}" if rule.params else ""),
-                    field=field.name,
-                )  # fmt: skip
+            if not field.name.endswith("_param") or field.name in read:
+                continue
+            knows = [
+                d for d in graph.dialects if field.number < FORK or f"LayerParameter.{field.name}" in d.adds
+            ]
+            if not knows or any(d.reads_too(layer.type, field.name) for d in graph.dialects):
+                continue  # the Caffes of the file refuse it, which is reported as such, or read it
+            others = readers(layer.type, field.name)
+            where = f" in {' and '.join(d.name for d in graph.dialects)}" if others else ""
+            yield found(
+                "ignored-param", layer, f"{layer.type} does not read {field.name}{where}: it has no effect",
+                f"leave {field.name} out"
+                + (f", or move its fields to {rule.params[0]}" if rule.params else "")
+                + (f", unless the file is also for {', '.join(others)}, which read it" if others else ""),
+                field=field.name,
+            )  # fmt: skip
+
+
+def readers(type: str, field: str) -> list[str]:
+    """The Caffes whose layers of a type read a parameter message that BVLC's ignore."""
+    return [d.name for d in DIALECTS.values() if d is not ANY and d.reads_too(type, field)]
 
 
 def _ignored_fields(graph: Graph) -> Iterator[Finding]:
@@ -157,6 +172,8 @@ def _lone_pairs(graph: Graph) -> Iterator[Finding]:
 
 
 def _engines(graph: Graph) -> Iterator[Finding]:
+    if graph.dialects and all(d.cudnn for d in graph.dialects):
+        return
     for layer in graph.layers:
         rule = RULES.get(layer.type)
         if rule and rule.traits.engine is True and getattr(layer.proto, rule.params[0]).engine == CUDNN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netbuilder.layers import RULES
 from netbuilder.net import REFUSED, Blob, Layer, Net
+from netbuilder.schema.dialects import Dialect
 
 __all__ = ["Graph", "has_loss"]
 
@@ -14,10 +15,12 @@ class Graph:
     `layers` are those that Caffe would build. `readers` has the layers that read each version of a blob.
     `trained`: the net is for TRAIN and has a loss. `backward` then has the layers whose gradient Caffe
     computes, `learnt` those that depend on a learnt parameter. Source: net.cpp, Init.
+    `dialects` are the Caffes that the net is meant for.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, dialects: tuple[Dialect, ...] = ()) -> None:
         self.net = net
+        self.dialects = dialects
         self.layers = [layer for layer in net if layer.unknown != REFUSED]
         self.readers: dict[Blob, list[Layer]] = {}
         for layer in net.layers:

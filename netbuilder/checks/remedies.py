@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from netbuilder.checks import Finding
-from netbuilder.checks.fields import lone_pairs
+from netbuilder.checks.fields import lone_pairs, readers
 from netbuilder.layers import RULES, known
 from netbuilder.layers.arithmetic import pool_extent, pool_window
 from netbuilder.net import Layer
@@ -165,6 +165,8 @@ def _drop(*path: str) -> Fix:
 
 def _ignored_param(at: Place, finding: Finding) -> tuple[list[Edit], str] | None:
     name = finding.field
+    if readers(at.layer.type, name):
+        return None  # a fork would compute something else without it
     return [at.remove(s) for s in at.span.all(name)], f"left {name} out, which had no effect"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.layers import RULES, known
-from netbuilder.layers.normalization import AFFINE
+from netbuilder.layers.normalization import AFFINE, scales
 from netbuilder.net import Layer
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _batch_norm(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         if layer.type != "BatchNorm":
             continue
-        affine = len(layer.params) > 3  # NVIDIA's scales and shifts by itself
+        affine = scales(layer.proto.batch_norm_param)  # NVIDIA's and Intel's can by themselves
         if not affine and not any(r.type in AFFINE for r in graph.readers.get(layer.tops[0], ())):
             yield found(
                 "batchnorm-without-scale", layer,

@@ -75,19 +75,29 @@ def _affine(p: BatchNormParameter, bottom: Shape) -> tuple[tuple[ParamFacts, ...
     LayerSetUp of both.
     """
     relu = 1 if p.relu else 0
-    intel = any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
     nvidia = p.scale_bias or p.HasField("scale_filler")
     if nvidia and len(bottom) != 4:
         raise ShapeError(f"needs a bottom of 4 axes (n,c,h,w) with scale_bias, got {shape_text(bottom)}")
-    if not (intel or nvidia or p.HasField("bias_filler")) or (intel and not p.use_weight_bias):
+    if not scales(p):
         return (), relu
     lr_mult = 1.0 if nvidia else None
     filler = next((getattr(p, f) for f in ("scale_filler", "filler") if p.HasField(f)), None)
     scale = ParamFacts((bottom[1],), "weight", filler, lr_mult=lr_mult)
-    if intel and not p.bias_term:
+    if _of_intel(p) and not p.bias_term:
         return (scale,), 1 + relu
     filler = p.bias_filler if p.HasField("bias_filler") else None
     return (scale, ParamFacts((bottom[1],), "bias", filler, lr_mult=lr_mult)), 2 + relu
+
+
+def _of_intel(p: BatchNormParameter) -> bool:
+    return any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
+
+
+def scales(p: BatchNormParameter) -> bool:
+    """Whether a BatchNorm has a scale of its own, as the fields of forks ask for it."""
+    if _of_intel(p):
+        return p.use_weight_bias
+    return p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler")
 
 
 @rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)

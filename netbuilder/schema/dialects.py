@@ -7,7 +7,8 @@ part of that schema and what it has of the forks' part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from netbuilder.errors import ConfigError, did_you_mean
@@ -16,6 +17,8 @@ __all__ = ["ANY", "BVLC", "DIALECTS", "FORK", "WRITTEN", "Dialect", "dialect", "
 
 # In netbuilder/schema/caffe.proto, the numbers of forks' fields and enum values start here.
 FORK = 10_000
+# In `Dialect.reads`, all layer types.
+EVERY = "*"
 
 # Every layer type of BVLC's registry at the end of its development (2020-02).
 _MASTER = frozenset(
@@ -106,6 +109,22 @@ _LOOSE_FIELDS = _fields("""
     PoolingParameter: ceil_mode
 """)
 
+# Messages that forks read in more layer types than BVLC: detection_output_layer.cpp and its kin.
+_SSD_READS = {"transform_param": frozenset({"DetectionOutput"})}
+# base_data_layer.cpp reads threads and batch sizes of both; net.cpp takes for a data layer what has a
+# transform_param.
+_NV_READS = {
+    "transform_param": frozenset({EVERY}),
+    "data_param": frozenset({"ImageData", "MemoryData", "WindowData"}),
+    "image_data_param": frozenset({"AnnotatedData", "Data", "MemoryData", "VideoData", "WindowData"}),
+}
+# The loss layers' Forward_cpu; mkldnn_base.cpp, which every layer of MKL-DNN derives from.
+_INTEL_READS = {
+    **_SSD_READS,
+    "loss_param": frozenset({"ContrastiveLoss", "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"}),
+    "quantization_param": frozenset({EVERY}),
+}
+
 # Fields that BVLC added after the forks split off, by layer type.
 _ROUND_MODE: dict[str, tuple[str, ...]] = {"Pooling": ("pooling_param.round_mode",)}
 _NO_2017 = {**_ROUND_MODE, "InfogainLoss": ("infogain_loss_param.axis",)}
@@ -119,6 +138,8 @@ class Dialect(NamedTuple):
     schema: `Message.field` of a message that BVLC has too, or `Message.Enum.LABEL`; a message that BVLC lacks
     is implied by the field that holds it. `cudnn` is true if the build has cuDNN: one without aborts on
     `engine: CUDNN`, while the default engine uses cuDNN wherever it is available.
+    `reads` has the layer types that read a parameter message which the same types of BVLC ignore, by the
+    message's field; `EVERY` stands for all types.
     """
 
     name: str
@@ -127,6 +148,12 @@ class Dialect(NamedTuple):
     lacks: dict[str, tuple[str, ...]]
     adds: frozenset[str] = frozenset()
     cudnn: bool = False
+    reads: Mapping[str, frozenset[str]] = MappingProxyType({})
+
+    def reads_too(self, type: str, field: str) -> bool:
+        """Whether layers of this type read a parameter message that the same type of BVLC ignores."""
+        types = self.reads.get(field, frozenset())
+        return type in self.types and (type in types or EVERY in types)
 
     def has_field(self, type: str, path: str) -> bool:
         """Whether layers of this type have a BVLC field, written `message_field.field`."""
@@ -160,6 +187,7 @@ _FORKS = (
         _NO_2017,
         _NV_FIELDS,
         cudnn=True,
+        reads=_NV_READS,
     ),
     Dialect(
         "intel",
@@ -168,12 +196,13 @@ _FORKS = (
         | _SSD
         | {"Axpy", "BoxAnnotatorOHEM", "ContinuationIndicator", "MKLBatchNorm", "PSROIPooling", "ROIPooling"}
         | {"RegionLoss", "Reorg", "SpatialDropout"},
-        _NO_2017,
+        _ROUND_MODE,
         _INTEL_FIELDS,
+        reads=_INTEL_READS,
     ),
     Dialect(
-        "ssd", "weiliu89/caffe, branch ssd (2018)", _MASTER - {"Clip", "Swish"} | _SSD, _ROUND_MODE,
-        _SSD_FIELDS, cudnn=True,
+        "ssd", "weiliu89/caffe, branch ssd (2018)", _MASTER - {"Clip", "Swish"} | _SSD, _NO_2017,
+        _SSD_FIELDS, cudnn=True, reads=_SSD_READS,
     ),
 )  # fmt: skip
 
@@ -184,6 +213,10 @@ ANY = Dialect(
     {},
     frozenset().union(_LOOSE_FIELDS, *(d.adds for d in _FORKS)),
     cudnn=True,
+    reads={
+        field: frozenset().union(*(d.reads.get(field, ()) for d in _FORKS))
+        for field in sorted({field for d in _FORKS for field in d.reads})
+    },
 )
 
 DIALECTS = {d.name: d for d in (*_OWN, *_FORKS, ANY)}
