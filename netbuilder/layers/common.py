@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
-from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.fillers import FILLERS, check_filler
 
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter, ParamSpec
@@ -68,8 +68,12 @@ def check_shape(shape: Shape) -> None:
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 
-def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
+def check_message(
+    proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True, fillers: bool = True
+) -> None:
     """Check fields that any layer may have; those of parameters only if the facts are `known`.
+
+    Unless `fillers` must be BVLC's, those of other types are kept (`netbuilder.checks` reports them).
 
     Source: net.cpp, Init; layer.hpp, SetLossWeights.
     """
@@ -96,7 +100,7 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
             return
     for fact in facts.params:
         check_shape(fact.shape)
-        if fact.filled:
+        if fact.filled and (fillers or fact.filler is None or fact.filler.type in FILLERS):
             check_filler(
                 fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
             )

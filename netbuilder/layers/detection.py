@@ -213,14 +213,25 @@ def smooth_l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def roi_pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A grid of maxima of each region, (n, c, h, w) and (regions, 5) -> (regions, c, pooled_h, pooled_w).
 
-    Parameters: none. Operations: the comparisons depend on the regions and are not counted.
-    Raises ShapeError. Source: rbgirshick/caffe-fast-rcnn, roi_pooling_layer.cpp, LayerSetUp and Reshape.
+    In intel/caffe, pooled_size gives the size by axis, of which there may be three. Parameters: none.
+    Operations: the comparisons depend on the regions and are not counted. Raises ShapeError.
+    Source: rbgirshick/caffe-fast-rcnn and intel/caffe, roi_pooling_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.roi_pooling_param
+    regions = legacy_shape(bottoms[1], "bottom 1")[0]
+    if p.pooled_size:
+        axes = len(bottoms[0]) - 2
+        if axes not in (2, 3) or len(p.pooled_size) not in (1, axes) or 0 in p.pooled_size:
+            raise ShapeError(
+                "pooled_size must be positive, and given once or once for each of 2 or 3 spatial axes, got "
+                f"{list(p.pooled_size)} for {shape_text(bottoms[0])}"
+            )
+        size = tuple(p.pooled_size) * (axes if len(p.pooled_size) == 1 else 1)
+        return Facts(((regions, bottoms[0][1], *size),))
     if p.pooled_h < 1 or p.pooled_w < 1:
         raise ShapeError("pooled_h and pooled_w must both be given and positive")
     channels = legacy_shape(bottoms[0], "bottom 0")[1]
-    return Facts(((legacy_shape(bottoms[1], "bottom 1")[0], channels, p.pooled_h, p.pooled_w),))
+    return Facts(((regions, channels, p.pooled_h, p.pooled_w),))
 
 
 @rule("PSROIPooling", "psroi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))

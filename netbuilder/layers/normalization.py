@@ -16,6 +16,7 @@ from netbuilder.layers.base import (
     elements,
     legacy_shape,
     rule,
+    variant,
 )
 from netbuilder.layers.traits import COMPUTES, GradientReads, Spoils
 from netbuilder.layers.views import Blobs, Seen, convolved, pointwise, slid, whole_map
@@ -195,10 +196,25 @@ def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     Operations: 2 per element (mean, subtract), and 3 more for the variance (square, sum, divide).
     Raises ShapeError. Source: mvn_layer.cpp, Reshape.
     """
+    return _normalised(layer, legacy_shape(bottoms[0]), bottoms[0])
+
+
+@variant("MVN", "intel")
+def _mvn_of_intel(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """MVN on any number of axes, which the top keeps. Source: intel/caffe, mvn_layer.cpp, Reshape."""
+    return _normalised(layer, bottoms[0], bottoms[0])
+
+
+@variant("MVN", "any")
+def _mvn_of_any(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    bottom = bottoms[0]
+    return _normalised(layer, bottom if len(bottom) > 4 else legacy_shape(bottom), bottom)
+
+
+def _normalised(layer: LayerParameter, top: Shape, bottom: Shape) -> Facts:
     p = layer.mvn_param
-    top = legacy_shape(bottoms[0])
     if 0 in (top[1:] if p.across_channels else top[2:]):
-        raise ShapeError(f"cannot take the mean of nothing, {shape_text(bottoms[0])}")
+        raise ShapeError(f"cannot take the mean of nothing, {shape_text(bottom)}")
     return Facts((top,), ops=(5 if p.normalize_variance else 2) * elements(top))
 
 

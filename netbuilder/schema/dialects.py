@@ -60,11 +60,13 @@ _COS_FIELDS = _fields("""
 _NV_FIELDS = _SSD_FIELDS | _fields("""
     NetParameter: default_forward_type default_backward_type default_forward_math default_backward_math
     NetParameter: global_grad_scale default_conv_algos_override reduce_buckets default_cudnn_math_override
+    NetParameter: global_grad_scale_adaptive eltwise_mem_sharing
     LayerParameter: forward_type backward_type forward_math backward_math debug cudnn_math_override
-    LayerParameter: detectnet_groundtruth_param detectnet_augmentation_param
+    LayerParameter: detectnet_groundtruth_param detectnet_augmentation_param trt_param
     BatchNormParameter: scale_filler bias_filler scale_bias engine
     ConvolutionParameter: cudnn_convolution_algo_seeker conv_algos_override
-    DataParameter: shuffle threads parser_threads cache
+    DataParameter: shuffle threads parser_threads cache precache
+    ImageDataParameter: short_side threads cache precache dataset_share_per_node
     DropoutParameter: engine random_seed
     ELUParameter: lambda
     LossParameter: label_smoothing
@@ -73,40 +75,54 @@ _NV_FIELDS = _SSD_FIELDS | _fields("""
     TransformationParameter: rand_resize_ratio_upper vertical_stretch_lower vertical_stretch_upper
     TransformationParameter: horizontal_stretch_lower horizontal_stretch_upper allow_upscale display
     TransformationParameter: use_gpu_transform random_seed num_labels var_sz_img_enabled
+    TransformationParameter: interpolation_algo_down interpolation_algo_up forward_packing
 """)
 _INTEL_FIELDS = _SSD_FIELDS | _fields("""
-    NetParameter: engine bn_stats_batch_size compile_net_state
+    NetParameter: engine bn_stats_batch_size compile_net_state multinode
     LayerParameter: engine box_annotator_ohem_param continuation_indicator_param psroi_pooling_param
     LayerParameter: quantization_param region_loss_param reorg_param roi_pooling_param smooth_l1_loss_param
-    LayerParameter: spatial_dropout_param split_param
+    LayerParameter: spatial_dropout_param split_param eval_detection_param multinode mn_activation_param
+    LayerParameter: mn_grad_compress_param
     BatchNormParameter: engine use_weight_bias bias_term filler bias_filler stats_batch_size relu
-    ConcatParameter: engine
-    ConvolutionParameter: relu negative_slope conv_algorithm
+    ConcatParameter: engine per_fla_fuse
+    ConvolutionParameter: relu negative_slope conv_algorithm coeff fusion_type
     ConvolutionParameter.Engine: MKL2017 MKLDNN
-    DataParameter: shuffle
+    DataParameter: shuffle side
     EltwiseParameter: engine
     FillerParameter: scale
     ImageDataParameter: min_height min_width
-    InnerProductParameter: engine
+    InnerProductParameter: engine relu negative_slope
     LRNParameter.Engine: MKL2017 MKLDNN
     LossParameter: pre_fixed_normalizer label_smoothing
     LossParameter.NormalizationMode: PRE_FIXED
-    PoolingParameter: avg_include_pad
+    PoolingParameter: avg_include_pad pad_3d kernel_size_3d stride_3d axis
     PoolingParameter.Engine: MKL2017 MKLDNN
     ReLUParameter: fuse
     ReLUParameter.Engine: MKL2017 MKLDNN
-    TransformationParameter: random_resize_param random_aspect_ratio_param flow
+    ReshapeParameter: pixelshuffler
+    TransformationParameter: random_resize_param random_aspect_ratio_param flow bgr2rgb pad
 """)
 # Found in many repositories (forks by the authors of a single model), but in none of the Caffes above.
 _LOOSE = frozenset(
     """
-    BN ConvolutionDepthwise DepthwiseConvolution Interp Proposal ReLU6 ShuffleChannel Upsample
+    BN CenterLoss Convolution3D ConvolutionDepthwise Deconvolution3D DenseImageData DepthToSpace
+    DepthwiseConvolution HardSwish ImageSegData Interp MarginInnerProduct Mul Pad Pooling3D Proposal ReLU6
+    ResizeBilinear ResizeNearestNeighbor SELU SeLU SegAccuracy ShuffleChannel Squeeze Transpose Upsample
+    YoloDetectionOutput Yolov3 Yolov3DetectionOutput
     """.split()  # noqa: SIM905 (as above)
 )
 _LOOSE_FIELDS = _fields("""
     LayerParameter: bn_param interp_param proposal_param relu6_param shuffle_channel_param upsample_param
+    LayerParameter: yolov3_param yolov3_detection_output_param yolo_detection_output_param pad_param
+    LayerParameter: convolution3d_param pooling3d_param dense_image_data_param seg_accuracy_param selu_param
+    LayerParameter: margin_inner_product_param center_loss_param transpose_param squeeze_param mul_param
+    LayerParameter: resize_nearest_neighbor_param resize_bilinear_param depth_to_space_param
+    ConvolutionParameter: pad_l pad_r pad_t pad_b kernel_depth temporal_stride temporal_pad filter_group
     DropoutParameter: sample_weights_test
-    PoolingParameter: ceil_mode
+    ImageDataParameter: ignore_label label_type
+    PoolingParameter: ceil_mode pad_l pad_r pad_t pad_b kernel_depth temporal_stride
+    PoolingParameter.PoolMethod: AVE_EXC_PAD AVE_TF
+    V1LayerParameter.LayerType: CONVOLUTION3D POOLING3D DECONVOLUTION3D
 """)
 
 # Messages that forks read in more layer types than BVLC: detection_output_layer.cpp and its kin.
@@ -194,8 +210,9 @@ _FORKS = (
         "intel/caffe (2022)",
         _MASTER - {"Clip"}
         | _SSD
-        | {"Axpy", "BoxAnnotatorOHEM", "ContinuationIndicator", "MKLBatchNorm", "PSROIPooling", "ROIPooling"}
-        | {"RegionLoss", "Reorg", "SpatialDropout"},
+        | {"Axpy", "BoxAnnotatorOHEM", "BoxData", "ContinuationIndicator", "EvalDetection", "MKLBatchNorm"}
+        | {"MnActivation", "PSROIPooling", "ROIPooling", "RegionLoss", "Reorg", "SmoothL1LossOHEM"}
+        | {"SoftmaxWithLossOHEM", "SpatialDropout"},
         _ROUND_MODE,
         _INTEL_FIELDS,
         reads=_INTEL_READS,
