@@ -274,7 +274,7 @@ class Net:
                 facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
             for shape in facts.tops:
                 check_shape(shape)
-            check_message(proto, facts, rule, known=not unknown, fillers=self.dialect is not ANY)
+            check_message(proto, facts, rule, known=not unknown, dialect=self.dialect)
             params = self._params(proto, facts)
         except NetBuilderError as error:
             raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None

@@ -18,7 +18,7 @@ from netbuilder.checks import CODES, Finding, found, weights
 from netbuilder.checks import consumers as targets
 from netbuilder.checks.fitting import Needs, fitting, meant, needs
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
-from netbuilder.layers import is_source
+from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
@@ -97,13 +97,17 @@ def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
 
 def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     """Examine the text of a file; `path` is what findings call it. Raises like `examine`."""
+    computes = wanted.caffes[0]
     try:
-        nets, refused = _read(text, path, wanted)
+        nets, refused = _read(text, path, wanted, computes)
+        asked = needs(nets.values())
+        fits = fitting(asked)
+        dialects = meant(asked, wanted.dialects, DIALECTS[targets.DEFAULT])
+        only = dialects[0].name if len(dialects) == 1 else computes
+        if only != computes and {only, computes} & _differing():
+            nets, refused = _read(text, path, wanted, only)
     except PrototxtError as error:
         return Examined(path, text, {}, (_syntax(error, path),))
-    asked = needs(nets.values())
-    fits = fitting(asked)
-    dialects = meant(asked, wanted.dialects, DIALECTS[targets.DEFAULT])
     by_phase = {}
     last = "TEST" if "TEST" in nets else "TRAIN"
     for phase, net in nets.items():
@@ -127,20 +131,33 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def _read(text: str, path: str, wanted: Wanted) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
-    """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them."""
+def _differing() -> set[str]:
+    """The Caffes in which some layer type has other shapes than in BVLC's."""
+    return {name for rule in RULES.values() for name in rule.variants}
+
+
+def _read(
+    text: str, path: str, wanted: Wanted, computes: str
+) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
+    """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them.
+
+    Their shapes are those of the Caffe that `computes` names.
+    """
     nets, refused = {}, {}
     for phase in wanted.phases or PHASES:
         errors: list[tuple[Layer, NetBuilderError]] = []
-        net = parse(text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors)
+        net = parse(
+            text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, computes=computes
+        )
         if wanted.inputs:
             tops = {top.name for layer in net if not layer.bottoms for top in layer.tops}
             given = {name: shape for name, shape in wanted.inputs.items() if name in tops}
             if given:
                 errors = []
                 net = parse(
-                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given
-                )
+                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given,
+                    computes=computes,
+                )  # fmt: skip
         nets[phase] = net
         refused[phase] = [_refusal(layer, error) for layer, error in errors]
     _check_inputs(wanted, nets, path)

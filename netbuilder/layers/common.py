@@ -8,9 +8,10 @@ from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import FILLERS, check_filler
+from netbuilder.schema.dialects import ANY, Dialect
 
 if TYPE_CHECKING:
-    from netbuilder.schema import LayerParameter, ParamSpec
+    from netbuilder.schema import FillerParameter, LayerParameter, ParamSpec
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
@@ -69,11 +70,16 @@ def check_shape(shape: Shape) -> None:
 
 
 def check_message(
-    proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True, fillers: bool = True
+    proto: LayerParameter,
+    facts: Facts,
+    rule: Rule | None,
+    *,
+    known: bool = True,
+    dialect: Dialect | None = None,
 ) -> None:
     """Check fields that any layer may have; those of parameters only if the facts are `known`.
 
-    Unless `fillers` must be BVLC's, those of other types are kept (`netbuilder.checks` reports them).
+    The dialect may have fillers besides BVLC's; `any` takes all (`netbuilder.checks` reports them).
 
     Source: net.cpp, Init; layer.hpp, SetLossWeights.
     """
@@ -100,10 +106,17 @@ def check_message(
             return
     for fact in facts.params:
         check_shape(fact.shape)
-        if fact.filled and (fillers or fact.filler is None or fact.filler.type in FILLERS):
+        if fact.filled and not _of_fork(fact.filler, dialect):
             check_filler(
                 fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
             )
+
+
+def _of_fork(filler: FillerParameter | None, dialect: Dialect | None) -> bool:
+    """Whether a filler is none of BVLC's, and taken nevertheless."""
+    if filler is None or dialect is None or filler.type in FILLERS:
+        return False
+    return dialect is ANY or filler.type in dialect.fillers
 
 
 def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:

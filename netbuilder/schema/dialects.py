@@ -134,6 +134,9 @@ _NV_READS = {
     "data_param": frozenset({"ImageData", "MemoryData", "WindowData"}),
     "image_data_param": frozenset({"AnnotatedData", "Data", "MemoryData", "VideoData", "WindowData"}),
 }
+_NV_FILLERS = frozenset(
+    f"{name}static" for name in ("bilinear", "gaussian", "msra", "positive_unitball", "uniform", "xavier")
+)
 # The loss layers' Forward_cpu; mkldnn_base.cpp, which every layer of MKL-DNN derives from.
 _INTEL_READS = {
     **_SSD_READS,
@@ -155,7 +158,7 @@ class Dialect(NamedTuple):
     is implied by the field that holds it. `cudnn` is true if the build has cuDNN: one without aborts on
     `engine: CUDNN`, while the default engine uses cuDNN wherever it is available.
     `reads` has the layer types that read a parameter message which the same types of BVLC ignore, by the
-    message's field; `EVERY` stands for all types.
+    message's field; `EVERY` stands for all types. `fillers` are those that it has besides BVLC's.
     """
 
     name: str
@@ -165,6 +168,7 @@ class Dialect(NamedTuple):
     adds: frozenset[str] = frozenset()
     cudnn: bool = False
     reads: Mapping[str, frozenset[str]] = MappingProxyType({})
+    fillers: frozenset[str] = frozenset()
 
     def reads_too(self, type: str, field: str) -> bool:
         """Whether layers of this type read a parameter message that the same type of BVLC ignores."""
@@ -204,6 +208,7 @@ _FORKS = (
         _NV_FIELDS,
         cudnn=True,
         reads=_NV_READS,
+        fillers=_NV_FILLERS,
     ),
     Dialect(
         "intel",
@@ -216,6 +221,7 @@ _FORKS = (
         _ROUND_MODE,
         _INTEL_FIELDS,
         reads=_INTEL_READS,
+        fillers=frozenset({"gabor"}),
     ),
     Dialect(
         "ssd", "weiliu89/caffe, branch ssd (2018)", _MASTER - {"Clip", "Swish"} | _SSD, _NO_2017,
@@ -234,6 +240,8 @@ ANY = Dialect(
         field: frozenset().union(*(d.reads.get(field, ()) for d in _FORKS))
         for field in sorted({field for d in _FORKS for field in d.reads})
     },
+    # Synopsys' has `diagonal`.
+    fillers=frozenset({"diagonal"}).union(*(d.fillers for d in _FORKS)),
 )
 
 DIALECTS = {d.name: d for d in (*_OWN, *_FORKS, ANY)}

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import pytest
 
+from netbuilder import prototxt
 from netbuilder.checks.examine import Wanted, examine_text
 from netbuilder.checks.fixes import mend
-from tests.checks.gallery import DATA, FILLER, INPUT, SCORES, conv, learnt, one
+from tests.checks.gallery import DATA, FILLER, INPUT, LOSS, SCORES, conv, learnt, one
 
 LMDB = 'layer { name: "d" type: "Data" top: "data" top: "label" data_param { source: "x" backend: LMDB batch_size: 2 } }\n'
 PAIR = INPUT + INPUT.replace('"x"', '"y"')
@@ -168,3 +169,53 @@ def test_the_axis_of_infogain_loss_is_intels_and_bvlcs_alone() -> None:
     assert "no-such-field" not in codes(text, "caffe-1.0")
     assert "no-such-field" in codes(text, "ssd")
     assert "no-such-field" in codes(text, "nvcaffe")
+
+
+FILLED = INPUT + one("Convolution", 'convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "FILLER" } }') + one(
+    "Convolution", "convolution_param { num_output: 4 kernel_size: 3 }", bottom="t", top="u"
+).replace('name: "t"', 'name: "u"')  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("filler", "fork"),
+    [("gabor", "intel"), ("xavierstatic", "nvcaffe"), ("diagonal", "any"), ("gabor", "any")],
+)
+def test_a_filler_of_a_fork_is_taken_there_and_reported_elsewhere(filler: str, fork: str) -> None:
+    text = FILLED.replace("FILLER", filler)
+    assert codes(text, fork) == []
+    (finding,) = examine_text(text, "n", Wanted()).findings
+    assert (finding.code, finding.severity, finding.layer) == ("field", "error", "t")
+    assert finding.text == f"weight_filler: unknown filler type '{filler}'"
+    if fork != "any":
+        assert finding.fix == f"it is in {fork}"
+        assert prototxt.parse(text, dialect=fork).blobs["u"].shape == (2, 4, 4, 4)
+
+
+def test_a_filler_that_nobody_knows_is_kept_with_a_finding() -> None:
+    """The shapes after it stay known."""
+    text = FILLED.replace("FILLER", "warped")
+    assert codes(text) == codes(text, "any") == ["field"]
+    net = prototxt.parse(text, dialect="any", unknown="keep")
+    assert net.blobs["u"].shape == (2, 4, 4, 4)
+    assert [p.shape for p in net["t"].params] == [(4, 3, 3, 3), (4,)]
+    assert 'type: "warped"' in prototxt.dumps(net)
+
+
+def test_a_filler_that_is_not_read_is_not_reported() -> None:
+    text = FILLED.replace(
+        'weight_filler { type: "FILLER" }', 'bias_term: false bias_filler { type: "warped" }'
+    )
+    assert codes(text) == []
+
+
+def test_images_may_be_resized_in_several_ways() -> None:
+    twice = (
+        "resize_param { prob: 0.5 height: 300 width: 300 } resize_param { prob: 0.5 height: 512 width: 512 }"
+    )
+    text = LMDB.replace("data_param", f"transform_param {{ {twice} }} data_param") + LOSS
+    net = prototxt.parse(
+        LMDB.replace("data_param", f"transform_param {{ {twice} }} data_param"), dialect="any"
+    )
+    assert [r.height for r in net["d"].proto.transform_param.resize_param] == [300, 512]
+    assert "syntax" not in codes(text)
+    assert "syntax" not in codes(text.replace(twice, twice[: len(twice) // 2]), "ssd")
