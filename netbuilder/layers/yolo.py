@@ -91,7 +91,7 @@ def yolov3_detection_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> 
     return Facts((_DETECTIONS,))
 
 
-@rule("EvalDetection", "eval_detection_param", bottoms=2, traits=_DETECTS._replace(metric=True))
+@rule("EvalDetection", "eval_detection_param", bottoms=(2, None), traits=_DETECTS._replace(metric=True))
 def eval_detection(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Predictions against the truth -> (n, num_class + side*side*num_object*4).
 

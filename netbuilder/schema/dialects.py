@@ -119,10 +119,11 @@ _LOOSE_FIELDS = _fields("""
     LayerParameter: resize_nearest_neighbor_param resize_bilinear_param depth_to_space_param
     ConvolutionParameter: pad_l pad_r pad_t pad_b kernel_depth temporal_stride temporal_pad filter_group
     DropoutParameter: sample_weights_test
-    ImageDataParameter: ignore_label label_type
+    ImageDataParameter: ignore_label label_type new_length show_data use_image sampling_rate use_label
+    ImageDataParameter: use_temporal_jitter
     PoolingParameter: ceil_mode pad_l pad_r pad_t pad_b kernel_depth temporal_stride
     PoolingParameter.PoolMethod: AVE_EXC_PAD AVE_TF
-    V1LayerParameter.LayerType: CONVOLUTION3D POOLING3D DECONVOLUTION3D
+    V1LayerParameter.LayerType: CONVOLUTION3D POOLING3D DECONVOLUTION3D VIDEO_DATA
 """)
 
 # Messages that forks read in more layer types than BVLC: detection_output_layer.cpp and its kin.
@@ -159,6 +160,8 @@ class Dialect(NamedTuple):
     `engine: CUDNN`, while the default engine uses cuDNN wherever it is available.
     `reads` has the layer types that read a parameter message which the same types of BVLC ignore, by the
     message's field; `EVERY` stands for all types. `fillers` are those that it has besides BVLC's.
+    `guards_statistics` is true if its BatchNorm never lets the solver change statistics, `scales` if its
+    default engine gives a BatchNorm scale and shift of its own.
     """
 
     name: str
@@ -169,6 +172,8 @@ class Dialect(NamedTuple):
     cudnn: bool = False
     reads: Mapping[str, frozenset[str]] = MappingProxyType({})
     fillers: frozenset[str] = frozenset()
+    guards_statistics: bool = False
+    scales: bool = False
 
     def reads_too(self, type: str, field: str) -> bool:
         """Whether layers of this type read a parameter message that the same type of BVLC ignores."""
@@ -209,6 +214,7 @@ _FORKS = (
         cudnn=True,
         reads=_NV_READS,
         fillers=_NV_FILLERS,
+        guards_statistics=True,
     ),
     Dialect(
         "intel",
@@ -222,6 +228,8 @@ _FORKS = (
         _INTEL_FIELDS,
         reads=_INTEL_READS,
         fillers=frozenset({"gabor"}),
+        guards_statistics=True,
+        scales=True,
     ),
     Dialect(
         "ssd", "weiliu89/caffe, branch ssd (2018)", _MASTER - {"Clip", "Swish"} | _SSD, _NO_2017,

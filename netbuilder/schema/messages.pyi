@@ -1209,6 +1209,12 @@ class ImageDataParameter(Message):
     dataset_share_per_node: float
     ignore_label: int
     label_type: int
+    new_length: int
+    show_data: int
+    use_image: bool
+    sampling_rate: int
+    use_label: bool
+    use_temporal_jitter: bool
     def __init__(
         self,
         *,
@@ -1233,6 +1239,12 @@ class ImageDataParameter(Message):
         dataset_share_per_node: float | None = ...,
         ignore_label: int | None = ...,
         label_type: int | str | None = ...,
+        new_length: int | None = ...,
+        show_data: int | None = ...,
+        use_image: bool | None = ...,
+        sampling_rate: int | None = ...,
+        use_label: bool | None = ...,
+        use_temporal_jitter: bool | None = ...,
     ) -> None: ...
 
 class InfogainLossParameter(Message):
@@ -1700,12 +1712,26 @@ class AnnotatedDataParameter(Message):
     def batch_sampler(self) -> RepeatedCompositeFieldContainer[BatchSampler]: ...
     label_map_file: str
     anno_type: int
+    yolo_data_type: int
+    yolo_data_jitter: float
+    train_diffcult: bool
+    single_class: bool
+    seg_scales: int
+    seg_resize_width: int
+    seg_resize_height: int
     def __init__(
         self,
         *,
         batch_sampler: Iterable[_Fields] | None = ...,
         label_map_file: str | None = ...,
         anno_type: int | str | None = ...,
+        yolo_data_type: int | None = ...,
+        yolo_data_jitter: float | None = ...,
+        train_diffcult: bool | None = ...,
+        single_class: bool | None = ...,
+        seg_scales: int | None = ...,
+        seg_resize_width: int | None = ...,
+        seg_resize_height: int | None = ...,
     ) -> None: ...
 
 class BatchSampler(Message):
@@ -3176,6 +3202,7 @@ class V1LayerParameter(Message):
     CONVOLUTION3D: ClassVar[int]
     POOLING3D: ClassVar[int]
     DECONVOLUTION3D: ClassVar[int]
+    VIDEO_DATA: ClassVar[int]
     DimCheckMode: ClassVar[EnumTypeWrapper]
     STRICT: ClassVar[int]
     PERMISSIVE: ClassVar[int]
