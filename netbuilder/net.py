@@ -69,6 +69,7 @@ class Net:
     `dialect` names the Caffe that must load it (see `schema.dialects`). `defaults` maps layer types to
     fields that `add` fills in where the call leaves them out; they in turn come before the project's own
     (msra weights for Convolution and InnerProduct, three frozen statistics for BatchNorm).
+    `computes` names the Caffe whose shapes the net has, if that is not the dialect.
     `proto` is a NetParameter that holds the fields of the net itself (name, force_backward, ...), no layers.
     """
 
@@ -79,10 +80,12 @@ class Net:
         *,
         dialect: str = "caffe-1.0",
         defaults: Mapping[str, Mapping[str, object]] | None = None,
+        computes: str = "",
     ) -> None:
         self.proto = NetParameter(name=name or None)
         self.phase: Phase = as_phase(phase)
         self.dialect = find_dialect(dialect)
+        self.computes = find_dialect(computes or dialect).name
         self.defaults = defaults or {}
         self._layers: list[Layer] = []
         self._view: tuple[Layer, ...] = ()
@@ -277,7 +280,7 @@ class Net:
                 facts, unknown, possible = self._infer(proto, rule, bottoms, len(tops), top_shapes)
             for shape in facts.tops:
                 check_shape(shape)
-            check_message(proto, facts, rule, known=not unknown)
+            check_message(proto, facts, rule, known=not unknown, dialect=self.dialect)
             params = self._params(proto, facts)
         except NetBuilderError as error:
             raise located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
@@ -427,7 +430,7 @@ class Net:
             why = f"the shape of bottom '{unseen}' is unknown"
             return Facts(given or ()), why, possible_tops(rule, proto, options)
         try:
-            facts = rule.infer(proto, shapes)
+            facts = rule.variants.get(self.computes, rule.infer)(proto, shapes)
         except UnknownShape as reason:
             return Facts(given or ()), "" if given else f"its shape depends on {reason}", reason.tops
         if given is not None and given != facts.tops:

@@ -6,6 +6,7 @@ from netbuilder.checks.backward import Step, backward, computes, has_loss
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import REFUSED, Blob, Layer, Net
+from netbuilder.schema.dialects import Dialect
 
 __all__ = ["Graph", "has_loss"]
 
@@ -17,10 +18,12 @@ class Graph:
     `trained`: the net is for TRAIN and has a loss. `steps` has what each layer does in the backward pass,
     and `backward` the layers that compute a gradient in it; both are empty for a net that nobody runs
     backward.
+    `dialects` are the Caffes that the net is meant for.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, dialects: tuple[Dialect, ...] = ()) -> None:
         self.net = net
+        self.dialects = dialects
         self.layers = [layer for layer in net if layer.unknown != REFUSED]
         self.readers: dict[Blob, list[Layer]] = {}
         for layer in net.layers:

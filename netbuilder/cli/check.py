@@ -11,7 +11,7 @@ from typing import Any
 
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
-from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
+from netbuilder.checks.examine import PHASES, Examined, Wanted, examine
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
 from netbuilder.errors import FileError
 from netbuilder.report.findings import also, finding_lines, summary, totals
@@ -55,7 +55,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--fix",
         action="store_true",
-        help="write what can be mended to net.fixed.prototxt beside net.prototxt, and check that",
+        help="write what can be fixed to net.fixed.prototxt beside net.prototxt, and check that",
     )
     add_force(parser, "with --fix: replace files that netbuilder did not write")
     add_format(parser, ("text", "json", "sarif"))
@@ -77,7 +77,7 @@ class _ListTargets(argparse.Action):
 
 @dataclasses.dataclass(frozen=True)
 class _Checked:
-    """A file that was checked; if it was mended, `examined` is the mended one."""
+    """A file that was checked; if it was fixed, `examined` is the fixed one."""
 
     file: str
     examined: Examined
@@ -129,17 +129,18 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Checked:
-    """Write the mended file beside the old one, and examine it as it stands there."""
+    """Write the fixed file beside the old one."""
     mended = fixes.mend(examined, wanted)
     if not mended.done:
         return _Checked(examined.path, examined)
     old = Path(examined.path)
     new = old.with_name(f"{old.stem}.fixed{old.suffix}")
-    text = fixes.header(examined.path, mended) + mended.text
+    above = fixes.header(examined.path, mended)
+    text = above + mended.text
     with old.open("rb") as file:
         windows = b"\r\n" in file.read()
     write_files({new: text.replace("\n", "\r\n") if windows else text}, force=args.force)
-    return _Checked(examined.path, examine_text(text, str(new), wanted), str(new), mended)
+    return _Checked(examined.path, mended.written(above, str(new)), str(new), mended)
 
 
 # -- text ----------------------------------------------------------------------------------------------------
@@ -147,8 +148,8 @@ def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Ch
 
 def _lines(checked: _Checked) -> list[str]:
     lines = []
-    for told, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
-        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {told}")
+    for remedy, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
+        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}")
         lines += also(others)
     examined = checked.examined
     return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))
@@ -167,8 +168,8 @@ def _as_data(checked: list[_Checked], models: list[str]) -> dict[str, Any]:
                 "phases": list(c.examined.nets),
                 "fixed": c.fixed or None,
                 "mended": [
-                    {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": told}
-                    for f, told in (c.mended.done if c.mended else ())
+                    {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": remedy}
+                    for f, remedy in (c.mended.done if c.mended else ())
                 ],
                 "findings": [f.as_data() for f in c.examined.findings],
             }

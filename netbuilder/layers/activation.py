@@ -19,6 +19,7 @@ from netbuilder.layers.base import (
     elements,
     legacy_shape,
     rule,
+    variant,
 )
 from netbuilder.layers.traits import COMPUTES, GradientReads, Keeps, Spoils, Traits, Unknown
 from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise
@@ -136,11 +137,17 @@ def prelu(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     Parameters: slope (c,), or () if channel_shared. Operations: 2 per element (compare, multiply).
     Raises ShapeError. Source: prelu_layer.cpp, LayerSetUp.
     """
+    legacy_shape(bottoms[0])
+    return _prelu_of_any_axes(layer, bottoms)
+
+
+@variant("PReLU", "intel", "any")
+def _prelu_of_any_axes(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """PReLU on any number of axes. Raises ShapeError. Source: intel/caffe, prelu_layer.cpp, LayerSetUp."""
     p = layer.prelu_param
     (bottom,) = bottoms
     if len(bottom) < 2:
         raise ShapeError(f"needs at least 2 axes, the channels being axis 1, got {len(bottom)}")
-    legacy_shape(bottom)
     check_not_empty(bottom[1:], "an image")
     slope = () if p.channel_shared else (bottom[1],)
     filler = p.filler if p.HasField("filler") else None

@@ -80,11 +80,15 @@ def _diff_if_alone(layer: LayerParameter) -> Diff:
 def concat(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The bottoms one after another along `axis` (default 1); their other axes must be equal.
 
+    With per_fla_fuse, intel/caffe first flattens each to (n, c*h*w, 1, 1).
     Raises ShapeError. Source: concat_layer.cpp, Reshape.
     """
     p = layer.concat_param
     first = bottoms[0]
     axis = _axis(p, "concat_dim", first)
+    if p.per_fla_fuse and axis == 1:
+        bottoms = [(*shape[:1], elements(shape[1:]), *(1,) * len(shape[2:])) for shape in bottoms]
+        first = bottoms[0]
     total = 0
     for i, shape in enumerate(bottoms):
         if len(shape) != len(first) or shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:

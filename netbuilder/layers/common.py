@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
-from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.fillers import FILLERS, check_filler
 from netbuilder.layers.traits import Source
+from netbuilder.schema.dialects import ANY, Dialect
 
 if TYPE_CHECKING:
-    from netbuilder.schema import LayerParameter, ParamSpec
+    from netbuilder.schema import FillerParameter, LayerParameter, ParamSpec
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
@@ -71,8 +72,17 @@ def check_shape(shape: Shape) -> None:
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 
-def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
+def check_message(
+    proto: LayerParameter,
+    facts: Facts,
+    rule: Rule | None,
+    *,
+    known: bool = True,
+    dialect: Dialect | None = None,
+) -> None:
     """Check fields that any layer may have; those of parameters only if the facts are `known`.
+
+    The dialect may have fillers besides BVLC's; `any` takes all (`netbuilder.checks` reports them).
 
     Source: net.cpp, Init; layer.hpp, SetLossWeights.
     """
@@ -95,7 +105,7 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
             return
     for fact in facts.params:
         check_shape(fact.shape)
-        if fact.filled:
+        if fact.filled and not _of_fork(fact.filler, dialect):
             check_filler(
                 fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
             )
@@ -127,6 +137,13 @@ def _check_loss_weights(proto: LayerParameter, facts: Facts, rule: Rule | None) 
     for i, (weight, shape) in enumerate(zip(weights, facts.tops, strict=False)):
         if weight and elements(shape) == 0:
             raise ShapeError(f"top {i} has a loss weight and is empty, {shape_text(shape)}")
+
+
+def _of_fork(filler: FillerParameter | None, dialect: Dialect | None) -> bool:
+    """Whether a filler is none of BVLC's, and taken nevertheless."""
+    if filler is None or dialect is None or filler.type in FILLERS:
+        return False
+    return dialect is ANY or filler.type in dialect.fillers
 
 
 def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:

@@ -24,11 +24,14 @@ def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
     In `shape`, 0 copies the bottom's axis at the same index, and one -1 is inferred from the rest. `axis` and
     `num_axes` limit the range of axes that is replaced; axis -1 is *after* the last axis.
+    With pixelshuffler r, intel/caffe puts channels side by side: (n, c*r*r, h, w) -> (n, c, h*r, w*r).
     Raises ShapeError. Source: reshape_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.reshape_param
     (bottom,) = bottoms
     check_not_empty(bottom, "the bottom")
+    if p.pixelshuffler != 1:
+        return _shuffled(p.pixelshuffler, bottom)
     rank = len(bottom)
     start = p.axis if p.axis >= 0 else rank + p.axis + 1
     end = rank if p.num_axes == -1 else start + p.num_axes
@@ -61,6 +64,17 @@ def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     if elements(top) != total:
         raise ShapeError(f"{shape_text(bottom)} has {total} elements, {shape_text(top)} {elements(top)}")
     return Facts((top,))
+
+
+def _shuffled(r: int, bottom: Shape) -> Facts:
+    """Source: intel/caffe, reshape_layer.cpp, Reshape."""
+    if len(bottom) != 4 or r < 1 or bottom[1] % r**2:
+        raise ShapeError(
+            f"pixelshuffler {r} needs a bottom (n,c,h,w) whose channels are a multiple of {r**2}, "
+            f"got {shape_text(bottom)}"
+        )
+    n, c, h, w = bottom
+    return Facts(((n, c // r**2, h * r, w * r),))
 
 
 @rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED._replace(diff=Diff.REPLACES))
