@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, elements, legacy_shape, rule
-from netbuilder.layers.data import UnknownShape, random_transform
+from netbuilder.layers.data import random_transform
 from netbuilder.layers.traits import COMPUTES, Form, Source, Spoils, Tops, Unknown
+from netbuilder.layers.unseen import UnknownShape
 from netbuilder.layers.views import all_pooled
 
 if TYPE_CHECKING:
