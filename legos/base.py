@@ -12,14 +12,15 @@ from typing import cast
 
 from netbuilder.errors import ConfigError
 from netbuilder.net import Blob, Net
+from netbuilder.records import Record
 
 __all__ = ["Lego", "Pair", "SequenceLego", "as_pair", "window_fields"]
 
 Pair = int | tuple[int, int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lego:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Lego(Record):
     """The base of all legos; subclasses add fields and override `build`.
 
     >>> from netbuilder import Net
@@ -54,7 +55,7 @@ class Lego:
         return ConfigError(f"{type(self).__name__} '{self.name}': {text}", key=key, hint=hint)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SequenceLego(Lego):
     """Legos one after another, each on the top of the one before; itself a branch."""
 

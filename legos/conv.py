@@ -13,7 +13,7 @@ from netbuilder.net import Blob, Net
 __all__ = ["ConvBNLego", "ConvBNReLULego", "ConvLego"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvLego(Lego):
     """Convolution `conv_X` alone: (n, c, h, w) -> (n, num_output, h/s, w/s).
 
@@ -54,7 +54,7 @@ class ConvLego(Lego):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvBNLego(ConvLego):
     """Convolution `conv_X`, BatchNorm `bn_X` and Scale `scale_X`. `gamma` is where Scale's factor starts."""
 

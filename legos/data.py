@@ -13,7 +13,7 @@ from netbuilder.net import Blob, Net
 __all__ = ["InputLego", "LossLego", "MemoryDataLego", "ProbabilityLego"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MemoryDataLego(Lego):
     """MemoryData for images and labels: -> (n, c, h, w), (n,). A placeholder for the user's own source."""
 
@@ -32,7 +32,7 @@ class MemoryDataLego(Lego):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class InputLego(Lego):
     """Input for images -> (n, c, h, w): the first layer of a deploy net."""
 

@@ -57,7 +57,7 @@ class ConcatPoolLego(Lego):
         return net.add("Concat", *(part.attach(net, bottoms) for part in parts), name=self.name)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ClassifierLego(Lego):
     """Pooling over the image `pool`, then the inner product `X`: (n, c, h, w) -> (n, num_output).
 
@@ -80,7 +80,7 @@ class ClassifierLego(Lego):
         return net.add("InnerProduct", x, name=self.name, inner_product_param=own, param=param)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class FCStageLego(Lego):
     """Three 1x1 units as the classifier, pooling after the first: (n, c, h, w) -> (n, num_output, 1, 1).
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MainBranch(Lego):
     """What the branches have in common: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
 
@@ -98,7 +98,7 @@ class NormalBranch(MainBranch):
         return self._attach(net, x, self._last("branch2b", 3))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _Bottleneck(MainBranch):
     """The frame of both bottlenecks: 1x1 to the inner width, the spatial unit, 1x1 to the block's width.
 

@@ -10,7 +10,7 @@ from netbuilder.net import Blob, Net
 __all__ = ["EltwiseBNReLULego", "EltwiseReLULego"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class EltwiseReLULego(Lego):
     """The element-wise sum `eltwise_X` of equal-shaped blobs, then the ReLU `relu_X` unless `relu` is False.
 

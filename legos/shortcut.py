@@ -11,7 +11,7 @@ from netbuilder.net import Blob, Net
 __all__ = ["ProjectionLego", "ShortcutLego"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ProjectionLego(Lego):
     """The projection shortcut `X_proj_shortcut`: 1x1 convolution with the block's stride, BatchNorm, Scale.
 
@@ -30,7 +30,7 @@ class ProjectionLego(Lego):
         return unit.attach(net, bottoms)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ShortcutLego(Lego):
     """A residual block from any main branch, shortcut (None is the identity) and merge.
 

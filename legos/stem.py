@@ -36,7 +36,7 @@ def three_of_three_by_three(*, name: str, num_output: int) -> Lego:
 STEM_ENTRIES: dict[str, Callable[..., Lego]] = {"7x7": seven_by_seven, "deep": three_of_three_by_three}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageNetStemLego(Lego):
     """7x7 convolution of stride 2 and 3x3 maximum of stride 2: (n, 3, 224, 224) -> (n, num_output, 56, 56).
 

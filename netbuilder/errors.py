@@ -24,6 +24,7 @@ __all__ = [
     "PrototxtError",
     "ShapeError",
     "StaleBlob",
+    "counted",
     "did_you_mean",
     "shape_text",
 ]
@@ -104,6 +105,11 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return f"did you mean '{by_lower[near[0]]}'?" if near else ""
+
+
+def counted(n: int, noun: str) -> str:
+    """A number with a noun in the singular or plural: `1 finding`, `0 findings`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def shape_text(shape: Iterable[int]) -> str:

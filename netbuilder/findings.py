@@ -1,6 +1,6 @@
-"""`Finding`: one result of a check, whether of a net, a solver, or a job, and `Code`, the kind of it.
+"""`Finding`, one result of a check of a net, a solver or a job, and `Code`, its kind.
 
-Each part that checks has a table of its own codes; `find` takes a finding's severity from that table.
+Each part that checks has a table of its own codes; `find` takes the severity of a finding from that table.
 """
 
 from __future__ import annotations
@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from netbuilder.records import Record
+
 __all__ = ["SEVERITIES", "Code", "Finding", "dashed", "find"]
 
 SEVERITIES = ("error", "warning", "info")
 
 
-@dataclass(frozen=True)
-class Code:
-    """A kind of finding: how severe it is ("error", "warning" or "info"), and what it is in one sentence."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Code(Record):
+    """A kind of finding: its severity ("error", "warning" or "info"), and its meaning in one sentence."""
 
     severity: str
     title: str
@@ -25,12 +27,12 @@ class Code:
         yield from (self.severity, self.title)
 
 
-@dataclass(frozen=True)
-class Finding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Finding(Record):
     """One result of a check. `severity` is "error", "warning" or "info"; `fix` says what to do.
 
     `layer` is "" if the finding concerns a whole file. `line` and `column` count from 1, 0 is unknown; `file`
-    is where they are. `target` names the consumer that has the trouble, "" for Caffe itself. `phases` lists
+    is where they are. `target` names the affected consumer, "" for Caffe itself. `phases` lists
     the phases in which it was found, if several were checked. `field` is the path of the field it is about,
     for example "lrn_param.k", or "" if there is none.
     """
@@ -52,7 +54,7 @@ class Finding:
         return f"{self.severity}: {about} [{self.code}]" + (f"\n  fix: {self.fix}" if self.fix else "")
 
     def as_data(self) -> dict[str, object]:
-        """The finding as JSON output has it: all but `field`, which serves `check --fix`."""
+        """The finding as in JSON output: all but `field`, which serves `check --fix`."""
         data = {name: value for name, value in vars(self).items() if name != "field"}
         return data | {"phases": list(self.phases)}
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from netbuilder.errors import FieldError, ShapeError, shape_text
+from netbuilder.errors import FieldError, NetBuilderError, ShapeError, shape_text
 from netbuilder.layers import Shape, elements
 from netbuilder.schema import LayerParameter
 
@@ -26,7 +28,9 @@ __all__ = [
     "Phase",
     "as_phase",
     "caller",
+    "located",
     "producer",
+    "writes_over",
 ]
 
 Phase = Literal["TRAIN", "TEST"]
@@ -40,7 +44,7 @@ _RECIPES = "netbuilder.networks."  # in errors, the recipes count as the caller'
 class Origin(NamedTuple):
     """Where a layer comes from: the user's file and line, and the legos around it, outermost first.
 
-    `column` counts from 1; 0 where it is not known.
+    `column` counts from 1; 0 if it is not known.
     """
 
     file: str
@@ -79,13 +83,16 @@ class Blob:
 
     @property
     def in_loss(self) -> bool:
-        """Whether the file gives this top a loss weight, which to Caffe is one more reader."""
+        """Whether the file gives this top a loss weight, which Caffe treats as one more reader."""
         proto = self.layer.proto
-        return any(w and top == self.name for w, top in zip(proto.loss_weight, proto.top, strict=False))
+        weights = proto.loss_weight
+        return bool(weights) and any(
+            w and top == self.name for w, top in zip(weights, proto.top, strict=False)
+        )
 
     @property
     def known_shape(self) -> Shape:
-        """The shape, for code that cannot go on without it; raises ShapeError if it is unknown."""
+        """The shape, for code that needs it; raises ShapeError if it is unknown."""
         if self.shape is None:
             raise ShapeError(f"the shape of blob '{self.name}' is unknown", where=str(self.layer.origin))
         return self.shape
@@ -94,9 +101,9 @@ class Blob:
 class Param(NamedTuple):
     """One parameter blob of a layer.
 
-    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: a
-    frozen weight with a constant or bilinear filler, as in upsampling by a fixed kernel. `shared_with` names
-    the layer that owns a shared parameter, unless it is this one.
+    `role` is "weight", "bias" or "statistic". `learnable`: the solver may change it. `fixed_filter`: the
+    frozen weight of a filter that its filler makes (bilinear, or a constant other than 0), as in upsampling
+    by a fixed kernel. `shared_with` names the layer that owns a shared parameter, unless it is this one.
     """
 
     shape: Shape
@@ -178,8 +185,19 @@ def caller(scope: tuple[str, ...]) -> Origin:
     return Origin(frame.f_code.co_filename, frame.f_lineno, scope)
 
 
+@cache
 def _is_own(module: str) -> bool:
     return module.startswith(_OWN) and not module.startswith(_RECIPES)
+
+
+def located(error: NetBuilderError, label: str, origin: Origin, bottoms: Sequence[object]) -> NetBuilderError:
+    """The error of a rule or a check, with the layer, the caller's line and the bottoms."""
+    error.text = f"{label}: {error.text}"
+    error.args = (error.text,)
+    error.where = str(origin)
+    if isinstance(error, ShapeError):
+        error.bottoms = "; ".join(producer(b) for b in bottoms)
+    return error
 
 
 def producer(blob: object) -> str:
@@ -188,3 +206,8 @@ def producer(blob: object) -> str:
         return repr(blob)
     shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
     return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
+
+
+def writes_over(bottoms: Iterable[Blob], tops: Iterable[str]) -> bool:
+    """Whether a top has the name of the bottom at its place."""
+    return any(bottom.name == top for bottom, top in zip(bottoms, tops, strict=False))

@@ -22,14 +22,16 @@ from netbuilder.errors import (
     NetBuilderError,
     ShapeError,
     StaleBlob,
+    counted,
     did_you_mean,
     shape_text,
 )
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, producer  # isort: skip
+from netbuilder.graph import as_phase, caller, located, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
+from netbuilder.layers.fillers import makes_a_filter
 from netbuilder.layers.traits import known as known_trait
 from netbuilder.layers.unseen import Possible, UnknownShape, certain, possible_tops
 from netbuilder.schema import LayerParameter, NetParameter
@@ -67,6 +69,7 @@ class Net:
     `dialect` names the Caffe that must load it (see `schema.dialects`). `defaults` maps layer types to
     fields that `add` fills in where the call leaves them out; they in turn come before the project's own
     (msra weights for Convolution and InnerProduct, three frozen statistics for BatchNorm).
+    `computes` names the Caffe whose shapes the net has, if that is not the dialect.
     `proto` is a NetParameter that holds the fields of the net itself (name, force_backward, ...), no layers.
     """
 
@@ -77,10 +80,12 @@ class Net:
         *,
         dialect: str = "caffe-1.0",
         defaults: Mapping[str, Mapping[str, object]] | None = None,
+        computes: str = "",
     ) -> None:
         self.proto = NetParameter(name=name or None)
         self.phase: Phase = as_phase(phase)
         self.dialect = find_dialect(dialect)
+        self.computes = find_dialect(computes or dialect).name
         self.defaults = defaults or {}
         self._layers: list[Layer] = []
         self._view: tuple[Layer, ...] = ()
@@ -98,7 +103,7 @@ class Net:
         return str(self.proto.name)
 
     def __repr__(self) -> str:
-        return f"Net({self.name!r}, {self.phase}, {len(self._layers)} layers)"
+        return f"Net({self.name!r}, {self.phase}, {counted(len(self._layers), 'layer')})"
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -200,22 +205,17 @@ class Net:
                 self._check_handle(bottom)
             if in_place and (not bottoms or tops is not None):
                 raise FieldError("in_place writes over the first bottom: give a bottom, and no tops")
-            proto = LayerParameter(name=name, type=type)
-            proto.bottom.extend([b.name for b in bottoms])
-            if tops is not None:
-                proto.top.extend(tops)
-            elif in_place:
-                proto.top.append(bottoms[0].name)
-            elif rule is None or rule.tops[1] != 0:
-                proto.top.append(name)
-            over = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
-            if over and rule and rule.in_place == "wrong":
+            if tops is None:
+                own = () if rule and rule.tops[1] == 0 else (name,)
+                tops = (bottoms[0].name,) if in_place else own
+            proto = LayerParameter(name=name, type=type, bottom=[b.name for b in bottoms], top=tops)
+            if rule and rule.in_place == "wrong" and writes_over(bottoms, tops):
                 raise FieldError(f"{type} computes wrong values in place: give the top a name of its own")
             self._assign(proto, rule, fields)
         except NetBuilderError as error:
-            raise self._located(error, f"{type} '{name}'", origin, bottoms) from None
-        layer = self._append(proto, origin, top_shapes, "")
-        return layer.tops[0] if len(layer.tops) == 1 else cast("Blob", layer.tops)
+            raise located(error, f"{type} '{name}'", origin, bottoms) from None
+        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "").tops
+        return made[0] if len(made) == 1 else cast("Blob", made)
 
     def add_many(
         self,
@@ -249,36 +249,42 @@ class Net:
         or label of a fork that the dialect lacks: the reader lets none through. Raises like `add`.
         """
         origin = origin or caller(self._scope)
-        if not (of_dialect or unknown or self.dialect is ANY):
-            try:
+        try:
+            if not (of_dialect or unknown or self.dialect is ANY):
                 for name in fork_names(proto):
                     refuse_fork(name, self.dialect)
-            except FieldError as error:
-                raise self._located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
-        return self._append(proto, origin, top_shapes, unknown)
+            rule = None if unknown else self._rule(proto.type, top_shapes is not None)
+            bottoms = tuple([self._find(name) for name in proto.bottom])
+        except NetBuilderError as error:
+            raise located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
+        return self._append(proto, rule, bottoms, tuple(proto.top), origin, top_shapes, unknown)
 
     def _append(
-        self, proto: LayerParameter, origin: Origin, top_shapes: Sequence[Sequence[int]] | None, unknown: str
+        self,
+        proto: LayerParameter,
+        rule: Rule | None,
+        bottoms: tuple[Blob, ...],
+        tops: tuple[str, ...],
+        origin: Origin,
+        top_shapes: Sequence[Sequence[int]] | None,
+        unknown: str,
     ) -> Layer:
-        bottoms: tuple[Blob, ...] = ()
         try:
-            rule = None if unknown else self._rule(proto.type, top_shapes is not None)
-            bottoms = tuple(self._find(name) for name in proto.bottom)
-            self._check_blob_names(proto, rule, bottoms)
+            self._check_blob_names(proto, tops, rule, bottoms)
             self._check_dialect(proto, rule)
             possible: Possible = ()
             if unknown:
                 facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
-                unknown = "" if top_shapes and len(top_shapes) == len(proto.top) else unknown
+                unknown = "" if top_shapes and len(top_shapes) == len(tops) else unknown
             else:
-                facts, unknown, possible = self._infer(proto, rule, bottoms, top_shapes)
+                facts, unknown, possible = self._infer(proto, rule, bottoms, len(tops), top_shapes)
             for shape in facts.tops:
                 check_shape(shape)
-            check_message(proto, facts, rule, known=not unknown)
+            check_message(proto, facts, rule, known=not unknown, dialect=self.dialect)
             params = self._params(proto, facts)
         except NetBuilderError as error:
-            raise self._located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
-        return self._attach(proto, bottoms, facts, params, unknown, origin, possible)
+            raise located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
+        return self._attach(proto, bottoms, tops, facts, params, unknown, origin, possible)
 
     def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
         """Append a layer that `append` refused, so that the following layers can still be checked.
@@ -287,7 +293,7 @@ class Net:
         Its `unknown` is REFUSED.
         """
         bottoms = tuple(self._blobs[name] for name in proto.bottom if name in self._blobs)
-        return self._attach(proto, bottoms, Facts(()), (), REFUSED, origin)
+        return self._attach(proto, bottoms, tuple(proto.top), Facts(()), (), REFUSED, origin)
 
     # -- the steps of add and append -----------------------------------------------------------------
 
@@ -295,20 +301,21 @@ class Net:
         self,
         proto: LayerParameter,
         bottoms: tuple[Blob, ...],
+        names: tuple[str, ...],
         facts: Facts,
         params: tuple[Param, ...],
         unknown: str,
         origin: Origin,
         possible: Possible = (),
     ) -> Layer:
-        in_place = any(b.name == top for b, top in zip(bottoms, proto.top, strict=False))
+        in_place = writes_over(bottoms, names)
         layer = Layer(
             proto.name, proto.type, proto, bottoms, (), params, facts.macs, facts.ops,
             in_place, unknown, origin, self._comment,
         )  # fmt: skip
         self._comment = ""
         tops = []
-        for i, name in enumerate(proto.top):
+        for i, name in enumerate(names):
             old = self._blobs.get(name)
             shape = facts.tops[i] if i < len(facts.tops) else certain(possible[i : i + 1])
             tops.append(Blob(self, name, shape, layer, old.version + 1 if old else 0))
@@ -357,9 +364,10 @@ class Net:
             )
         return self._blobs[name]
 
-    def _check_blob_names(self, proto: LayerParameter, rule: Rule | None, bottoms: tuple[Blob, ...]) -> None:
-        """Numbers of bottoms and tops, duplicate tops, and what in place asks. Source: net.cpp, AppendTop."""
-        tops = proto.top
+    def _check_blob_names(
+        self, proto: LayerParameter, tops: tuple[str, ...], rule: Rule | None, bottoms: tuple[Blob, ...]
+    ) -> None:
+        """Check the numbers of bottoms and tops, and the names of the tops. Source: net.cpp, AppendTop."""
         if rule:
             check_number("bottom", len(bottoms), *rule.bottoms)
             check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
@@ -406,12 +414,13 @@ class Net:
         proto: LayerParameter,
         rule: Rule | None,
         bottoms: tuple[Blob, ...],
+        tops: int,
         top_shapes: Sequence[Sequence[int]] | None,
     ) -> tuple[Facts, str, Possible]:
         """The facts of the layer, why they are incomplete ("" if they are not), and what its tops may be."""
         given = None if top_shapes is None else tuple(tuple(int(n) for n in s) for s in top_shapes)
-        if given is not None and len(given) != len(proto.top):
-            raise ShapeError(f"{len(proto.top)} tops need {len(proto.top)} top_shapes, got {len(given)}")
+        if given is not None and len(given) != tops:
+            raise ShapeError(f"{tops} tops need {tops} top_shapes, got {len(given)}")
         shapes = [b.shape for b in bottoms if b.shape is not None]
         if rule is None:
             return Facts(given or ()), f"no rule for layer type {proto.type}", ()
@@ -421,7 +430,7 @@ class Net:
             why = f"the shape of bottom '{unseen}' is unknown"
             return Facts(given or ()), why, possible_tops(rule, proto, options)
         try:
-            facts = rule.infer(proto, shapes)
+            facts = rule.variants.get(self.computes, rule.infer)(proto, shapes)
         except UnknownShape as reason:
             return Facts(given or ()), "" if given else f"its shape depends on {reason}", reason.tops
         if given is not None and given != facts.tops:
@@ -445,8 +454,10 @@ class Net:
         for key, value in fields.items():
             if value is None:
                 continue
-            target = next((m for m in messages if has_field(m, key)), proto)
-            if target is proto and not has_field(proto, key):
+            for target in (*messages, proto):
+                if has_field(target, key):
+                    break
+            else:
                 known = [f for m in (*messages, proto) for f in known_fields(m, self.dialect)]
                 raise FieldError(
                     f"no field '{key}' in layer type {proto.type}", hint=did_you_mean(key, known)
@@ -466,30 +477,19 @@ class Net:
             if spec is not None and spec.name:
                 owner = self._shared.setdefault(spec.name, Owner(proto.name, fact))
                 lr_mult = owner.join(spec, fact)
-            filler = fact.filler.type if fact.filler is not None else "constant"
             params.append(
                 Param(
                     fact.shape,
                     fact.role,
                     learnable=fact.role != "statistic" and lr_mult != 0,
-                    fixed_filter=fact.role == "weight"
-                    and lr_mult == 0
-                    and filler in ("constant", "bilinear"),
+                    fixed_filter=lr_mult == 0
+                    and facts.macs > 0
+                    and fact.role == "weight"
+                    and makes_a_filter(fact.filler),
                     shared_with=owner.layer if owner and owner.fact is not fact else None,
                 )
             )
         return tuple(params)
-
-    def _located(
-        self, error: NetBuilderError, label: str, origin: Origin, bottoms: Sequence[object]
-    ) -> NetBuilderError:
-        """The error of a rule or a check, with the layer, the caller's line and the bottoms."""
-        error.text = f"{label}: {error.text}"
-        error.args = (error.text,)
-        error.where = str(origin)
-        if isinstance(error, ShapeError):
-            error.bottoms = "; ".join(producer(b) for b in bottoms)
-        return error
 
 
 def _homes_of_field(type: str, path: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -21,59 +22,84 @@ import pytest
 from netbuilder import Net, prototxt
 from netbuilder.schema import NetParameter
 
+# A consumer's code defines `compute(folder, inputs, outputs)`: arrays by name of the input blob, and for each
+# output the layer that computes it, which of its tops it is, and its name. It returns the arrays.
+
 # MNN's module `_tools` is the bare converter; `MNN.tools` would install a logging package by pip and call
 # home.
 _MNN_CODE = """
-import ctypes, os, sys, traceback
-import numpy as np
 import MNN, _tools
+import numpy as np
 
-def run(folder, output):
+caffe = MNN.Tensor_DimensionType_Caffe
+
+def compute(folder, inputs, outputs):
     _tools.mnnconvert(["mnnconvert", "-f", "CAFFE", "--modelFile", folder + "/net.caffemodel", "--prototxt",
                        folder + "/net.prototxt", "--MNNModel", folder + "/net.mnn", "--bizCode", "nb"])
-    data = np.load(folder + "/input.npy")
     interpreter = MNN.Interpreter(folder + "/net.mnn")
     # Hint 3 is WINOGRAD_MEMORY_LEVEL. At MNN's default its fast 3x3 convolutions round to about 4e-4 here,
     # whatever net they belong to; level 0 computes them plainly (3e-6).
     interpreter.setSessionHint(3, 0)
     session = interpreter.createSession({"precision": "high"})
-    caffe = MNN.Tensor_DimensionType_Caffe
-    blob = interpreter.getSessionInput(session)
-    blob.copyFrom(MNN.Tensor(data.shape, MNN.Halide_Type_Float, data, caffe))
+    for name, data in inputs.items():
+        blob = interpreter.getSessionInput(session, *([name] if name else []))
+        blob.copyFrom(MNN.Tensor(data.shape, MNN.Halide_Type_Float, data, caffe))
     interpreter.runSession(session)
     tops = interpreter.getSessionOutputAll(session)
-    top = tops.get(output) or interpreter.getSessionOutput(session)
+    return [fetched(found(tops, layer, top, len(outputs))) for layer, _, top in outputs]
+
+def found(tops, layer, top, wanted):
+    # A top in place is named after its layer.
+    return tops.get(top) or tops.get(layer) or (list(tops.values())[0] if wanted == 1 else None)
+
+def fetched(top):
     host = MNN.Tensor(top.getShape(), MNN.Halide_Type_Float, np.zeros(top.getShape(), np.float32), caffe)
     top.copyToHostTensor(host)
-    np.save(folder + "/output.npy", np.array(host.getData(), np.float32).reshape(top.getShape()))
-
+    return np.array(host.getData(), np.float32).reshape(top.getShape())
 """
 
 _OPENCV_CODE = """
-import ctypes, os, sys, traceback
 import cv2
 import numpy as np
 
 cv2.setNumThreads(0)  # threads do not outlive a fork
 
-def run(folder, output):
+def compute(folder, inputs, outputs):
     net = cv2.dnn.readNetFromCaffe(folder + "/net.prototxt", folder + "/net.caffemodel")
-    net.setInput(np.load(folder + "/input.npy"))
-    np.save(folder + "/output.npy", net.forward(output))
+    for name, data in inputs.items():
+        net.setInput(data, name)
+    layers = list(dict.fromkeys(layer for layer, _, _ in outputs))
+    tops = dict(zip(layers, net.forwardAndRetrieve(layers), strict=True))
+    return [tops[layer][i] for layer, i, _ in outputs]
 """
 
 # Both also end their process on some nets (a division by zero in OpenCV, for one), so each net gets a process
-# of its own: a fork of one that has imported everything.
+# of its own: a fork of one that has imported everything. It may take 20 s and 4 GiB.
 _SERVE = """
+import ctypes, json, os, resource, sys, traceback
+
+SECONDS = 20
+
+def run(folder):
+    with open(folder + "/request.json") as file:
+        request = json.load(file)
+    inputs = {name: np.load(f"{folder}/input_{i}.npy") for i, name in enumerate(request["inputs"])}
+    for i, array in enumerate(compute(folder, inputs, request["outputs"])):
+        np.save(f"{folder}/output_{i}.npy", array)
+    open(folder + "/computed", "w").close()
+
 for line in sys.stdin:
-    folder, _, output = line.rstrip("\\n").partition("\\t")
+    folder = line.rstrip("\\n")
     child = os.fork()
     if child == 0:
         log = os.open(folder + "/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         try:
-            run(folder, output)
+            run(folder)
         except BaseException:
             traceback.print_exc()
         ctypes.CDLL(None).fflush(None)
@@ -84,6 +110,10 @@ for line in sys.stdin:
             log.write("ended by signal " + str(os.WTERMSIG(status)))
     print("done", flush=True)
 """
+
+_CODES = {"opencv": _OPENCV_CODE, "mnn": _MNN_CODE}
+# The modules that must be installed.
+MODULES = {"opencv": "cv2", "mnn": "MNN"}
 
 
 def require(module: str) -> None:
@@ -133,33 +163,44 @@ def _varint(number: int) -> bytes:
 
 
 def opencv(folder: Path, data: Any, output: str) -> Any:
-    """The blob of this name that OpenCV computes from the model in the folder; AssertionError if it fails."""
-    return _computed(_OPENCV_CODE, folder, data, output)
+    """What OpenCV computes for the layer of this name from the model in the folder; AssertionError if it fails."""
+    return computed("opencv", folder, {"": data}, [(output, 0, output)])[0]
 
 
 def mnn(folder: Path, data: Any, output: str = "") -> Any:
     """The output of this name that MNN computes from the model in the folder, or the first if it has none."""
-    return _computed(_MNN_CODE, folder, data, output)
+    return computed("mnn", folder, {"": data}, [(output, 0, output)])[0]
+
+
+def computed(
+    consumer: str, folder: Path, inputs: Mapping[str, Any], outputs: Sequence[tuple[str, int, str]]
+) -> list[Any]:
+    """The outputs that a consumer computes from the model in the folder; AssertionError if it fails.
+
+    An output is the layer that computes it, which of its tops it is, and its name.
+    """
+    for old in folder.glob("output_*.npy"):
+        old.unlink()
+    (folder / "computed").unlink(missing_ok=True)
+    for i, data in enumerate(inputs.values()):
+        np.save(folder / f"input_{i}.npy", np.asarray(data, np.float32))
+    request = {"inputs": list(inputs), "outputs": outputs}
+    (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    server = _server(_CODES[consumer] + _SERVE)
+    assert server.stdin
+    assert server.stdout
+    server.stdin.write(f"{folder}\n")
+    server.stdin.flush()
+    while server.stdout.readline() not in ("done\n", ""):  # MNN itself says what the device supports
+        pass
+    assert (folder / "computed").exists(), (folder / "log").read_text(errors="replace")
+    return [np.load(folder / f"output_{i}.npy") for i in range(len(outputs))]
 
 
 @lru_cache
 def _server(code: str) -> subprocess.Popen[str]:
     server = subprocess.Popen(
-        [sys.executable, "-c", code + _SERVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     atexit.register(server.kill)
     return server
-
-
-def _computed(code: str, folder: Path, data: Any, output: str) -> Any:
-    np.save(folder / "input.npy", np.asarray(data, np.float32))
-    (folder / "output.npy").unlink(missing_ok=True)
-    server = _server(code)
-    assert server.stdin
-    assert server.stdout
-    server.stdin.write(f"{folder}\t{output}\n")
-    server.stdin.flush()
-    while server.stdout.readline() not in ("done\n", ""):  # MNN itself says what the device supports
-        pass
-    assert (folder / "output.npy").exists(), (folder / "log").read_text(errors="replace")
-    return np.load(folder / "output.npy")

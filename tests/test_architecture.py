@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     "netbuilder._version",
     "netbuilder.errors",
+    "netbuilder.records",
     "netbuilder.findings",
     "netbuilder._moved",
     "netbuilder.storage",

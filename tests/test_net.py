@@ -226,7 +226,7 @@ def test_in_place_is_refused_where_caffe_computes_wrong_values() -> None:
 def test_a_blob_of_another_net_is_refused() -> None:
     net, other = Net("n"), Net("other")
     assert text_of(net, "ReLU", image(other), name="r") == (
-        "StaleBlob: ReLU 'r': blob 'data' belongs to another net, Net('other', TEST, 1 layers)\n"
+        "StaleBlob: ReLU 'r': blob 'data' belongs to another net, Net('other', TEST, 1 layer)\n"
         f"  where:   {WHERE}"
     )
 
@@ -350,7 +350,7 @@ def test_an_unknown_layer_name_offers_the_nearest() -> None:
     net = Net("n")
     image(net)
     with pytest.raises(
-        StaleBlob, match=r"no layer 'date' in Net\('n', TEST, 1 layers\)\n  hint:    did you mean 'data'\?"
+        StaleBlob, match=r"no layer 'date' in Net\('n', TEST, 1 layer\)\n  hint:    did you mean 'data'\?"
     ):
         net["date"]
 

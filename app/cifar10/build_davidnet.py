@@ -8,8 +8,7 @@ from pathlib import Path
 # Run from a clone, the script means this clone's netbuilder, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from netbuilder.cli.build import script_parser
-from netbuilder.cli.main import run
+from netbuilder.cli.main import run_script
 
 if __name__ == "__main__":
-    sys.exit(run(script_parser("davidnet")))
+    sys.exit(run_script("davidnet"))

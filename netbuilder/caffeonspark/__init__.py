@@ -1,8 +1,8 @@
-"""CaffeOnSpark: checks a solver and its net, explains the numbers, and writes all that a job needs.
+"""CaffeOnSpark: checks a solver and its net, explains the numbers, and writes everything a job needs.
 
-CaffeOnSpark (yahoo, 2016 to 2019) trains by a fork of Caffe in the executors of Spark. It reports little
-about files that it refuses, and some of that only after it has taken the executors. Its rules and codes
-are in docs/caffeonspark.md. Nothing here runs CaffeOnSpark.
+CaffeOnSpark (Yahoo, 2016 to 2019) trains with a fork of Caffe in the executors of Spark. It explains little
+when it refuses a file, and sometimes refuses it only after it has allocated the executors. The rules and
+codes are in docs/caffeonspark.md. Nothing here runs CaffeOnSpark.
 """
 
 from netbuilder.caffeonspark.bundle import bundle, shipped

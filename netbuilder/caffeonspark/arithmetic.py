@@ -1,9 +1,9 @@
-"""Rules 12 and 14: which loop runs, how much data it takes, and the learning rate for it.
+"""Rules 12 and 14: which training loop runs, how much data it uses, and the learning rate for it.
 
-With tests CaffeOnSpark cuts the training set into parts of `test_interval` batches for each device of an
-executor, gives each executor one, and tests once all are used up; a part that is not whole, and parts that do
-not make a whole round, are dropped. Without tests each executor goes through its own partitions, as far as
-the smallest of them. Source: CaffeOnSpark, CaffeOnSpark.scala, train and trainWithValidation.
+With tests, CaffeOnSpark cuts the training set into parts of `test_interval` batches per device of an
+executor. In each round every executor trains on one part, and then CaffeOnSpark tests. It drops an incomplete
+part and an incomplete round. Without tests, each executor repeats its own partitions and reads from each as
+many images as the smallest one has. Source: CaffeOnSpark, CaffeOnSpark.scala, train and trainWithValidation.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 from netbuilder import solvers
 from netbuilder.caffeonspark.codes import found
-from netbuilder.caffeonspark.job import Job
+from netbuilder.caffeonspark.job import Cluster, Job
 from netbuilder.caffeonspark.layer_rules import PREFIX, batch_of, data_layers
 from netbuilder.caffeonspark.sources import NetFile, SolverFile, solver_line
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, counted
 from netbuilder.findings import Finding
 
 __all__ = ["Numbers", "arithmetic", "check_numbers", "loop_of", "numbers"]
 
-_NEAR = 1e-4  # rates that differ by less are equal: a solver has float32
+_NEAR = 1e-4  # relative difference below which rates are equal: a solver stores float32
 
 
 def loop_of(solver: Any, job: Job) -> str:
@@ -35,7 +35,7 @@ def loop_of(solver: Any, job: Job) -> str:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers that decide how the data is dealt out: of images, batches and iterations."""
+    """The numbers of images, batches and iterations that decide how the data is distributed."""
 
     loop: str
     batch: int
@@ -50,12 +50,12 @@ class Numbers:
         return self.batch * job.cluster.total_devices
 
     def part(self, job: Job) -> int:
-        """Images that an executor takes between two tests."""
+        """Images on which one executor trains between two tests."""
         return self.test_interval * self.batch * job.cluster.devices
 
 
 def numbers(solver: Any, net: NetFile, job: Job) -> Numbers:
-    """The numbers of a solver and a net; a batch that is not known is 0."""
+    """The numbers of a solver and a net; an unknown batch is 0."""
     train = data_layers(net).get("TRAIN")
     return Numbers(
         loop_of(solver, job), batch_of(net, "TRAIN"), batch_of(net, "TEST"), solver.test_interval,
@@ -64,22 +64,27 @@ def numbers(solver: Any, net: NetFile, job: Job) -> Numbers:
     )  # fmt: skip
 
 
+def _machines(cluster: Cluster) -> str:
+    """The factors of the global batch, as text: `1 device * 16 executors`."""
+    return f"{counted(cluster.devices, 'device')} * {counted(cluster.executors, 'executor')}"
+
+
 # -- the table -----------------------------------------------------------------------------------------------
 
 
 def arithmetic(n: Numbers, job: Job) -> list[tuple[str, str, str]]:
-    """Rows of what, how, and the value. All data is counted in images."""
+    """Rows of (what, how, value). All data is counted in images."""
     if n.loop == "none" or not n.batch:
         return _test_rows(n, job) if n.test_batch else []
     cluster = job.cluster
     whole = n.global_batch(job)
     tests = f"test_interval {n.test_interval} and test_iter {n.test_iter}"
-    how = "none of them 0" if n.loop == "interleaved" else "one of them 0"
+    how = "both above 0" if n.loop == "interleaved" else "one of them 0"
     rows = [
         ("loop", f"{tests}, {how}", "training with tests" if n.loop == "interleaved" else "plain training"),
         (
             "global batch",
-            f"{n.batch} a device * {cluster.devices} devices * {cluster.executors} executors",
+            f"{n.batch} a device * {_machines(cluster)}",
             str(whole),
         ),
     ]
@@ -94,13 +99,11 @@ def arithmetic(n: Numbers, job: Job) -> list[tuple[str, str, str]]:
 
 def _interleaved(n: Numbers, job: Job) -> list[tuple[str, str, str]]:
     part, executors = n.part(job), job.cluster.executors
+    devices = counted(job.cluster.devices, "device")
+    each = f"a part for each of {counted(executors, 'executor')}"
     rows = [
-        (
-            "a part",
-            f"test_interval {n.test_interval} * {n.batch} a device * {job.cluster.devices} devices",
-            f"{part} images",
-        ),
-        ("between two tests", f"a part for each of {executors} executors", f"{part * executors} images"),
+        ("a part", f"test_interval {n.test_interval} * {n.batch} a device * {devices}", f"{part} images"),
+        ("between two tests", each, f"{part * executors} images"),
     ]
     images = job.data.train_images
     if images:
@@ -116,7 +119,7 @@ def _interleaved(n: Numbers, job: Job) -> list[tuple[str, str, str]]:
 def _plain(n: Numbers, job: Job) -> list[tuple[str, str, str]]:
     executors = job.cluster.executors
     if not n.lmdb:
-        return [("partitions", f"those of the data set; at least {executors}, of equal size", "not known")]
+        return [("partitions", f"set by the data set; at least {executors}, of equal size", "unknown")]
     given = job.data.lmdb_partitions or executors
     used = given // executors * executors
     return [("partitions", f"{given} of the LMDB, a multiple of {executors} executors", str(used))]
@@ -134,7 +137,7 @@ def _test_rows(n: Numbers, job: Job) -> list[tuple[str, str, str]]:
 
 
 def check_numbers(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
-    """Whether there is enough data for the loop, and whether the rate is that of the recipe."""
+    """Check that the data suffices for the loop, and that the learning rate is that of the recipe."""
     if n.loop == "interleaved":
         yield from _enough(n, solver, job)
     if n.loop == "plain" and n.lmdb:
@@ -144,7 +147,7 @@ def check_numbers(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]
                 "partitions",
                 f"plain training needs a partition for each of {job.cluster.executors} executors, got "
                 f"-lmdb_partitions {given}",
-                f"take -lmdb_partitions {job.cluster.executors}, or a multiple", file=str(solver.path),
+                f"use -lmdb_partitions {job.cluster.executors} or a multiple of it", file=str(solver.path),
             )  # fmt: skip
     if n.loop != "none" and job.recipe is not None and n.batch:
         yield from _rate(n, solver, job)
@@ -155,7 +158,7 @@ def _enough(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
     unknown = [name for name in ("train_images", "test_images") if getattr(job.data, name) is None]
     if unknown:
         yield found(
-            "sizes-unknown", f"{' and '.join(unknown)} not given: whether the data is enough was not checked",
+            "sizes-unknown", f"{' and '.join(unknown)} not given: cannot check that the data suffices",
             f"give {' and '.join(unknown)}", file=file,
         )  # fmt: skip
     train, takes = job.data.train_images, n.part(job) * cluster.executors
@@ -163,10 +166,9 @@ def _enough(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
         most = train // n.global_batch(job) if n.batch else 0
         yield found(
             "train-images",
-            f"test_interval {n.test_interval} * batch {n.batch} * {cluster.devices} devices * "
-            f"{cluster.executors} executors = {takes} images, and there are {train}: the job ends without "
-            "training",
-            f"write test_interval: {most}, or less" if most else "take a smaller batch, or fewer executors",
+            f"test_interval {n.test_interval} * batch {n.batch} * {_machines(cluster)} = {takes} images, but "
+            f"the training set has {train}: the job ends without training",
+            f"write test_interval: {most}, or less" if most else "use a smaller batch or fewer executors",
             file=file, line=solver_line(solver.text, "test_interval"),
         )  # fmt: skip
     test, takes = job.data.test_images, n.test_iter * n.test_batch
@@ -176,39 +178,41 @@ def _enough(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
     if takes > test:
         yield found(
             "test-images",
-            f"test_iter {n.test_iter} * batch {n.test_batch} = {takes} images, and there are {test}: the job "
-            "ends without training",
+            f"test_iter {n.test_iter} * batch {n.test_batch} = {takes} images, but the test set has {test}: "
+            "the job ends without training",
             f"write test_iter: {test // n.test_batch}", file=file, line=line,
         )  # fmt: skip
     elif takes < test and test // n.test_batch > n.test_iter:
         yield found(
-            "test-part", f"a test takes {takes} of {test} images, the next test those that follow",
-            f"write test_iter: {test // n.test_batch} to test all of them", file=file, line=line,
+            "test-part", f"a test uses {takes} of {test} images; the next test continues after them",
+            f"write test_iter: {test // n.test_batch} to use all of them", file=file, line=line,
         )  # fmt: skip
     elif takes < test:
         yield found(
-            "test-part", f"a test takes {takes} of {test} images: the rest makes no batch, and is dropped",
-            "take a test batch that divides their number", file=file, line=line,
+            "test-part", f"a test uses {takes} of {test} images: the rest do not fill a batch and are "
+            "dropped",
+            f"use a test batch that divides {test}", file=file, line=line,
         )  # fmt: skip
 
 
 def _rate(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
-    """The project's rule for the rate is that of `netbuilder solver`: the recipe's, scaled with the batch."""
+    """Compare base_lr with what `netbuilder solver` writes: the recipe's rate, scaled with the batch."""
     assert job.recipe is not None
     try:
         planned = solvers.plan(
             job.recipe, net=solver.message.net, batch=n.batch, devices=job.cluster.total_devices
         )
     except ConfigError:
-        return  # a batch larger than the recipe's data set
+        return  # the batch is larger than the recipe's data set
     wanted, got = planned.solver.base_lr, solver.message.base_lr
     if abs(got - wanted) > _NEAR * wanted:
         whole = n.global_batch(job)
         yield found(
             "learning-rate",
-            f"base_lr {got:g}, and the recipe's {job.recipe.base_lr:g} for a batch of {job.recipe.batch} is "
-            f"{wanted:g} for {whole}: CaffeOnSpark takes the rate as it is written",
-            f"write base_lr: {wanted:g}, or make the solver anew: netbuilder solver RECIPE --gpus "
+            f"base_lr is {got:g}; the recipe's {job.recipe.base_lr:g} for a batch of {job.recipe.batch} "
+            "scales to "
+            f"{wanted:g} for {whole}. CaffeOnSpark does not scale the rate",
+            f"write base_lr: {wanted:g}, or write the solver again: netbuilder solver RECIPE --gpus "
             f"{job.cluster.total_devices}",
             file=str(solver.path), line=solver_line(solver.text, "base_lr"),
         )  # fmt: skip

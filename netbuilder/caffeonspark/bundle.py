@@ -15,24 +15,24 @@ __all__ = ["bundle", "shipped"]
 
 
 def shipped(validated: Validated) -> list[str]:
-    """The bare names of the files that executors need: the solver, the net, and mean files."""
+    """The bare names of the files that executors need: the solver, the net, and any mean files."""
     sources = validated.sources
-    assert sources.net is not None  # else there are errors
+    assert sources.net is not None  # a job without a net has errors
     return [sources.solver.path.name, sources.net.path.name, *(place.name for _, place in sources.net.means)]
 
 
 def bundle(validated: Validated, folder: str | Path, *, force: bool = False) -> list[Path]:
-    """Write the folder of a job, whole or not at all; returns the files in it.
+    """Write the folder of a job, all of it or nothing; returns the paths of its files.
 
-    Files that netbuilder did not write are refused unless `force`. Raises ConfigError if the job has errors
-    or no model, or if a file of the job has the name of one that is made; FileError if one cannot be read or
-    written.
+    Files that netbuilder did not write are overwritten only with `force`. Raises ConfigError if the job has
+    errors, lacks a model, or has a file with the name of a generated one; FileError if a file cannot be read
+    or written.
     """
     if not validated.fits:
-        raise ConfigError("a job with errors makes no bundle", key="solver")
+        raise ConfigError("cannot write a bundle for a job with errors", key="solver")
     if not validated.job.run.model:
         raise ConfigError(
-            "the command needs a model: where the training writes it, or a test reads it", key="model",
+            "a job needs a model: training writes it, a test reads it", key="model",
             hint="give --model hdfs:///FOLDER/NAME.caffemodel",
         )  # fmt: skip
     folder, sources = Path(folder), validated.sources
@@ -47,7 +47,9 @@ def bundle(validated: Validated, folder: str | Path, *, force: bool = False) -> 
     made["README.md"] = readme(validated, names)
     for name in made:
         if name in files:
-            raise ConfigError(f"the bundle has a file '{name}' of its own", key="net", hint="rename yours")
+            raise ConfigError(
+                f"the bundle contains a generated file '{name}'", key="net", hint="rename yours"
+            )
     files |= made
     paths = {folder / name: content for name, content in files.items()}
     write_files(paths, force=force)
@@ -55,7 +57,7 @@ def bundle(validated: Validated, folder: str | Path, *, force: bool = False) -> 
 
 
 def _marked(text: str, path: Path) -> str:
-    """A text as the bundle has it: netbuilder's mark in the first line, if it is not there already."""
+    """The text with netbuilder's mark as its first line; unchanged if it has the mark already."""
     mark = f"{MARK} {__version__} from {path.name}, for CaffeOnSpark\n"
     return text if text.startswith(MARK) else mark + text
 

@@ -1,4 +1,4 @@
-"""What a job for CaffeOnSpark consists of besides its files: the cluster, the data, what is run."""
+"""A job for CaffeOnSpark besides its files: the cluster, the data, and the run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ CONNECTIONS = ("ethernet", "infiniband")
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Executors, each a JVM on a machine of its own, with so many devices (GPUs) each.
+    """Executors, each a JVM on its own machine, and the number of devices (GPUs) per executor.
 
-    `connection` is that between executors, "" leaves the flag out. `master` is that of a standalone cluster,
-    `memory` that of an executor as Spark writes it (16g), `cores` are those of one standalone worker.
-    Raises ConfigError.
+    `connection` joins the executors; "" omits the flag. `master` is the URL of a standalone cluster, `memory`
+    that of one executor in Spark's notation (16g), `cores` the number of one standalone worker. Raises
+    ConfigError.
     """
 
     executors: int = 1
@@ -45,10 +45,10 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The data sets: numbers of images (None: not known), and how they are read. Raises ConfigError.
+    """The data sets: numbers of images (None: unknown), and how they are read. Raises ConfigError.
 
-    `lmdb_partitions` None is as many as executors; `persistent` keeps the training set on local disks;
-    `resize` makes every image as large as the net's input, before any crop.
+    `lmdb_partitions` None means one per executor. `persistent` caches the training set on local disks.
+    `resize` resizes every image to the net's input, before any crop.
     """
 
     train_images: int | None = None
@@ -66,10 +66,10 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What is run, and where it reads and writes; `model` "" is not decided yet. Raises ConfigError.
+    """What runs, and where it reads and writes; `model` "" is undecided. Raises ConfigError.
 
-    Modes: `train`, then `test` (means of the outputs) or `features` (blobs of each image). `snapshot` and
-    `weights` resume a training, `weights` alone begins with a model. `results` is where the second goes.
+    Modes: `train`, then `test` (means of the outputs) or `features` (blobs of each image), whose output goes
+    to `results`. `snapshot` with `weights` resumes a training; `weights` alone starts from a model.
     """
 
     train: bool = True
@@ -84,14 +84,14 @@ class Run:
 
     def __post_init__(self) -> None:
         if not (self.train or self.test or self.features):
-            raise ConfigError("nothing is run", key="train", hint="train, test, or name features")
+            raise ConfigError("the job runs nothing", key="train", hint="train, test, or name features")
         if self.label and not self.features:
-            raise ConfigError("a label is written beside features, and there are none", key="label")
+            raise ConfigError("--label needs --features", key="label")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A whole job. With a `recipe` the learning rate of the solver is compared with the recipe's."""
+    """A whole job. With a `recipe`, the solver's learning rate is compared with the recipe's."""
 
     cluster: Cluster = field(default_factory=Cluster)
     data: Data = field(default_factory=Data)

@@ -1,9 +1,9 @@
-"""Rules 4 to 6: which layers CaffeOnSpark takes for the data layers, and where these get their data from.
+"""Rules 4 to 6: which layers CaffeOnSpark treats as the data layers, and where these read their data.
 
-The driver walks the layers of the file, and remembers the last one that it saw with an `include` rule for
-TRAIN and the last one for TEST, until it has both; a rule without a phase counts as TRAIN, the first label of
-the schema. It looks at no type, and at nothing else of the rule. In the executors the net of each phase is
-filtered by Caffe, and its layer 0 is fed. Source: CaffeOnSpark, Config.scala and CaffeNet.cpp.
+The driver walks the layers of the file and remembers the last one with an `include` rule for TRAIN and the
+last one for TEST, until it has both. A rule without a phase counts as TRAIN, the first value of the enum. The
+driver ignores layer types and the other fields of a rule. In the executors, Caffe filters the net of each
+phase, and CaffeOnSpark feeds its layer 0. Source: CaffeOnSpark, Config.scala and CaffeNet.cpp.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from netbuilder.net import Phase
 __all__ = ["DATA_TYPES", "PREFIX", "SOURCES", "batch_of", "check_data_layers", "data_layers", "data_of"]
 
 PREFIX = "com.yahoo.ml.caffe."
-# The data sources, and the layer type that each fills.
+# The data sources, and the layer type that each one feeds.
 SOURCES = {
     "LMDB": "MemoryData",
     "SeqImageDataSource": "MemoryData",
@@ -32,7 +32,7 @@ DATA_TYPES = ("MemoryData", "CoSData")
 
 
 def data_layers(net: NetFile) -> dict[Phase, int]:
-    """The layers that the driver takes for the data layers, by phase; a phase is missing if it finds none."""
+    """The layers that the driver treats as the data layers, by phase; a phase without one is missing."""
     taken: dict[Phase, int] = {}
     for i, layer in enumerate(net.message.layer):
         for rule in layer.include:
@@ -43,19 +43,19 @@ def data_layers(net: NetFile) -> dict[Phase, int]:
 
 
 def data_of(layer: Any) -> Any:
-    """The message with the source and the batch of a data layer."""
+    """The message of a data layer that holds its source and batch size."""
     return layer.cos_data_param if layer.type == "CoSData" else layer.memory_data_param
 
 
 def batch_of(net: NetFile, phase: Phase) -> int:
-    """The images of one batch of a phase, on one device; 0 if the driver takes no proper data layer."""
+    """The images per batch and device of a phase; 0 if the driver finds no valid data layer."""
     i = data_layers(net).get(phase)
     layer = None if i is None else net.message.layer[i]
     return int(data_of(layer).batch_size) if layer is not None and layer.type in DATA_TYPES else 0
 
 
 def check_data_layers(net: NetFile) -> Iterator[Finding]:
-    """What is wrong with the choice of the data layers, and with the source of each."""
+    """Check the choice of the data layers, and the source of each."""
     taken = data_layers(net)
     for phase in PHASES:
         if phase not in taken:
@@ -70,8 +70,8 @@ def check_data_layers(net: NetFile) -> Iterator[Finding]:
         first = net.message.layer[0]
         yield _found(
             net, 0, "data-layer-place",
-            f"layers 0 and 1 of the file must be the data layers, one for each phase; they are {places}",
-            f"move '{first.name}' behind them" if 0 not in taken.values() else "give each phase its own",
+            f"the data layers, one per phase, must be layers 0 and 1 of the file, not {places}",
+            f"move '{first.name}' after them" if 0 not in taken.values() else "give each phase its own",
         )  # fmt: skip
     for i in sorted(set(taken.values()) - set(wrong)):
         yield from _rule(net, i)
@@ -90,29 +90,28 @@ def _found(net: NetFile, i: int, code: str, text: str, fix: str = "") -> Finding
 
 
 def _candidates(net: NetFile) -> list[int]:
-    """The layers that were meant to be data layers."""
+    """The layers that look like data layers."""
     return [i for i, layer in enumerate(net.message.layer) if source_of(layer.type) and not layer.bottom]
 
 
 def _missing(net: NetFile, phase: Phase) -> Iterator[Finding]:
-    """Why the driver finds no layer of a phase."""
+    """Say why the driver finds no data layer for a phase."""
     excluding = [i for i in _candidates(net) if net.message.layer[i].exclude]
     for i in excluding:
         layer = net.message.layer[i]
         other = PHASES[1 - layer.exclude[0].phase]
         yield _found(
             net, i, "exclude-ignored",
-            f"the driver looks at include alone, and finds no layer for {phase}: it runs off the end of the "
-            "net (IndexOutOfBoundsException)",
-            f"write include {{ phase: {other} }} in place of exclude",
+            f"the driver ignores exclude and finds no layer for {phase}: it runs off the end of the net "
+            "(IndexOutOfBoundsException)",
+            f"replace exclude with include {{ phase: {other} }}",
         )  # fmt: skip
     if not excluding:
         yield found(
             "phase-missing",
             f"no layer has include {{ phase: {phase} }}: the driver runs off the end of the net "
             "(IndexOutOfBoundsException)",
-            f"give the net a data layer for {phase}, as layer {PHASES.index(phase)}; both phases stand in "
-            "one file",
+            f"add a data layer for {phase} as layer {PHASES.index(phase)}; one file holds both phases",
             file=str(net.path),
         )  # fmt: skip
 
@@ -121,8 +120,8 @@ def _wrong(net: NetFile, phase: str, i: int) -> Finding:
     layer = net.message.layer[i]
     return _found(
         net, i, "wrong-data-layer",
-        f"the driver takes this {layer.type} for the data layer of {phase}: it is the last one with include "
-        f"{{ phase: {phase} }} before it has one of each phase",
+        f"the driver treats this {layer.type} as the data layer of {phase}: it is the last one with include "
+        f"{{ phase: {phase} }} before the driver has found both phases",
         "make the data layers of TRAIN and TEST the first two layers of the file",
     )  # fmt: skip
 
@@ -132,7 +131,7 @@ def _rule(net: NetFile, i: int) -> Iterator[Finding]:
     if len(layer.include) != 1 or layer.exclude:
         yield _found(
             net, i, "data-layer-rule",
-            f"a data layer needs exactly one include rule and no exclude, got {len(layer.include)} and "
+            f"a data layer must have exactly one include rule and no exclude, got {len(layer.include)} and "
             f"{len(layer.exclude)}",
             "write include { phase: TRAIN } or include { phase: TEST }",
         )  # fmt: skip
@@ -141,7 +140,7 @@ def _rule(net: NetFile, i: int) -> Iterator[Finding]:
     if more or not layer.include[0].HasField("phase"):
         yield _found(
             net, i, "data-layer-rule",
-            f"the driver looks at the phase of an include rule alone, and this one has "
+            "the driver reads only the phase of an include rule, and this rule has "
             f"{', '.join(more) or 'none'}",
             "write include { phase: TRAIN } or include { phase: TEST }",
         )  # fmt: skip
@@ -155,24 +154,24 @@ def _type(net: NetFile, i: int) -> Iterator[Finding]:
     if layer.type not in DATA_TYPES:
         yield _found(
             net, i, "data-type",
-            f"{layer.type} reads its data by itself, and CaffeOnSpark feeds MemoryData and CoSData alone: "
+            f"{layer.type} reads its own data, but CaffeOnSpark feeds only MemoryData and CoSData: "
             "executors abort",
-            "take MemoryData with a source_class: netbuilder build NET --data cos_lmdb",
+            "use MemoryData with a source_class: netbuilder build NET --data cos_lmdb",
         )  # fmt: skip
         return
     known = [PREFIX + name for name, type_ in SOURCES.items() if type_ == layer.type]
     if not layer.source_class:
         yield _found(
             net, i, "source-class-missing",
-            "source_class is missing: the driver goes on without a data source, and fails later",
+            "source_class is missing: the driver continues without a data source and fails later",
             f"{layer.type} takes {', '.join(known)}",
         )  # fmt: skip
     elif layer.source_class not in known:
         other = SOURCES.get(layer.source_class.removeprefix(PREFIX))
         text = (
-            f"source_class {layer.source_class} fills {other} layers"
+            f"source_class {layer.source_class} feeds {other} layers"
             if other and layer.source_class.startswith(PREFIX)
-            else f"there is no source_class {layer.source_class} (ClassNotFoundException)"
+            else f"source_class {layer.source_class} does not exist (ClassNotFoundException)"
         )
         near = did_you_mean(layer.source_class, known)
         yield _found(net, i, "source-class", text, near or f"{layer.type} takes {', '.join(known)}")
@@ -186,13 +185,13 @@ def _source(net: NetFile, i: int) -> Iterator[Finding]:
     if not data.source:
         yield _found(
             net, i, "source",
-            f"source is missing from {layer.type}: the data source does not start, and the job fails in its "
+            f"{layer.type} lacks a source: the data source does not start, and the job fails in the "
             "executors",
-            "name the data set, a folder or URL that every executor reaches",
+            "name the data set: a folder or URL that every executor can reach",
         )  # fmt: skip
     if data.batch_size < 1:
         yield _found(
-            net, i, "batch-size", "batch_size is missing or 0", "give the images of one pass on one device"
+            net, i, "batch-size", "batch_size is missing or 0", "state the images per pass on one device"
         )  # fmt: skip
     if data.source and layer.source_class == f"{PREFIX}LMDB":
         yield from _lmdb(net, i, data.source)
@@ -202,12 +201,12 @@ def _lmdb(net: NetFile, i: int, source: str) -> Iterator[Finding]:
     if not source.startswith("file:"):
         yield _found(
             net, i, "lmdb-copied",
-            f"'{source}' does not begin with file: the whole LMDB is copied to every node",
-            "put it on every node and write file:/PATH, or take a SequenceFile or a data frame",
+            f"'{source}' does not start with 'file:': Spark copies the whole LMDB to every node",
+            "put it on every node and write file:/PATH, or use a SequenceFile or a data frame",
         )  # fmt: skip
     elif not source.removeprefix("file:").startswith("/"):
         yield _found(
             net, i, "lmdb-relative",
-            f"'{source}' is looked for from the working folder of each executor",
-            "write file:/PATH, a folder that is the same on every node",
+            f"'{source}' is relative to the working folder of each executor",
+            "write file:/PATH, with the same folder on every node",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rules 3 and 11, and the outputs of rule 12: what CaffeOnSpark asks of the net besides its data layers."""
+"""Rules 3 and 11, and the outputs of rule 12: CaffeOnSpark's rules for the net besides its data layers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from netbuilder.schema.dialects import dialect
 
 __all__ = ["check_net"]
 
-# Of BVLC's schema the fork lacks these too; its dialect has the fields of layer types that it knows.
+# Fields of BVLC's schema that the fork also lacks; its dialect lists only fields of the layer types it has.
 _NEWER = ("swish_param", "clip_param")
-_STATISTICS = 3  # of a BatchNorm: mean, variance, and the factor by which both are divided
+_STATISTICS = 3  # params of a BatchNorm: mean, variance, and the factor that divides both
 
 
-def check_net(net: NetFile, told: Sequence[Finding]) -> Iterator[Finding]:
-    """What keeps the net from being parsed, built, or trained right; not again what was `told` of a layer."""
+def check_net(net: NetFile, earlier: Sequence[Finding]) -> Iterator[Finding]:
+    """Check that the net parses, builds and trains; skip layers with an error in the `earlier` findings."""
     newer = set()
     for i, layer in enumerate(net.message.layer):
         for path in _newer_fields(layer):
             newer.add(layer.name)
             yield _found(
                 net, i, "newer-field",
-                f"CaffeOnSpark's Caffe has no field {path}: it refuses the whole file", "leave it out",
+                f"CaffeOnSpark's Caffe lacks the field {path}: it refuses the whole file", "remove it",
             )  # fmt: skip
-    known = newer | {f.layer for f in told if f.severity == "error" and f.layer}
+    known = newer | {f.layer for f in earlier if f.severity == "error" and f.layer}
     yield from _refused(net, known)
     yield from _batchnorms(net)
     yield from _other_data(net)
@@ -58,7 +58,7 @@ def _newer_fields(layer: Any) -> Iterator[str]:
 
 
 def _refused(net: NetFile, known: set[str]) -> Iterator[Finding]:
-    """The layers on which Caffe aborts when it builds the net, each once, with its phases."""
+    """The layers on which Caffe aborts while it builds the net, each once, with its phases."""
     by_layer: dict[tuple[str, int, str], tuple[Layer, NetBuilderError, list[str]]] = {}
     for phase, layer, error in net.refused:
         if layer.name in known and (isinstance(error, FieldError) or not layer.proto.bottom):
@@ -83,45 +83,45 @@ def _batchnorms(net: NetFile) -> Iterator[Finding]:
             given = f"{len(rates)} param" if len(rates) < _STATISTICS else "an lr_mult above 0"
             yield _found(
                 net, i, "batchnorm-trained",
-                f"CaffeOnSpark's solver trains the statistics of a BatchNorm with {given}: weight decay eats "
-                "them",
+                f"CaffeOnSpark's solver trains the statistics of a BatchNorm with {given}: weight decay "
+                "shrinks them",
                 "write param { lr_mult: 0 decay_mult: 0 } three times",
             )  # fmt: skip
         if layer.batch_norm_param.HasField("use_global_stats"):
             value = "true" if layer.batch_norm_param.use_global_stats else "false"
-            what = "learns no statistics in TRAIN" if value == "true" else "takes those of the batch in TEST"
+            what = "collects no statistics in TRAIN" if value == "true" else "uses those of the batch in TEST"
             yield _found(
                 net, i, "batchnorm-global-stats",
-                f"use_global_stats: {value} holds in both phases of the file: the layer {what}",
-                "leave it out: it is then true in TEST and false in TRAIN",
+                f"use_global_stats: {value} applies to both phases of the file: the layer {what}",
+                "remove it: the default is true in TEST and false in TRAIN",
             )  # fmt: skip
 
 
 def _from_outside(layer: Any) -> bool:
-    """Whether it is a data layer that does not make its data itself."""
+    """Whether this is a data layer that does not generate its data."""
     source = source_of(layer.type)
     return source is not None and source.form is not Form.MADE
 
 
 def _other_data(net: NetFile) -> Iterator[Finding]:
     taken = set(data_layers(net).values())
-    told = len(taken) < len(PHASES) or not all(_from_outside(net.message.layer[i]) for i in taken)
+    reported = len(taken) < len(PHASES) or not all(_from_outside(net.message.layer[i]) for i in taken)
     for i, layer in enumerate(net.message.layer):
-        if _from_outside(layer) and i not in taken and not told:
+        if _from_outside(layer) and i not in taken and not reported:
             yield _found(
                 net, i, "other-data-layer",
-                f"CaffeOnSpark feeds one data layer of each phase, and this {layer.type} is another",
-                "leave it out; CoSData has as many tops as the frame has columns",
+                f"CaffeOnSpark feeds one data layer per phase, and this {layer.type} is another",
+                "remove it; a CoSData layer can have a top for each column of the frame",
             )  # fmt: skip
     if net.message.input:
         yield found(
-            "other-data-layer", "the net has input fields, which Caffe puts before its data layers",
-            "leave input, input_dim and input_shape out", file=str(net.path),
+            "other-data-layer", "the net has input fields, which Caffe places before its data layers",
+            "remove input, input_dim and input_shape", file=str(net.path),
         )  # fmt: skip
 
 
 def _outputs(net: NetFile) -> Iterator[Finding]:
-    """The outputs of the TRAIN net that the TEST net lacks. CaffeOnSpark reports those of the TEST net."""
+    """Report outputs of the TRAIN net that the TEST net lacks: CaffeOnSpark shows only the TEST net's."""
     if net.refused or len(net.nets) < len(PHASES):
         return
     train, test = ([blob.name for blob in net.nets[phase].outputs] for phase in PHASES)
@@ -129,7 +129,7 @@ def _outputs(net: NetFile) -> Iterator[Finding]:
     if missing:
         yield found(
             "outputs-differ",
-            f"the TRAIN net ends in {', '.join(train)}, and the TEST net in {', '.join(test) or 'nothing'}: "
-            f"{', '.join(missing)} is never reported",
+            f"the TRAIN net ends in {', '.join(train)}, the TEST net in {', '.join(test) or 'nothing'}: "
+            f"CaffeOnSpark never shows {', '.join(missing)}",
             "end both phases in the same losses; the TEST net may have more outputs", file=str(net.path),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The README.md of a bundle: what is in it, what to put where, the numbers, and how to go on."""
+"""The README.md of a bundle: its contents, what to put where, the numbers, and how to resume."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from netbuilder.caffeonspark.layer_rules import PREFIX, data_layers, data_of
 from netbuilder.caffeonspark.sources import PHASES
 from netbuilder.caffeonspark.submit import HOME, JAR
 from netbuilder.caffeonspark.validate import Validated
+from netbuilder.errors import counted
 from netbuilder.net import Phase
 from netbuilder.report.formats import Column, Table, render
 from netbuilder.storage.files import MARK
@@ -21,7 +22,7 @@ _HDF5 = 0
 
 
 def readme(validated: Validated, names: Sequence[str]) -> str:
-    """The page, for a job without errors; `names` are the files that executors need."""
+    """The text for a job without errors; `names` are the files that executors need."""
     sources, job = validated.sources, validated.job
     assert sources.net is not None
     net, solver = sources.net.message, sources.solver.message
@@ -58,19 +59,15 @@ def _cluster(job: Job) -> str:
     c = job.cluster
     lines = [
         "## The cluster\n",
-        f"{_number(c.executors, 'executor')} with {_number(c.devices, 'device')} each.\n",
+        f"{counted(c.executors, 'executor')} with {counted(c.devices, 'device')} each.\n",
         "All must be there at the start, each with one task at a time: dynamic allocation and speculation",
         "are off. On a standalone cluster these are as many workers, of which Spark may use",
-        f"{_number(c.cores, 'core')} each (`CORES`).\n",
+        f"{counted(c.cores, 'core')} each (`CORES`).\n",
         f"CaffeOnSpark must be built in the same folder of every machine; `{HOME}` names it.",
     ]
     if c.executors > 1 and c.connection == "ethernet":
         lines.append("The executors exchange gradients and weights among themselves, over ethernet.")
     return "\n".join(lines) + "\n"
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 # -- data ----------------------------------------------------------------------------------------------------

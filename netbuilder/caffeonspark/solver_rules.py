@@ -1,7 +1,7 @@
-"""Rules 1 and 2: what CaffeOnSpark asks of a solver.
+"""Rules 1 and 2: CaffeOnSpark's rules for a solver.
 
-Source: CaffeOnSpark, Config.scala (the driver), CaffeNet.cpp and CaffeProcessor.scala (the executors); what
-Caffe itself refuses is `netbuilder.solvers.check`.
+Source: CaffeOnSpark, Config.scala (the driver), CaffeNet.cpp and CaffeProcessor.scala (the executors).
+`netbuilder.solvers.check` reports what Caffe itself refuses.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["check_solver"]
 
 _CPU = 0
 _OTHER_NETS = ("train_net", "test_net", "net_param", "train_net_param", "test_net_param")
-# CaffeOnSpark's own rules cover these fields in place of `solvers.check`.
+# Fields that CaffeOnSpark's own rules cover instead of `solvers.check`.
 _OWN = ("net", "test_iter", "test_interval", "test_state", "max_iter", "lr_policy")
 
 
 def check_solver(solver: SolverFile, job: Job) -> Iterator[Finding]:
-    """What CaffeOnSpark or Caffe refuses in a parsed solver."""
+    """Report what CaffeOnSpark or Caffe refuses in a parsed solver."""
     for code, key, text, fix in (
         *_nets(solver.message),
         *_required(solver.message),
@@ -40,24 +40,24 @@ def check_solver(solver: SolverFile, job: Job) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-_Told = Iterator[tuple[str, str, str, str]]  # code, field, text, fix
+_Results = Iterator[tuple[str, str, str, str]]  # code, field, text, fix
 
 
-def _nets(solver: Any) -> _Told:
+def _nets(solver: Any) -> _Results:
     for name in _OTHER_NETS:
         if any(f.name == name for f, _ in solver.ListFields()):
             yield (
-                "train-net", name, f"{name} is given, and CaffeOnSpark reads net alone",
-                "write both phases into one file, and name it by net",
+                "train-net", name, f"{name} is given, but CaffeOnSpark reads only net",
+                "write both phases into one file, and name it in net",
             )  # fmt: skip
     if not solver.net:
         yield (
-            "no-net", "net", "net is not set: the driver looks for a file without a name",
-            "name the file of the net, which is for both phases, by net",
+            "no-net", "net", "net is not set: the driver looks for a file with an empty name",
+            "name in net the file of the net, with both phases",
         )  # fmt: skip
 
 
-def _required(solver: Any) -> _Told:
+def _required(solver: Any) -> _Results:
     count = len(solver.test_iter)
     if count != 1:
         yield (
@@ -75,7 +75,7 @@ def _required(solver: Any) -> _Told:
         what = f"snapshot_prefix '{prefix}' has a folder" if prefix else "snapshot_prefix is not set"
         yield (
             "snapshot-prefix", "snapshot_prefix",
-            f"{what}: executors write snapshots in their working folder, and copy them beside -model",
+            f"{what}: executors write snapshots to their working folder and copy them beside -model",
             f'write a bare name, snapshot_prefix: "{prefix.rpartition("/")[2] or "net"}"',
         )  # fmt: skip
     if solver.max_iter <= 0:
@@ -84,12 +84,12 @@ def _required(solver: Any) -> _Told:
         yield (
             "no-snapshot", "snapshot",
             f"snapshot is {solver.snapshot} at max_iter {solver.max_iter}: nothing is written before the "
-            "end, and the job cannot go on if an executor is lost",
-            "write snapshot: N, the iterations between two snapshots",
+            "end, and a job that loses an executor cannot resume",
+            "write snapshot: N, the number of iterations between two snapshots",
         )  # fmt: skip
 
 
-def _schedule(solver: Any) -> _Told:
+def _schedule(solver: Any) -> _Results:
     try:
         schedule = solvers.schedule_of(solver)
     except ConfigError as error:
@@ -99,19 +99,20 @@ def _schedule(solver: Any) -> _Told:
         yield (
             "lr-policy", "lr_policy",
             f"stock Caffe has no lr_policy '{solver.lr_policy}': executors abort at the first update",
-            "netbuilder solver RECIPE --stock lists the policies that come near, and writes one",
+            "netbuilder solver RECIPE --stock lists the closest stock policies and writes one",
         )  # fmt: skip
 
 
-def _values(solver: Any) -> _Told:
+def _values(solver: Any) -> _Results:
     for finding in solvers.check(solver, dialect=DIALECT):
         if finding.field in NEWER:
-            fix = "leave it out"
+            fix = "remove it"
             if finding.field == "weights":
-                fix += "; to begin with a model give the job -weights"
+                fix += "; to start from a model, pass -weights to the job"
             yield (
                 "solver-field", finding.field,
-                f"SolverParameter has no field '{finding.field}' in CaffeOnSpark: it refuses the whole file",
+                f"CaffeOnSpark's SolverParameter lacks the field '{finding.field}': it refuses the whole "
+                "file",
                 fix,
             )  # fmt: skip
         elif finding.field not in _OWN:
@@ -120,26 +121,26 @@ def _values(solver: Any) -> _Told:
     if solver.iter_size > 1:
         yield (
             "iter-size", "iter_size",
-            f"iter_size {solver.iter_size}: CaffeOnSpark hands over one batch an iteration, and each of the "
-            f"{solver.iter_size} passes takes the same images",
-            "leave it out, and take more devices or executors for a larger batch",
+            f"iter_size {solver.iter_size}: CaffeOnSpark supplies one batch per iteration, and all "
+            f"{solver.iter_size} passes use the same images",
+            "remove it, and use more devices or executors for a larger batch",
         )  # fmt: skip
 
 
-def _device(solver: Any, job: Job) -> _Told:
+def _device(solver: Any, job: Job) -> _Results:
     if solver.solver_mode != _CPU:
         return
     cluster = job.cluster
     if cluster.devices > 1:
         yield (
             "cpu-devices", "solver_mode",
-            f"solver_mode CPU takes 1 device to an executor, got {cluster.devices}",
-            "take one device, and more executors; or solver_mode: GPU",
+            f"solver_mode CPU allows 1 device per executor, got {cluster.devices}",
+            "use one device and more executors, or solver_mode: GPU",
         )  # fmt: skip
     if cluster.executors > 1 and cluster.connection != "ethernet":
         yield (
             "cpu-connection", "solver_mode",
-            f"solver_mode CPU joins {cluster.executors} executors by ethernet alone, got "
+            f"solver_mode CPU connects {cluster.executors} executors over ethernet only, got "
             f"{cluster.connection or 'no -connection, which means infiniband'}",
-            "take -connection ethernet",
+            "use -connection ethernet",
         )  # fmt: skip

@@ -1,9 +1,9 @@
-"""The solver and the net of a job, looked up as CaffeOnSpark does and parsed by its schema.
+"""The solver and the net of a job, found as CaffeOnSpark finds them and parsed by its schema.
 
-CaffeOnSpark opens both files by the names that it is given, in the working folder of the driver and of every
-executor; there they come by `--files`, under their bare names. So the net is looked for beside the solver.
-Its driver parses with protobuf's strict parser for Java, to which a field that the schema lacks is fatal, and
-upgrades nothing. Source: CaffeOnSpark, Config.scala and Utils.java.
+CaffeOnSpark opens both files by the given names in the working folders of the driver and of every executor,
+to which `--files` ships them under their bare names. So the net must lie beside the solver. The driver uses
+protobuf's strict parser for Java, which refuses a field that the schema lacks, and upgrades nothing. Source:
+CaffeOnSpark, Config.scala and Utils.java.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DIALECT = "caffeonspark"
 
 @dataclass(frozen=True)
 class SolverFile:
-    """A solver: where it is, its text, and its message (None where it cannot be parsed)."""
+    """A solver: its path, its text, and its message (None if the text cannot be parsed)."""
 
     path: Path
     text: str
@@ -41,10 +41,10 @@ class SolverFile:
 
 @dataclass(frozen=True)
 class NetFile:
-    """A net: its message as it stands, the places of its layers, and the nets of the phases that build.
+    """A net: its parsed message, the places of its layers in the text, and the nets of the phases that build.
 
-    `message` is None where the text cannot be parsed, or is of an old format. `means` are the names of its
-    mean files, with the places where these are.
+    `message` is None if the text cannot be parsed or has an old format. `means` holds the names of the mean
+    files and their paths.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class NetFile:
 
 @dataclass(frozen=True)
 class Sources:
-    """The files of a job, what was found when they were read, and what a bundle writes otherwise."""
+    """The files of a job, the findings of reading them, and the names that a bundle changes."""
 
     solver: SolverFile
     net: NetFile | None
@@ -69,8 +69,8 @@ class Sources:
 def load(path: str | Path, *, bundle: bool = False) -> Sources:
     """Read a solver file and its net.
 
-    For a bundle, which puts all files into one folder, a net and mean files may lie elsewhere: `text` is then
-    what the bundle writes, with bare names. Raises FileError if the solver cannot be read.
+    With `bundle`, the net and the mean files may lie in other folders: `text` is then the text that the
+    bundle writes, with bare names. Raises FileError if the solver cannot be read.
     """
     path = Path(path)
     text = read_text(path)
@@ -92,7 +92,7 @@ def load(path: str | Path, *, bundle: bool = False) -> Sources:
             findings.append(
                 found(
                     "net-path",
-                    f"net '{name}' is not a bare file name: executors get their files without folders",
+                    f"net '{name}' is not a bare file name: executors receive files without folders",
                     f"put the net beside the solver, and write net: \"{bare or 'net.prototxt'}\"",
                     file=str(path), line=solver_line(text, "net"),
                 )
@@ -104,8 +104,8 @@ def load(path: str | Path, *, bundle: bool = False) -> Sources:
         findings.append(
             found(
                 "net-file",
-                f"the net '{name}' cannot be read: there is no text file '{net_path}'",
-                "put the net into the folder of the solver, and ship both by --files",
+                f"the net '{name}' cannot be read: '{net_path}' is missing or not a text file",
+                "put the net into the folder of the solver, and ship both with --files",
                 file=str(path), line=solver_line(text, "net"),
             )
         )  # fmt: skip
@@ -115,7 +115,7 @@ def load(path: str | Path, *, bundle: bool = False) -> Sources:
 
 
 def solver_line(text: str, *names: str) -> int:
-    """The line of the first of these fields in a solver's text, 0 if none is there."""
+    """The line of the first of these fields in a solver's text, 0 if the text has none of them."""
     for span in spans(text):
         if span.name in names:
             return text.count("\n", 0, span.start) + 1
@@ -136,7 +136,7 @@ def _net(path: Path, text: str, bundle: bool, findings: list[Finding], renamed: 
         findings.append(
             found(
                 "old-format",
-                "'layers' is the format of 2014, and CaffeOnSpark's driver upgrades nothing",
+                "'layers' is the format of 2014, which CaffeOnSpark's driver does not upgrade",
                 "write each as layer { type: \"ReLU\" ... }, as Caffe's upgrade_net_proto_text does",
                 file=str(path), line=line, column=column,
             )
@@ -152,7 +152,7 @@ def _net(path: Path, text: str, bundle: bool, findings: list[Finding], renamed: 
                 text, phase, dialect=DIALECT, path=str(path), unknown="keep" if lenient else "refuse",
                 refused=errors,
             )  # fmt: skip
-        except PrototxtError as error:  # the file as a whole: `input` fields that do not fit
+        except PrototxtError as error:  # about the whole file, for example `input` fields that do not match
             findings.append(
                 found("net-build", error.text, error.hint, file=str(path), line=error.line, phases=(phase,))
             )
@@ -164,7 +164,7 @@ def _net(path: Path, text: str, bundle: bool, findings: list[Finding], renamed: 
 def _means(
     path: Path, text: str, message: object, bundle: bool, renamed: list[str]
 ) -> tuple[str, tuple[tuple[str, Path], ...]]:
-    """The text, with the bare names of its mean files if it is for a bundle; their names and places."""
+    """The text, with bare names of mean files for a bundle; and the names and paths of the mean files."""
     means: dict[tuple[str, Path], None] = {}
     for transform in _transforms(message):
         name = transform.mean_file
@@ -175,8 +175,8 @@ def _means(
         if bundle and bare and name != bare:
             text = _replaced(text, [f for f in _mean_fields(text) if _string(text, f) == name], bare)
             transform.mean_file = bare
-            told = f"mean_file: '{name}' is written as '{bare}'"
-            renamed += [] if told in renamed else [told]
+            note = f"mean_file: '{name}' is written as '{bare}'"
+            renamed += [] if note in renamed else [note]
         means[transform.mean_file, place] = None
     return text, tuple(means)
 
@@ -202,7 +202,7 @@ def _mean_fields(text: str) -> Iterator[Span]:
 def _parsed(
     text: str, message_type: object, path: str, codes: tuple[str, str], findings: list[Finding]
 ) -> Parsed | None:
-    """A text as a message, None where it is none; a field that the schema lacks is left out of it."""
+    """A text as a message, None if it does not parse; fields that the schema lacks are dropped."""
     schema = dialect(DIALECT)
     try:
         return text_format.parse(text, message_type, path=path, dialect=schema)
@@ -220,7 +220,7 @@ def _parsed(
     try:
         return text_format.parse(text, message_type, path=path, lenient=True, dialect=schema)
     except PrototxtError:
-        return None  # a near miss, which is never kept
+        return None  # a misspelt field, which even the lenient parser refuses
 
 
 def _fields(text: str, name: str) -> list[Span]:
@@ -234,7 +234,7 @@ def _string(text: str, span: Span) -> str:
 
 
 def _replaced(text: str, fields: list[Span], value: str) -> str:
-    """The text with another string as the value of these fields."""
+    """The text with `value` as the value of these fields."""
     quoted = text_format.format_fields(NetParameter(name=value)).partition(": ")[2].rstrip("\n")
     for span in reversed(fields):
         text = text[: span.value] + quoted + text[span.end :]

@@ -1,8 +1,8 @@
 """The command that submits a job, as words and as scripts for YARN and for a standalone cluster.
 
-A script has its variables at the top, and the command is made of them; the words are the same command with
-the values in place of the variables. Only where CaffeOnSpark is built, and a master that is not given, are
-left to the shell. Source: CaffeOnSpark, Config.scala (its own options).
+A script sets variables at the top and builds the command from them; the words are the same command with the
+values substituted. Only the folder of CaffeOnSpark, and a master that the job does not state, come from the
+shell. Source: CaffeOnSpark, Config.scala (its own options).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _VARIABLE = re.compile(r"\$([A-Z_]+)")
 
 
 def command(job: Job, files: Sequence[str], cluster: str) -> list[str]:
-    """The words of the command, for a job whose `files` are the solver, the net and any others.
+    """The words of the command for a job; `files` are the solver, the net and any others.
 
-    Every word is as the program gets it, but for `$CAFFE_ON_SPARK`, and `$MASTER` if there is none.
+    Every word is final except `$CAFFE_ON_SPARK`, and `$MASTER` if the job states no master.
     """
     values = dict(_variables(job, files, cluster))
     values["LD_LIBRARY_PATH"] = _LIBRARIES
@@ -41,7 +41,7 @@ def command(job: Job, files: Sequence[str], cluster: str) -> list[str]:
 
 
 def script(job: Job, files: Sequence[str], cluster: str) -> str:
-    """The text of the script that submits the job; bash runs it."""
+    """The text of the bash script that submits the job."""
     lines = [
         "#!/usr/bin/env bash",
         f"{MARK} {__version__}: submits this folder's job to CaffeOnSpark, {_PLACES[cluster]}",
@@ -84,12 +84,12 @@ _PLACES = {"yarn": "on YARN", "standalone": "on a standalone cluster of Spark"}
 
 
 def _default(name: str, value: str) -> str:
-    """A variable that the environment may set otherwise."""
+    """The line of a variable that the environment can override."""
     return f"{name}=${{{name}:-{shlex.quote(value) if value else ''}}}"
 
 
 def _variables(job: Job, files: Sequence[str], cluster: str) -> list[tuple[str, str]]:
-    """The variables of the script, in order; all that a user gave is in them."""
+    """The variables of the script, in order; they hold everything the user gave."""
     c, run, data = job.cluster, job.run, job.data
     given = [("EXECUTORS", str(c.executors)), ("DEVICES", str(c.devices)), ("EXECUTOR_MEMORY", c.memory)]
     if cluster == "standalone":
@@ -106,7 +106,7 @@ def _variables(job: Job, files: Sequence[str], cluster: str) -> list[tuple[str, 
 
 
 def _spark(cluster: str) -> list[tuple[str, ...]]:
-    """spark-submit and its options: each executor a JVM with one task at a time, all there from the start."""
+    """spark-submit and its options: one task at a time per executor, all executors present from the start."""
     if cluster == "yarn":
         place: list[tuple[str, ...]] = [
             ("--master", "yarn", "--deploy-mode", "cluster"),
@@ -133,7 +133,7 @@ def _spark(cluster: str) -> list[tuple[str, ...]]:
 
 
 def _arguments(job: Job, cluster: str) -> list[tuple[str, ...]]:
-    """CaffeOnSpark's own options, but for those of resuming."""
+    """CaffeOnSpark's own options, without those for resuming."""
     run, data = job.run, job.data
     modes = [*(["-train"] if run.train else []), *(["-test"] if run.test else [])]
     modes += ["-features", "$FEATURES"] if run.features else []
@@ -141,7 +141,7 @@ def _arguments(job: Job, cluster: str) -> list[tuple[str, ...]]:
     groups: list[tuple[str, ...]] = [tuple(modes), ("-conf", "$SOLVER"), ("-devices", "$DEVICES")]
     if job.cluster.connection:
         groups.append(("-connection", job.cluster.connection))
-    if cluster == "standalone":  # YARN tells it by itself
+    if cluster == "standalone":  # YARN reports the size itself
         groups.append(("-clusterSize", "$EXECUTORS"))
     if data.lmdb_partitions:
         groups.append(("-lmdb_partitions", "$LMDB_PARTITIONS"))

@@ -1,4 +1,4 @@
-"""All rules on one job: `validate` returns the findings, the loop that will run, and the arithmetic."""
+"""`validate` applies all rules to a job, and returns findings, the loop that will run, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ORDER = ("error", "warning", "info")
 
 @dataclass(frozen=True)
 class Validated:
-    """A job that was checked: its files, the findings, the loop ("" if unknown), and rows of arithmetic."""
+    """A checked job: its files, the findings, the loop ("" if unknown), and the rows of arithmetic."""
 
     sources: Sources
     job: Job
@@ -33,7 +33,7 @@ class Validated:
 
     @property
     def fits(self) -> bool:
-        """Whether there are no errors."""
+        """Whether no finding is an error."""
         return not any(f.severity == "error" for f in self.findings)
 
 
@@ -43,7 +43,7 @@ def validate(path: str | Path, job: Job) -> Validated:
 
 
 def validate_sources(sources: Sources, job: Job) -> Validated:
-    """The same for files already read; those of a bundle are checked as the bundle will have them."""
+    """Like `validate`, for files already read; those of a bundle are checked as the bundle writes them."""
     solver, net = sources.solver, sources.net
     findings = list(sources.findings)
     loop, rows = "", []
@@ -61,7 +61,7 @@ def validate_sources(sources: Sources, job: Job) -> Validated:
 
 
 def _order(solver: SolverFile) -> Callable[[Finding], tuple[int, bool, int]]:
-    """Errors first; then the solver, then the net, line by line."""
+    """Order by severity, then the solver before the net, then by line."""
     return lambda f: (_ORDER.index(f.severity), f.file != str(solver.path), f.line)
 
 
@@ -73,25 +73,25 @@ def _submitted(solver: SolverFile, net: NetFile | None, job: Job) -> Iterator[Fi
     if cluster.executors > 1 and not cluster.connection:
         yield found(
             "connection",
-            f"-connection is missing, which means InfiniBand, and {cluster.executors} executors need one",
-            "take -connection ethernet",
+            f"{cluster.executors} executors need -connection; without it CaffeOnSpark uses InfiniBand",
+            "use -connection ethernet",
         )  # fmt: skip
     elif cluster.executors > 1 and cluster.connection == "infiniband":
         yield found(
-            "infiniband", "-connection infiniband aborts in a CaffeOnSpark that was built without InfiniBand",
-            "take -connection ethernet, unless yours was built with it",
+            "infiniband", "-connection infiniband aborts if CaffeOnSpark was built without InfiniBand",
+            "use -connection ethernet, unless yours was built with it",
         )  # fmt: skip
     if run.model:
         yield from _model(run.model)
     if run.snapshot and not run.weights:
         yield found(
-            "snapshot-weights", "-snapshot is given without -weights, and the driver refuses to resume",
+            "snapshot-weights", "-snapshot is given without -weights: the driver refuses to resume",
             "give both files of the snapshot: -snapshot X.solverstate -weights X.caffemodel",
         )  # fmt: skip
     if run.test and run.features:
         yield found(
-            "features-and-test", "-test and -features are both given: CaffeOnSpark writes features alone",
-            "leave one out, and run the other as a job of its own",
+            "features-and-test", "-test and -features are both given: CaffeOnSpark only writes features",
+            "remove one, and run it as a second job",
         )  # fmt: skip
     yield from _features(net, job)
     yield from _names(solver, net)
@@ -100,14 +100,14 @@ def _submitted(solver: SolverFile, net: NetFile | None, job: Job) -> Iterator[Fi
 def _model(model: str) -> Iterator[Finding]:
     if "/" not in model:
         yield found(
-            "model-url", f"-model '{model}' has no folder, into which CaffeOnSpark copies the snapshots",
-            "give a URL with a folder, as hdfs:///models/net.caffemodel",
+            "model-url", f"-model '{model}' lacks a folder; CaffeOnSpark copies the snapshots there",
+            "give a URL with a folder, for example hdfs:///models/net.caffemodel",
         )  # fmt: skip
     elif model.startswith("file:"):
         yield found(
             "model-local",
-            f"-model '{model}' is on the machine of the executor of rank 0, wherever that runs",
-            "give a URL that all machines reach, as hdfs:///models/net.caffemodel",
+            f"-model '{model}' is on whichever machine runs the executor of rank 0",
+            "give a URL that all machines can reach, for example hdfs:///models/net.caffemodel",
         )  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def _features(net: NetFile | None, job: Job) -> Iterator[Finding]:
 
 
 def _names(solver: SolverFile, net: NetFile | None) -> Iterator[Finding]:
-    """Files that --files would give the same name."""
+    """Report file names that --files cannot ship: with a comma, or the same as another."""
     if net is None:
         return
     files = dict.fromkeys([solver.path, net.path, *(place for _, place in net.means)])
@@ -136,11 +136,11 @@ def _names(solver: SolverFile, net: NetFile | None) -> Iterator[Finding]:
         if "," in name:
             yield found(
                 "file-name",
-                f"spark-submit takes '{name}' for several files, because of the comma",
+                f"spark-submit splits '{name}' at the comma into several files",
                 "rename it",
             )
         if len(places) > 1:
-            told = " and ".join(f"'{place}'" for place in places)
+            clash = " and ".join(f"'{place}'" for place in places)
             yield found(
-                "name-clash", f"{told} have one name on the executors, '{name}'", "rename one of them"
+                "name-clash", f"{clash} have the same name on the executors, '{name}'", "rename one of them"
             )

@@ -7,13 +7,15 @@ codes are stable (`CODES`). A check is a function in `CHECKS` that yields findin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from netbuilder.checks import fields, fillers, training, wiring
 from netbuilder.checks.finding import CODES, Code, Finding, found
+from netbuilder.checks.fitting import meant, needs
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.checks.phases import between
 from netbuilder.net import Net
+from netbuilder.schema.dialects import DIALECTS, Dialect
 
 __all__ = ["CHECKS", "CODES", "Code", "Finding", "Graph", "between", "check", "found", "has_loss"]
 
@@ -25,9 +27,12 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
 )
 
 
-def check(net: Net) -> list[Finding]:
-    """All findings about a net, in the order of its layers."""
-    graph = Graph(net)
+def check(net: Net, dialects: Sequence[Dialect] = ()) -> list[Finding]:
+    """All findings about a net, in the order of its layers.
+
+    `dialects` are the Caffes that it is meant for; by default the last BVLC Caffe, or those that fit.
+    """
+    graph = Graph(net, tuple(dialects) or meant(needs((net,)), (), DIALECTS["caffe-master"]))
     order = {layer.name: i for i, layer in reversed(list(enumerate(net.layers)))}
     findings = [finding for one in CHECKS for finding in one(graph)]
     return sorted(findings, key=lambda f: (f.line, order.get(f.layer, -1)))

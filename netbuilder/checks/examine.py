@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder import checks
 from netbuilder.checks import CODES, Finding, found, weights
 from netbuilder.checks import consumers as targets
+from netbuilder.checks.fitting import Needs, fitting, meant, needs
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
-from netbuilder.layers import is_source
+from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
-from netbuilder.schema.dialects import ANY
+from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
 from netbuilder.storage.files import read_text
 from netbuilder.weights.model import Model
 
@@ -50,6 +52,11 @@ class Wanted:
         return tuple(t for t in self.targets if targets.find_target(t).dialect) or (targets.DEFAULT,)
 
     @property
+    def dialects(self) -> tuple[Dialect, ...]:
+        """The Caffes that were named."""
+        return tuple(d for t in self.targets if (d := targets.find_target(t).dialect))
+
+    @property
     def others(self) -> tuple[str, ...]:
         """The other consumers."""
         return tuple(t for t in self.targets if not targets.find_target(t).dialect)
@@ -59,13 +66,14 @@ class Wanted:
 class Examined:
     """A file, its nets by phase, and the findings in the order of the file.
 
-    A file that could not be parsed has no nets and one finding.
+    A file that could not be parsed has no nets and one finding. `fit` is what Caffe takes of a model.
     """
 
     path: str
     text: str
     nets: dict[str, Net]
     findings: tuple[Finding, ...]
+    fit: weights.Fit | None = None
 
 
 def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
@@ -90,46 +98,69 @@ def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
 
 def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     """Examine the text of a file; `path` is what findings call it. Raises like `examine`."""
+    computes = wanted.caffes[0]
     try:
-        nets, refused = _read(text, path, wanted)
+        nets, refused = _read(text, path, wanted, computes)
+        asked = needs(nets.values())
+        fits = fitting(asked)
+        dialects = meant(asked, wanted.dialects, DIALECTS[targets.DEFAULT])
+        only = dialects[0].name if len(dialects) == 1 else computes
+        if only != computes and {only, computes} & _differing():
+            nets, refused = _read(text, path, wanted, only)
     except PrototxtError as error:
         return Examined(path, text, {}, (_syntax(error, path),))
     by_phase = {}
     last = "TEST" if "TEST" in nets else "TRAIN"
     for phase, net in nets.items():
-        findings = [*refused[phase], *_unknown(net), *checks.check(net)]
+        findings = [*refused[phase], *_unknown(net), *checks.check(net, dialects)]
         for name in (*wanted.caffes, *(wanted.others if phase == last else ())):
-            findings += targets.check(net, name)
+            findings += targets.check(net, name, fits)
         if wanted.model is not None:
             findings += weights.fits(net, wanted.model)
         by_phase[phase] = findings
     findings = _merged(by_phase)
     if len(nets) == 2:
         findings += checks.between(nets["TRAIN"], nets["TEST"])
+    fit = None
     if wanted.model is not None:
         findings += weights.unused(nets.values(), wanted.model, path)
+        fit = weights.fit(nets.values(), wanted.model)
     findings += _file(text, path, nets, wanted)
+    findings += _of_net(asked, path, wanted)
     order = _order(findings, nets)
-    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)))
+    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)), fit)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def _read(text: str, path: str, wanted: Wanted) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
-    """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them."""
+def _differing() -> set[str]:
+    """The Caffes in which some layer type has other shapes than in BVLC's."""
+    return {name for rule in RULES.values() for name in rule.variants}
+
+
+def _read(
+    text: str, path: str, wanted: Wanted, computes: str
+) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
+    """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them.
+
+    Their shapes are those of the Caffe that `computes` names.
+    """
     nets, refused = {}, {}
     for phase in wanted.phases or PHASES:
         errors: list[tuple[Layer, NetBuilderError]] = []
-        net = parse(text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors)
+        net = parse(
+            text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, computes=computes
+        )
         if wanted.inputs:
             tops = {top.name for layer in net if not layer.bottoms for top in layer.tops}
             given = {name: shape for name, shape in wanted.inputs.items() if name in tops}
             if given:
                 errors = []
                 net = parse(
-                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given
-                )
+                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given,
+                    computes=computes,
+                )  # fmt: skip
         nets[phase] = net
         refused[phase] = [_refusal(layer, error) for layer, error in errors]
     _check_inputs(wanted, nets, path)
@@ -239,6 +270,18 @@ def _file(text: str, path: str, nets: Mapping[str, Net], wanted: Wanted) -> Iter
                 yield Finding(
                     CODES[code].severity, code, "", f"{name}: {says}", fix, line, file=path, target=name
                 )
+
+
+def _of_net(asked: Needs, path: str, wanted: Wanted) -> Iterator[Finding]:
+    """Findings about fields outside of layers that a Caffe lacks."""
+    for name in wanted.caffes:
+        dialect = targets.find_target(name).dialect
+        for field in sorted(asked.net_fields - dialect.adds) if dialect else ():
+            text = f"{name}: there is no {field}; the whole file is refused"
+            fix = f"leave it out; {targets.owners(partial(targets.adds, field), fitting(asked))}"
+            yield Finding(
+                CODES["no-such-field"].severity, "no-such-field", "", text, fix, file=path, target=name
+            )
 
 
 # -- putting findings together -------------------------------------------------------------------------------

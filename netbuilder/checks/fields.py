@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
-from netbuilder.errors import ShapeError
+from netbuilder.errors import ShapeError, did_you_mean
 from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
+from netbuilder.layers.fillers import FILLERS
 from netbuilder.net import CUDNN, PHASES, Layer
-from netbuilder.schema.fields import has_field
+from netbuilder.schema.dialects import ANY, DIALECTS, FORK
+from netbuilder.schema.fields import has_field, is_repeated
 
-__all__ = ["CHECKS", "lone_pairs"]
+__all__ = ["CHECKS", "lone_pairs", "readers"]
 
 _STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
 
@@ -28,13 +30,27 @@ def _ignored_params(graph: Graph) -> Iterator[Finding]:
         source = source_of(layer.type)
         read = (*rule.params, *(("transform_param",) if source and source.transforms else ()))
         for field, _ in layer.proto.ListFields():
-            if field.name.endswith("_param") and field.name not in read:
-                yield found(
-                    "ignored-param", layer, f"{layer.type} does not read {field.name}: it has no effect",
-                    f"leave {field.name} out"
-                    + (f", or move its fields to {rule.params[0]}" if rule.params else ""),
-                    field=field.name,
-                )  # fmt: skip
+            if not field.name.endswith("_param") or field.name in read:
+                continue
+            knows = [
+                d for d in graph.dialects if field.number < FORK or f"LayerParameter.{field.name}" in d.adds
+            ]
+            if not knows or any(d.reads_too(layer.type, field.name) for d in graph.dialects):
+                continue  # the Caffes of the file refuse it, which is reported as such, or read it
+            others = readers(layer.type, field.name)
+            where = f" in {' and '.join(d.name for d in graph.dialects)}" if others else ""
+            yield found(
+                "ignored-param", layer, f"{layer.type} does not read {field.name}{where}: it has no effect",
+                f"leave {field.name} out"
+                + (f", or move its fields to {rule.params[0]}" if rule.params else "")
+                + (f", unless the file is also for {', '.join(others)}, which read it" if others else ""),
+                field=field.name,
+            )  # fmt: skip
+
+
+def readers(type: str, field: str) -> list[str]:
+    """The Caffes whose layers of a type read a parameter message that BVLC's ignore."""
+    return [d.name for d in DIALECTS.values() if d is not ANY and d.reads_too(type, field)]
 
 
 def _ignored_fields(graph: Graph) -> Iterator[Finding]:
@@ -157,6 +173,8 @@ def _lone_pairs(graph: Graph) -> Iterator[Finding]:
 
 
 def _engines(graph: Graph) -> Iterator[Finding]:
+    if graph.dialects and all(d.cudnn for d in graph.dialects):
+        return
     for layer in graph.layers:
         rule = RULES.get(layer.type)
         if rule and rule.traits.engine is True and getattr(layer.proto, rule.params[0]).engine == CUDNN:
@@ -210,6 +228,32 @@ def _bilinear(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _fillers(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        for name, filler in _read_fillers(layer):
+            if filler in FILLERS or any(filler in d.fillers for d in graph.dialects):
+                continue
+            owners = [d.name for d in DIALECTS.values() if d is not ANY and filler in d.fillers]
+            yield found(
+                "field", layer, f"{name}: unknown filler type '{filler}'",
+                f"it is in {', '.join(owners)}" if owners else did_you_mean(filler, FILLERS),
+            )  # fmt: skip
+
+
+def _read_fillers(layer: Layer) -> Iterator[tuple[str, str]]:
+    """The fields of a layer that hold the fillers of its parameter blobs, and the types of these."""
+    rule = RULES.get(layer.type)
+    if rule is None or layer.proto.blobs:
+        return
+    for message in rule.params:
+        p = getattr(layer.proto, message)
+        for field, value in p.ListFields():
+            unread = field.name == "bias_filler" and has_field(p, "bias_term") and not p.bias_term
+            of_fillers = field.message_type is not None and field.message_type.name == "FillerParameter"
+            if of_fillers and not is_repeated(field) and not unread:
+                yield field.name, value.type
+
+
 def _by(values: list[int]) -> str:
     return "x".join(str(n) for n in values)
 
@@ -227,4 +271,5 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _databases,
     _dropped,
     _bilinear,
+    _fillers,
 )

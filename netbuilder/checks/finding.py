@@ -49,6 +49,7 @@ CODES: dict[str, Code] = {
         stride_zero="A stride is 0: Caffe builds the net, and dies in its first forward pass.",
         data_filler="Caffe builds the net, and dies in its first forward pass: a data_filler cannot draw.",
         no_backward="Caffe aborts in the backward pass: the layer has no gradient for this bottom.",
+        gradient_lost="A layer looks for its gradient where it is not: what is learnt before it gets 0.",
         dropout_all="Everything is dropped, and divided by zero.",
     ),
     **_codes(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.layers import RULES, known
-from netbuilder.layers.normalization import AFFINE
+from netbuilder.layers.normalization import AFFINE, scales
 from netbuilder.net import Layer
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS"]
 
+_CAFFE = 1
 _BY_FAN = ("msra", "xavier")
 _FAN_IN, _FAN_OUT = 0, 1
 
@@ -29,14 +30,15 @@ def _batch_norm(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         if layer.type != "BatchNorm":
             continue
-        affine = len(layer.params) > 3  # NVIDIA's scales and shifts by itself
+        affine = scales(layer.proto.batch_norm_param) or _scaled_by_engine(graph, layer)
         if not affine and not any(r.type in AFFINE for r in graph.readers.get(layer.tops[0], ())):
             yield found(
                 "batchnorm-without-scale", layer,
                 "BatchNorm has no scale and shift of its own, and no Scale follows",
                 "add a Scale layer with bias_term: true after it",
             )  # fmt: skip
-        if graph.trained and not affine and len(layer.proto.param) < 3:
+        guarded = bool(graph.dialects) and all(d.guards_statistics for d in graph.dialects)
+        if graph.trained and not affine and not guarded and len(layer.proto.param) < 3:
             yield found(
                 "batchnorm-trained", layer,
                 "Caffes of before 2017 would train the statistics like weights",
@@ -62,6 +64,13 @@ def _batch_norm(graph: Graph) -> Iterator[Finding]:
                 "bias-before-batchnorm", before, "BatchNorm takes this bias away again",
                 "set bias_term: false, unless trained weights need it",
             )  # fmt: skip
+
+
+def _scaled_by_engine(graph: Graph, layer: Layer) -> bool:
+    """Whether the engine that a fork takes by default gives a BatchNorm its scale: MKL-DNN in Intel's."""
+    p = layer.proto.batch_norm_param
+    off = p.engine == _CAFFE or (p.HasField("use_weight_bias") and not p.use_weight_bias)
+    return bool(graph.dialects) and all(d.scales for d in graph.dialects) and not off
 
 
 def _zero_weights(graph: Graph) -> Iterator[Finding]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import shape_text
 from netbuilder.layers import RULES, Traits, known, of_layer
-from netbuilder.layers.traits import GradientReads, Keeps, Spoils
-from netbuilder.net import Layer
+from netbuilder.layers.traits import Diff, GradientReads, Keeps, Spoils
+from netbuilder.net import Blob, Layer
 
 __all__ = ["CHECKS"]
 
 _OWN_TOP = "give the top a name of its own"
+_OR_FREEZE = ", or set lr_mult: 0 for all that is learnt before this layer"
 _NO_TRAITS = Traits()  # of a type without a rule: all unknown
 
 
@@ -109,20 +111,82 @@ def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
 
 def _no_backward(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        if layer not in graph.backward:
+        step = graph.steps.get(layer)
+        if step is None or not aborts(step):
             continue
-        rule = RULES.get(layer.type)
-        without = known(_traits(layer).no_gradient, ())
-        for bottom in [layer.bottoms[i] for i in without if i < len(layer.bottoms)]:
-            if bottom.layer not in graph.learnt:
-                continue
-            role = "labels" if rule and rule.auto_top else "bottom"
-            what = "has no gradient" if without == (0,) else f"has no gradient for its {role} '{bottom.name}'"
+        text = f"{layer.type} has no gradient"
+        if _traits(layer).no_backward is not True:
+            names = [f"'{layer.bottoms[i].name}'" for i in lacking(step)]
+            text += f" for its bottom{'s' * (len(names) > 1)} {' and '.join(names)}"
+        yield found(
+            "no-backward", layer, f"{text}: Caffe aborts in the first backward pass", _remedy(graph, step)
+        )  # fmt: skip
+
+
+def _remedy(graph: Graph, step: Step) -> str:
+    """How to keep the backward pass from a layer, or from some of its bottoms."""
+    layer = step.layer
+    assert layer is not None
+    if graph.net.proto.force_backward:
+        unforced = next(s for s in backward(graph.net, forced=False) if s.layer is layer)
+        if not aborts(unforced):
+            return "take force_backward: true out of the net: it asks for the gradients of all layers"
+    if _traits(layer).no_backward is not True:
+        flags = [need and i not in lacking(step) for i, need in enumerate(step.needs)]
+        fix = " ".join(f"propagate_down: {str(flag).lower()}" for flag in flags)
+        return f"write {fix} here" + ("" if layer.proto.propagate_down else _OR_FREEZE)
+    if any(top.in_loss for top in layer.tops):
+        return "set lr_mult: 0 for all that is learnt before it, or give its top no loss_weight"
+    readers = [f"'{reader.name}'" for reader in graph.layers if _asks(graph, reader, layer)]
+    return f"write propagate_down: false for its top in {' and '.join(readers)}{_OR_FREEZE}"
+
+
+def _asks(graph: Graph, reader: Layer, layer: Layer) -> bool:
+    """Whether a reader computes a gradient for a top of a layer."""
+    step = graph.steps[reader]
+    pairs = zip(reader.bottoms, step.needs, strict=True)
+    return step.runs and any(need and blob.layer is layer for blob, need in pairs)
+
+
+def _lost_gradients(graph: Graph) -> Iterator[Finding]:
+    """Gradients that are in another blob's memory when the layer that made the blob looks for them."""
+    for layer in graph.layers:
+        if layer not in graph.backward or _diff(layer) is not Diff.REPLACES:
+            continue
+        bottom = layer.bottoms[0]
+        if len(graph.readers[bottom]) > 1 or bottom.in_loss:
+            continue  # Caffe inserts a Split, which copies
+        while (written := _written_over(bottom)) is not None:
+            bottom = written
+        giver = bottom.layer
+        if giver in graph.backward and _diff(giver) is Diff.LENT:
             yield found(
-                "no-backward", layer, f"{layer.type} {what}, and something before it is learnt: Caffe aborts "
-                "in the first backward pass",
-                "set lr_mult: 0 for all that is learnt before it, or propagate_down: false here",
+                "gradient-lost", layer,
+                f"its backward pass gives '{bottom.name}' another memory for the gradient, and {giver.type} "
+                f"'{giver.name}' looks for it in the old one: all that is learnt before gets a gradient of 0",
+                _without_replacing(layer),
             )  # fmt: skip
+
+
+def _diff(layer: Layer) -> Diff:
+    return of_layer(_traits(layer).diff, layer.proto, Diff.OWN)
+
+
+def _written_over(blob: Blob) -> Blob | None:
+    """The version of a blob that the layer of this one writes over; None if it makes a new blob."""
+    pairs = zip(blob.layer.bottoms, blob.layer.tops, strict=False)
+    return next((b for b, t in pairs if t is blob and b.name == t.name), None)
+
+
+def _without_replacing(layer: Layer) -> str:
+    """A Reshape that does what a Flatten does: it shares the gradient from the start."""
+    p = layer.proto.flatten_param
+    axes = f"axis: {p.axis}" + (f" num_axes: {p.end_axis - p.axis + 1}" if p.end_axis != -1 else "")
+    if p.end_axis != -1 and (p.axis < 0) != (p.end_axis < 0):
+        return "use a Reshape in its place"
+    if p.axis < 0:  # a Reshape counts from behind the last axis
+        axes = axes.replace(f"axis: {p.axis}", f"axis: {p.axis - 1}", 1)
+    return f'write type: "Reshape" reshape_param {{ {axes} shape {{ dim: -1 }} }}'
 
 
 def _unused_blobs(graph: Graph) -> Iterator[Finding]:
@@ -170,6 +234,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _in_place,
     _in_place_chains,
     _no_backward,
+    _lost_gradients,
     _unused_blobs,
     _overwritten_input,
     _uncounted,

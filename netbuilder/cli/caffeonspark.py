@@ -1,4 +1,4 @@
-"""`netbuilder caffeonspark SOLVER`: whether CaffeOnSpark takes a solver and its net, and what it needs."""
+"""`netbuilder caffeonspark SOLVER`: check a solver and its net for CaffeOnSpark, and write the job."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "caffeonspark",
-        description="Whether CaffeOnSpark takes a solver and its net, how it will deal out the data, and "
-        "with -o a folder with all that it needs: both files, the commands for YARN and for a standalone "
-        "cluster, and a README.md.",
+        description="Check whether CaffeOnSpark accepts a solver and its net, and show how it will "
+        "distribute "
+        "the data. With -o, write a folder with everything the job needs: both files, the commands for YARN "
+        "and for a standalone cluster, and a README.md.",
         epilog="example: netbuilder caffeonspark solver.prototxt --executors 16 --train-images 1281167 "
         "--test-images 50000 --model hdfs:///models/net.caffemodel -o job. Exit code: 0 no errors, 1 errors "
-        "(nothing is written), 2 a file cannot be read, or is no prototxt, or an option is wrong",
+        "(nothing is written), 2 a file cannot be read or is not a prototxt, or an option is wrong",
     )
-    parser.add_argument("solver", metavar="SOLVER", help="a solver file; its net is looked for beside it")
+    parser.add_argument("solver", metavar="SOLVER", help="a solver file; its net must lie beside it")
     _add_cluster(parser.add_argument_group("the cluster"))
     _add_data(parser.add_argument_group("the data"))
-    _add_run(parser.add_argument_group("what is run"))
+    _add_run(parser.add_argument_group("the run"))
     add_output(parser, "write the job into this folder", "FOLDER")
     add_force(parser)
     add_json(parser)
@@ -40,50 +41,62 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _add_cluster(group: Options) -> None:
-    group.add_argument("--executors", type=int, default=1, metavar="N", help="machines (default: 1)")
-    group.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs of each (default: 1)")
     group.add_argument(
-        "--connection", choices=_CONNECTIONS, default="ethernet", help="among them (default: ethernet)"
+        "--executors", type=int, default=1, metavar="N", help="number of machines (default: 1)"
+    )
+    group.add_argument("--devices", type=int, default=1, metavar="N", help="GPUs per machine (default: 1)")
+    group.add_argument(
+        "--connection",
+        choices=_CONNECTIONS,
+        default="ethernet",
+        help="between the executors (default: ethernet)",
     )
     group.add_argument(
         "--master", default="", metavar="URL",
-        help="of a standalone cluster, as spark://HOST:7077 (default: MASTER of the shell)",
+        help="master of a standalone cluster, spark://HOST:7077 (default: MASTER of the shell)",
     )  # fmt: skip
     group.add_argument(
-        "--executor-memory", default="16g", metavar="SIZE", help="of each executor (default: 16g)"
+        "--executor-memory", default="16g", metavar="SIZE", help="memory per executor (default: 16g)"
     )
     group.add_argument(
-        "--cores", type=int, default=1, metavar="N", help="of each standalone worker (default: 1)"
+        "--cores", type=int, default=1, metavar="N", help="cores per standalone worker (default: 1)"
     )
 
 
 def _add_data(group: Options) -> None:
-    group.add_argument("--train-images", type=int, metavar="N", help="images of the training set")
-    group.add_argument("--test-images", type=int, metavar="N", help="images of the test set")
+    group.add_argument("--train-images", type=int, metavar="N", help="size of the training set")
+    group.add_argument("--test-images", type=int, metavar="N", help="size of the test set")
     group.add_argument(
-        "--lmdb-partitions", type=int, metavar="N", help="of an LMDB (default: one for each executor)"
+        "--lmdb-partitions", type=int, metavar="N", help="partitions of an LMDB (default: one per executor)"
     )
-    group.add_argument("--persistent", action="store_true", help="keep the training set on local disks")
+    group.add_argument("--persistent", action="store_true", help="cache the training set on local disks")
     group.add_argument(
-        "--resize", action="store_true", help="resize images to the input of the net, before any crop"
+        "--resize", action="store_true", help="resize images to the net's input, before any crop"
     )
 
 
 def _add_run(group: Options) -> None:
     group.add_argument(
-        "--model", default="", metavar="URL", help="where the model goes, as hdfs:///models/net.caffemodel"
+        "--model",
+        default="",
+        metavar="URL",
+        help="where to write the model, for example hdfs:///models/net.caffemodel",
     )
-    group.add_argument("--no-train", action="store_true", help="do not train: test, or write features")
+    group.add_argument("--no-train", action="store_true", help="do not train; only test or write features")
     group.add_argument("--test", action="store_true", help="test the model (after training)")
-    group.add_argument("--features", default="", metavar="A,B", help="write these blobs for each test image")
-    group.add_argument("--label", default="", metavar="BLOB", help="and this one with them")
-    group.add_argument("--results", default="", metavar="URL", help="where results of tests and features go")
+    group.add_argument("--features", default="", metavar="A,B", help="write these blobs of each test image")
+    group.add_argument("--label", default="", metavar="BLOB", help="write this blob with the features")
+    group.add_argument(
+        "--results", default="", metavar="URL", help="where to write test results and features"
+    )
     group.add_argument("--results-format", choices=("json", "parquet"), default="", help="default: json")
-    group.add_argument("--snapshot", default="", metavar="URL", help="resume: a .solverstate, and --weights")
-    group.add_argument("--weights", default="", metavar="URL", help="a .caffemodel to begin with")
+    group.add_argument(
+        "--snapshot", default="", metavar="URL", help="resume from a .solverstate; needs --weights"
+    )
+    group.add_argument("--weights", default="", metavar="URL", help="start from a .caffemodel")
     group.add_argument(
         "--recipe", metavar="RECIPE",
-        help="compare the learning rate with that of a recipe of `netbuilder solver`",
+        help="compare the learning rate with that of a recipe (see netbuilder solver)",
     )  # fmt: skip
 
 
@@ -95,7 +108,7 @@ def _run(args: argparse.Namespace) -> int:
         from netbuilder.errors import ConfigError
 
         raise ConfigError(
-            "the command needs a model: where the training writes it, or a test reads it", key="model",
+            "a job needs a model: training writes it, a test reads it", key="model",
             hint="give --model hdfs:///FOLDER/NAME.caffemodel",
         )  # fmt: skip
     sources = caffeonspark.load(args.solver, bundle=bool(args.output))
@@ -112,8 +125,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     print(summary(validated.findings), file=sys.stderr)
     if args.output:
-        told = f"wrote {args.output}: {', '.join(path.name for path in written)}"
-        print(told if written else "nothing is written", file=sys.stderr)
+        files = ", ".join(path.name for path in written)
+        print(f"wrote {args.output}: {files}" if written else "nothing written", file=sys.stderr)
     if any(f.code in _NO_TEXT for f in validated.findings):
         return 2
     return 0 if validated.fits else 1

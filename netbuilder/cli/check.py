@@ -11,12 +11,12 @@ from typing import Any
 
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
-from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
+from netbuilder.checks.examine import PHASES, Examined, Wanted, examine
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
 from netbuilder.errors import FileError
 from netbuilder.report.findings import also, finding_lines, summary, totals
 from netbuilder.storage.files import write_files
-from netbuilder.weights.model import read_model
+from netbuilder.weights.model import joined, model_files, read_model
 
 __all__ = ["add_parser"]
 
@@ -47,13 +47,15 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
     parser.add_argument(
-        "--weights", metavar="MODEL", help="a .caffemodel: report which layers its weights fit by name"
-    )
+        "--weights", metavar="MODEL",
+        help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
+        "loaded in turn",
+    )  # fmt: skip
     add_input(parser)
     parser.add_argument(
         "--fix",
         action="store_true",
-        help="write what can be mended to net.fixed.prototxt beside net.prototxt, and check that",
+        help="write what can be fixed to net.fixed.prototxt beside net.prototxt, and check that",
     )
     add_force(parser, "with --fix: replace files that netbuilder did not write")
     add_format(parser, ("text", "json", "sarif"))
@@ -75,7 +77,7 @@ class _ListTargets(argparse.Action):
 
 @dataclasses.dataclass(frozen=True)
 class _Checked:
-    """A file that was checked; if it was mended, `examined` is the mended one."""
+    """A file that was checked; if it was fixed, `examined` is the fixed one."""
 
     file: str
     examined: Examined
@@ -84,10 +86,11 @@ class _Checked:
 
 
 def _run(args: argparse.Namespace) -> int:
+    models = model_files(args.weights) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
         targets=tuple(dict.fromkeys(args.target)),
-        model=read_model(args.weights) if args.weights else None,
+        model=joined([read_model(file) for file in models]) if models else None,
         inputs=given_inputs(args),
     )
     checked: list[_Checked] = []
@@ -103,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
         checked += [_mended(e, wanted, args) if args.fix else _Checked(e.path, e) for e in examined]
     findings = [f for c in checked for f in c.examined.findings]
     if args.format == "json":
-        print(json.dumps(_as_data(checked), indent=2))
+        print(json.dumps(_as_data(checked, models), indent=2))
     elif args.format == "sarif":
         from netbuilder.report.sarif import sarif
 
@@ -115,6 +118,8 @@ def _run(args: argparse.Namespace) -> int:
     for missing in unread:
         print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
     for c in checked:
+        for line in c.examined.fit.lines() if c.examined.fit else ():
+            print(f"{c.file}: {line}" if len(checked) > 1 else line, file=sys.stderr)
         if args.fix:
             print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
     print(summary(findings), file=sys.stderr)
@@ -124,17 +129,18 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Checked:
-    """Write the mended file beside the old one, and examine it as it stands there."""
+    """Write the fixed file beside the old one."""
     mended = fixes.mend(examined, wanted)
     if not mended.done:
         return _Checked(examined.path, examined)
     old = Path(examined.path)
     new = old.with_name(f"{old.stem}.fixed{old.suffix}")
-    text = fixes.header(examined.path, mended) + mended.text
+    above = fixes.header(examined.path, mended)
+    text = above + mended.text
     with old.open("rb") as file:
         windows = b"\r\n" in file.read()
     write_files({new: text.replace("\n", "\r\n") if windows else text}, force=args.force)
-    return _Checked(examined.path, examine_text(text, str(new), wanted), str(new), mended)
+    return _Checked(examined.path, mended.written(above, str(new)), str(new), mended)
 
 
 # -- text ----------------------------------------------------------------------------------------------------
@@ -142,8 +148,8 @@ def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Ch
 
 def _lines(checked: _Checked) -> list[str]:
     lines = []
-    for told, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
-        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {told}")
+    for remedy, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
+        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}")
         lines += also(others)
     examined = checked.examined
     return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))
@@ -152,7 +158,7 @@ def _lines(checked: _Checked) -> list[str]:
 # -- JSON ----------------------------------------------------------------------------------------------------
 
 
-def _as_data(checked: list[_Checked]) -> dict[str, Any]:
+def _as_data(checked: list[_Checked], models: list[str]) -> dict[str, Any]:
     findings = [f for c in checked for f in c.examined.findings]
     return {
         "version": 1,
@@ -162,11 +168,12 @@ def _as_data(checked: list[_Checked]) -> dict[str, Any]:
                 "phases": list(c.examined.nets),
                 "fixed": c.fixed or None,
                 "mended": [
-                    {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": told}
-                    for f, told in (c.mended.done if c.mended else ())
+                    {"code": f.code, "target": f.target, "layer": f.layer, "line": f.line, "told": remedy}
+                    for f, remedy in (c.mended.done if c.mended else ())
                 ],
                 "findings": [f.as_data() for f in c.examined.findings],
             }
+            | ({"model": c.examined.fit.as_data(models)} if c.examined.fit else {})
             for c in checked
         ],
         "totals": totals(findings),

@@ -15,7 +15,7 @@ from netbuilder.measure.counts import Counts
 from netbuilder.net import Net
 from netbuilder.prototxt.inputs import how_to_give
 from netbuilder.report import table
-from netbuilder.report.formats import Column, Table
+from netbuilder.report.formats import Table
 from netbuilder.schema.dialects import DIALECTS
 from netbuilder.weights.model import is_binary
 
@@ -197,7 +197,8 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
             parts.append(f"{_title(args, only)}\n{report.totals_table(only.counts)}")
         return "\n\n".join(parts)
     if args.per_layer or args.by_block:
-        rows = _merged(found, [_rows(args, c) for c in found], sums=args.format != "csv")
+        tables = [(counted.label, _rows(args, counted)) for counted in found]
+        rows = table.joined(tables, sums=args.format != "csv") if len(found) > 1 else tables[0][1]
         return report.render(rows if args.format == "csv" else table.slim(rows), args.format)
     if args.format == "csv":
         return report.render(table.plain_totals(named), "csv")
@@ -225,18 +226,6 @@ def _fields(args: argparse.Namespace, counted: _Counted) -> Any:
     from netbuilder.measure.geometry import receptive_fields
 
     return receptive_fields(counted.net)
-
-
-def _merged(found: list[_Counted], tables: list[Table], *, sums: bool) -> Table:
-    """The rows of several nets as one table, under their names."""
-    if len(tables) == 1:
-        return tables[0]
-    rows = [
-        (counted.label, *row)
-        for counted, t in zip(found, tables, strict=True)
-        for row in (*t.rows, *((t.last,) if t.last and sums else ()))
-    ]
-    return Table((Column("net", "net"), *tables[0].columns), tuple(rows))
 
 
 def _data(args: argparse.Namespace, counted: _Counted) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.cli.progress import Progress
-from netbuilder.errors import FileError
+from netbuilder.errors import FileError, counted
 
 __all__ = ["add_parser"]
 
@@ -152,7 +152,8 @@ def _lmdb(args: argparse.Namespace) -> int:
     job = {"list": lists.digest(listing.sources), "images": len(listing.sources), **form.as_job()}
     more = {"channels": "gray" if args.gray else "BGR", "classes": list(listing.classes)}
     if listing.ignored:
-        _say(f"{listing.ignored} files of '{source}' are no images of a class, and are left out")
+        what = counted(listing.ignored, "file")
+        _say(f"left out: {what} in '{source}' without a class folder or image suffix")
     if args.gray and args.encoded and form.unchanged:
         _say(
             "files are stored as they are, colors too, as convert_imageset does: set force_gray when training"
@@ -187,7 +188,8 @@ def _lmdb(args: argparse.Namespace) -> int:
         _say(f"left out by an earlier run: {earlier} images")
     if done.sizes_differ:
         _say("the images have different sizes: a Data layer then needs crop_size, or batch_size 1")
-    _say(f"wrote {place}: {done.records} records{'' if args.gray else ', channels in the order B, G, R'}")
+    order = "" if args.gray else ", channels in the order B, G, R"
+    _say(f"wrote {place}: {counted(done.records, 'record')}{order}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """The `netbuilder` command: finds the verb, turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 a check failed; 2 a user's mistake, on stderr, without a traceback (`--debug` shows
+Exit codes: 0 done; 1 a check failed; 2 a user error, printed to stderr without a traceback (`--debug` shows
 it); 130 interrupted.
 """
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder._version import __version__
 
-if TYPE_CHECKING:  # argparse, too: `netbuilder --version` does not need it
+if TYPE_CHECKING:  # including argparse, which `netbuilder --version` does not need
     import argparse
     from collections.abc import Callable, Sequence
 
-__all__ = ["GROUPS", "VERBS", "Verb", "main", "run", "verb_parser"]
+__all__ = ["GROUPS", "VERBS", "Verb", "main", "run", "run_script", "verb_parser"]
 
 
 class Verb(NamedTuple):
@@ -71,14 +71,26 @@ def run(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> i
     return _guarded(lambda: _act(parser, words), debug="--debug" in given)
 
 
+def run_script(network: str) -> int:
+    """The command of a script that builds one network (`app/imagenet/build_resnet.py`)."""
+
+    def action() -> int:
+        from netbuilder.cli.build import script_parser
+
+        return _act(script_parser(network), words)
+
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    return _guarded(action, debug="--debug" in sys.argv[1:])
+
+
 def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for these words, with the one verb that they begin with: no other verb is imported."""
+    """The parser for these words, with only the verb that comes first: no other verb is imported."""
     import importlib
 
     from netbuilder.cli.options import Parser
 
     parser = Parser(prog="netbuilder")
-    # Without prog argparse would format a help text to find it, for which it imports half of shutil.
+    # Without prog, argparse would format a usage text to find it.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="netbuilder")
     name, *others = words
     command = importlib.import_module(f"netbuilder.cli.{VERBS[name].module}")
@@ -90,7 +102,7 @@ def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _answer(words: list[str]) -> int:
-    """Answer what is asked about the command itself; leave the rest to the verb."""
+    """Answer questions about the command itself; pass everything else to the verb."""
     first = words[0] if words else ""
     if first in ("-V", "--version"):
         print(f"netbuilder {__version__}")
@@ -138,21 +150,21 @@ def _help() -> str:
 
 
 def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    import atexit
-    import gc
-
-    # A net is one large graph without garbage. Looking through it for some, again and again and once more at
-    # the end, takes a tenth of a short command's time.
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
     args = parser.parse_args(words)
     action: Callable[[argparse.Namespace], int] = args.run
     return action(args)
 
 
 def _guarded(action: Callable[[], int], *, debug: bool) -> int:
+    import atexit
+    import gc
+
     from netbuilder.errors import NetBuilderError
 
+    # Modules and nets are large graphs without garbage. Searching them repeatedly, and once more at exit,
+    # takes a tenth of a short command's time.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     try:
         code = action()
         sys.stdout.flush()

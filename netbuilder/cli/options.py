@@ -1,15 +1,17 @@
 """The options that several verbs share, each declared once, and the parser that reads them.
 
-Options of ours are spelt with dashes; `Parser` takes underscores for them, too. Those of a config dataclass
-are in `netbuilder.cli.config_options`.
+netbuilder's own options are spelt with dashes; `Parser` also takes them with underscores. The options of a
+config dataclass are in `netbuilder.cli.config_options`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from netbuilder.errors import ConfigError
 
@@ -29,7 +31,7 @@ __all__ = [
     "given_inputs",
 ]
 
-# A parser, or a group of its options; and what makes the parsers of verbs, or of what is below a verb.
+# A parser or a group of its options; and what creates the parsers of verbs or of their sub-commands.
 Options: TypeAlias = argparse._ActionsContainer
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -37,8 +39,11 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 class Parser(argparse.ArgumentParser):
     """A parser that takes `--iter_size` for `--iter-size`, and `--test-batch` for `--test_batch`.
 
-    The other spelling is in no help text, and abbreviations stay as unambiguous as with one spelling.
+    No help text has the other spelling, and abbreviations are as unambiguous as with one spelling.
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{"formatter_class": _formatter, **settings})
 
     def _parse_optional(self, arg_string: str):  # type: ignore[no-untyped-def]  # a private type
         return super()._parse_optional(self._spelt(arg_string))
@@ -55,8 +60,27 @@ class Parser(argparse.ArgumentParser):
         return meant[0] + equals + value if len(meant) == 1 else word
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """A formatter as wide as the terminal.
+
+    argparse creates one per option, to check it, and by default imports shutil, which is slow, for the width.
+    """
+    return argparse.HelpFormatter(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """The width of the terminal, as `shutil.get_terminal_size` finds it."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 def add_debug(parser: Options) -> None:
-    """Add --debug, which `netbuilder.cli.main` takes out of the words before they are parsed."""
+    """Add --debug to the help; `netbuilder.cli.main` takes it out of the words before they are parsed."""
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
 
 
@@ -74,7 +98,7 @@ def add_format(parser: Options, formats: Sequence[str]) -> None:
 
 
 def add_force(parser: Options, what: str = "replace files that netbuilder did not write") -> None:
-    """Add --force; `what` says what it does where that is not the usual."""
+    """Add --force; `what` describes it where it does something else than usual."""
     parser.add_argument("--force", action="store_true", help=what)
 
 
@@ -89,7 +113,7 @@ def add_output_folder(parser: Options, what: str) -> None:
 
 
 def add_gpu(parser: Options, what: str = "the device (default: the CPU)", metavar: str = "N") -> None:
-    """Add --gpu; `what` says which devices there may be."""
+    """Add --gpu; `what` describes the possible devices."""
     parser.add_argument("--gpu", metavar=metavar, help=what)
 
 
@@ -111,7 +135,7 @@ def add_input(parser: Options) -> None:
 
 
 def given_inputs(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:
-    """The shapes that --input gives, by name; raises ConfigError for what is no shape."""
+    """The shapes that --input gives, by name; raises ConfigError for anything but a shape."""
     shapes = {}
     for text in args.input:
         name, _, dims = text.partition("=")

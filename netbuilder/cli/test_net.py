@@ -6,9 +6,17 @@ import argparse
 import sys
 from typing import Any
 
-from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.options import Verbs
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
+from netbuilder.cli.training_options import (
+    add_net,
+    add_weights,
+    net_file,
+    one_device,
+    report_weights,
+    stopping,
+    weights_files,
+)
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -22,15 +30,10 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
         "Exit code: 0 tested, 2 a mistake, or Caffe failed, 130 stopped by Ctrl-C",
     )
-    parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
-    parser.add_argument("--weights", metavar="MODEL", required=True, action="append", help="a .caffemodel")
+    add_net(parser)
+    add_weights(parser, "to test", required=True)
     parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
-    add_engine(parser)
-    add_gpu(parser)
-    add_threads(parser)
-    add_json(parser)
-    add_debug(parser)
     parser.set_defaults(run=_run)
 
 
@@ -44,10 +47,11 @@ def _run(args: argparse.Namespace) -> int:
     net = prototxt.read(path, "TEST", dialect="any", unknown="keep")
     passes = _passes(args, net)
     devices = one_device(args.gpu)
-    weights = tuple(args.weights)
+    weights = weights_files(args)
     engine = find_engine(args.engine)
     engine.describe()
     plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
+    taken = report_weights([net], weights)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
         for event in run:
@@ -62,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         import json
 
-        data = {"version": 1, "net": path, "weights": args.weights, "passes": passes}
+        data = {"version": 1, "net": path, "weights": args.weights, "passes": passes, "model": taken}
         print(json.dumps({**data, "loss": tested.loss, "outputs": tested.outputs}, indent=2))
         return 0
     rows = [

@@ -7,9 +7,9 @@ import statistics
 import sys
 from typing import Any
 
-from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.options import Verbs
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
+from netbuilder.cli.training_options import add_net, net_file, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -23,17 +23,12 @@ def add_parser(verbs: Verbs) -> None:
         "is the caffe binary that times), beside its multiply-accumulates.",
         epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10",
     )
-    parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
+    add_net(parser, "the device (default: the CPU); by the caffe binary, which waits for it")
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default: TRAIN, as in Caffe"
     )
-    add_engine(parser)
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
-    add_gpu(parser, "the device (default: the CPU); by the caffe binary, which waits for it", "N")
-    add_threads(parser)
     parser.add_argument("--top", type=int, metavar="N", help="the N slowest layers only")
-    add_json(parser)
-    add_debug(parser)
     parser.set_defaults(run=_run)
 
 

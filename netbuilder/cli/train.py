@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_threads
 from netbuilder.cli.progress import Progress, clock
-from netbuilder.cli.training_options import add_engine, stopping
+from netbuilder.cli.training_options import add_engine, add_weights, report_weights, stopping, weights_files
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
 
@@ -36,10 +36,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
-    parser.add_argument(
-        "--weights", metavar="MODEL", action="append", default=[],
-        help="a .caffemodel to begin with, by layer name; may be given again",
-    )  # fmt: skip
+    add_weights(parser, "to begin with, by layer name")
     parser.add_argument(
         "--resume", metavar="latest|STATE", help="go on from a snapshot: the latest, or a .solverstate"
     )
@@ -58,7 +55,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from netbuilder.engines import find_engine
-    from netbuilder.training.plan import parse_devices, plan_training
+    from netbuilder.training.plan import parse_devices, plan_training, solver_models
     from netbuilder.training.record import Record
 
     devices = parse_devices(args.gpu) if args.gpu is not None else None
@@ -68,13 +65,16 @@ def _run(args: argparse.Namespace) -> int:
         args.solver,
         engine.snapshots,
         devices=devices,
-        weights=tuple(args.weights),
+        weights=weights_files(args),
         resume=args.resume,
         replay=not args.no_replay,
         force=args.force,
         threads=args.threads,
     )
     job = engine.train(plan)
+    # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
+    models = () if plan.state or not plan.nets else (*solver_models(plan.solver), *plan.weights)
+    taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
         print(f"warning: {text}", file=sys.stderr)
@@ -82,6 +82,8 @@ def _run(args: argparse.Namespace) -> int:
         print(text, file=sys.stderr)
     solver = plan.solver
     head = {"solver": args.solver, args.engine: description, "from": plan.begin, "max_iter": solver.max_iter}
+    if taken is not None:
+        head["model"] = taken
     end: dict[str, object] = {"end": "failed", "iteration": plan.begin}
     try:
         with Record(

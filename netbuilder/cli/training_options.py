@@ -1,22 +1,33 @@
-"""What the verbs train, test and time share: options, the net of a solver file, and Ctrl-C."""
+"""What the verbs train, test and time share: options, the net of a solver file, weights, and Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netbuilder import engines
-from netbuilder.errors import ConfigError
+from netbuilder.cli.options import Options, add_debug, add_gpu, add_json, add_threads
+from netbuilder.errors import ConfigError, FileError, PrototxtError
 
 if TYPE_CHECKING:
+    from netbuilder.net import Net
     from netbuilder.training.events import Run
 
-__all__ = ["add_engine", "net_file", "one_device", "stopping"]
+__all__ = [
+    "add_engine",
+    "add_net",
+    "add_weights",
+    "net_file",
+    "one_device",
+    "report_weights",
+    "stopping",
+    "weights_files",
+]
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +38,48 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         default=engines.DEFAULT,
         help=f"what does the work (default: {engines.DEFAULT})",
     )
+
+
+def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: the CPU)") -> None:
+    """Add NET and the options of a run of it; `gpu` says which devices there may be."""
+    parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
+    add_engine(parser)
+    add_gpu(parser, gpu)
+    add_threads(parser)
+    add_json(parser)
+    add_debug(parser)
+
+
+def add_weights(parser: Options, what: str, *, required: bool = False) -> None:
+    """Add --weights; `what` says what the model is for."""
+    parser.add_argument(
+        "--weights", metavar="MODEL", action="append", default=[], required=required,
+        help=f"a .caffemodel {what}; several, joined by commas or given again, are loaded in turn",
+    )  # fmt: skip
+
+
+def weights_files(args: argparse.Namespace) -> tuple[str, ...]:
+    """The files that --weights names."""
+    from netbuilder.weights.model import model_files
+
+    return tuple(file for text in args.weights for file in model_files(text))
+
+
+def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] | None:
+    """Print which layers Caffe takes from the models, and return it as JSON output has it.
+
+    Raises ConfigError if it takes none. None if the files cannot be read: Caffe says why.
+    """
+    from netbuilder.checks.weights import fit_files
+
+    try:
+        fit = fit_files(nets, files)
+    except (FileError, PrototxtError) as error:
+        print(f"note: the layers that take weights are not listed: {error.text}", file=sys.stderr)
+        return None
+    for line in fit.lines():
+        print(line, file=sys.stderr)
+    return fit.as_data(files)
 
 
 def net_file(path: str, phase: str) -> str:

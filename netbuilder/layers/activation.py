@@ -19,6 +19,7 @@ from netbuilder.layers.base import (
     elements,
     legacy_shape,
     rule,
+    variant,
 )
 from netbuilder.layers.traits import COMPUTES, GradientReads, Keeps, Spoils, Traits, Unknown
 from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise
@@ -74,7 +75,7 @@ ELEMENTWISE = (
         _POINTWISE._replace(gradient_reads=GradientReads.ELEMENTS, keeps=Keeps.SIGN),
     ),
     ("Clip", "clip_param", 2, "wrong", _POINTWISE._replace(spoils=Spoils.GRADIENT)),
-    ("Threshold", "threshold_param", 1, "exact", _POINTWISE._replace(no_gradient=(0,))),
+    ("Threshold", "threshold_param", 1, "exact", _POINTWISE._replace(no_gradient=(0,), no_backward=True)),
     ("BNLL", "", 3, "wrong", _POINTWISE._replace(spoils=Spoils.GRADIENT)),
     (
         "Power", "power_param", 3, "wrong",
@@ -129,18 +130,24 @@ def log(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), ops=3 * elements(bottoms[0]))
 
 
-@rule("PReLU", "prelu_param", in_place="exact", traits=_POINTWISE._replace(keeps=Keeps.POSITIVE))
+@rule("PReLU", "prelu_param", in_place="exact", traits=_POINTWISE._replace(keeps=Keeps.POSITIVE, learns=1))
 def prelu(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """ReLU with a learnt slope for negative inputs: one per channel (axis 1), or one in all.
 
     Parameters: slope (c,), or () if channel_shared. Operations: 2 per element (compare, multiply).
     Raises ShapeError. Source: prelu_layer.cpp, LayerSetUp.
     """
+    legacy_shape(bottoms[0])
+    return _prelu_of_any_axes(layer, bottoms)
+
+
+@variant("PReLU", "intel", "any")
+def _prelu_of_any_axes(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """PReLU on any number of axes. Raises ShapeError. Source: intel/caffe, prelu_layer.cpp, LayerSetUp."""
     p = layer.prelu_param
     (bottom,) = bottoms
     if len(bottom) < 2:
         raise ShapeError(f"needs at least 2 axes, the channels being axis 1, got {len(bottom)}")
-    legacy_shape(bottom)
     check_not_empty(bottom[1:], "an image")
     slope = () if p.channel_shared else (bottom[1],)
     filler = p.filler if p.HasField("filler") else None

@@ -21,6 +21,7 @@ __all__ = [
     "deconv_extent",
     "pool_extent",
     "pool_window",
+    "sides",
 ]
 
 
@@ -42,17 +43,35 @@ def conv_window(p: ConvolutionParameter, axes: int) -> Window:
     Each of kernel, stride and pad is given once for all axes, once per axis, or (2-D only) as an _h/_w
     pair whose missing half counts as 0. Dilation has no pair. Like Caffe, this refuses a stride of 0 only
     outside a pair; the caller must check pairs (`check_stride`).
+    Forks pad the four sides differently (`sides`); the pad is then that of the top and the left.
     Raises ShapeError. Source: base_conv_layer.cpp, LayerSetUp.
     """
     kernel = _conv_field(p, "kernel_size", "kernel", axes, None)
     stride = _conv_field(p, "stride", "stride", axes, 1)
-    pad = _conv_field(p, "pad", "pad", axes, 0)
+    pad = sides(p)[0] if _has_sides(p, axes) else _conv_field(p, "pad", "pad", axes, 0)
     dilation = _repeated(p.dilation, "dilation", axes, 1)
     if 0 in kernel:
         raise ShapeError(f"kernel must be at least 1 on every axis, got {_text(kernel)}")
     if 0 in p.stride:
         check_stride(stride)
     return _checked(Window(kernel, stride, pad, dilation))
+
+
+def sides(p: ConvolutionParameter | PoolingParameter) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The pads before and after the image, (top, left) and (bottom, right), by fields of Synopsys' fork."""
+    return (p.pad_t, p.pad_l), (p.pad_b, p.pad_r)
+
+
+def _has_sides(p: ConvolutionParameter | PoolingParameter, axes: int) -> bool:
+    """Whether the four sides are padded one by one; raises ShapeError if they are in another way as well."""
+    if sides(p) == ((0, 0), (0, 0)):
+        return False
+    if axes != 2:
+        raise ShapeError(f"pad_l, pad_r, pad_t and pad_b need two spatial axes, the bottom has {axes}")
+    given = any(field.name in ("pad", "pad_h", "pad_w") for field, _ in p.ListFields())
+    if given:
+        raise ShapeError("pad and pad_l, pad_r, pad_t, pad_b are both given: give one of them")
+    return True
 
 
 def check_stride(stride: tuple[int, ...]) -> None:
@@ -115,10 +134,13 @@ def deconv_extent(size: int, kernel: int, stride: int, pad: int, dilation: int =
 def pool_window(p: PoolingParameter, size: Sequence[int]) -> Window:
     """The window of a `PoolingParameter` over an image of `size` (h, w).
 
-    Unlike a convolution, pooling requires both halves of an _h/_w pair.
+    Unlike a convolution, pooling requires both halves of an _h/_w pair. In Intel's fork, an image may have
+    three axes, with fields of their own; Synopsys' pads the four sides differently (`sides`).
     Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp.
     """
-    pad = _pool_pair(p, "pad", "pad")
+    if len(size) == 3:
+        return _pool_volume(p, size)
+    pad = sides(p)[0] if _has_sides(p, 2) else _pool_pair(p, "pad", "pad")
     stride = _pool_pair(p, "stride", "stride")
     pair = p.HasField("kernel_h") and p.HasField("kernel_w")
     kernel: tuple[int, int]
@@ -132,13 +154,31 @@ def pool_window(p: PoolingParameter, size: Sequence[int]) -> Window:
         raise ShapeError("the kernel must be given as kernel_size, or as both kernel_h and kernel_w")
     else:
         kernel = (p.kernel_h, p.kernel_w) if pair else (p.kernel_size, p.kernel_size)
+    return _checked_pooling(Window(kernel, stride, pad, (1, 1)), "both axes", small_pad=not _has_sides(p, 2))
+
+
+def _pool_volume(p: PoolingParameter, size: Sequence[int]) -> Window:
+    """The window over three axes, in Intel's fork. Source: intel/caffe, pooling_layer.cpp, LayerSetUp."""
+    pairs = ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w")
+    if any(field.name in pairs for field, _ in p.ListFields()):
+        raise ShapeError("_h and _w need two spatial axes, the bottom has 3: use kernel_size_3d and its kin")
+    kernel = tuple(size) if p.global_pooling else _repeated(p.kernel_size_3d, "kernel_size_3d", 3, None)
+    stride = _repeated(p.stride_3d, "stride_3d", 3, 1)
+    pad = _repeated(p.pad_3d, "pad_3d", 3, 0)
+    if p.global_pooling and (p.kernel_size_3d or any(pad) or set(stride) != {1}):
+        raise ShapeError("global_pooling covers the whole image: leave kernel, stride and pad out")
+    return _checked_pooling(Window(kernel, stride, pad, (1, 1, 1)), "all axes")
+
+
+def _checked_pooling(window: Window, axes: str, *, small_pad: bool = True) -> Window:
+    kernel, stride, pad, _ = window
     if 0 in kernel:
-        raise ShapeError(f"kernel must be at least 1 on both axes, got {_text(kernel)}")
+        raise ShapeError(f"kernel must be at least 1 on {axes}, got {_text(kernel)}")
     if 0 in stride:
-        raise ShapeError(f"stride must be at least 1 on both axes, got {_text(stride)}")
-    if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
-        raise ShapeError(f"pad {_text(pad)} must be smaller than the kernel {_text(kernel)} on both axes")
-    return _checked(Window(kernel, stride, pad, (1, 1)))
+        raise ShapeError(f"stride must be at least 1 on {axes}, got {_text(stride)}")
+    if small_pad and any(q >= k for q, k in zip(pad, kernel, strict=True)):
+        raise ShapeError(f"pad {_text(pad)} must be smaller than the kernel {_text(kernel)} on {axes}")
+    return _checked(window)
 
 
 def _pool_pair(p: PoolingParameter, name: str, stem: str) -> tuple[int, int]:
@@ -154,13 +194,16 @@ def _pool_pair(p: PoolingParameter, name: str, stem: str) -> tuple[int, int]:
     return getattr(p, stem + "_h"), getattr(p, stem + "_w")
 
 
-def pool_extent(size: int, kernel: int, stride: int, pad: int, *, floor: bool = False, clip: bool) -> int:
+def pool_extent(
+    size: int, kernel: int, stride: int, pad: int, *, floor: bool = False, clip: bool, end: int | None = None
+) -> int:
     """The output size of a pooling along one axis: rounded up, or down if `floor`.
 
     `clip` is true when the layer pads on either axis; a last window that would start beyond the image and
-    its leading pad is then dropped. Source: pooling_layer.cpp, Reshape.
+    its leading pad is then dropped. `end` is the pad after the image, if it is another than before it.
+    Source: pooling_layer.cpp, Reshape.
     """
-    room = size + 2 * pad - kernel
+    room = size + pad + (pad if end is None else end) - kernel
     out = (room // stride if floor else -(-room // stride)) + 1
     if clip and (out - 1) * stride >= size + pad:
         out -= 1

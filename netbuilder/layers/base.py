@@ -12,7 +12,8 @@ whole batch. The facts of a layer without a rule are *unknown*, never zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from netbuilder.errors import ShapeError, shape_text
@@ -36,6 +37,7 @@ __all__ = [
     "replayed_types",
     "rule",
     "source_of",
+    "variant",
     "writes_over",
 ]
 
@@ -77,7 +79,8 @@ class Rule(NamedTuple):
     `bottoms` and `tops` are (minimum, maximum); a maximum of None means no limit. `in_place` says what
     happens when a top is written over its bottom: "exact", "wrong" (Caffe accepts it and computes something
     else, in the forward or the backward pass) or "refused". `auto_top` is set for losses: Caffe adds a top
-    that the file omits. `same` is set if the numbers of bottoms and tops must be equal.
+    that the file omits. `same` is set if the numbers of bottoms and tops must be equal. `variants` has the
+    functions of Caffes that compute other facts than BVLC's, by dialect.
     """
 
     type: str
@@ -89,6 +92,7 @@ class Rule(NamedTuple):
     auto_top: bool = False
     same: bool = False
     traits: Traits = NO_TRAITS
+    variants: Mapping[str, Infer] = MappingProxyType({})
 
 
 RULES: dict[str, Rule] = {}
@@ -116,6 +120,17 @@ def rule(
     def register(infer: Infer) -> Infer:
         assert type not in RULES, type
         RULES[type] = Rule(type, params, takes, gives, infer, in_place, auto_top, same, traits)
+        return infer
+
+    return register
+
+
+def variant(type: str, *dialects: str) -> Callable[[Infer], Infer]:
+    """Register a function as the rule of a layer type in Caffes that compute other facts than BVLC's."""
+
+    def register(infer: Infer) -> Infer:
+        rule = RULES[type]
+        RULES[type] = rule._replace(variants={**rule.variants, **dict.fromkeys(dialects, infer)})
         return infer
 
     return register

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule, writes_over
-from netbuilder.layers.traits import COMPUTES, Shares, Spoils, Unknown
+from netbuilder.layers.traits import COMPUTES, Diff, Shares, Spoils, Unknown
 from netbuilder.layers.views import Blobs, Seen, View, first_spatial, moved, pointwise, union
 
 if TYPE_CHECKING:
@@ -59,23 +59,36 @@ def _concat_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return union(blobs.views) if len(blobs.views) == 1 or axis < 0 else None
 
 
-# Source of `shares`: concat_layer.cpp and slice_layer.cpp, Reshape.
+def _diff_if_alone(layer: LayerParameter) -> Diff:
+    return Diff.LENT if len(layer.bottom) == len(layer.top) == 1 else Diff.OWN
+
+
+# Source of `shares` and `diff`: concat_layer.cpp and slice_layer.cpp, Reshape.
 @rule(
     "Concat",
     "concat_param",
     bottoms=(1, None),
     traits=COMPUTES._replace(
-        sees=_concat_sees, no_gradient=(), spoils=_spoils_unless_alone, shares=Shares.ALONE, engine=True
+        sees=_concat_sees,
+        no_gradient=(),
+        spoils=_spoils_unless_alone,
+        shares=Shares.ALONE,
+        diff=_diff_if_alone,
+        engine=True,
     ),
 )
 def concat(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The bottoms one after another along `axis` (default 1); their other axes must be equal.
 
+    With per_fla_fuse, intel/caffe first flattens each to (n, c*h*w, 1, 1).
     Raises ShapeError. Source: concat_layer.cpp, Reshape.
     """
     p = layer.concat_param
     first = bottoms[0]
     axis = _axis(p, "concat_dim", first)
+    if p.per_fla_fuse and axis == 1:
+        bottoms = [(*shape[:1], elements(shape[1:]), *(1,) * len(shape[2:])) for shape in bottoms]
+        first = bottoms[0]
     total = 0
     for i, shape in enumerate(bottoms):
         if len(shape) != len(first) or shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
@@ -111,7 +124,11 @@ def _slice_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     "slice_param",
     tops=(1, None),
     traits=COMPUTES._replace(
-        sees=_slice_sees, no_gradient=(), spoils=_spoils_unless_alone, shares=Shares.ALONE
+        sees=_slice_sees,
+        no_gradient=(),
+        spoils=_spoils_unless_alone,
+        shares=Shares.ALONE,
+        diff=_diff_if_alone,
     ),
 )
 def slice_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

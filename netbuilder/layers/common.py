@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
 from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
-from netbuilder.layers.fillers import check_filler
+from netbuilder.layers.fillers import FILLERS, check_filler
 from netbuilder.layers.traits import Source
+from netbuilder.schema.dialects import ANY, Dialect
 
 if TYPE_CHECKING:
-    from netbuilder.schema import LayerParameter, ParamSpec
+    from netbuilder.schema import FillerParameter, LayerParameter, ParamSpec
 
 __all__ = ["Owner", "check_message", "check_number", "check_shape"]
 
@@ -58,6 +60,7 @@ def check_number(what: str, got: int, least: int, most: int | None) -> None:
         raise ShapeError(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, got {got}")
 
 
+@lru_cache(maxsize=4096)  # the blobs of a net have few shapes
 def check_shape(shape: Shape) -> None:
     """The limits of any blob. Source: blob.cpp, Reshape."""
     if len(shape) > MAX_AXES:
@@ -69,8 +72,17 @@ def check_shape(shape: Shape) -> None:
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 
-def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, known: bool = True) -> None:
+def check_message(
+    proto: LayerParameter,
+    facts: Facts,
+    rule: Rule | None,
+    *,
+    known: bool = True,
+    dialect: Dialect | None = None,
+) -> None:
     """Check fields that any layer may have; those of parameters only if the facts are `known`.
+
+    The dialect may have fillers besides BVLC's; `any` takes all (`netbuilder.checks` reports them).
 
     Source: net.cpp, Init; layer.hpp, SetLossWeights.
     """
@@ -80,14 +92,8 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
         raise ShapeError(f"propagate_down must be given once per bottom, {len(proto.bottom)} times")
     if rule is not None and not proto.bottom:
         _check_means(proto, facts, rule)
-    tops = max(len(proto.top), rule.tops[0] if rule else 0)
-    if proto.loss_weight and len(proto.loss_weight) != tops:
-        raise ShapeError(
-            f"loss_weight must be given once per top, {tops} times, got {len(proto.loss_weight)}"
-        )
-    for i, (weight, shape) in enumerate(zip(proto.loss_weight, facts.tops, strict=False)):
-        if weight and elements(shape) == 0:
-            raise ShapeError(f"top {i} has a loss weight and is empty, {shape_text(shape)}")
+    if proto.loss_weight:
+        _check_loss_weights(proto, facts, rule)
     if rule is None or not known or (not facts.params and not proto.param):
         return
     if len(proto.param) > len(facts.params):
@@ -99,7 +105,7 @@ def check_message(proto: LayerParameter, facts: Facts, rule: Rule | None, *, kno
             return
     for fact in facts.params:
         check_shape(fact.shape)
-        if fact.filled:
+        if fact.filled and not _of_fork(fact.filler, dialect):
             check_filler(
                 fact.filler, fact.shape, "filler" if len(facts.params) == 1 else f"{fact.role}_filler"
             )
@@ -121,6 +127,23 @@ def _check_means(proto: LayerParameter, facts: Facts, rule: Rule) -> None:
         raise ShapeError(
             f"mean_value must be given once, or once for each of the {channels} channels, got {values} times"
         )
+
+
+def _check_loss_weights(proto: LayerParameter, facts: Facts, rule: Rule | None) -> None:
+    weights = proto.loss_weight
+    tops = max(len(proto.top), rule.tops[0] if rule else 0)
+    if len(weights) != tops:
+        raise ShapeError(f"loss_weight must be given once per top, {tops} times, got {len(weights)}")
+    for i, (weight, shape) in enumerate(zip(weights, facts.tops, strict=False)):
+        if weight and elements(shape) == 0:
+            raise ShapeError(f"top {i} has a loss weight and is empty, {shape_text(shape)}")
+
+
+def _of_fork(filler: FillerParameter | None, dialect: Dialect | None) -> bool:
+    """Whether a filler is none of BVLC's, and taken nevertheless."""
+    if filler is None or dialect is None or filler.type in FILLERS:
+        return False
+    return dialect is ANY or filler.type in dialect.fillers
 
 
 def _check_inline_blobs(proto: LayerParameter, facts: Facts, rebuilds: bool) -> None:

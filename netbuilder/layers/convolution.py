@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.arithmetic import Window, check_stride, conv_extent, conv_window, deconv_extent
+from netbuilder.layers.arithmetic import (
+    Window,
+    check_stride,
+    conv_extent,
+    conv_window,
+    deconv_extent,
+    sides,
+)
 from netbuilder.layers.base import (
     Facts,
     ParamFacts,
@@ -47,7 +54,13 @@ _SLIDING = COMPUTES._replace(
     no_gradient=(),
     spoils=Spoils.VALUES,
 )
-_CONVOLVES = _SLIDING._replace(linear=True, weight_filler="convolution_param", engine=True)
+
+
+def _learns(layer: LayerParameter) -> int:
+    return 1 + layer.convolution_param.bias_term
+
+
+_CONVOLVES = _SLIDING._replace(linear=True, weight_filler="convolution_param", engine=True, learns=_learns)
 
 
 @rule(
@@ -70,7 +83,8 @@ def convolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Cross-correlation, (n, c, h, w) -> (n, num_output, h', w'); any number of spatial axes.
 
     h' = trunc((h + 2*pad - (dilation*(kernel-1) + 1)) / stride) + 1.
-    Several bottoms of one shape share the weights, one top each.
+    Several bottoms of one shape share the weights, one top each. With pad_l, pad_r, pad_t and pad_b, which
+    Synopsys' fork has, 2*pad is the sum of both sides.
     Parameters: weight (num_output, c/group, kh, kw); bias (num_output,) unless bias_term is false.
     MACs: every output element times c/group * kh * kw. Other operations: one addition per output
     element if there is a bias; in intel/caffe, with relu, one comparison.
@@ -80,7 +94,8 @@ def convolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """
     p = layer.convolution_param
     leading, channels, size, window = _geometry(p, bottoms)
-    extent = _extents(conv_extent, size, window)
+    padded = tuple(n + more for n, more in zip(size, _uneven(p, size), strict=True))
+    extent = _extents(conv_extent, padded, window)
     _check_bias(p, extent)
     per_group = channels // p.group
     top = (*leading, p.num_output, *extent)
@@ -139,7 +154,7 @@ def deconvolution(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """
     p = layer.convolution_param
     leading, channels, size, window = _geometry(p, bottoms)
-    extent = _extents(deconv_extent, size, window)
+    extent = _extents(deconv_extent, size, window, less=_uneven(p, size))
     _check_bias(p, extent)
     per_group = p.num_output // p.group
     top = (*leading, p.num_output, *extent)
@@ -192,12 +207,22 @@ def _geometry(p: ConvolutionParameter, bottoms: Sequence[Shape]) -> tuple[Shape,
     return bottom[:axis], channels, size, window
 
 
-def _extents(extent: Callable[[int, int, int, int, int], int], size: Shape, window: Window) -> Shape:
+def _uneven(p: ConvolutionParameter, size: Shape) -> Shape:
+    """By how much the pad after the image is larger than the pad before it, on each spatial axis."""
+    before, after = sides(p)
+    return (0,) * len(size) if before == after else (after[0] - before[0], after[1] - before[1])
+
+
+def _extents(
+    extent: Callable[[int, int, int, int, int], int], size: Shape, window: Window, less: Shape = ()
+) -> Shape:
     # Plain indexing: this runs once per convolution of every net, and a zip of five costs more.
     k, s, p, d = window
     if extent is conv_extent:
         check_stride(s)
     out = tuple(extent(n, k[i], s[i], p[i], d[i]) for i, n in enumerate(size))
+    if any(less):
+        out = tuple(n - cut for n, cut in zip(out, less, strict=True))
     if any(n < 0 for n in out):
         raise ShapeError(
             f"the kernel does not fit: an input of {shape_text(size)} would give {shape_text(out)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import ShapeError
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
-from netbuilder.layers.traits import COMPUTES, Form, Source, Tops, Traits, Unknown
+from netbuilder.layers.traits import COMPUTES, Diff, Form, Source, Tops, Traits, Unknown
 from netbuilder.layers.unseen import UnknownShape, possible_images, resized_by_fork
 
 if TYPE_CHECKING:
@@ -234,7 +234,9 @@ def window_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     )  # fmt: skip
 
 
-@rule("Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None))
+@rule(
+    "Parameter", "parameter_param", bottoms=0, traits=COMPUTES._replace(source=None, diff=Diff.LENT, learns=1)
+)
 def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A learnt blob as a top: the net's own variable. Without `shape` it is a scalar.
 

@@ -214,14 +214,25 @@ def smooth_l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def roi_pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A grid of maxima of each region, (n, c, h, w) and (regions, 5) -> (regions, c, pooled_h, pooled_w).
 
-    Parameters: none. Operations: the comparisons depend on the regions and are not counted.
-    Raises ShapeError. Source: rbgirshick/caffe-fast-rcnn, roi_pooling_layer.cpp, LayerSetUp and Reshape.
+    In intel/caffe, pooled_size gives the size by axis, of which there may be three. Parameters: none.
+    Operations: the comparisons depend on the regions and are not counted. Raises ShapeError.
+    Source: rbgirshick/caffe-fast-rcnn and intel/caffe, roi_pooling_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.roi_pooling_param
+    regions = legacy_shape(bottoms[1], "bottom 1")[0]
+    if p.pooled_size:
+        axes = len(bottoms[0]) - 2
+        if axes not in (2, 3) or len(p.pooled_size) not in (1, axes) or 0 in p.pooled_size:
+            raise ShapeError(
+                "pooled_size must be positive, and given once or once for each of 2 or 3 spatial axes, got "
+                f"{list(p.pooled_size)} for {shape_text(bottoms[0])}"
+            )
+        size = tuple(p.pooled_size) * (axes if len(p.pooled_size) == 1 else 1)
+        return Facts(((regions, bottoms[0][1], *size),))
     if p.pooled_h < 1 or p.pooled_w < 1:
         raise ShapeError("pooled_h and pooled_w must both be given and positive")
     channels = legacy_shape(bottoms[0], "bottom 0")[1]
-    return Facts(((legacy_shape(bottoms[1], "bottom 1")[0], channels, p.pooled_h, p.pooled_w),))
+    return Facts(((regions, channels, p.pooled_h, p.pooled_w),))
 
 
 @rule("PSROIPooling", "psroi_pooling_param", bottoms=2, traits=_FORK._replace(sees=_REGIONS))
@@ -289,6 +300,7 @@ def annotated_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "VideoData",
     "video_data_param",
     "data_param",
+    "image_data_param",
     "transform_param",
     bottoms=0,
     tops=(1, 2),
@@ -302,10 +314,34 @@ def annotated_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def video_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Frames of a camera or a file -> (batch_size, c, h, w)[, (batch_size,)].
 
+    C3D's layer of this name reads clips, which `source` lists: see `_clips`.
     Raises ShapeError and UnknownShape. Source: video_data_layer.cpp, DataLayerSetUp.
     """
     p = layer.video_data_param
+    if p.source or layer.HasField("image_data_param"):
+        return _clips(layer)
     if p.video_type == VIDEO and not p.HasField("video_file"):
         raise ShapeError("video_file is missing")
     frames = f"'{p.video_file}'" if p.video_type == VIDEO else f"camera {p.device_id}"
     raise UnknownShape(f"the frames of {frames}")
+
+
+def _clips(layer: LayerParameter) -> Facts:
+    """Clips -> (batch_size, c, new_length, h, w)[, labels].
+
+    C3D 1.0 has the fields in image_data_param, and labels (batch_size, 1, 1, 1, 1); C3D 1.1 has them in
+    video_data_param, and labels (batch_size,), or num_of_labels for each. Raises ShapeError and UnknownShape.
+    Source: facebookarchive/C3D, video_data_layer.cpp, DataLayerSetUp.
+    """
+    old = layer.HasField("image_data_param")
+    p = layer.image_data_param if old else layer.video_data_param
+    if p.batch_size < 1 or p.new_length < 1:
+        raise ShapeError("batch_size and new_length, the frames of a clip, must both be given and positive")
+    crop = layer.transform_param.crop_size or (layer.image_data_param.crop_size if old else 0)
+    h, w = (crop, crop) if crop else (p.new_height, p.new_width)
+    if not h:
+        raise UnknownShape(f"the images that '{p.source}' lists: give new_height and new_width, or crop_size")
+    labels: Shape = (p.batch_size, 1, 1, 1, 1) if old else (p.batch_size,)
+    if not old and layer.video_data_param.use_multiple_label:
+        labels = (p.batch_size, layer.video_data_param.num_of_labels)
+    return Facts(((p.batch_size, 3 if p.is_color else 1, p.new_length, h, w), labels)[: len(layer.top)])

@@ -12,10 +12,27 @@ from netbuilder.layers.base import elements
 if TYPE_CHECKING:
     from netbuilder.schema import FillerParameter
 
-__all__ = ["FILLERS", "check_filler", "check_filler_type", "not_finite", "undrawable"]
+__all__ = [
+    "FILLERS",
+    "check_filler",
+    "check_filler_type",
+    "makes_a_filter",
+    "not_finite",
+    "undrawable",
+]
 
 FILLERS = ("constant", "uniform", "gaussian", "xavier", "msra", "positive_unitball", "bilinear")
 BY_ROW = ("xavier", "msra", "positive_unitball")  # these divide by the size of axis 0
+
+
+def makes_a_filter(filler: FillerParameter | None) -> bool:
+    """Whether frozen weights with this filler are a fixed filter: bilinear, or a constant other than 0.
+
+    All other frozen weights come from a trained model, as those of the first layers in fine-tuning.
+    """
+    return filler is not None and (
+        filler.type == "bilinear" or (filler.type == "constant" and filler.value != 0)
+    )
 
 
 def check_filler_type(filler: FillerParameter, what: str) -> None:

@@ -54,7 +54,7 @@ def _normalize_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return whole_map(layer, blobs) if layer.norm_param.across_spatial else blobs.views[0]
 
 
-@rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees))
+@rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees, learns=1))
 def normalize(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Scale each position (with across_spatial each image) to length 1, then by a learnt factor; same shape.
 
@@ -237,12 +237,20 @@ def _bn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return union(blobs.views) if len(blobs.tops) == 1 else None
 
 
+def _bn_learns(layer: LayerParameter) -> int:
+    return 2 if _is_segnets(layer) else 4
+
+
+def _is_segnets(layer: LayerParameter) -> bool:
+    return any(layer.bn_param.HasField(field) for field in ("scale_filler", "shift_filler", "bn_mode"))
+
+
 @rule(
     "BN",
     "bn_param",
     tops=(1, 3),
     in_place="exact",
-    traits=_FORK._replace(sees=_bn_sees, spoils=Spoils.NOTHING),
+    traits=_FORK._replace(sees=_bn_sees, spoils=Spoils.NOTHING, learns=_bn_learns),
 )
 def bn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel to mean 0 and variance 1, then scale and shift; shape unchanged.
@@ -258,7 +266,7 @@ def bn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     (bottom,) = bottoms
     full = legacy_shape(bottom)
     c = full[1]
-    if any(p.HasField(field) for field in ("scale_filler", "shift_filler", "bn_mode")):
+    if _is_segnets(layer):
         one = (1, c, 1, 1)
         affine = (ParamFacts(one, "weight", p.scale_filler), ParamFacts(one, "bias", p.shift_filler))
         ops = (2 if p.bn_mode == INFERENCE else 4) * elements(bottom)

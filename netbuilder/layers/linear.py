@@ -19,6 +19,10 @@ def _inner_product_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return blobs.views[0].pooled() if axis <= 0 else None
 
 
+def _inner_product_learns(layer: LayerParameter) -> int:
+    return 1 + layer.inner_product_param.bias_term
+
+
 @rule(
     "InnerProduct",
     "inner_product_param",
@@ -28,6 +32,7 @@ def _inner_product_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
         spoils=Spoils.VALUES,
         linear=True,
         weight_filler="inner_product_param",
+        learns=_inner_product_learns,
         engine=True,
         defaults={"weight_filler": {"type": "msra"}},
     ),
@@ -55,6 +60,10 @@ def inner_product(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), tuple(params), macs=outputs * inputs, ops=outputs if p.bias_term else 0)
 
 
+def _embed_learns(layer: LayerParameter) -> int:
+    return 1 + layer.embed_param.bias_term
+
+
 @rule(
     "Embed",
     "embed_param",
@@ -63,6 +72,7 @@ def inner_product(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         no_gradient=(0,),
         spoils=Spoils.VALUES,
         weight_filler="embed_param",
+        learns=_embed_learns,
     ),
 )
 def embed(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

@@ -85,7 +85,7 @@ def sigmoid_cross_entropy_loss(layer: LayerParameter, bottoms: Sequence[Shape]) 
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_REFUSING._replace(no_gradient=(), applies=""),
+    traits=_REFUSING._replace(no_gradient=(), unforced=(), applies=""),
 )
 def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
@@ -179,7 +179,7 @@ def multinomial_logistic_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -
     "contrastive_loss_param",
     bottoms=3,
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(), applies=""),
+    traits=_LOSS._replace(no_gradient=(), unforced=(2,), applies=""),
 )
 def contrastive_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Distance of similar pairs, margin minus distance of the others: two (n, c[,1,1]) and (n[,1,1,1]) -> ().

@@ -16,6 +16,7 @@ from netbuilder.layers.base import (
     elements,
     legacy_shape,
     rule,
+    variant,
 )
 from netbuilder.layers.traits import COMPUTES, GradientReads, Spoils
 from netbuilder.layers.views import Blobs, Seen, convolved, pointwise, slid, whole_map
@@ -33,11 +34,20 @@ _POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
 AFFINE = frozenset({"Scale", "Bias"})  # what gives the output of a BatchNorm its scale and shift
 
 
+def _batch_norm_learns(layer: LayerParameter) -> int:
+    p = layer.batch_norm_param
+    return 3 + (len(_affine(p, (1, 1, 1, 1))[0]) if layer.HasField("batch_norm_param") else 0)
+
+
 @rule(
     "BatchNorm",
     "batch_norm_param",
     in_place="exact",
-    traits=_POINTWISE._replace(engine=True, defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3}),
+    traits=_POINTWISE._replace(
+        learns=_batch_norm_learns,
+        engine=True,
+        defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
+    ),
 )
 def batch_norm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel (axis 1) to mean 0 and variance 1, without scale and shift.
@@ -75,22 +85,38 @@ def _affine(p: BatchNormParameter, bottom: Shape) -> tuple[tuple[ParamFacts, ...
     LayerSetUp of both.
     """
     relu = 1 if p.relu else 0
-    intel = any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
     nvidia = p.scale_bias or p.HasField("scale_filler")
     if nvidia and len(bottom) != 4:
         raise ShapeError(f"needs a bottom of 4 axes (n,c,h,w) with scale_bias, got {shape_text(bottom)}")
-    if not (intel or nvidia or p.HasField("bias_filler")) or (intel and not p.use_weight_bias):
+    if not scales(p):
         return (), relu
     lr_mult = 1.0 if nvidia else None
     filler = next((getattr(p, f) for f in ("scale_filler", "filler") if p.HasField(f)), None)
     scale = ParamFacts((bottom[1],), "weight", filler, lr_mult=lr_mult)
-    if intel and not p.bias_term:
+    if _of_intel(p) and not p.bias_term:
         return (scale,), 1 + relu
     filler = p.bias_filler if p.HasField("bias_filler") else None
     return (scale, ParamFacts((bottom[1],), "bias", filler, lr_mult=lr_mult)), 2 + relu
 
 
-@rule("Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
+def _of_intel(p: BatchNormParameter) -> bool:
+    return any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
+
+
+def scales(p: BatchNormParameter) -> bool:
+    """Whether a BatchNorm has a scale of its own, as the fields of forks ask for it."""
+    if _of_intel(p):
+        return p.use_weight_bias
+    return p.scale_bias or p.HasField("scale_filler") or p.HasField("bias_filler")
+
+
+def _scale_learns(layer: LayerParameter) -> int:
+    return (len(layer.bottom) == 1) + layer.scale_param.bias_term
+
+
+@rule(
+    "Scale", "scale_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE._replace(learns=_scale_learns)
+)
 def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Product with a learnt factor, or with bottom 1; optionally plus a learnt bias of the factor's shape.
 
@@ -117,7 +143,11 @@ def scale(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottoms[0],), tuple(params), ops=2 * count if p.bias_term else count)
 
 
-@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE)
+def _bias_learns(layer: LayerParameter) -> int:
+    return int(len(layer.bottom) == 1)
+
+
+@rule("Bias", "bias_param", bottoms=(1, 2), in_place="exact", traits=_POINTWISE._replace(learns=_bias_learns))
 def bias(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Sum with a learnt bias, or with bottom 1; shapes as in Scale.
 
@@ -185,10 +215,25 @@ def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     Operations: 2 per element (mean, subtract), and 3 more for the variance (square, sum, divide).
     Raises ShapeError. Source: mvn_layer.cpp, Reshape.
     """
+    return _normalised(layer, legacy_shape(bottoms[0]), bottoms[0])
+
+
+@variant("MVN", "intel")
+def _mvn_of_intel(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """MVN on any number of axes, which the top keeps. Source: intel/caffe, mvn_layer.cpp, Reshape."""
+    return _normalised(layer, bottoms[0], bottoms[0])
+
+
+@variant("MVN", "any")
+def _mvn_of_any(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    bottom = bottoms[0]
+    return _normalised(layer, bottom if len(bottom) > 4 else legacy_shape(bottom), bottom)
+
+
+def _normalised(layer: LayerParameter, top: Shape, bottom: Shape) -> Facts:
     p = layer.mvn_param
-    top = legacy_shape(bottoms[0])
     if 0 in (top[1:] if p.across_channels else top[2:]):
-        raise ShapeError(f"cannot take the mean of nothing, {shape_text(bottoms[0])}")
+        raise ShapeError(f"cannot take the mean of nothing, {shape_text(bottom)}")
     return Facts((top,), ops=(5 if p.normalize_variance else 2) * elements(top))
 
 

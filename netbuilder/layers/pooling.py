@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.arithmetic import Window, pool_extent, pool_window
-from netbuilder.layers.base import Facts, Shape, rule, writes_over
+from netbuilder.layers.arithmetic import Window, pool_extent, pool_window, sides
+from netbuilder.layers.base import Facts, Shape, elements, rule, variant, writes_over
 from netbuilder.layers.traits import COMPUTES, Kernel, Spoils
 from netbuilder.layers.views import Blobs, Seen, all_pooled, convolved, slid
 
@@ -57,30 +57,53 @@ def pooling(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
     h' = round((h + 2*pad - kernel) / stride) + 1, rounded up unless round_mode is FLOOR or, in some forks,
     ceil_mode is false. If either axis is padded, a last window that starts beyond the image and its leading
-    pad is dropped. A second top (MAX only) holds the index of each maximum. Parameters: none.
+    pad is dropped; in intel/caffe also if the kernel is 1. A second top (MAX only) holds the index of each
+    maximum. Parameters: none.
     Operations: one comparison or addition per window element, n*c*h'*w'*kh*kw.
     Raises ShapeError. Source: pooling_layer.cpp, LayerSetUp and Reshape.
     """
+    return _pooled(layer, bottoms)
+
+
+@variant("Pooling", "intel")
+def _pooling_of_intel(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
+    """Pooling that also drops a last window if the kernel is 1 on an axis, and takes three spatial axes.
+
+    Raises ShapeError. Source: intel/caffe, pooling_layer.cpp, LayerSetUp and Reshape.
+    """
+    return _pooled(layer, bottoms, intel=True)
+
+
+def _pooled(layer: LayerParameter, bottoms: Sequence[Shape], *, intel: bool = False) -> Facts:
     p = layer.pooling_param
     (bottom,) = bottoms
-    if len(bottom) != 4:
+    volume = len(bottom) == 5 and (intel or bool(p.kernel_size_3d))
+    if len(bottom) != 4 and not volume:
         raise ShapeError(f"needs a bottom of 4 axes (n,c,h,w), got {shape_text(bottom)}")
     window = pool_window(p, bottom[2:])
-    padded = window.pad != (0, 0)
+    kernel, stride, pad, _ = window
+    end = pad if volume or sides(p) == ((0, 0), (0, 0)) else sides(p)[1]
+    padded = any(pad) or any(end)
     if padded and p.pool == STOCHASTIC:
         raise ShapeError("stochastic pooling cannot pad")
     if len(layer.top) > 1 and p.pool != MAX:
         raise ShapeError("only MAX pooling has a second top (the index of each maximum)")
     floor = p.round_mode == FLOOR or not p.ceil_mode
-    (kh, kw), (sh, sw), (ph, pw), _ = window
-    oh = pool_extent(bottom[2], kh, sh, ph, floor=floor, clip=padded)
-    ow = pool_extent(bottom[3], kw, sw, pw, floor=floor, clip=padded)
-    if oh < 0 or ow < 0:
+    clip = padded or (intel and not volume and 1 in kernel)
+    size = tuple(
+        pool_extent(bottom[2 + i], k, stride[i], pad[i], floor=floor, clip=clip, end=end[i])
+        for i, k in enumerate(kernel)
+    )
+    if min(size) < 0:
         raise ShapeError(
-            f"the kernel {kh}x{kw} does not fit into {bottom[2]}x{bottom[3]}: the output would be {oh}x{ow}"
+            f"the kernel {_by(kernel)} does not fit into {_by(bottom[2:])}: the output would be {_by(size)}"
         )
-    top = (bottom[0], bottom[1], oh, ow)
-    return Facts((top,) * max(1, len(layer.top)), ops=top[0] * top[1] * oh * ow * kh * kw)
+    top = (*bottom[:2], *size)
+    return Facts((top,) * max(1, len(layer.top)), ops=elements(top) * elements(kernel))
+
+
+def _by(sizes: Sequence[int]) -> str:
+    return "x".join(str(n) for n in sizes)
 
 
 def _spp_draws(layer: LayerParameter) -> bool:

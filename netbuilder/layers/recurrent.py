@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
-from netbuilder.layers.traits import COMPUTES, Spoils, Unknown
+from netbuilder.layers.traits import COMPUTES, Diff, Spoils, Unknown
 
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
 
 _STEP = COMPUTES._replace(sees=Unknown("its state depends on all earlier steps"), spoils=Spoils.VALUES)
-_UNROLLED = _STEP._replace(no_gradient=(1,), weight_filler="recurrent_param", rebuilds=True)
+# Source of `diff`: recurrent_layer.cpp, Reshape: the tops have the diffs of blobs of the unrolled net.
+_UNROLLED = _STEP._replace(
+    no_gradient=(1,), unforced=(1,), diff=Diff.LENT, weight_filler="recurrent_param", rebuilds=True
+)
 # Operations of one element of a cell's state: three sigmoids and two hyperbolic tangents of 3 each, four
 # products (cont*f, f*c, i*g, o*tanh(c)) and a sum.
 UNIT_OPS = 20
@@ -33,7 +36,22 @@ class Sequences(NamedTuple):
     output: int
 
 
-@rule("LSTM", "recurrent_param", bottoms=(2, 5), tops=(1, 3), traits=_UNROLLED)
+def _has_static(layer: LayerParameter, states: int) -> bool:
+    """Whether a static input follows x and cont; the hidden states, if exposed, come last."""
+    return len(layer.bottom) > 2 + (states if layer.recurrent_param.expose_hidden else 0)
+
+
+def _lstm_learns(layer: LayerParameter) -> int:
+    return 3 + _has_static(layer, 2)
+
+
+@rule(
+    "LSTM",
+    "recurrent_param",
+    bottoms=(2, 5),
+    tops=(1, 3),
+    traits=_UNROLLED._replace(learns=_lstm_learns),
+)
 def lstm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Long short-term memory: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
@@ -59,7 +77,17 @@ def lstm(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("RNN", "recurrent_param", bottoms=(2, 4), tops=(1, 2), traits=_UNROLLED)
+def _rnn_learns(layer: LayerParameter) -> int:
+    return 5 + _has_static(layer, 1)
+
+
+@rule(
+    "RNN",
+    "recurrent_param",
+    bottoms=(2, 4),
+    tops=(1, 2),
+    traits=_UNROLLED._replace(learns=_rnn_learns),
+)
 def rnn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Plain recurrent net: x (t, n, ...) and cont (t, n)[, static (n, ...)] -> (t, n, num_output).
 
@@ -86,7 +114,7 @@ def rnn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     )
 
 
-@rule("LSTMUnit", bottoms=3, tops=2, traits=_STEP._replace(no_gradient=(2,)))
+@rule("LSTMUnit", bottoms=3, tops=2, traits=_STEP._replace(no_gradient=(2,), unforced=(2,)))
 def lstm_unit(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One step of an LSTM: cell (1, n, h), gates (1, n, 4h) and cont (1, n) -> new cell, hidden: (1, n, h).
 

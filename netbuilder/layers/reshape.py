@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule
-from netbuilder.layers.traits import COMPUTES, Shares, Spoils
+from netbuilder.layers.traits import COMPUTES, Diff, Shares, Spoils
 from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise, same_map
 
 if TYPE_CHECKING:
@@ -17,17 +17,21 @@ SUM, MEAN = 1, 4
 _RESHAPED = COMPUTES._replace(sees=same_map, no_gradient=(), shares=Shares.ALWAYS)
 
 
-@rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED)
+# Source of `diff`: Reshape of reshape_layer.cpp, Backward_cpu of flatten_layer.cpp.
+@rule("Reshape", "reshape_param", in_place="refused", traits=_RESHAPED._replace(diff=Diff.LENT))
 def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The same values in another shape.
 
     In `shape`, 0 copies the bottom's axis at the same index, and one -1 is inferred from the rest. `axis` and
     `num_axes` limit the range of axes that is replaced; axis -1 is *after* the last axis.
+    With pixelshuffler r, intel/caffe puts channels side by side: (n, c*r*r, h, w) -> (n, c, h*r, w*r).
     Raises ShapeError. Source: reshape_layer.cpp, LayerSetUp and Reshape.
     """
     p = layer.reshape_param
     (bottom,) = bottoms
     check_not_empty(bottom, "the bottom")
+    if p.pixelshuffler != 1:
+        return _shuffled(p.pixelshuffler, bottom)
     rank = len(bottom)
     start = p.axis if p.axis >= 0 else rank + p.axis + 1
     end = rank if p.num_axes == -1 else start + p.num_axes
@@ -62,7 +66,18 @@ def reshape(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,))
 
 
-@rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED)
+def _shuffled(r: int, bottom: Shape) -> Facts:
+    """Source: intel/caffe, reshape_layer.cpp, Reshape."""
+    if len(bottom) != 4 or r < 1 or bottom[1] % r**2:
+        raise ShapeError(
+            f"pixelshuffler {r} needs a bottom (n,c,h,w) whose channels are a multiple of {r**2}, "
+            f"got {shape_text(bottom)}"
+        )
+    n, c, h, w = bottom
+    return Facts(((n, c // r**2, h * r, w * r),))
+
+
+@rule("Flatten", "flatten_param", in_place="refused", traits=_RESHAPED._replace(diff=Diff.REPLACES))
 def flatten(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The axes from `axis` (default 1) to `end_axis` (default -1) as one.
 
@@ -135,7 +150,7 @@ def _argmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
 @rule(
     "ArgMax",
     "argmax_param",
-    traits=COMPUTES._replace(sees=_argmax_sees, no_gradient=(0,), spoils=Spoils.VALUES),
+    traits=COMPUTES._replace(sees=_argmax_sees, no_gradient=(0,), no_backward=True, spoils=Spoils.VALUES),
 )
 def argmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The `top_k` (default 1) largest elements of each image, or along `axis`.

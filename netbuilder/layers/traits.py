@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPUTES",
     "UNDECIDED",
+    "Diff",
     "Form",
     "GradientReads",
     "Keeps",
@@ -66,6 +67,18 @@ class Shares(Enum):
     NEVER = 0
     ALONE = 1  # only with one bottom and one top
     ALWAYS = 2
+
+
+class Diff(Enum):
+    """Where the gradient of a blob lies in memory, and which backward pass relies on it.
+
+    Every blob has a diff of its own unless a layer shares it. A layer of REPLACES after one of LENT loses the
+    gradient: the top of the first then has another diff than the blob whose memory it was in.
+    """
+
+    OWN = 0
+    LENT = 1  # the top's diff is that of the bottom, of a parameter or of an inner net: it copies no gradient
+    REPLACES = 2  # its backward pass gives the bottom the diff of the top
 
 
 class GradientReads(Enum):
@@ -161,11 +174,15 @@ class Traits(NamedTuple):
     `kernel`: the window that it slides; None: it has none.
     `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
     last bottom.
+    `no_backward`: whether Caffe aborts in its backward pass, whichever gradients it needs.
+    `unforced`: the bottoms for which `force_backward` of the net asks no gradient.
     `spoils`: what it computes wrong when it writes over its bottom.
     `gradient_reads`: what its backward pass reads from its top.
     `positive`: whether the top is positive everywhere.
     `keeps`: what of each element is preserved in the top.
     `shares`: whether the tops live in the memory of the bottom.
+    `diff`: where the gradients of its top and its bottom lie in memory.
+    `learns`: how many parameter blobs it has; a rule knows their shapes, once those of the bottoms are known.
     `draws`: whether a forward pass in TRAIN draws random numbers.
     `linear`: whether it multiplies by its weights, so that its outputs are unbounded scores and a following
     BatchNorm cancels its bias.
@@ -183,11 +200,15 @@ class Traits(NamedTuple):
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
     no_gradient: tuple[int, ...] | Unknown = UNDECIDED
+    no_backward: bool | Unknown = UNDECIDED
+    unforced: tuple[int, ...] | Unknown = UNDECIDED
     spoils: Spoils | Callable[[LayerParameter], Spoils] | Unknown = UNDECIDED
     gradient_reads: GradientReads | Callable[[LayerParameter], GradientReads] | Unknown = UNDECIDED
     positive: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     keeps: Keeps | Unknown = UNDECIDED
     shares: Shares | Unknown = UNDECIDED
+    diff: Diff | Callable[[LayerParameter], Diff] | Unknown = UNDECIDED
+    learns: int | Callable[[LayerParameter], int] | Unknown = UNDECIDED
     draws: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     linear: bool | Unknown = UNDECIDED
     weight_filler: str | Unknown = UNDECIDED
@@ -232,6 +253,7 @@ def completed(
         follows["source"] = None
     if not loss:
         follows["applies"] = ""
+    follows["unforced"] = (1,) if loss else ()  # loss_layer.hpp, AllowForceBackward
     if not spoils:
         follows["spoils"] = Spoils.NOTHING
     return traits._replace(**{name: follows[name] for name in undecided(traits) if name in follows})
@@ -243,15 +265,19 @@ _NO_PATH: dict[str, Any] = {
     "sizes_only": (),
     "kernel": None,
     "no_gradient": (),
+    "no_backward": False,
+    "unforced": (),
     "spoils": Spoils.NOTHING,
     "gradient_reads": GradientReads.NOTHING,
     "positive": False,
     "keeps": Keeps.NOTHING,
     "shares": Shares.NEVER,
+    "diff": Diff.OWN,
 }
 
 # An ordinary computing layer: deterministic, without weights, with tops in their own memory. It leaves
-# `sees`, `no_gradient` and `spoils` undecided, because they have no safe default.
+# `sees`, `no_gradient` and `spoils` undecided, because they have no safe default; `unforced` follows from
+# whether it is a loss.
 COMPUTES = Traits(
     sizes_only=(),
     kernel=None,
@@ -259,6 +285,9 @@ COMPUTES = Traits(
     positive=False,
     keeps=Keeps.NOTHING,
     shares=Shares.NEVER,
+    no_backward=False,
+    diff=Diff.OWN,
+    learns=0,
     draws=False,
     linear=False,
     weight_filler="",

@@ -50,7 +50,8 @@ _RESIZING = (
 def resized_by_fork(transform: TransformationParameter) -> str:
     """The fork field that determines the size of the transformed images, or ""."""
     names = ("crop_h", "crop_w") if transform.crop_size else ("crop_h", "crop_w", *_RESIZING)
-    return next((name for name in names if transform.HasField(name)), "")
+    given = {field.name for field, _ in transform.ListFields()}
+    return next((name for name in names if name in given), "")
 
 
 # Images of different sizes and channels, large enough for any net, and prime so that no size divides another.

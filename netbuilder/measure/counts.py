@@ -11,12 +11,13 @@ fields are in `netbuilder.measure.geometry`, blocks in `netbuilder.measure.block
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import NamedTuple
 
-from netbuilder.layers import RULES, elements
+from netbuilder.layers import RULES
 from netbuilder.layers.traits import Shares
-from netbuilder.measure.pieces import NO_PATH, Cost, Ledger, Step, Sums, Top
-from netbuilder.net import Blob, Layer, Net
+from netbuilder.measure.pieces import Cost, Ledger
+from netbuilder.net import Blob, Layer, Net, Param
 
 __all__ = [
     "FIGURES",
@@ -29,14 +30,13 @@ __all__ = [
     "cost_of_layer",
     "cost_of_net",
     "count",
-    "exact",
     "figures",
     "per_image",
-    "storage",
     "totals",
 ]
 
 FLOAT_BYTES = 4
+_NEVER, _ALONE, _ALWAYS = Shares.NEVER, Shares.ALONE, Shares.ALWAYS  # looked up once: enums are slow
 
 # The figures that a layer has, and a block of layers; see `LayerCounts.figure`.
 LAYER_FIGURES = (
@@ -53,6 +53,7 @@ LAYER_FIGURES = (
 class LayerCounts(NamedTuple):
     """The figures of one layer; operations and activations are per image.
 
+    As in `Counts`, `macs` and `flops` are without those of a fixed filter, which are in `total_flops`.
     What is not known is 0 here, so that sums are those of what is known; `figure` gives None for it.
     """
 
@@ -62,6 +63,7 @@ class LayerCounts(NamedTuple):
     macs: int | float
     ops: int | float
     activations: int | float
+    fixed_macs: int | float = 0
 
     @property
     def flops(self) -> int | float:
@@ -71,7 +73,7 @@ class LayerCounts(NamedTuple):
     @property
     def total_flops(self) -> int | float:
         """Two per MAC, and every other operation."""
-        return self.flops + self.ops
+        return 2 * (self.macs + self.fixed_macs) + self.ops
 
     @property
     def shared_with(self) -> tuple[str, ...]:
@@ -93,7 +95,7 @@ class Counts(NamedTuple):
 
     learnable_params    what the solver may change: weights, biases, gammas, betas
     stored_params       every number in the .caffemodel, BatchNorm statistics and fixed filters included
-    fixed_params        weights of fixed filters (frozen, with a constant or bilinear filler)
+    fixed_params        weights of fixed filters (frozen, with a bilinear filler or a constant other than 0)
     macs                multiply-accumulates of convolution, deconvolution, inner product, recurrent layers,
                         without fixed_macs
     fixed_macs          multiply-accumulates of fixed filters
@@ -147,17 +149,20 @@ FIGURES = (*TOTALS, "depth", "layers")
 def count(net: Net) -> Counts:
     """Count a net; see `Counts` for what each figure means."""
     batch = batch_size(net)
-    costs, total = _costs(net)
-    known = figures(total)
+    ledger = _ledger(net)
+    known = figures(ledger.total())
     rows = []
-    for layer, cost in zip(net.layers, costs, strict=True):
-        learnable, stored, _, macs, fixed_macs, ops, activations, *_ = cost.sums
-        rows.append(
-            LayerCounts(
-                layer, learnable, stored, per_image(macs + fixed_macs, batch), per_image(ops, batch),
-                per_image(activations, batch),
-            )
-        )  # fmt: skip
+    for layer, sums in zip(net.layers, ledger.sums, strict=True):
+        learnable, stored, _, macs, fixed_macs, ops, activations, *_ = sums
+        if batch == 1:
+            rows.append(LayerCounts(layer, learnable, stored, macs, ops, activations, fixed_macs))
+        else:
+            rows.append(
+                LayerCounts(
+                    layer, learnable, stored, per_image(macs, batch), per_image(ops, batch),
+                    per_image(activations, batch), per_image(fixed_macs, batch),
+                )
+            )  # fmt: skip
     return Counts(
         batch,
         *[known[name] for name in TOTALS],  # type: ignore[arg-type, misc]  # bytes are integers
@@ -193,89 +198,61 @@ def figures(cost: Cost) -> dict[str, int | float]:
 
 def cost_of_net(net: Net) -> Cost:
     """The cost of a whole net."""
-    return _costs(net)[1]
-
-
-# Of a layer without weights and of one with: from its one bottom, and from anywhere.
-_THROUGH = ((0, NO_PATH), (1, NO_PATH))
+    return _ledger(net).total()
 
 
 def cost_of_layer(layer: Layer) -> Cost:
     """The cost of a layer; its slots are its bottoms, each once, then its tops."""
-    bottoms, params, macs = layer.bottoms, layer.params, layer.macs
-    learnable = stored = fixed_params = ancestral = ancestral_flops = fixed_macs = 0
+    distinct = tuple(dict.fromkeys(layer.bottoms))
+    numbers = {blob: i for i, blob in enumerate(distinct)}
+    ledger = Ledger([blob.shape or () for blob in distinct])
+    begin = _enter(ledger, layer, [numbers[blob] for blob in layer.bottoms])
+    return ledger.total(range(begin, begin + len(layer.tops)))
+
+
+def _ledger(net: Net) -> Ledger:
+    """A ledger of all layers."""
+    ledger = Ledger()
+    numbers: dict[Blob, int] = {}  # in the ledger
+    for layer in net.layers:
+        number = _enter(ledger, layer, [numbers[blob] for blob in layer.bottoms])
+        for top in layer.tops:
+            numbers[top] = number
+            number += 1
+    return ledger
+
+
+def _enter(ledger: Ledger, layer: Layer, numbers: list[int]) -> int:
+    """Enter a layer on the blobs of these numbers; return the number of its first top."""
+    params, macs, loss_weight = layer.params, layer.macs, layer.proto.loss_weight
+    learnable = stored = fixed_params = fixed_macs = ancestral = ancestral_flops = activations = scalars = 0
     weight = 1 if macs > 0 else 0
     if params:
-        learnable, stored, fixed_params, fixed = _params(layer)
+        learnable, stored, fixed_params, fixed = _params(params)
         if fixed:
             weight, macs, fixed_macs = 0, 0, macs
         else:
-            ancestral, ancestral_flops = params[0].size, _pynetbuilder_flops(layer)
-    if len(bottoms) == 1 and len(layer.tops) == 1:
-        return _cost_of_link(
-            layer,
-            weight,
-            (learnable, stored, fixed_params, macs, fixed_macs, layer.ops),
-            ancestral,
-            ancestral_flops,
-        )
-    distinct = _distinct(bottoms)
-    n = len(distinct)
-    paths = (weight,) * n + (NO_PATH if n else weight,)
-    tops, overwrites, made = [], [], []
-    activations = scalars = 0
-    weights = layer.proto.loss_weight
-    for i, (top, home) in enumerate(zip(layer.tops, _homes(layer), strict=True)):
-        size, slot = _size(layer, top), n + i
-        if home is not None:
-            slot = distinct.index(bottoms[home])
-            if bottoms[home].name == top.name:
-                overwrites.append(slot)
+            ancestral, ancestral_flops = _ancestral(layer)
+    over, alias, losses = layer.in_place, _refers(layer), len(loss_weight)
+    tops, overwrites = [], []
+    for i, top in enumerate(layer.tops):
+        shape, home = top.shape, -1
+        size = 0 if shape is None or (not numbers and _unshaped(layer)) else prod(shape)
+        if over and i < len(numbers) and layer.bottoms[i].name == top.name:
+            home = i
+            overwrites.append(i)
+        elif alias:
+            home = 0
+        elif shape:
+            activations += size
         else:
-            made.append(slot)
-            if top.shape:
-                activations += size
-            else:
-                scalars += size
-        tops.append(Top(top.shape, size, slot, 0, int(i < len(weights) and weights[i] != 0), paths))
-    sums = Sums(
+            scalars += size
+        tops.append((shape, size, home, 1 if i < losses and loss_weight[i] else 0))
+    sums = (
         learnable, stored, fixed_params, macs, fixed_macs, layer.ops, activations, scalars,
         ancestral, ancestral_flops, 0 if tops else _auto_tops(layer), 1,
     )  # fmt: skip
-    reads = (1,) * n if n == len(bottoms) else tuple(map(bottoms.count, distinct))
-    step = Step(activations + scalars, tuple(range(n)), tuple(made))
-    return Cost(
-        sums, tuple(tops), reads, tuple(overwrites), (step,), 0, (), () if tops else paths, _batch(layer)
-    )
-
-
-def _cost_of_link(
-    layer: Layer,
-    weight: int,
-    known: tuple[int, int, int, int, int, int],
-    ancestral: int,
-    ancestral_flops: int,
-) -> Cost:
-    """The cost of a layer of one bottom and one top, as most are; `known` are the first of its `Sums`."""
-    (bottom,), (top,) = layer.bottoms, layer.tops
-    shape = top.shape
-    size = 0 if shape is None else elements(shape)
-    slot = new = 0
-    overwrites: tuple[int, ...] = ()
-    made: tuple[int, ...] = ()
-    if bottom.name == top.name:
-        overwrites = (0,)
-    else:
-        rule = RULES.get(layer.type)
-        shares = rule.traits.shares if rule else Shares.NEVER
-        if shares is not Shares.ALWAYS and shares is not Shares.ALONE:
-            slot, new, made = 1, size, (1,)
-    weights = layer.proto.loss_weight
-    sums = Sums(*known, new if shape else 0, 0 if shape else new, ancestral, ancestral_flops, 0, 1)
-    return Cost(
-        sums, (Top(shape, size, slot, 0, 1 if weights and weights[0] else 0, _THROUGH[weight]),),
-        (1,), overwrites, (Step(new, (0,), made),), 0, (), (), 0,
-    )  # fmt: skip
+    return ledger.layer(sums, weight, numbers, tops, overwrites, 0 if numbers else _batch(layer))
 
 
 def totals(counts: Counts) -> dict[str, int | float]:
@@ -283,15 +260,16 @@ def totals(counts: Counts) -> dict[str, int | float]:
     return {name: getattr(counts, name) for name in TOTALS}
 
 
-def add_up(rows: Iterable[LayerCounts]) -> dict[str, int | float]:
-    """The `LAYER_FIGURES` of some layers together, of what is known of them."""
+def add_up(rows: Iterable[LayerCounts], batch: int) -> dict[str, int | float]:
+    """The `LAYER_FIGURES` and `fixed_macs` of some layers together, of what is known of them."""
     rows = tuple(rows)
-    return {name: exact(sum(getattr(row, name) for row in rows)) for name in LAYER_FIGURES}
+    names = (*LAYER_FIGURES, "fixed_macs")
+    return {name: _exact(sum(getattr(row, name) for row in rows), batch) for name in names}
 
 
-def exact(value: int | float) -> int | float:
-    """A whole number as an int: fractions per image may add up to one."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _exact(value: int | float, batch: int) -> int | float:
+    """A sum of fractions per image, each of which was rounded."""
+    return value if isinstance(value, int) else per_image(round(value * batch), batch)
 
 
 def batch_size(net: Net) -> int:
@@ -306,14 +284,14 @@ def per_image(total: int, batch: int) -> int | float:
     return total // batch if total % batch == 0 else total / batch
 
 
-def _params(layer: Layer) -> tuple[int, int, int, bool]:
+def _params(params: tuple[Param, ...]) -> tuple[int, int, int, bool]:
     """How many own parameters a layer may learn, stores, has in fixed filters; whether it has any filter."""
     learnable = stored = fixed = 0
     filters = False
-    for shape, _, learns, is_fixed, shared_with in layer.params:
+    for shape, _, learns, is_fixed, shared_with in params:
         filters = filters or is_fixed
         if shared_with is None:
-            size = elements(shape)
+            size = prod(shape)
             stored += size
             if learns:
                 learnable += size
@@ -322,37 +300,12 @@ def _params(layer: Layer) -> tuple[int, int, int, bool]:
     return learnable, stored, fixed, filters
 
 
-def _pynetbuilder_flops(layer: Layer) -> int:
-    size = layer.params[0].size
+def _ancestral(layer: Layer) -> tuple[int, int]:
+    """The parameters and operations of a layer, as pynetbuilder counts them."""
+    size = prod(layer.params[0].shape)
     if layer.type != "Convolution":
-        return size
-    return size * elements((layer.tops[0].shape or ())[2:])
-
-
-def storage(net: Net) -> dict[Blob, Blob]:
-    """Which blob's memory each blob lives in: its own, or that of the bottom it overwrites or refers to."""
-    owner: dict[Blob, Blob] = {}
-    for layer in net.layers:
-        for top, home in zip(layer.tops, _homes(layer), strict=True):
-            owner[top] = top if home is None else owner[layer.bottoms[home]]
-    return owner
-
-
-def _costs(net: Net) -> tuple[list[Cost], Cost]:
-    """The costs of the layers, and of all together."""
-    ledger = Ledger()
-    numbers: dict[Blob, int] = {}  # in the ledger
-    costs = []
-    for layer in net.layers:
-        cost = cost_of_layer(layer)
-        made = ledger.enter(cost, [numbers[blob] for blob in _distinct(layer.bottoms)])
-        numbers.update(zip(layer.tops, made, strict=True))
-        costs.append(cost)
-    return costs, ledger.total()
-
-
-def _distinct(blobs: tuple[Blob, ...]) -> tuple[Blob, ...]:
-    return blobs if len(blobs) < 2 else tuple(dict.fromkeys(blobs))
+        return size, size
+    return size, size * prod((layer.tops[0].shape or ())[2:])
 
 
 def _batch(layer: Layer) -> int:
@@ -362,25 +315,18 @@ def _batch(layer: Layer) -> int:
     return next((max(1, top.shape[0]) for top in layer.tops if top.shape), 0)
 
 
-def _homes(layer: Layer) -> list[int | None]:
-    """For each top, the bottom whose memory it takes over, in place or by reference; None for its own."""
-    bottoms, tops = layer.bottoms, layer.tops
-    if not bottoms:
-        return [None] * len(tops)
+def _refers(layer: Layer) -> bool:
+    """Whether tops that have a name of their own live in the memory of the first bottom."""
     rule = RULES.get(layer.type)
-    shares = rule.traits.shares if rule else Shares.NEVER
-    alias = shares is Shares.ALWAYS or (shares is Shares.ALONE and len(bottoms) == len(tops) == 1)
-    other = 0 if alias else None  # of a top that has a name of its own
-    return [i if i < len(bottoms) and bottoms[i].name == top.name else other for i, top in enumerate(tops)]
+    shares = rule.traits.shares if rule and layer.bottoms else _NEVER
+    if shares is _NEVER:
+        return False
+    return shares is _ALWAYS or (shares is _ALONE and len(layer.bottoms) == len(layer.tops) == 1)
 
 
-def _size(layer: Layer, top: Blob) -> int:
-    """The elements of a top; 0 if its shape is unknown."""
-    if top.shape is None:
-        return 0
-    if layer.type == "Input" and layer.tops[0].shape == () and not layer.proto.input_param.shape:
-        return 0  # Caffe leaves it without a shape, and empty
-    return elements(top.shape)
+def _unshaped(layer: Layer) -> bool:
+    """Whether Caffe leaves the tops without a shape, and empty."""
+    return layer.type == "Input" and layer.tops[0].shape == () and not layer.proto.input_param.shape
 
 
 def _auto_tops(layer: Layer) -> int:

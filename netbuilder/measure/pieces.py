@@ -1,8 +1,8 @@
 """What a piece of a net costs, and how costs add up: the one place where figures are put together.
 
 A `Cost` is that of a layer, of a lego, or of a net: the same thing at any size. `counts.count` enters the
-layers of a net in a `Ledger` one by one; a sweep enters legos whose costs are known. Most figures are sums.
-Three are not, and for these a Cost keeps what is needed:
+layers of a net in a `Ledger` one by one (`Ledger.layer`); a sweep enters legos whose costs are known
+(`Ledger.enter`). Most figures are sums. Three are not, and for these a Cost keeps what is needed:
 
 * Peak memory. A piece is a few `Step`s. During a step, the blobs inside take up to `peak` elements on top of
   what lives outside; `reads` and `makes` name the outer blobs that it uses and leaves. A step ends where
@@ -156,30 +156,118 @@ class Ledger:
         """Whether a blob is the newest version of itself."""
         return blob not in self._overwritten
 
+    @property
+    def sums(self) -> list[tuple[int, ...]]:
+        """The `Sums` of each layer and each cost so far, as they were entered."""
+        return self._sums[1:]
+
+    def layer(
+        self,
+        sums: tuple[int, ...],
+        weight: int,
+        bottoms: Sequence[int],
+        tops: Sequence[tuple[Shape | None, int, int, int]],
+        overwrites: Sequence[int] = (),
+        batch: int = 0,
+    ) -> int:
+        """Enter a layer on these blobs; return the number of its first top.
+
+        `sums` is a `Sums`, `weight` 1 if the layer has weights, else 0. A top is its shape, its size, the
+        index of the bottom in whose memory it lives, -1 for its own, and its loss weights as in `Top`.
+        `overwrites` are the bottoms, by index, that are overwritten in place. Equal to entering the layer's
+        cost, and several times as fast.
+        """
+        blobs, readers, unread, freed, last = (
+            self._blobs, self._readers, self._unread, self._freed, self._last,
+        )  # fmt: skip
+        sizes, step, begin, data, paths = self._sizes, len(self._levels), len(blobs), self._data, None
+        for blob in bottoms:
+            _, size, home, weights, before = blobs[blob]
+            paths = before if paths is None else tuple(map(max, paths, before))
+            if freed[home]:
+                freed[home] = False
+                self._raise(sizes[home], last[home] + 1)
+            last[home] = step
+            others = readers[blob]
+            readers[blob] = others + 1
+            if not others:
+                unread[home] -= 1
+            if others or weights:
+                data += size if others + weights > 1 else 2 * size
+        if paths is None or weight:
+            paths = self._deeper(paths, weight)
+        alive = self._alive
+        for shape, size, shares, weights in tops:
+            if shares < 0:
+                home = len(sizes)
+                sizes.append(size)
+                self._born.append(step)
+                last.append(step)
+                unread.append(1)
+                freed.append(False)
+                alive += size
+            else:
+                home = blobs[bottoms[shares]][2]
+                unread[home] += 1
+            data += size
+            blobs.append((shape, size, home, weights, paths))
+            readers.append(0)
+        self._data = data
+        self._levels.append(alive)
+        for blob in bottoms:
+            home = blobs[blob][2]
+            if not (unread[home] or freed[home]):
+                freed[home] = True
+                alive -= sizes[home]
+        self._alive = alive
+        for i in overwrites:
+            self._overwritten.add(bottoms[i])
+        self._sums.append(sums)
+        if batch:
+            self._batch = self._batch or batch
+        return begin
+
     def enter(self, cost: Cost, bottoms: Sequence[int]) -> range:
         """Enter a cost on these blobs, each given once; return the numbers of its tops."""
         sums, tops, all_reads, overwrites, steps, left, kept, deepest, batch = cost
-        blobs, unread, freed, begin = self._blobs, self._unread, self._freed, len(self._blobs)
-        homes = [blobs[blob][2] for blob in bottoms]  # of the slots
-        for home in homes:
+        blobs, readers, unread, freed = self._blobs, self._readers, self._unread, self._freed
+        sizes, begin, data = self._sizes, len(blobs), self._data
+        homes = []  # of the slots
+        for blob, reads in zip(bottoms, all_reads):  # noqa: B905 - strict takes time, and they are as long
+            _, size, home, weights, _ = blobs[blob]
+            homes.append(home)
             if freed[home]:
                 freed[home] = False
-                self._raise(self._sizes[home], self._last[home] + 1)
-        for blob, reads in zip(bottoms, all_reads):  # noqa: B905 - strict takes time, and they are as long
+                self._raise(sizes[home], self._last[home] + 1)
             if reads:
-                self._read(blob, reads)
-        for shape, size, slot, readers, weights, paths in tops:
-            home = self._new_home(size) if slot == len(homes) else homes[slot]
+                before = readers[blob]
+                readers[blob] = before + reads
+                if not before:
+                    unread[home] -= 1
+                before += weights
+                if before + reads > 1:
+                    data += size * (reads if before > 1 else before + reads)
+        for shape, size, slot, reads, weights, paths in tops:
+            if slot == len(homes):
+                home = len(sizes)
+                sizes.append(size)
+                self._born.append(-1)
+                self._last.append(-1)
+                unread.append(0)
+                freed.append(False)
+            else:
+                home = homes[slot]
             homes.append(home)
-            if not readers:
+            if not reads:
                 unread[home] += 1
             through = self._through(paths, bottoms)
             if through != self._deepest:
                 self._deepen(through)
             blobs.append((shape, size, home, weights, through))
-            self._readers.append(readers)
-            count = readers + weights
-            self._data += size if count < 2 else size * (1 + count)
+            readers.append(reads)
+            count = reads + weights
+            data += size if count < 2 else size * (1 + count)
+        self._data = data
         for slot in kept:
             unread[homes[slot]] += 1
         self._run(steps, left, homes)
@@ -242,14 +330,6 @@ class Ledger:
 
     # -- memory over time ----------------------------------------------------------------------------
 
-    def _new_home(self, size: int) -> int:
-        self._sizes.append(size)
-        self._born.append(-1)
-        self._last.append(-1)
-        self._unread.append(0)
-        self._freed.append(False)
-        return len(self._sizes) - 1
-
     def _raise(self, size: int, begin: int) -> None:
         """Add to what is alive from a step on."""
         if size:
@@ -257,15 +337,6 @@ class Ledger:
             for i in range(begin, len(levels)):
                 levels[i] += size
             self._alive += size
-
-    def _read(self, blob: int, reads: int) -> None:
-        _, size, home, weights, _ = self._blobs[blob]
-        before = self._readers[blob]
-        self._readers[blob] = before + reads
-        if not before:
-            self._unread[home] -= 1
-        if before + reads + weights > 1:
-            self._data += _data(size, before + reads + weights) - _data(size, before + weights)
 
     def _run(self, steps: Sequence[Step], left: int, homes: Sequence[int]) -> None:
         """Append the steps of a cost, then free what no other cost is known to use."""
@@ -313,6 +384,15 @@ class Ledger:
         return tuple(steps), left
 
     # -- depth ---------------------------------------------------------------------------------------
+
+    def _deeper(self, paths: tuple[int, ...] | None, weight: int) -> tuple[int, ...]:
+        """Paths one layer on, which may be the deepest so far; None: the layer has no bottoms."""
+        if paths is None:
+            paths = (*(NO_PATH,) * self.first, weight)
+        else:
+            paths = tuple([n + weight if n >= 0 else n for n in paths])
+        self._deepen(paths)
+        return paths
 
     def _through(self, paths: Sequence[int], bottoms: Sequence[int]) -> tuple[int, ...]:
         """Paths through a piece, from where the paths to its bottoms begin."""

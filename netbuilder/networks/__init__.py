@@ -1,4 +1,4 @@
-"""The networks, one module each, called like the network; `find_network` and `all_networks` import them."""
+"""The networks, each in a module of its name; `find_network` and `all_networks` import them."""
 
 from netbuilder.networks.registry import (
     NETWORKS,

@@ -29,7 +29,7 @@ STEM_WIDTH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class BottleneckConfig(ImageNetConfig):
-    """A net whose blocks are by default ResNet-50's, with the stride in the 3x3."""
+    """A net whose default blocks are those of ResNet-50, with the stride in the 3x3."""
 
     main_branch: str = with_default(ImageNetConfig, "main_branch", "bottleneck")
     stride_in: str = with_default(ImageNetConfig, "stride_in", "3x3")
@@ -38,7 +38,7 @@ class BottleneckConfig(ImageNetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GammaOptions(OptionSet):
-    """How the last Scale of each block starts."""
+    """The initial gammas of the last Scale of each block."""
 
     zero_gamma: bool | None = option(
         help="start the last Scale of each block at 0 (default: unless the main branch ends in ReLU)",
@@ -84,7 +84,7 @@ class BigLittleOptions(OptionSet):
             )
 
 
-@lru_cache(maxsize=512)  # a sweep asks for the same module many times
+@lru_cache(maxsize=512)  # a sweep needs the same module many times
 def big_little_module(
     *,
     name: str,
@@ -116,7 +116,7 @@ def big_little_module(
 def check_big_little(
     cfg: ImageNetConfig, big_little: BigLittleOptions, *, stages: Sequence[int], style: BlockStyle
 ) -> None:
-    """Raise ConfigError for what the legos would refuse too, in terms of the options."""
+    """Raise ConfigError, in terms of the options, for values that the legos would refuse."""
     alpha, beta = big_little.divisors
     n, expansion = cfg.num_output_stage1, cfg.branch.expansion
     step = expansion * alpha

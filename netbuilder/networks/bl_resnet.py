@@ -164,13 +164,13 @@ class BLResNetConfig(BottleneckConfig):
             downsample=DOWNSAMPLINGS[self.big_little.pooling],
         )
 
-    def module(self, stage: int, phase: str) -> BigLittleLego:
+    def module(self, stage: int, style: BlockStyle) -> BigLittleLego:
         """The Big-Little module of a stage; the last of them keeps the size, the others halve it."""
         last = stage == len(self.stages) - 2
         alpha, beta = self.big_little.divisors
         return big_little_module(
             name=f"stage{stage}", num_output=self.width(stage), blocks=self.stages[stage],
-            alpha=alpha, beta=beta, stride=1 if last else 2, style=self.style(phase),
+            alpha=alpha, beta=beta, stride=1 if last else 2, style=style,
             upsample=UPSAMPLINGS[self.upsample],  # type: ignore[arg-type]  # a class can be hashed
         )  # fmt: skip
 
@@ -219,17 +219,17 @@ def stitch(cfg: BLResNetConfig, phase: str) -> Net:
         entry = STEM_ENTRIES[cfg.elements.stem]
         alpha, _ = cfg.big_little.divisors
         x = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=alpha, entry=entry).attach(net, x)
-    last = len(cfg.stages) - 1
+    last, style = len(cfg.stages) - 1, cfg.style(phase)
     for stage in range(last):
         about = f"stage {stage}: Big-Little module, {cfg.width(stage)} channels"
         with net.scope(f"stage{stage}", comment=about):
-            x = cfg.module(stage, phase).attach(net, x)
+            x = cfg.module(stage, style).attach(net, x)
     about = f"stage {last}: {cfg.stages[last]} x {cfg.main_branch}, {cfg.width(last)} channels"
     with net.scope(f"stage{last}", comment=about):
         for block in range(cfg.stages[last]):
             name = f"stage{last}_block{block}"
             stride = 2 if block == 0 else 1
-            lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=cfg.style(phase))
+            lego = BlockLego(name=name, num_output=cfg.width(last), stride=stride, style=style)
             x = lego.attach(net, x)
     cfg.head(net, x, label)
     return net

@@ -24,15 +24,16 @@ __all__ = ["DataOptions", "with_data"]
 _TRANSFORM = ("crop_size", "mirror", "mean_value", "mean_file", "scale")
 _BOTH = ("train_source", "test_source")
 _SPARK = "caffeonspark"
-_DIVIDES = "nvcaffe"  # the batch of a TRAIN net by the GPUs (NVIDIA/caffe, P2PSync::divide_batch_size)
+# NVCaffe divides the batch of a TRAIN net by the number of GPUs (NVIDIA/caffe, P2PSync::divide_batch_size).
+_DIVIDES = "nvcaffe"
 
 
 def _given(help: str, **more: Any) -> Any:
-    """An option without a value of its own: where the user gives none, the kind of data decides."""
+    """An option without a default of its own: unless it is given, the kind of data decides."""
     return option(help=help, default=None, **more)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TransformOptions(OptionSet):
     """What the data layer does to each image. Raises ConfigError."""
 
@@ -55,11 +56,11 @@ class TransformOptions(OptionSet):
         if self.mean_value is not None and len(self.mean_value) not in (1, 3):
             raise ConfigError(
                 f"mean_value takes one number, or one for each of 3 channels, got {len(self.mean_value)}",
-                key="mean_value", hint="in the order that the images are stored in, which is B G R",
+                key="mean_value", hint="in the channel order of the stored images, which is B G R",
             )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ReaderOptions(OptionSet):
     """How some kinds of data are read."""
 
@@ -78,12 +79,12 @@ class ReaderOptions(OptionSet):
     )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DataOptions(OptionSet):
-    """Where the images come from, in both phases, and what is done to them.
+    """The sources of the images in both phases, and their transformation.
 
     None marks an option that was not given. Raises ConfigError for an option that the kind of data does not
-    take, for a missing one, and for one that does not fit the net (`lego`).
+    take, for a missing option, and for one that does not fit the net (`lego`).
     """
 
     data: str | None = _given(
@@ -216,11 +217,13 @@ class DataOptions(OptionSet):
             order = _channels(self.train_source or "")
             notes.append(f"channels are in the order {order}, and so are means")
         if self.kind == "image" and (self.gpus or 1) > 1 and self.reader.shuffle is False:
-            notes.append("without shuffle all devices read the same images: ImageData does not deal them out")
+            notes.append(
+                "without shuffle all devices read the same images: ImageData does not distribute them"
+            )
         return notes
 
     def about(self, config: NetConfig, phase: str) -> dict[str, str]:
-        """What "train" or "test" reads and how it is transformed, in words."""
+        """A description of what "train" or "test" reads and how it is transformed."""
         lego = self.lego(config, phase)
         batch, gpus = str(lego.shape[0]), self.gpus or 1
         if config.dialect == _DIVIDES and phase == "train" and gpus > 1:
@@ -249,7 +252,7 @@ class DataOptions(OptionSet):
             if given and not size and given != (height, width):
                 raise ConfigError(
                     f"{name} {given[0]}x{given[1]} without a crop, and the net takes {height}x{width}",
-                    key=name, hint="give both the same size, or a square input_size, to which is cropped",
+                    key=name, hint="give both the same size, or a square input_size to crop to",
                 )  # fmt: skip
             if given and size > min(given):
                 raise ConfigError(
@@ -259,10 +262,10 @@ class DataOptions(OptionSet):
 
 
 def _channels(source: str) -> str:
-    """The order of the channels in a database, as its netbuilder.json says; B, G, R without one."""
+    """The channel order of a database from its netbuilder.json; B, G, R if there is none."""
     import json
 
-    for folder in (Path(source), Path(source).parent):  # `data lmdb` and `data cifar10` leave it there
+    for folder in (Path(source), Path(source).parent):  # written there by `data lmdb` and `data cifar10`
         try:
             order = json.loads((folder / "netbuilder.json").read_text(encoding="utf-8"))["channels"]
         except (OSError, ValueError, KeyError, TypeError):

@@ -1,6 +1,6 @@
-"""Options that several networks take for their blocks and stems, and the parts that these stand for.
+"""Options that several networks take for their blocks and stems, and the parts that they stand for.
 
-The legos are imported where an option asks for them: a plain net starts without.
+The legos of an option are imported only if it is set, so that a plain net starts faster.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ AVERAGES = Words("legos.resample", "AVERAGES")
 Factory = Callable[..., Lego]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ElementOptions(OptionSet):
-    """What the blocks take over from other nets. Raises ConfigError for unknown words."""
+    """Elements of other nets in the blocks. Raises ConfigError for unknown words."""
 
     attention: str | None = option(help="attention in the blocks", default="none", choices=ATTENTIONS)
     antialias: str | None = option(
@@ -50,12 +50,12 @@ class ElementOptions(OptionSet):
         self.check_word("se_gate", "auto", GATES)
 
     def check_word(self, key: str, usual: str, known: Iterable[str]) -> None:
-        """Raise ConfigError for an unknown word; the usual one costs no import of the legos."""
+        """Raise ConfigError for an unknown word; for the usual one, the legos are not imported."""
         if getattr(self, key) not in (None, usual):
             self.check_known(key, known)
 
     def check_stride(self, stride_in: str) -> None:
-        """Raise ConfigError for a blur that would find no stride after the 3x3."""
+        """Raise ConfigError for a blur if the 3x3 before it has no stride."""
         if self.antialias not in (None, "none") and stride_in == "1x1":
             raise ConfigError(
                 "antialias needs the stride in the 3x3: with stride_in 1x1 half of the pixels are gone "
@@ -65,9 +65,9 @@ class ElementOptions(OptionSet):
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class StemElementOptions(ElementOptions):
-    """The elements of nets whose stem is a choice of its own."""
+    """The elements of nets that also have a choice of stems."""
 
     stem: str = option(
         help="first convolutions: one of 7x7, or three of 3x3", default="7x7", choices=tuple(STEM_ENTRIES)
@@ -91,8 +91,8 @@ def block_parts(
 ) -> tuple[tuple[Factory, ...], Factory | None]:
     """The wrappers around a block's spatial unit, and what follows its main branch.
 
-    `phase` is that of the net. `bias` None leaves the biases of attention to its own default. `drop` makes
-    what follows the spatial unit before it is blurred.
+    `phase` is that of the net. With `bias` None, attention uses its own default for biases. `drop` makes the
+    lego between the spatial unit and its blur.
     """
     from legos.antialias import BLURS
     from legos.attention import ATTENTIONS, GATES

@@ -1,6 +1,6 @@
-"""The options of a config as text: as they stand on a command line, in YAML, and at the head of a file.
+"""The options of a config as text: on a command line, in YAML, and in the header of a file.
 
-What argparse makes of them is in `netbuilder.cli.config_options`.
+Their command-line flags are in `netbuilder.cli.config_options`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["describe", "flow_text", "option_lines", "option_text", "option_value
 
 
 def describe(entry: Network, config: NetConfig) -> str:
-    """The configuration, one value a line, as it stands at the head of each written file."""
+    """The configuration, one value per line, as in the header of each written file."""
     lines = [f"network: {entry.name}", *option_lines(config)]
     for type, fields in config.defaults.items():
         lines += [f"  defaults.{type}.{name}: {flow_text(value)}" for name, value in fields.items()]
@@ -22,7 +22,7 @@ def describe(entry: Network, config: NetConfig) -> str:
 
 
 def option_lines(config: object) -> list[str]:
-    """The options that have a value, one a line."""
+    """The options that have a value, one per line."""
     values = ((field, getattr(config, field.name)) for field in options(type(config)))
     return [f"  {f.name}: {option_text(f, value)}" for f, value in values if value is not None]
 
@@ -33,7 +33,7 @@ def option_values(config: object) -> dict[str, Any]:
 
 
 def option_text(field: dataclasses.Field[object], value: object) -> str:
-    """A value as it is given on the command line."""
+    """A value as on the command line."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

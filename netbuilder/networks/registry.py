@@ -1,9 +1,8 @@
-"""Configs, recipes and the registry `NETWORKS` that the command line finds them by.
+"""Configs, recipes and `NETWORKS`, the registry in which the command line finds them.
 
 A network is a config dataclass and a function `stitch(config, phase) -> Net`. The dataclass is the only
-statement of its options: command-line flags and YAML keys are read off its fields. Networks are the modules
-of this package, what the entry points of other installed packages register, and what a config's `module`
-registers.
+statement of its options: command-line flags and YAML keys are derived from its fields. Networks come from the
+modules of this package, from the entry points of other installed packages, and from a config's `module`.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Net
+from netbuilder.records import Record
 from netbuilder.schema.dialects import WRITTEN
 
 __all__ = [
@@ -57,9 +57,9 @@ G = TypeVar("G")
 
 
 class Words(Sequence[str]):
-    """The names in a registry of `legos`, behind those given here; imported when somebody asks for one.
+    """The names in a registry of `legos`, after those given here; its module is imported on first use.
 
-    A network has options for many legos and most builds use none of them: they must not cost a start.
+    A network has options for many legos, and most builds use none of them: these must not slow down a start.
     """
 
     def __init__(self, module: str, registry: str, *first: str) -> None:
@@ -88,7 +88,7 @@ def option(
 ) -> Any:
     """A config field with its command-line flags; the long flag is the field's name.
 
-    `parse` makes a value of a word; `many` takes several words; a `switch` is true or false (--x, --no-x).
+    `parse` converts a word to a value; `many` takes several words; a `switch` is true or false (--x, --no-x).
     """
     metadata = {
         "flags": flags,
@@ -126,7 +126,7 @@ def options(config: type[object]) -> list[dataclasses.Field[object]]:
 
 
 def flat_fields(config: type[Any]) -> list[dataclasses.Field[object]]:
-    """The fields that a config is made of, in `option_order`; each group is replaced by its own fields."""
+    """The fields of a config, in `option_order`; each group is replaced by its own fields."""
     flat: list[dataclasses.Field[object]] = []
     for field in dataclasses.fields(config):
         if "group" not in field.metadata:
@@ -160,7 +160,7 @@ def _adapted(
 def _in_order(
     fields: list[dataclasses.Field[object]], config: type[object]
 ) -> list[dataclasses.Field[object]]:
-    """The fields with those named in `option_order` in that order, in the places that they hold together."""
+    """The fields with those of `option_order` in that order; all other fields keep their places."""
     order: tuple[str, ...] = getattr(config, "option_order", ())
     if not order:
         return fields
@@ -211,7 +211,7 @@ class _Grouping(ABCMeta):
             return super().__call__(*args, **values)
 
 
-class OptionSet(metaclass=_Grouping):
+class OptionSet(Record, metaclass=_Grouping):
     """The base of configs and groups; the options of a group are attributes of the config, too.
 
     `option_order` names options whose order in flags and reports is not that of the fields.
@@ -250,12 +250,12 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, int(match[2] or height)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class NetConfig(OptionSet):
     """What all networks share. Raises ConfigError for values out of range.
 
     `defaults` are the user's own fields for layer types, which come before those of the network.
-    `net_type` makes the nets; one that only counts may take its place (see `netbuilder.designing`).
+    `net_type` is the class of the nets; a class that only counts may replace it (see `netbuilder.designing`).
     """
 
     net_type = Net
@@ -300,7 +300,7 @@ class NetConfig(OptionSet):
         )
 
     def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
-        """What this network fills layers in with, by type; None leaves a field to Caffe."""
+        """The fields that this network fills in, by layer type; None leaves a field to Caffe."""
         if not self.conv_bias:
             return {}
         height, width = self.input_size
@@ -315,8 +315,8 @@ class NetConfig(OptionSet):
         }
 
 
-@dataclass(frozen=True)
-class Network:
+@dataclass(frozen=True, eq=False, repr=False)
+class Network(Record):
     """An entry of the registry."""
 
     name: str
@@ -400,5 +400,5 @@ def _load_entry_points(name: str = "") -> None:
             raise ConfigError(
                 f"cannot load the networks of {package}: {type(error).__name__}: {error}",
                 path=f"entry point {point.name} = {point.value}",
-                hint=f"mend or remove {package}",
+                hint=f"fix or remove {package}",
             ) from error

@@ -20,7 +20,7 @@ from netbuilder.networks.registry import NetConfig, option
 __all__ = ["ImageNetConfig", "ResidualConfig", "finish", "number_list", "residual_stages", "source"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ResidualConfig(NetConfig):
     """A net of residual blocks with a choice of main branch."""
 
@@ -76,7 +76,7 @@ def _plain_block(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageNetConfig(ResidualConfig):
     """A residual net for ImageNet: widths that double from stage to stage, and one of two heads."""
 
@@ -102,7 +102,7 @@ class ImageNetConfig(ResidualConfig):
         return self.num_output_stage1 * int(2**stage)
 
     def head(self, net: Net, x: Blob, label: Blob | None) -> None:
-        """The classifier or the fc stage, and what finishes the net."""
+        """The classifier or the fc stage, and the loss or the probabilities."""
         with net.scope("head", comment="head"):
             if self.fc_layers:
                 x = FCStageLego(name="1by1", num_output=self.classes).attach(net, x)
@@ -139,7 +139,7 @@ def residual_stages(
 
 
 def source(cfg: NetConfig, net: Net, phase: str, batch: int | None = None) -> tuple[Blob, Blob | None]:
-    """The data (`batch` images if one will not do), and the labels unless this is the deploy net."""
+    """The data, one image or `batch` images, and the labels, which are None in the deploy net."""
     shape = cfg.input_shape if batch is None else (batch, *cfg.input_shape[1:])
     if phase == "deploy":
         return InputLego(name="data", shape=shape).attach(net, []), None
@@ -148,7 +148,7 @@ def source(cfg: NetConfig, net: Net, phase: str, batch: int | None = None) -> tu
 
 
 def finish(net: Net, scores: Blob, label: Blob | None, loss: Lego | None = None) -> None:
-    """The loss, plain unless `loss` is another (and accuracy), or the probabilities in the deploy net."""
+    """Add the loss (`loss`, or the plain one with accuracy), or the probabilities in the deploy net."""
     if label is None:
         ProbabilityLego(name="prob").attach(net, scores)
     else:
@@ -156,5 +156,5 @@ def finish(net: Net, scores: Blob, label: Blob | None, loss: Lego | None = None)
 
 
 def number_list(numbers: Sequence[int]) -> str:
-    """Numbers as one gives them on the command line."""
+    """Numbers as on the command line."""
     return " ".join(str(n) for n in numbers) or "none"

@@ -29,7 +29,7 @@ __all__ = ["ResNetConfig", "stitch"]
 STEM_WIDTH = 64
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ResNetConfig(ImageNetConfig):
     """`num_output_stage1` is the width of the first stage's blocks; it doubles at each stage.
 

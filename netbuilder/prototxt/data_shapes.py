@@ -323,6 +323,9 @@ READERS: Coverage[Callable[[LayerParameter, Path], list[Shape] | None]] = Covera
     },
     {
         "AnnotatedData": "each batch has another number of boxes",
+        "BoxData": "its records have boxes in a form of their own",
+        "DenseImageData": "the size of its images is read by its fork alone",
+        "ImageSegData": "the size of its images is read by its fork alone",
         "VideoData": "reading videos needs OpenCV",
     },
     has_files,

@@ -75,8 +75,11 @@ def parse(
     unknown: str = "refuse",
     inputs: Mapping[str, Sequence[int]] | None = None,
     refused: list[tuple[Layer, NetBuilderError]] | None = None,
+    computes: str = "",
 ) -> Net:
     """Like `read`, from text; `path` is what errors call it.
+
+    `computes` names the Caffe whose shapes the net has, by default the dialect.
 
     With a list as `refused`, a layer that `Net.append` refuses is added to it with the error, and reading
     continues: the layer stays in the net, and its tops have unknown shapes.
@@ -96,7 +99,7 @@ def parse(
             wanted.append((layer, Origin(path or "<text>", line, (), column)))
         else:
             left_out.append(layer)
-    net = Net(proto.name, as_phase(phase), dialect=dialect)
+    net = Net(proto.name, as_phase(phase), dialect=dialect, computes=computes)
     for field, value in proto.ListFields():
         if field.name in ("force_backward", "debug_info") or field.number >= FORK:
             assign(net.proto, field.name, value)

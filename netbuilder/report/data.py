@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.measure.counts import LAYER_FIGURES, Counts, LayerCounts, totals
 from netbuilder.net import Blob, Layer, Net, Param
+from netbuilder.report.formats import known
 from netbuilder.report.table import block_figures
 
 if TYPE_CHECKING:
@@ -53,7 +54,9 @@ def as_data(
             found["receptive_field"] = _field(fields.get(tops[0]) if tops else None)
     if blocks is not None:
         by_layer = {row.layer: row for row in counts.layers}
-        data["blocks"] = [_block(block, [by_layer[layer] for layer in block.layers]) for block in blocks]
+        data["blocks"] = [
+            _block(block, [by_layer[layer] for layer in block.layers], counts.batch) for block in blocks
+        ]
     return data
 
 
@@ -89,6 +92,7 @@ def _layer(row: LayerCounts) -> dict[str, Any]:
         "params": [_param(p) for p in layer.params],
         "kernel": _kernel(layer),
         **{name: row.figure(name) for name in LAYER_FIGURES},
+        **({"fixed_macs": row.fixed_macs} if row.fixed_macs else {}),
     }
 
 
@@ -97,12 +101,15 @@ def _param(param: Param) -> dict[str, Any]:
     return {"shape": list(param.shape), "learnable": param.learnable, **shared}
 
 
-def _block(block: Block, rows: list[LayerCounts]) -> dict[str, Any]:
-    figures = block_figures(rows, LAYER_FIGURES)
+def _block(block: Block, rows: list[LayerCounts], batch: int) -> dict[str, Any]:
+    fixed = ("fixed_macs",) if any(row.fixed_macs for row in rows) else ()
+    names = (*LAYER_FIGURES, *fixed)
+    uncounted = [layer.name for layer in block.layers if layer.unknown]
     return {
         "name": block.name,
         "layers": [layer.name for layer in block.layers],
-        **dict(zip(LAYER_FIGURES, figures, strict=True)),
+        **dict(zip(names, map(known, block_figures(rows, batch, names)), strict=True)),
+        **({"uncounted": uncounted} if uncounted else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from netbuilder.errors import counted
 from netbuilder.findings import SEVERITIES, Finding
 
 __all__ = ["also", "finding_lines", "totals", "summary"]
@@ -56,6 +57,7 @@ def totals(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def summary(findings: Iterable[Finding]) -> str:
-    """The numbers of findings in one line."""
+    """The number of findings, errors and warnings in one line: `1 finding, 1 error, 0 warnings`."""
     numbers = totals(findings)
-    return f"{sum(numbers.values())} findings, {numbers['error']} errors, {numbers['warning']} warnings"
+    parts = [counted(sum(numbers.values()), "finding")]
+    return ", ".join(parts + [counted(numbers[severity], severity) for severity in ("error", "warning")])

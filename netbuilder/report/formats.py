@@ -6,11 +6,18 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["TEXT_FORMATS", "Column", "Table", "format_table", "number", "render"]
+__all__ = ["TEXT_FORMATS", "AtLeast", "Cell", "Column", "Table", "format_table", "known", "number", "render"]
 
 TEXT_FORMATS = ("table", "csv", "markdown", "latex")
 
-Cell = str | int | float | None
+
+class AtLeast(NamedTuple):
+    """A sum of which a part is not known."""
+
+    value: int | float
+
+
+Cell = str | int | float | AtLeast | None
 
 
 class Column(NamedTuple):
@@ -42,7 +49,7 @@ def render(table: Table, form: str) -> str:
     """The table in one of TEXT_FORMATS, without a last newline.
 
     CSV has plain numbers under one head and no last row; what is not known is empty there, and a "?"
-    elsewhere.
+    elsewhere. A number that is at least that has ">=" before it, but in CSV.
     """
     if form == "csv":
         return _csv(table)
@@ -71,6 +78,13 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: S
     return "\n".join(lines)
 
 
+def known(cell: Cell) -> int | float | None:
+    """What is known of a number."""
+    if isinstance(cell, AtLeast):
+        return cell.value
+    return None if isinstance(cell, str) else cell
+
+
 def number(n: int | float) -> str:
     """Thousands apart; a fraction, which an operation count per image may be, to one place."""
     return f"{n:,}" if isinstance(n, int) else f"{n:,.1f}"
@@ -79,6 +93,8 @@ def number(n: int | float) -> str:
 def _text(cell: Cell, is_number: bool) -> str:
     if cell is None:
         return "?" if is_number else ""
+    if isinstance(cell, AtLeast):
+        return f">= {number(cell.value)}"
     return _printable(cell) if isinstance(cell, str) else number(cell)
 
 
@@ -94,7 +110,7 @@ def _csv(table: Table) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([c.key for c in table.columns])
-    writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    writer.writerows([cell if isinstance(cell, str) else known(cell) for cell in row] for row in table.rows)
     return out.getvalue().removesuffix("\n")
 
 

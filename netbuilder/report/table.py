@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from netbuilder.errors import shape_text
+from netbuilder.errors import counted, shape_text
 from netbuilder.measure.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.net import Blob, Layer
-from netbuilder.report.formats import Cell, Column, Table, number, render
+from netbuilder.report.formats import AtLeast, Cell, Column, Table, known, number, render
 
 if TYPE_CHECKING:
     from netbuilder.measure.blocks import Block
@@ -22,6 +22,7 @@ __all__ = [
     "block_rows",
     "block_table",
     "comparison",
+    "joined",
     "field_text",
     "headline",
     "kernel_text",
@@ -134,7 +135,7 @@ def not_counted(counts: Counts) -> list[str]:
     if not counts.uncounted:
         return []
     return [
-        f"not counted: {len(counts.uncounted)} layers",
+        f"not counted: {counted(len(counts.uncounted), 'layer')}",
         *(f"  {layer.name}: {layer.unknown}" for layer in counts.uncounted),
     ]
 
@@ -153,6 +154,7 @@ _FIGURE_COLUMNS = (
     Column("learnable_params", "params", True),
     Column("stored_params", "stored", True),
     Column("macs", "MACs", True),
+    Column("fixed_macs", "fixed MACs", True),
     Column("flops", "FLOPs", True),
     Column("ops", "other ops", True),
     Column("activations", "activations", True),
@@ -203,34 +205,50 @@ def layer_rows(counts: Counts, fields: Mapping[Blob, ReceptiveField] | None = No
                 " ".join(row.shared_with),
             )
         )
-    sums = add_up(counts.layers)
+    sums = add_up(counts.layers, counts.batch)
     blank = ("", "") if fields is not None else ()
     last = (_sum_label(counts), "", "", "", *(sums[key] for key in _FIGURES), *blank, "")
-    return Table(tuple(columns), tuple(rows), last)
+    return _without_rare(Table(tuple(columns), tuple(rows), last))
 
 
 def block_rows(counts: Counts, found: Iterable[Block]) -> Table:
-    """One row per block and a last one of sums; a figure that a layer of the block lacks is not known."""
+    """One row per block and a last one of sums; `uncounted_layers` are those of which a figure is not known.
+
+    A figure is at least the sum of what is known, and not known if no layer of the block has it.
+    """
     by_layer = {row.layer: row for row in counts.layers}
     rows: list[tuple[Cell, ...]] = []
     for block in found:
         own = [by_layer[layer] for layer in block.layers]
-        rows.append((block.name, len(own), _last_shape(block), *block_figures(own)))
-    sums = add_up(counts.layers)
-    last = (_sum_label(counts), len(counts.layers), "", *(sums[key] for key in _FIGURES))
+        sums = block_figures(own, counts.batch)
+        rows.append(
+            (block.name, len(own), _last_shape(block), *sums, sum(bool(r.layer.unknown) for r in own))
+        )
+    total = add_up(counts.layers, counts.batch)
+    last = (
+        _sum_label(counts), len(counts.layers), "", *(total[key] for key in _FIGURES), len(counts.uncounted),
+    )  # fmt: skip
     columns = (
         Column("name", "block"),
         Column("layers", "layers", True),
         Column("output", "output"),
         *_FIGURE_COLUMNS,
+        Column("uncounted_layers", "not counted", True),
     )
-    return Table(columns, tuple(rows), last)
+    return _without_rare(Table(columns, tuple(rows), last))
 
 
-def block_figures(rows: Sequence[LayerCounts], names: Sequence[str] = _FIGURES) -> tuple[Cell, ...]:
-    """Sums over layers; None where one of them is not known."""
-    sums = add_up(rows)
-    return tuple(None if any(r.figure(n) is None for r in rows) else sums[n] for n in names)
+def block_figures(
+    rows: Sequence[LayerCounts], batch: int, names: Sequence[str] = _FIGURES
+) -> tuple[int | float | AtLeast | None, ...]:
+    """Sums over layers, of what is known; None where nothing is."""
+    sums = add_up(rows, batch)
+    found = []
+    for name in names:
+        unknown = sum(row.figure(name) is None for row in rows)
+        least = AtLeast(sums[name]) if unknown < len(rows) else None
+        found.append(least if unknown else sums[name])
+    return tuple(found)
 
 
 def model_rows(model: Model) -> Table:
@@ -252,7 +270,7 @@ def model_rows(model: Model) -> Table:
 def slim(table: Table) -> Table:
     """The table without columns that say nothing: stored params where they are the learnable, no sharing."""
     keys = [c.key for c in table.columns]
-    idle = []
+    idle = ["uncounted_layers"]  # the figures are marked
     for i, key in enumerate(keys):
         if key == "shared_with" and not any(row[i] for row in table.rows):
             idle.append(key)
@@ -261,6 +279,27 @@ def slim(table: Table) -> Table:
             if all(row[i] == row[j] for row in table.rows):
                 idle.append(key)
     return table.without(*idle)
+
+
+def _without_rare(table: Table) -> Table:
+    """The table without columns of what few nets have, if there is none: fixed filters, unknown layers."""
+    rare = [i for i, c in enumerate(table.columns) if c.key in ("fixed_macs", "uncounted_layers")]
+    return table.without(
+        *(table.columns[i].key for i in rare if not any(map(known, (row[i] for row in table.rows))))
+    )
+
+
+def joined(tables: Sequence[tuple[str, Table]], *, sums: bool) -> Table:
+    """The rows of the tables of several nets as one table, under the names of the nets."""
+    widest = max((table for _, table in tables), key=lambda table: len(table.columns)).columns
+    columns = tuple(dict.fromkeys((*widest, *(c for _, table in tables for c in table.columns))))
+    rows: list[tuple[Cell, ...]] = []
+    for name, table in tables:
+        keys = [c.key for c in table.columns]
+        for row in (*table.rows, *((table.last,) if table.last and sums else ())):
+            cells = dict(zip(keys, row, strict=True))
+            rows.append((name, *(cells.get(c.key, 0) for c in columns)))  # a rare figure that it lacks is 0
+    return Table((Column("net", "net"), *columns), tuple(rows))
 
 
 def arranged(table: Table, sort: str | None = None, top: int | None = None) -> Table:
@@ -275,15 +314,23 @@ def arranged(table: Table, sort: str | None = None, top: int | None = None) -> T
         if sort == "name":
             rows.sort(key=lambda row: str(row[i]))
         else:
-            rows.sort(key=lambda row: (row[i] is None, -(row[i] or 0)))  # type: ignore[operator]
+            rows.sort(key=lambda row: (row[i] is None, -(known(row[i]) or 0)))
     if top is not None and len(rows) > top:
         rest = rows[top:]
         cells: list[Cell] = []
         for i, column in enumerate(table.columns):
-            values = [row[i] for row in rest]
-            cells.append(None if None in values else sum(values) if column.number else "")  # type: ignore[arg-type]
+            cells.append(_sum([row[i] for row in rest]) if column.number else "")
         rows = [*rows[:top], (f"{len(rest)} others", *cells[1:])]
     return Table(table.columns, tuple(rows), table.last)
+
+
+def _sum(cells: Sequence[Cell]) -> Cell:
+    """The sum of cells: None if one of them is not known at all."""
+    values = [known(cell) for cell in cells]
+    if None in values:
+        return None
+    value = sum(v for v in values if v is not None)
+    return AtLeast(value) if any(isinstance(cell, AtLeast) for cell in cells) else value
 
 
 def _sum_label(counts: Counts) -> str:

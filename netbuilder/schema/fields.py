@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import FieldError, did_you_mean
@@ -49,7 +50,7 @@ def assign(message: Message, name: str, value: object, dialect: Dialect | None =
     A repeated field also accepts a single value. Raises FieldError for an unknown field (with the nearest
     name), a fork's field that the dialect lacks, a wrong type, and an unknown label.
     """
-    field = message.DESCRIPTOR.fields_by_name.get(name)
+    field = _field(message.DESCRIPTOR, name)
     if field is None:
         raise FieldError(
             f"no field '{name}' in {message.DESCRIPTOR.name}",
@@ -76,6 +77,12 @@ def assign(message: Message, name: str, value: object, dialect: Dialect | None =
     except (TypeError, ValueError):
         wanted = "a label" if field.type == _ENUM else _TYPES.get(field.type, "another type")
         raise FieldError(f"{name} must be {wanted}, got {value!r}") from None
+
+
+@lru_cache(maxsize=4096)  # descriptors are slow
+def _field(descriptor: Any, name: str) -> Any:
+    """The descriptor of a field, None if there is none."""
+    return descriptor.fields_by_name.get(name)
 
 
 def fork_names(message: Message) -> list[str]:

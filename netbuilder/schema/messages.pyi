@@ -101,10 +101,14 @@ class NetParameter(Message):
     default_conv_algos_override: str
     reduce_buckets: int
     default_cudnn_math_override: int
+    global_grad_scale_adaptive: bool
+    eltwise_mem_sharing: bool
     engine: str
     bn_stats_batch_size: int
     @property
     def compile_net_state(self) -> CompileNetState: ...
+    @property
+    def multinode(self) -> MultinodeParameter: ...
     def __init__(
         self,
         *,
@@ -125,9 +129,12 @@ class NetParameter(Message):
         default_conv_algos_override: str | None = ...,
         reduce_buckets: int | None = ...,
         default_cudnn_math_override: int | None = ...,
+        global_grad_scale_adaptive: bool | None = ...,
+        eltwise_mem_sharing: bool | None = ...,
         engine: str | None = ...,
         bn_stats_batch_size: int | None = ...,
         compile_net_state: _Fields | None = ...,
+        multinode: _Fields | None = ...,
     ) -> None: ...
 
 class NetState(Message):
@@ -420,6 +427,8 @@ class LayerParameter(Message):
     @property
     def detectnet_augmentation_param(self) -> DetectNetAugmentationParameter: ...
     @property
+    def trt_param(self) -> TRTParameter: ...
+    @property
     def annotated_data_param(self) -> AnnotatedDataParameter: ...
     @property
     def detection_evaluate_param(self) -> DetectionEvaluateParameter: ...
@@ -457,6 +466,14 @@ class LayerParameter(Message):
     @property
     def split_param(self) -> SplitParameter: ...
     @property
+    def eval_detection_param(self) -> EvalDetectionParameter: ...
+    @property
+    def multinode(self) -> MultinodeLayerParameter: ...
+    @property
+    def mn_activation_param(self) -> MnActivationParameter: ...
+    @property
+    def mn_grad_compress_param(self) -> MnParamGradCompressParameter: ...
+    @property
     def bn_param(self) -> BNParameter: ...
     @property
     def interp_param(self) -> InterpParameter: ...
@@ -468,6 +485,40 @@ class LayerParameter(Message):
     def shuffle_channel_param(self) -> ShuffleChannelParameter: ...
     @property
     def upsample_param(self) -> UpsampleParameter: ...
+    @property
+    def yolov3_param(self) -> Yolov3Parameter: ...
+    @property
+    def yolov3_detection_output_param(self) -> Yolov3DetectionOutputParameter: ...
+    @property
+    def yolo_detection_output_param(self) -> YoloDetectionOutputParameter: ...
+    @property
+    def convolution3d_param(self) -> Convolution3DParameter: ...
+    @property
+    def pooling3d_param(self) -> Pooling3DParameter: ...
+    @property
+    def dense_image_data_param(self) -> DenseImageDataParameter: ...
+    @property
+    def seg_accuracy_param(self) -> SegAccuracyParameter: ...
+    @property
+    def margin_inner_product_param(self) -> MarginInnerProductParameter: ...
+    @property
+    def center_loss_param(self) -> CenterLossParameter: ...
+    @property
+    def transpose_param(self) -> TransposeParameter: ...
+    @property
+    def squeeze_param(self) -> SqueezeParameter: ...
+    @property
+    def mul_param(self) -> MulParameter: ...
+    @property
+    def resize_nearest_neighbor_param(self) -> ResizeNearestNeighborParameter: ...
+    @property
+    def resize_bilinear_param(self) -> ResizeBilinearParameter: ...
+    @property
+    def pad_param(self) -> PadParameter: ...
+    @property
+    def selu_param(self) -> SeLUParameter: ...
+    @property
+    def depth_to_space_param(self) -> DepthToSpaceParameter: ...
     def __init__(
         self,
         *,
@@ -541,6 +592,7 @@ class LayerParameter(Message):
         cudnn_math_override: int | None = ...,
         detectnet_groundtruth_param: _Fields | None = ...,
         detectnet_augmentation_param: _Fields | None = ...,
+        trt_param: _Fields | None = ...,
         annotated_data_param: _Fields | None = ...,
         detection_evaluate_param: _Fields | None = ...,
         detection_output_param: _Fields | None = ...,
@@ -560,12 +612,33 @@ class LayerParameter(Message):
         smooth_l1_loss_param: _Fields | None = ...,
         spatial_dropout_param: _Fields | None = ...,
         split_param: _Fields | None = ...,
+        eval_detection_param: _Fields | None = ...,
+        multinode: _Fields | None = ...,
+        mn_activation_param: _Fields | None = ...,
+        mn_grad_compress_param: _Fields | None = ...,
         bn_param: _Fields | None = ...,
         interp_param: _Fields | None = ...,
         proposal_param: _Fields | None = ...,
         relu6_param: _Fields | None = ...,
         shuffle_channel_param: _Fields | None = ...,
         upsample_param: _Fields | None = ...,
+        yolov3_param: _Fields | None = ...,
+        yolov3_detection_output_param: _Fields | None = ...,
+        yolo_detection_output_param: _Fields | None = ...,
+        convolution3d_param: _Fields | None = ...,
+        pooling3d_param: _Fields | None = ...,
+        dense_image_data_param: _Fields | None = ...,
+        seg_accuracy_param: _Fields | None = ...,
+        margin_inner_product_param: _Fields | None = ...,
+        center_loss_param: _Fields | None = ...,
+        transpose_param: _Fields | None = ...,
+        squeeze_param: _Fields | None = ...,
+        mul_param: _Fields | None = ...,
+        resize_nearest_neighbor_param: _Fields | None = ...,
+        resize_bilinear_param: _Fields | None = ...,
+        pad_param: _Fields | None = ...,
+        selu_param: _Fields | None = ...,
+        depth_to_space_param: _Fields | None = ...,
     ) -> None: ...
 
 class ParamSpec(Message):
@@ -614,6 +687,14 @@ class FillerParameter(Message):
     ) -> None: ...
 
 class TransformationParameter(Message):
+    InterpolationAlgo: ClassVar[EnumTypeWrapper]
+    INTER_NEAREST: ClassVar[int]
+    INTER_LINEAR: ClassVar[int]
+    INTER_CUBIC: ClassVar[int]
+    INTER_AREA: ClassVar[int]
+    Packing: ClassVar[EnumTypeWrapper]
+    NCHW: ClassVar[int]
+    NHWC: ClassVar[int]
     scale: float
     mirror: bool
     crop_size: int
@@ -625,7 +706,7 @@ class TransformationParameter(Message):
     crop_h: int
     crop_w: int
     @property
-    def resize_param(self) -> ResizeParameter: ...
+    def resize_param(self) -> RepeatedCompositeFieldContainer[ResizeParameter]: ...
     @property
     def noise_param(self) -> NoiseParameter: ...
     @property
@@ -639,6 +720,8 @@ class TransformationParameter(Message):
     @property
     def random_aspect_ratio_param(self) -> RandomAspectRatioParameter: ...
     flow: bool
+    bgr2rgb: bool
+    pad: int
     img_rand_resize_lower: int
     img_rand_resize_upper: int
     rand_resize_ratio_lower: float
@@ -653,6 +736,9 @@ class TransformationParameter(Message):
     display: bool
     num_labels: int
     var_sz_img_enabled: bool
+    interpolation_algo_down: int
+    interpolation_algo_up: int
+    forward_packing: int
     def __init__(
         self,
         *,
@@ -665,7 +751,7 @@ class TransformationParameter(Message):
         force_gray: bool | None = ...,
         crop_h: int | None = ...,
         crop_w: int | None = ...,
-        resize_param: _Fields | None = ...,
+        resize_param: Iterable[_Fields] | None = ...,
         noise_param: _Fields | None = ...,
         distort_param: _Fields | None = ...,
         expand_param: _Fields | None = ...,
@@ -673,6 +759,8 @@ class TransformationParameter(Message):
         random_resize_param: _Fields | None = ...,
         random_aspect_ratio_param: _Fields | None = ...,
         flow: bool | None = ...,
+        bgr2rgb: bool | None = ...,
+        pad: int | None = ...,
         img_rand_resize_lower: int | None = ...,
         img_rand_resize_upper: int | None = ...,
         rand_resize_ratio_lower: float | None = ...,
@@ -687,6 +775,9 @@ class TransformationParameter(Message):
         display: bool | None = ...,
         num_labels: int | None = ...,
         var_sz_img_enabled: bool | None = ...,
+        interpolation_algo_down: int | str | None = ...,
+        interpolation_algo_up: int | str | None = ...,
+        forward_packing: int | str | None = ...,
     ) -> None: ...
 
 class LossParameter(Message):
@@ -795,12 +886,14 @@ class ConcatParameter(Message):
     concat_dim: int
     axis: int
     engine: int
+    per_fla_fuse: bool
     def __init__(
         self,
         *,
         concat_dim: int | None = ...,
         axis: int | None = ...,
         engine: int | str | None = ...,
+        per_fla_fuse: bool | None = ...,
     ) -> None: ...
 
 class ContrastiveLossParameter(Message):
@@ -820,6 +913,9 @@ class ConvolutionParameter(Message):
     CUDNN: ClassVar[int]
     MKL2017: ClassVar[int]
     MKLDNN: ClassVar[int]
+    FusionType: ClassVar[EnumTypeWrapper]
+    NONE_FUSION: ClassVar[int]
+    SUM_FUSION: ClassVar[int]
     num_output: int
     bias_term: bool
     @property
@@ -847,8 +943,19 @@ class ConvolutionParameter(Message):
     relu: bool
     negative_slope: float
     conv_algorithm: str
+    @property
+    def coeff(self) -> RepeatedScalarFieldContainer[float]: ...
+    fusion_type: int
     cudnn_convolution_algo_seeker: int
     conv_algos_override: str
+    pad_l: int
+    pad_r: int
+    pad_t: int
+    pad_b: int
+    kernel_depth: int
+    temporal_stride: int
+    temporal_pad: int
+    filter_group: int
     def __init__(
         self,
         *,
@@ -873,8 +980,18 @@ class ConvolutionParameter(Message):
         relu: bool | None = ...,
         negative_slope: float | None = ...,
         conv_algorithm: str | None = ...,
+        coeff: Iterable[float] | None = ...,
+        fusion_type: int | str | None = ...,
         cudnn_convolution_algo_seeker: int | str | None = ...,
         conv_algos_override: str | None = ...,
+        pad_l: int | None = ...,
+        pad_r: int | None = ...,
+        pad_t: int | None = ...,
+        pad_b: int | None = ...,
+        kernel_depth: int | None = ...,
+        temporal_stride: int | None = ...,
+        temporal_pad: int | None = ...,
+        filter_group: int | None = ...,
     ) -> None: ...
 
 class CropParameter(Message):
@@ -906,6 +1023,9 @@ class DataParameter(Message):
     threads: int
     parser_threads: int
     cache: bool
+    precache: bool
+    @property
+    def side(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
         self,
         *,
@@ -923,6 +1043,8 @@ class DataParameter(Message):
         threads: int | None = ...,
         parser_threads: int | None = ...,
         cache: bool | None = ...,
+        precache: bool | None = ...,
+        side: Iterable[int] | None = ...,
     ) -> None: ...
 
 class DropoutParameter(Message):
@@ -1062,6 +1184,10 @@ class HingeLossParameter(Message):
     ) -> None: ...
 
 class ImageDataParameter(Message):
+    LabelType: ClassVar[EnumTypeWrapper]
+    NONE: ClassVar[int]
+    IMAGE: ClassVar[int]
+    PIXEL: ClassVar[int]
     source: str
     scale: float
     mean_file: str
@@ -1076,6 +1202,19 @@ class ImageDataParameter(Message):
     root_folder: str
     min_height: int
     min_width: int
+    short_side: int
+    threads: int
+    cache: bool
+    precache: bool
+    dataset_share_per_node: float
+    ignore_label: int
+    label_type: int
+    new_length: int
+    show_data: int
+    use_image: bool
+    sampling_rate: int
+    use_label: bool
+    use_temporal_jitter: bool
     def __init__(
         self,
         *,
@@ -1093,6 +1232,19 @@ class ImageDataParameter(Message):
         root_folder: str | None = ...,
         min_height: int | None = ...,
         min_width: int | None = ...,
+        short_side: int | None = ...,
+        threads: int | None = ...,
+        cache: bool | None = ...,
+        precache: bool | None = ...,
+        dataset_share_per_node: float | None = ...,
+        ignore_label: int | None = ...,
+        label_type: int | str | None = ...,
+        new_length: int | None = ...,
+        show_data: int | None = ...,
+        use_image: bool | None = ...,
+        sampling_rate: int | None = ...,
+        use_label: bool | None = ...,
+        use_temporal_jitter: bool | None = ...,
     ) -> None: ...
 
 class InfogainLossParameter(Message):
@@ -1115,6 +1267,8 @@ class InnerProductParameter(Message):
     axis: int
     transpose: bool
     engine: int
+    relu: bool
+    negative_slope: float
     def __init__(
         self,
         *,
@@ -1125,6 +1279,8 @@ class InnerProductParameter(Message):
         axis: int | None = ...,
         transpose: bool | None = ...,
         engine: int | str | None = ...,
+        relu: bool | None = ...,
+        negative_slope: float | None = ...,
     ) -> None: ...
 
 class InputParameter(Message):
@@ -1226,6 +1382,8 @@ class PoolingParameter(Message):
     MAX: ClassVar[int]
     AVE: ClassVar[int]
     STOCHASTIC: ClassVar[int]
+    AVE_EXC_PAD: ClassVar[int]
+    AVE_TF: ClassVar[int]
     Engine: ClassVar[EnumTypeWrapper]
     DEFAULT: ClassVar[int]
     CAFFE: ClassVar[int]
@@ -1251,6 +1409,19 @@ class PoolingParameter(Message):
     ceil_mode: bool
     avg_include_pad: bool
     torch_pooling: bool
+    @property
+    def pad_3d(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def kernel_size_3d(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def stride_3d(self) -> RepeatedScalarFieldContainer[int]: ...
+    axis: int
+    pad_l: int
+    pad_r: int
+    pad_t: int
+    pad_b: int
+    kernel_depth: int
+    temporal_stride: int
     def __init__(
         self,
         *,
@@ -1270,6 +1441,16 @@ class PoolingParameter(Message):
         ceil_mode: bool | None = ...,
         avg_include_pad: bool | None = ...,
         torch_pooling: bool | None = ...,
+        pad_3d: Iterable[int] | None = ...,
+        kernel_size_3d: Iterable[int] | None = ...,
+        stride_3d: Iterable[int] | None = ...,
+        axis: int | None = ...,
+        pad_l: int | None = ...,
+        pad_r: int | None = ...,
+        pad_t: int | None = ...,
+        pad_b: int | None = ...,
+        kernel_depth: int | None = ...,
+        temporal_stride: int | None = ...,
     ) -> None: ...
 
 class PowerParameter(Message):
@@ -1367,12 +1548,14 @@ class ReshapeParameter(Message):
     def shape(self) -> BlobShape: ...
     axis: int
     num_axes: int
+    pixelshuffler: int
     def __init__(
         self,
         *,
         shape: _Fields | None = ...,
         axis: int | None = ...,
         num_axes: int | None = ...,
+        pixelshuffler: int | None = ...,
     ) -> None: ...
 
 class ScaleParameter(Message):
@@ -1529,12 +1712,26 @@ class AnnotatedDataParameter(Message):
     def batch_sampler(self) -> RepeatedCompositeFieldContainer[BatchSampler]: ...
     label_map_file: str
     anno_type: int
+    yolo_data_type: int
+    yolo_data_jitter: float
+    train_diffcult: bool
+    single_class: bool
+    seg_scales: int
+    seg_resize_width: int
+    seg_resize_height: int
     def __init__(
         self,
         *,
         batch_sampler: Iterable[_Fields] | None = ...,
         label_map_file: str | None = ...,
         anno_type: int | str | None = ...,
+        yolo_data_type: int | None = ...,
+        yolo_data_jitter: float | None = ...,
+        train_diffcult: bool | None = ...,
+        single_class: bool | None = ...,
+        seg_scales: int | None = ...,
+        seg_resize_width: int | None = ...,
+        seg_resize_height: int | None = ...,
     ) -> None: ...
 
 class BatchSampler(Message):
@@ -1634,6 +1831,10 @@ class CompileNetState(Message):
     bn_scale_merge: bool
     @property
     def kept_bn_layers(self) -> RepeatedScalarFieldContainer[str]: ...
+    @property
+    def negative_conv_names(self) -> RepeatedScalarFieldContainer[str]: ...
+    @property
+    def negative_conv_indexes(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
         self,
         *,
@@ -1641,6 +1842,8 @@ class CompileNetState(Message):
         bn_scale_remove: bool | None = ...,
         bn_scale_merge: bool | None = ...,
         kept_bn_layers: Iterable[str] | None = ...,
+        negative_conv_names: Iterable[str] | None = ...,
+        negative_conv_indexes: Iterable[int] | None = ...,
     ) -> None: ...
 
 class ContinuationIndicatorParameter(Message):
@@ -1766,6 +1969,16 @@ class DetectNetAugmentationParameter(Message):
     hue_rotation: float
     desaturation_prob: float
     desaturation_max: float
+    @property
+    def resize_param(self) -> ResizeParameter: ...
+    @property
+    def noise_param(self) -> NoiseParameter: ...
+    @property
+    def emit_constraint(self) -> EmitConstraint: ...
+    @property
+    def distort_param(self) -> DistortionParameter: ...
+    @property
+    def expand_param(self) -> ExpansionParameter: ...
     def __init__(
         self,
         *,
@@ -1782,6 +1995,11 @@ class DetectNetAugmentationParameter(Message):
         hue_rotation: float | None = ...,
         desaturation_prob: float | None = ...,
         desaturation_max: float | None = ...,
+        resize_param: _Fields | None = ...,
+        noise_param: _Fields | None = ...,
+        emit_constraint: _Fields | None = ...,
+        distort_param: _Fields | None = ...,
+        expand_param: _Fields | None = ...,
     ) -> None: ...
 
 class PriorBoxParameter(Message):
@@ -1963,6 +2181,7 @@ class MultiBoxLossParameter(Message):
     def nms_param(self) -> NonMaximumSuppressionParameter: ...
     sample_size: int
     use_prior_for_nms: bool
+    ignore_difficult_gt: bool
     def __init__(
         self,
         *,
@@ -1988,6 +2207,7 @@ class MultiBoxLossParameter(Message):
         nms_param: _Fields | None = ...,
         sample_size: int | None = ...,
         use_prior_for_nms: bool | None = ...,
+        ignore_difficult_gt: bool | None = ...,
     ) -> None: ...
 
 class NormalizeParameter(Message):
@@ -2067,6 +2287,7 @@ class QuantizationParameter(Message):
     @property
     def fl_params(self) -> RepeatedScalarFieldContainer[int]: ...
     is_negative_input: bool
+    force_u8_input: bool
     @property
     def scale_in(self) -> RepeatedScalarFieldContainer[float]: ...
     @property
@@ -2085,6 +2306,7 @@ class QuantizationParameter(Message):
         fl_layer_out: Iterable[int] | None = ...,
         fl_params: Iterable[int] | None = ...,
         is_negative_input: bool | None = ...,
+        force_u8_input: bool | None = ...,
         scale_in: Iterable[float] | None = ...,
         scale_out: Iterable[float] | None = ...,
         scale_params: Iterable[float] | None = ...,
@@ -2155,12 +2377,15 @@ class ROIPoolingParameter(Message):
     pooled_h: int
     pooled_w: int
     spatial_scale: float
+    @property
+    def pooled_size(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
         self,
         *,
         pooled_h: int | None = ...,
         pooled_w: int | None = ...,
         spatial_scale: float | None = ...,
+        pooled_size: Iterable[int] | None = ...,
     ) -> None: ...
 
 class ShuffleChannelParameter(Message):
@@ -2223,6 +2448,23 @@ class VideoDataParameter(Message):
     device_id: int
     video_file: str
     skip_frames: int
+    source: str
+    batch_size: int
+    rand_skip: int
+    shuffle: bool
+    new_height: int
+    new_width: int
+    new_length: int
+    is_color: bool
+    root_folder: str
+    show_data: bool
+    use_image: bool
+    use_temporal_jitter: bool
+    sampling_rate: int
+    max_sampling_rate: int
+    use_sampling_rate_jitter: bool
+    use_multiple_label: bool
+    num_of_labels: int
     def __init__(
         self,
         *,
@@ -2230,6 +2472,524 @@ class VideoDataParameter(Message):
         device_id: int | None = ...,
         video_file: str | None = ...,
         skip_frames: int | None = ...,
+        source: str | None = ...,
+        batch_size: int | None = ...,
+        rand_skip: int | None = ...,
+        shuffle: bool | None = ...,
+        new_height: int | None = ...,
+        new_width: int | None = ...,
+        new_length: int | None = ...,
+        is_color: bool | None = ...,
+        root_folder: str | None = ...,
+        show_data: bool | None = ...,
+        use_image: bool | None = ...,
+        use_temporal_jitter: bool | None = ...,
+        sampling_rate: int | None = ...,
+        max_sampling_rate: int | None = ...,
+        use_sampling_rate_jitter: bool | None = ...,
+        use_multiple_label: bool | None = ...,
+        num_of_labels: int | None = ...,
+    ) -> None: ...
+
+class CenterLossParameter(Message):
+    num_output: int
+    @property
+    def center_filler(self) -> FillerParameter: ...
+    axis: int
+    def __init__(
+        self,
+        *,
+        num_output: int | None = ...,
+        center_filler: _Fields | None = ...,
+        axis: int | None = ...,
+    ) -> None: ...
+
+class Convolution3DParameter(Message):
+    num_output: int
+    bias_term: bool
+    pad: int
+    kernel_size: int
+    group: int
+    kernel_depth: int
+    stride: int
+    temporal_stride: int
+    @property
+    def weight_filler(self) -> FillerParameter: ...
+    @property
+    def bias_filler(self) -> FillerParameter: ...
+    filter_group: int
+    temporal_pad: int
+    def __init__(
+        self,
+        *,
+        num_output: int | None = ...,
+        bias_term: bool | None = ...,
+        pad: int | None = ...,
+        kernel_size: int | None = ...,
+        group: int | None = ...,
+        kernel_depth: int | None = ...,
+        stride: int | None = ...,
+        temporal_stride: int | None = ...,
+        weight_filler: _Fields | None = ...,
+        bias_filler: _Fields | None = ...,
+        filter_group: int | None = ...,
+        temporal_pad: int | None = ...,
+    ) -> None: ...
+
+class Pooling3DParameter(Message):
+    PoolMethod: ClassVar[EnumTypeWrapper]
+    MAX: ClassVar[int]
+    AVE: ClassVar[int]
+    STOCHASTIC: ClassVar[int]
+    AVE_EXC_PAD: ClassVar[int]
+    pool: int
+    kernel_size: int
+    stride: int
+    pad: int
+    kernel_depth: int
+    temporal_stride: int
+    kernel_d: int
+    kernel_h: int
+    kernel_w: int
+    stride_d: int
+    stride_h: int
+    stride_w: int
+    pad_d0: int
+    pad_d1: int
+    pad_h0: int
+    pad_h1: int
+    pad_w0: int
+    pad_w1: int
+    global_pooling: bool
+    ceil_mode: bool
+    def __init__(
+        self,
+        *,
+        pool: int | str | None = ...,
+        kernel_size: int | None = ...,
+        stride: int | None = ...,
+        pad: int | None = ...,
+        kernel_depth: int | None = ...,
+        temporal_stride: int | None = ...,
+        kernel_d: int | None = ...,
+        kernel_h: int | None = ...,
+        kernel_w: int | None = ...,
+        stride_d: int | None = ...,
+        stride_h: int | None = ...,
+        stride_w: int | None = ...,
+        pad_d0: int | None = ...,
+        pad_d1: int | None = ...,
+        pad_h0: int | None = ...,
+        pad_h1: int | None = ...,
+        pad_w0: int | None = ...,
+        pad_w1: int | None = ...,
+        global_pooling: bool | None = ...,
+        ceil_mode: bool | None = ...,
+    ) -> None: ...
+
+class DenseImageDataParameter(Message):
+    source: str
+    batch_size: int
+    rand_skip: int
+    shuffle: bool
+    new_height: int
+    new_width: int
+    is_color: bool
+    mean_file: str
+    root_folder: str
+    mirror: bool
+    crop_width: int
+    crop_height: int
+    def __init__(
+        self,
+        *,
+        source: str | None = ...,
+        batch_size: int | None = ...,
+        rand_skip: int | None = ...,
+        shuffle: bool | None = ...,
+        new_height: int | None = ...,
+        new_width: int | None = ...,
+        is_color: bool | None = ...,
+        mean_file: str | None = ...,
+        root_folder: str | None = ...,
+        mirror: bool | None = ...,
+        crop_width: int | None = ...,
+        crop_height: int | None = ...,
+    ) -> None: ...
+
+class DepthToSpaceParameter(Message):
+    block_size: int
+    data_format: str
+    def __init__(
+        self,
+        *,
+        block_size: int | None = ...,
+        data_format: str | None = ...,
+    ) -> None: ...
+
+class EvalDetectionParameter(Message):
+    ScoreType: ClassVar[EnumTypeWrapper]
+    OBJ: ClassVar[int]
+    PROB: ClassVar[int]
+    MULTIPLY: ClassVar[int]
+    side: int
+    num_class: int
+    num_object: int
+    threshold: float
+    sqrt: bool
+    constriant: bool
+    score_type: int
+    nms: float
+    @property
+    def biases(self) -> RepeatedScalarFieldContainer[float]: ...
+    def __init__(
+        self,
+        *,
+        side: int | None = ...,
+        num_class: int | None = ...,
+        num_object: int | None = ...,
+        threshold: float | None = ...,
+        sqrt: bool | None = ...,
+        constriant: bool | None = ...,
+        score_type: int | str | None = ...,
+        nms: float | None = ...,
+        biases: Iterable[float] | None = ...,
+    ) -> None: ...
+
+class MarginInnerProductParameter(Message):
+    MarginType: ClassVar[EnumTypeWrapper]
+    SINGLE: ClassVar[int]
+    DOUBLE: ClassVar[int]
+    TRIPLE: ClassVar[int]
+    QUADRUPLE: ClassVar[int]
+    num_output: int
+    type: int
+    @property
+    def weight_filler(self) -> FillerParameter: ...
+    axis: int
+    base: float
+    gamma: float
+    power: float
+    iteration: int
+    lambda_min: float
+    def __init__(
+        self,
+        *,
+        num_output: int | None = ...,
+        type: int | str | None = ...,
+        weight_filler: _Fields | None = ...,
+        axis: int | None = ...,
+        base: float | None = ...,
+        gamma: float | None = ...,
+        power: float | None = ...,
+        iteration: int | None = ...,
+        lambda_min: float | None = ...,
+    ) -> None: ...
+
+class MultinodeParameter(Message):
+    @property
+    def model_parallel(self) -> RepeatedCompositeFieldContainer[MnModelParallelParameter]: ...
+    @property
+    def compress_layer_type_list(self) -> MnParamGradCompressLayerTypeList: ...
+    def __init__(
+        self,
+        *,
+        model_parallel: Iterable[_Fields] | None = ...,
+        compress_layer_type_list: _Fields | None = ...,
+    ) -> None: ...
+
+class MnModelParallelParameter(Message):
+    layer_from: str
+    layer_to: str
+    num_nodes: int
+    model_parts: int
+    def __init__(
+        self,
+        *,
+        layer_from: str | None = ...,
+        layer_to: str | None = ...,
+        num_nodes: int | None = ...,
+        model_parts: int | None = ...,
+    ) -> None: ...
+
+class MnParamGradCompressLayerTypeList(Message):
+    @property
+    def layer_type(self) -> RepeatedScalarFieldContainer[str]: ...
+    def __init__(
+        self,
+        *,
+        layer_type: Iterable[str] | None = ...,
+    ) -> None: ...
+
+class MultinodeLayerParameter(Message):
+    num_nodes: int
+    model_parts: int
+    def __init__(
+        self,
+        *,
+        num_nodes: int | None = ...,
+        model_parts: int | None = ...,
+    ) -> None: ...
+
+class MnActivationParameter(Message):
+    num_nodes_in: int
+    num_nodes_out: int
+    model_parts_in: int
+    model_parts_out: int
+    need_reduce: bool
+    def __init__(
+        self,
+        *,
+        num_nodes_in: int | None = ...,
+        num_nodes_out: int | None = ...,
+        model_parts_in: int | None = ...,
+        model_parts_out: int | None = ...,
+        need_reduce: bool | None = ...,
+    ) -> None: ...
+
+class MnParamGradCompressParameter(Message):
+    @property
+    def param_grad_compress_enable(self) -> RepeatedScalarFieldContainer[bool]: ...
+    def __init__(
+        self,
+        *,
+        param_grad_compress_enable: Iterable[bool] | None = ...,
+    ) -> None: ...
+
+class MulParameter(Message):
+    @property
+    def mul_shape(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        mul_shape: Iterable[int] | None = ...,
+    ) -> None: ...
+
+class PadParameter(Message):
+    @property
+    def paddings(self) -> RepeatedScalarFieldContainer[int]: ...
+    constant_values: float
+    def __init__(
+        self,
+        *,
+        paddings: Iterable[int] | None = ...,
+        constant_values: float | None = ...,
+    ) -> None: ...
+
+class ResizeBilinearParameter(Message):
+    align_corners: bool
+    output_height: int
+    output_width: int
+    data_format: str
+    scale_height: float
+    scale_width: float
+    half_pixel_centers: bool
+    pytorch_half_pixel: bool
+    output_depth: int
+    scale_depth: float
+    def __init__(
+        self,
+        *,
+        align_corners: bool | None = ...,
+        output_height: int | None = ...,
+        output_width: int | None = ...,
+        data_format: str | None = ...,
+        scale_height: float | None = ...,
+        scale_width: float | None = ...,
+        half_pixel_centers: bool | None = ...,
+        pytorch_half_pixel: bool | None = ...,
+        output_depth: int | None = ...,
+        scale_depth: float | None = ...,
+    ) -> None: ...
+
+class ResizeNearestNeighborParameter(Message):
+    align_corners: bool
+    output_height: int
+    output_width: int
+    data_format: str
+    scale_height: float
+    scale_width: float
+    half_pixel_centers: bool
+    half_pixel_onnx: bool
+    def __init__(
+        self,
+        *,
+        align_corners: bool | None = ...,
+        output_height: int | None = ...,
+        output_width: int | None = ...,
+        data_format: str | None = ...,
+        scale_height: float | None = ...,
+        scale_width: float | None = ...,
+        half_pixel_centers: bool | None = ...,
+        half_pixel_onnx: bool | None = ...,
+    ) -> None: ...
+
+class SegAccuracyParameter(Message):
+    AccuracyMetric: ClassVar[EnumTypeWrapper]
+    PixelAccuracy: ClassVar[int]
+    ClassAccuracy: ClassVar[int]
+    PixelIOU: ClassVar[int]
+    metric: int
+    @property
+    def ignore_label(self) -> RepeatedScalarFieldContainer[int]: ...
+    reset: bool
+    def __init__(
+        self,
+        *,
+        metric: int | str | None = ...,
+        ignore_label: Iterable[int] | None = ...,
+        reset: bool | None = ...,
+    ) -> None: ...
+
+class SeLUParameter(Message):
+    alpha: float
+    def __init__(
+        self,
+        *,
+        alpha: float | None = ...,
+    ) -> None: ...
+
+class SqueezeParameter(Message):
+    @property
+    def axis(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        axis: Iterable[int] | None = ...,
+    ) -> None: ...
+
+class TransposeParameter(Message):
+    @property
+    def dim(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        dim: Iterable[int] | None = ...,
+    ) -> None: ...
+
+class TRTParameter(Message):
+    TRTMode: ClassVar[EnumTypeWrapper]
+    FP32: ClassVar[int]
+    FP16: ClassVar[int]
+    INT8: ClassVar[int]
+    trt_mode: int
+    top_k: int
+    deploy: str
+    model: str
+    @property
+    def deploy_outputs(self) -> RepeatedScalarFieldContainer[str]: ...
+    calibrator: str
+    def __init__(
+        self,
+        *,
+        trt_mode: int | str | None = ...,
+        top_k: int | None = ...,
+        deploy: str | None = ...,
+        model: str | None = ...,
+        deploy_outputs: Iterable[str] | None = ...,
+        calibrator: str | None = ...,
+    ) -> None: ...
+
+class YoloDetectionOutputParameter(Message):
+    side: int
+    num_classes: int
+    num_box: int
+    coords: int
+    confidence_threshold: float
+    nms_threshold: float
+    @property
+    def biases(self) -> RepeatedScalarFieldContainer[float]: ...
+    label_map_file: str
+    def __init__(
+        self,
+        *,
+        side: int | None = ...,
+        num_classes: int | None = ...,
+        num_box: int | None = ...,
+        coords: int | None = ...,
+        confidence_threshold: float | None = ...,
+        nms_threshold: float | None = ...,
+        biases: Iterable[float] | None = ...,
+        label_map_file: str | None = ...,
+    ) -> None: ...
+
+class Yolov3DetectionOutputParameter(Message):
+    num_classes: int
+    num_box: int
+    confidence_threshold: float
+    nms_threshold: float
+    @property
+    def biases(self) -> RepeatedScalarFieldContainer[float]: ...
+    @property
+    def anchors_scale(self) -> RepeatedScalarFieldContainer[int]: ...
+    mask_group_num: int
+    @property
+    def mask(self) -> RepeatedScalarFieldContainer[int]: ...
+    gaussian_box: bool
+    def __init__(
+        self,
+        *,
+        num_classes: int | None = ...,
+        num_box: int | None = ...,
+        confidence_threshold: float | None = ...,
+        nms_threshold: float | None = ...,
+        biases: Iterable[float] | None = ...,
+        anchors_scale: Iterable[int] | None = ...,
+        mask_group_num: int | None = ...,
+        mask: Iterable[int] | None = ...,
+        gaussian_box: bool | None = ...,
+    ) -> None: ...
+
+class Yolov3Parameter(Message):
+    IOU_LOSS: ClassVar[EnumTypeWrapper]
+    IOU: ClassVar[int]
+    GIOU: ClassVar[int]
+    MSE: ClassVar[int]
+    DIOU: ClassVar[int]
+    CIOU: ClassVar[int]
+    side: int
+    num_class: int
+    num: int
+    object_scale: float
+    class_scale: float
+    noobject_scale: float
+    coord_scale: float
+    thresh: float
+    anchors_scale: int
+    @property
+    def biases(self) -> RepeatedScalarFieldContainer[float]: ...
+    @property
+    def mask(self) -> RepeatedScalarFieldContainer[int]: ...
+    use_logic_gradient: bool
+    use_focal_loss: bool
+    iou_loss: int
+    iou_normalizer: float
+    iou_thresh: float
+    max_delta: float
+    accumulate: bool
+    label_smooth_eps: float
+    def __init__(
+        self,
+        *,
+        side: int | None = ...,
+        num_class: int | None = ...,
+        num: int | None = ...,
+        object_scale: float | None = ...,
+        class_scale: float | None = ...,
+        noobject_scale: float | None = ...,
+        coord_scale: float | None = ...,
+        thresh: float | None = ...,
+        anchors_scale: int | None = ...,
+        biases: Iterable[float] | None = ...,
+        mask: Iterable[int] | None = ...,
+        use_logic_gradient: bool | None = ...,
+        use_focal_loss: bool | None = ...,
+        iou_loss: int | str | None = ...,
+        iou_normalizer: float | None = ...,
+        iou_thresh: float | None = ...,
+        max_delta: float | None = ...,
+        accumulate: bool | None = ...,
+        label_smooth_eps: float | None = ...,
     ) -> None: ...
 
 class ResizeParameter(Message):
@@ -2439,6 +3199,10 @@ class V1LayerParameter(Message):
     CONTRASTIVE_LOSS: ClassVar[int]
     EXP: ClassVar[int]
     DECONVOLUTION: ClassVar[int]
+    CONVOLUTION3D: ClassVar[int]
+    POOLING3D: ClassVar[int]
+    DECONVOLUTION3D: ClassVar[int]
+    VIDEO_DATA: ClassVar[int]
     DimCheckMode: ClassVar[EnumTypeWrapper]
     STRICT: ClassVar[int]
     PERMISSIVE: ClassVar[int]

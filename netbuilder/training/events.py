@@ -1,6 +1,6 @@
 """What a run reports while it works: one frozen class per kind of event, and the run itself.
 
-An engine translates its input (a log, frames of a worker, its own loop) into events. The record, the
+An engine translates its input (a log, messages of a worker, its own loop) into events. The record, the
 progress bar and the summaries see nothing else.
 """
 
@@ -57,6 +57,7 @@ class Iteration:
 class Testing:
     """A test is under way: pass `done` of `of`."""
 
+    __test__ = False  # pytest takes it for tests
     done: int
     of: int
 
@@ -65,6 +66,7 @@ class Testing:
 class Tested:
     """The means of a test net's outputs and loss over `passes` passes, after `iteration` iterations."""
 
+    __test__ = False  # pytest takes it for tests
     iteration: int
     net: int
     passes: int

@@ -301,6 +301,9 @@ READERS: Coverage[Callable[[Layer, str], Iterator[_Found]]] = Coverage(
     },
     {
         "AnnotatedData": "its labels belong to boxes",
+        "BoxData": "its labels belong to boxes",
+        "DenseImageData": "its labels are images",
+        "ImageSegData": "its labels are images",
         "VideoData": "frames have no labels",
         "WindowData": "its labels depend on how much windows overlap with objects",
     },

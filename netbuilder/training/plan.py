@@ -14,12 +14,13 @@ from netbuilder.solvers import read_solver, require
 from netbuilder.training.labels import check_labels
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
 from netbuilder.training.sources import check_files
+from netbuilder.weights.model import model_files
 
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
     from netbuilder.schema.messages import NetState
 
-__all__ = ["NetPlan", "TrainingPlan", "parse_devices", "plan_net", "plan_training"]
+__all__ = ["NetPlan", "TrainingPlan", "parse_devices", "plan_net", "plan_training", "solver_models"]
 
 Devices = tuple[int | str, ...]
 
@@ -113,7 +114,7 @@ def plan_training(
         )
     prefix = prefix_of(path, solver)
     nets = tuple(_nets(solver))
-    given = (*weights, *solver.weights)
+    given = (*weights, *solver_models(solver))
     files = [*_existing(given), *(name for where, net in nets for name in check_files(net, where))]
     for where, net in nets:
         check_labels(net, where)
@@ -137,6 +138,11 @@ def plan_training(
         old=old,
         warnings=tuple(warnings),
     )
+
+
+def solver_models(solver: SolverParameter) -> tuple[str, ...]:
+    """The models that the solver itself loads. Source: solver.cpp, LoadNetWeights."""
+    return tuple(file for text in solver.weights for file in model_files(text))
 
 
 def plan_net(

@@ -2,14 +2,14 @@
 
 The file is memory-mapped and the values are skipped, so memory and time depend on the number of layers, not
 on the size of the file. All formats are read: `layer`, `layers` (V1) and `layers { layer }` (V0), packed and
-single values, `shape` and the older num, channels, height, width.
+single values, `shape` and the older num, channels, height, width; and, with h5py, HDF5.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -30,7 +30,7 @@ from netbuilder.storage.wire import (
     varint,
 )
 
-__all__ = ["Model", "ModelLayer", "is_binary", "read_model"]
+__all__ = ["Model", "ModelLayer", "is_binary", "joined", "model_files", "read_blob", "read_model"]
 
 _MAX_NAME = 2**16
 _MAX_AXES = 32
@@ -53,11 +53,17 @@ _BLOB_FIELDS = {**_SIZES, 7: "a blob's shape", **dict.fromkeys((*_DATA, *_DIFF),
 
 
 class ModelLayer(NamedTuple):
-    """A layer of a model: its blobs' shapes, in order. `type` is "" where the file does not say."""
+    """A layer of a model: its blobs' shapes, in order. `type` is "" where the file does not say.
+
+    `legacy` are the indices of the blobs whose shape is given as num, channels, height and width, to which
+    Caffe compares other shapes. In HDF5, `numbers` are the blobs' own: Caffe stores a shared blob only once.
+    """
 
     name: str
     type: str
     blobs: tuple[Shape, ...]
+    legacy: frozenset[int] = frozenset()
+    numbers: tuple[int, ...] | None = None
 
     @property
     def params(self) -> int:
@@ -92,6 +98,18 @@ def is_binary(path: str | Path) -> bool:
     return any(byte < 32 and byte not in b"\t\n\r\f\v" for byte in start)
 
 
+def model_files(text: str) -> list[str]:
+    """The files of `a.caffemodel,b.caffemodel`, which Caffe loads in turn; a file's name may have a comma."""
+    if os.path.isfile(text):
+        return [text]
+    return [word.strip() for word in text.split(",")]
+
+
+def joined(models: Sequence[Model]) -> Model:
+    """Several models as Caffe loads them, one after the other."""
+    return Model(models[0].name, tuple(layer for model in models for layer in model.layers))
+
+
 def read_model(path: str | Path) -> Model:
     """Read the structure of a .caffemodel.
 
@@ -100,6 +118,8 @@ def read_model(path: str | Path) -> Model:
     """
     try:
         with open(path, "rb") as file:
+            if file.read(4) == b"\x89HDF" and (model := _read_hdf5(path)):
+                return model
             if not os.fstat(file.fileno()).st_size:
                 return _Scan(b"", str(path)).model()
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -112,9 +132,35 @@ def read_blob(path: str | Path) -> Shape:
     """The shape of the single blob that a .binaryproto holds, such as a mean image. Raises as read_model."""
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Scan(data, str(path)).blob(0, len(data), "")
+            return _Scan(data, str(path)).blob(0, len(data), "")[0]
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, or an empty file
         raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
+
+
+def _read_hdf5(path: str | Path) -> Model | None:
+    """The layers in the group `data`, None without one. Source: net.cpp, CopyTrainedLayersFromHDF5."""
+    try:
+        import h5py
+    except ImportError:
+        raise FileError(
+            f"'{path}' is an HDF5 file, which h5py reads",
+            hint="pip install 'caffe-netbuilder[data]', or save it with snapshot_format: BINARYPROTO",
+        ) from None
+    layers = []
+    try:
+        with h5py.File(path, "r") as file:
+            for name, group in file["data"].items():
+                blobs = {key: tuple(blob.shape) for key, blob in group.items()}
+                numbers = [int(key) if key.isdigit() else -1 for key in blobs]
+                order = sorted(zip(numbers, blobs.values(), strict=True))
+                layers.append(
+                    ModelLayer(
+                        name, "", tuple(shape for _, shape in order), numbers=tuple(n for n, _ in order)
+                    )
+                )
+    except (OSError, KeyError, AttributeError, TypeError):
+        return None
+    return Model("", tuple(layers))
 
 
 class _Field(NamedTuple):
@@ -126,6 +172,11 @@ class _Field(NamedTuple):
     start: int
     content: int
     end: int
+
+
+def _layer(name: str, type: str, blobs: Sequence[tuple[Shape, bool]]) -> ModelLayer:
+    legacy = frozenset(i for i, (_, is_legacy) in enumerate(blobs) if is_legacy)
+    return ModelLayer(name, type, tuple(shape for shape, _ in blobs), legacy)
 
 
 class _Scan:
@@ -161,7 +212,7 @@ class _Scan:
     def layer(self, at: int, end: int, names: Mapping[int, str]) -> ModelLayer:
         """A layer of today's format or of V0, which differ only in the numbers of their fields."""
         name = type = ""
-        blobs = []
+        blobs: list[tuple[Shape, bool]] = []
         for f in self.fields(at, end, names):
             if f.what == _NAME:
                 name = self.text(f)
@@ -169,11 +220,11 @@ class _Scan:
                 type = self.text(f)
             elif f.what == _BLOB:
                 blobs.append(self.blob(*self.message(f), name))
-        return ModelLayer(name, type, tuple(blobs))
+        return _layer(name, type, blobs)
 
     def v1_layer(self, at: int, end: int) -> ModelLayer:
         name = type = ""
-        blobs = []
+        blobs: list[tuple[Shape, bool]] = []
         v0 = None
         for f in self.fields(at, end, _V1):
             if f.what == _NAME:
@@ -185,11 +236,14 @@ class _Scan:
             elif f.what == _LAYER:
                 v0 = self.layer(*self.message(f), _V0)
         if v0 is not None:
-            return ModelLayer(v0.name, type_of_v0(v0.type), v0.blobs)
-        return ModelLayer(name, type, tuple(blobs))
+            return v0._replace(type=type_of_v0(v0.type))
+        return _layer(name, type, blobs)
 
-    def blob(self, at: int, end: int, layer: str) -> Shape:
-        """The shape of a blob, checked against how many numbers it holds. Source: blob.cpp, FromProto."""
+    def blob(self, at: int, end: int, layer: str) -> tuple[Shape, bool]:
+        """The shape of a blob, checked against how many numbers it holds, and whether it is a legacy one.
+
+        Source: blob.cpp, FromProto.
+        """
         begin = at
         legacy = [0, 0, 0, 0]
         is_legacy = False
@@ -218,7 +272,7 @@ class _Scan:
                 f"{elements(shape)}",
                 begin,
             )
-        return shape
+        return shape, is_legacy
 
     def shape(self, at: int, end: int) -> list[int]:
         dims: list[int] = []

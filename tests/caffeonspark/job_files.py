@@ -1,4 +1,4 @@
-"""The example files of a job, edited: what the tests of CaffeOnSpark's rules have in common."""
+"""Edited copies of the example jobs, and helpers that the tests of CaffeOnSpark's rules share."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from netbuilder.checks import Finding
 __all__ = ["EXAMPLES", "IMAGENET", "Edit", "example", "found", "job", "make", "validated"]
 
 EXAMPLES = Path(__file__).parent / "examples"
-# The setting that the examples are for: 16 machines with a device each, and ImageNet.
+# The setting of the examples: 16 machines with one device each, and ImageNet.
 IMAGENET = Job(cluster=Cluster(executors=16), data=Data(train_images=1281167, test_images=50000))
 
-# An edit replaces one piece of text in "solver" or "net", which must be there; by default the first such.
+# (file, old, new): replaces the first occurrence of `old` in "solver" or "net", which must contain it.
 Edit = tuple[str, str, str]
 
 
 def example(kind: str) -> tuple[str, str]:
-    """The solver and the net of an example, as texts."""
+    """The texts of an example's solver and net."""
     names = (f"solver_{kind}.prototxt", f"resnet50_{kind}.prototxt")
     solver, net = ((EXAMPLES / name).read_text(encoding="utf-8") for name in names)
     return solver, net
 
 
 def make(folder: Path, kind: str = "cos_lmdb", edits: Iterable[Edit] = ()) -> Path:
-    """Write solver.prototxt and the net that it names, edited, and return the path of the solver."""
+    """Write solver.prototxt and its net with the edits applied; returns the path of the solver."""
     texts = dict(zip(("solver", "net"), example(kind), strict=True))
     for which, old, new in edits:
         assert old in texts[which], f"the {which} has no {old!r}"
@@ -40,7 +40,7 @@ def make(folder: Path, kind: str = "cos_lmdb", edits: Iterable[Edit] = ()) -> Pa
 
 
 def job(**changed: Any) -> Job:
-    """The job of IMAGENET with other values of its cluster, data and run."""
+    """IMAGENET with changed values of its cluster, data or run."""
     parts: dict[str, Any] = {}
     for name in ("cluster", "data", "run"):
         old = getattr(IMAGENET, name)
@@ -50,10 +50,10 @@ def job(**changed: Any) -> Job:
 
 
 def validated(folder: Path, kind: str = "cos_lmdb", edits: Iterable[Edit] = (), **changed: Any) -> Validated:
-    """An edited example, validated as a job of IMAGENET with other values."""
+    """An edited example, validated as IMAGENET with changed values."""
     return validate(make(folder, kind, edits), job(**changed))
 
 
 def found(result: Validated, code: str) -> list[Finding]:
-    """The findings of a code."""
+    """The findings with a code."""
     return [f for f in result.findings if f.code == code]

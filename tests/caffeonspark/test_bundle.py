@@ -38,7 +38,7 @@ def ready(folder: Path, kind: str = "cos_lmdb", edits: tuple[Edit, ...] = (), **
 
 
 def submitted(script: Path, **environment: str) -> tuple[list[str], str]:
-    """The words that a script gives to spark-submit, and the folder that it is in then."""
+    """The words that a script passes to spark-submit, and the folder in which it runs."""
     fake = script.parent.parent / "bin"
     fake.mkdir(exist_ok=True)
     (fake / "spark-submit").write_text('#!/bin/sh\npwd\nprintf "%s\\0" "$@"\n', encoding="utf-8")
@@ -69,13 +69,13 @@ STANDALONE = [
 ]
 
 
-def test_a_bundle_has_all_that_a_job_needs(tmp_path: Path) -> None:
+def test_a_bundle_has_all_files_of_a_job(tmp_path: Path) -> None:
     written = bundle(ready(tmp_path), tmp_path / "job")
     assert sorted(path.name for path in (tmp_path / "job").iterdir()) == NAMES
     assert sorted(written) == sorted((tmp_path / "job").iterdir())
 
 
-def test_solver_and_net_are_as_they_were_under_a_line_that_says_whose_they_are(tmp_path: Path) -> None:
+def test_solver_and_net_are_copied_below_netbuilders_mark(tmp_path: Path) -> None:
     bundle(ready(tmp_path), tmp_path / "job")
     for name, text in zip(
         ("solver.prototxt", "resnet50_cos_lmdb.prototxt"), example("cos_lmdb"), strict=True
@@ -85,7 +85,7 @@ def test_solver_and_net_are_as_they_were_under_a_line_that_says_whose_they_are(t
         assert rest == text
 
 
-def test_a_text_of_netbuilders_own_is_written_as_it_is(tmp_path: Path) -> None:
+def test_a_text_that_netbuilder_wrote_is_copied_unchanged(tmp_path: Path) -> None:
     edit = ("solver", "net:", f"{MARK} 0.0.1\n# solver: resnet\nnet:")
     bundle(ready(tmp_path, edits=(edit,)), tmp_path / "job")
     assert (tmp_path / "job" / "solver.prototxt").read_bytes() == (
@@ -94,7 +94,7 @@ def test_a_text_of_netbuilders_own_is_written_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["cos_lmdb", "cos_seq", "cos_df"])
-def test_bash_takes_the_scripts_of_every_example(kind: str, tmp_path: Path) -> None:
+def test_bash_parses_the_scripts_of_every_example(kind: str, tmp_path: Path) -> None:
     path = EXAMPLES / f"solver_{kind}.prototxt"
     bundle(validate_sources(load(path, bundle=True), job(model=MODEL)), tmp_path / "job")
     for script in sorted((tmp_path / "job").glob("*.sh")):
@@ -102,19 +102,19 @@ def test_bash_takes_the_scripts_of_every_example(kind: str, tmp_path: Path) -> N
         assert subprocess.run(["bash", "-n", str(script)], capture_output=True, check=True).stderr == b""
 
 
-def test_the_words_that_spark_submit_gets_on_yarn(tmp_path: Path) -> None:
+def test_the_words_that_spark_submit_receives_on_yarn(tmp_path: Path) -> None:
     bundle(ready(tmp_path), tmp_path / "job")
     words, folder = submitted(tmp_path / "job" / "submit_yarn.sh")
     assert words == YARN
     assert folder == str(tmp_path / "job")  # where --files finds its names
 
 
-def test_the_words_that_spark_submit_gets_on_a_standalone_cluster(tmp_path: Path) -> None:
+def test_the_words_that_spark_submit_receives_on_a_standalone_cluster(tmp_path: Path) -> None:
     bundle(ready(tmp_path, master="spark://head:7077", cores=4), tmp_path / "job")
     assert submitted(tmp_path / "job" / "submit_standalone.sh")[0] == STANDALONE
 
 
-def test_every_option_is_handed_on(tmp_path: Path) -> None:
+def test_every_option_is_passed_on(tmp_path: Path) -> None:
     validated = ready(
         tmp_path, executors=4, devices=2, memory="40g", features=("accuracy", "loss"), label="label",
         results="hdfs:///r50_features", results_format="parquet", lmdb_partitions=8, persistent=True,
@@ -132,14 +132,14 @@ def test_every_option_is_handed_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["hdfs:///m/a b.caffemodel", "hdfs:///m/$(id)'\"`x`;&.caffemodel"])
-def test_what_a_user_gives_reaches_the_program_as_it_is(model: str, tmp_path: Path) -> None:
+def test_user_values_reach_the_program_unchanged(model: str, tmp_path: Path) -> None:
     bundle(ready(tmp_path, model=model, weights=model), tmp_path / "job")
     words, _ = submitted(tmp_path / "job" / "submit_yarn.sh")
     assert words[words.index("-model") :] == ["-model", model, "-weights", model]
 
 
 @pytest.mark.parametrize("cluster", ["yarn", "standalone"])
-def test_the_command_as_words_is_that_of_the_script(cluster: str, tmp_path: Path) -> None:
+def test_the_command_as_words_matches_the_script(cluster: str, tmp_path: Path) -> None:
     validated = ready(tmp_path, test=True, results="hdfs:///r", weights="hdfs:///m/w.caffemodel", cores=2)
     bundle(validated, tmp_path / "job")
     said = command(validated.job, shipped(validated), cluster)
@@ -165,14 +165,14 @@ def test_a_job_is_resumed_by_two_variables(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["CAFFE_ON_SPARK", "MASTER"])
-def test_a_script_says_what_it_needs(missing: str, tmp_path: Path) -> None:
+def test_a_script_names_a_missing_variable(missing: str, tmp_path: Path) -> None:
     bundle(ready(tmp_path), tmp_path / "job")
     with pytest.raises(subprocess.CalledProcessError) as caught:
         submitted(tmp_path / "job" / "submit_standalone.sh", **{"MASTER": "m", missing: ""})
     assert f"{missing}: set it to the " in caught.value.stderr
 
 
-def test_files_of_other_folders_come_under_bare_names(tmp_path: Path) -> None:
+def test_files_of_other_folders_are_copied_under_bare_names(tmp_path: Path) -> None:
     edits: tuple[Edit, ...] = (
         ("solver", 'net: "', 'net: "nets/'),
         ("net", MEANS, '    mean_file: "means/train.binaryproto"\n'),
@@ -197,7 +197,7 @@ def test_files_of_other_folders_come_under_bare_names(tmp_path: Path) -> None:
     readme = (tmp_path / "job" / "README.md").read_text(encoding="utf-8")
     assert f"* net: 'nets/{net.name}' is written as '{net.name}'\n" in readme
     assert "* mean_file: 'means/train.binaryproto' is written as 'train.binaryproto'\n" in readme
-    # And the same again: a mean file has no first line that says whose it is.
+    # A second time: a mean file has no first line for netbuilder's mark.
     bundle(validated, tmp_path / "job")
 
 
@@ -208,7 +208,7 @@ def test_a_bundle_is_replaced_by_the_next_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["submit_yarn.sh", "README.md", "solver.prototxt"])
-def test_a_file_of_somebody_else_is_refused_and_nothing_is_written(name: str, tmp_path: Path) -> None:
+def test_a_foreign_file_is_refused_and_nothing_is_written(name: str, tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     other = tmp_path / "job" / name
     other.write_text("#!/bin/sh\nmine\n", encoding="utf-8")
@@ -224,17 +224,17 @@ def test_a_file_of_somebody_else_is_refused_and_nothing_is_written(name: str, tm
 
 
 def test_a_job_with_errors_or_without_a_model_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a job with errors makes no bundle"):
+    with pytest.raises(ConfigError, match="cannot write a bundle for a job with errors"):
         bundle(ready(tmp_path, edits=(("solver", "test_iter: 2000\n", ""),)), tmp_path / "job")
-    with pytest.raises(ConfigError, match="the command needs a model"):
+    with pytest.raises(ConfigError, match="a job needs a model"):
         bundle(ready(tmp_path, model=""), tmp_path / "job")
     assert not (tmp_path / "job").exists()
 
 
-def test_a_net_called_like_a_file_of_the_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_net_named_like_a_file_of_the_bundle_is_refused(tmp_path: Path) -> None:
     path = make(tmp_path / "from", edits=[("solver", "resnet50_cos_lmdb.prototxt", "README.md")])
     (path.parent / "resnet50_cos_lmdb.prototxt").rename(path.parent / "README.md")
-    with pytest.raises(ConfigError, match=r"the bundle has a file 'README\.md' of its own"):
+    with pytest.raises(ConfigError, match=r"the bundle contains a generated file 'README\.md'"):
         bundle(validate_sources(load(path, bundle=True), job(model=MODEL)), tmp_path / "job")
 
 
@@ -249,7 +249,7 @@ def test_a_net_called_like_a_file_of_the_bundle_is_refused(tmp_path: Path) -> No
         ("cos_df", ["**Data frame of columns.**", "as many files of equal size"]),
     ],
 )
-def test_the_readme_says_how_the_data_is_made(kind: str, words: list[str], tmp_path: Path) -> None:
+def test_the_readme_explains_how_to_make_the_data(kind: str, words: list[str], tmp_path: Path) -> None:
     bundle(ready(tmp_path, kind), tmp_path / "job")
     readme = (tmp_path / "job" / "README.md").read_text(encoding="utf-8")
     assert [word for word in words if word not in readme] == []
@@ -257,7 +257,7 @@ def test_the_readme_says_how_the_data_is_made(kind: str, words: list[str], tmp_p
     assert sum(word in readme for word in others) == 1
 
 
-def test_the_readme_has_the_numbers_the_warnings_and_how_to_resume(tmp_path: Path) -> None:
+def test_the_readme_has_numbers_warnings_and_how_to_resume(tmp_path: Path) -> None:
     edits: tuple[Edit, ...] = (
         ("net", "    share_in_parallel: false\n", ""),
         ("solver", "snapshot: 5000", "snapshot: 700"),
@@ -265,14 +265,14 @@ def test_the_readme_has_the_numbers_the_warnings_and_how_to_resume(tmp_path: Pat
     bundle(ready(tmp_path, edits=edits), tmp_path / "job")
     readme = (tmp_path / "job" / "README.md").read_text(encoding="utf-8")
     assert readme.startswith(f"{MARK} {__version__}: ResNet-50 on CaffeOnSpark\n")
-    assert "| global batch | 16 a device \\* 1 devices \\* 16 executors | 256 |\n" in readme
-    assert "* warning: data: share_in_parallel is true unless it is given" in readme
+    assert "| global batch | 16 a device \\* 1 device \\* 16 executors | 256 |\n" in readme
+    assert "* warning: data: share_in_parallel defaults to true" in readme
     assert "every\n700 iterations" in readme
     assert "SNAPSHOT=hdfs:///models/resnet50_iter_N.solverstate \\\n" in readme
     assert "WEIGHTS=hdfs:///models/resnet50_iter_N.caffemodel \\\n  bash submit_yarn.sh" in readme
 
 
-def test_snapshots_in_hdf5_have_its_suffix_in_the_readme(tmp_path: Path) -> None:
+def test_the_readme_gives_hdf5_snapshots_their_suffix(tmp_path: Path) -> None:
     bundle(
         ready(tmp_path, edits=(("solver", "snapshot: 5000", "snapshot: 5000 snapshot_format: HDF5"),)),
         tmp_path / "job",

@@ -21,17 +21,17 @@ def caffeonspark(capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(capsys, "caffeonspark")
 
 
-def test_without_a_folder_it_only_looks(
+def test_without_a_folder_the_command_only_checks(
     caffeonspark: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ran = caffeonspark(make(tmp_path), *SIZES)
     assert ran.code == 0
     assert ran.out.splitlines()[:4] == [
-        "what                  how                                                    value",
-        "--------------------  -----------------------------------------------------  -------------------",
-        "loop                  test_interval 5000 and test_iter 2000, none of them 0  training with tests",
-        "global batch          16 a device * 1 devices * 16 executors                 256",
+        "what                  how                                                  value",
+        "--------------------  ---------------------------------------------------  -------------------",
+        "loop                  test_interval 5000 and test_iter 2000, both above 0  training with tests",
+        "global batch          16 a device * 1 device * 16 executors                256",
     ]
     assert ran.err == "0 findings, 0 errors, 0 warnings\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -45,11 +45,11 @@ def test_errors_give_exit_code_1_and_nothing_is_written(caffeonspark: Command, t
     ran = caffeonspark(path, *SIZES, *MODEL, "-o", tmp_path / "job")
     assert ran.code == 1
     assert ran.out.splitlines()[-2:] == [
-        f"{path}:3: error: test_interval 5005 * batch 16 * 1 devices * 16 executors = 1281280 images, and there "
-        "are 1281167: the job ends without training [train-images]",
+        f"{path}:3: error: test_interval 5005 * batch 16 * 1 device * 16 executors = 1281280 images, but the "
+        "training set has 1281167: the job ends without training [train-images]",
         "  fix: write test_interval: 5004, or less",
     ]
-    assert ran.err == "1 findings, 1 errors, 0 warnings\nnothing is written\n"
+    assert ran.err == "1 finding, 1 error, 0 warnings\nnothing written\n"
     assert not (tmp_path / "job").exists()
 
 
@@ -57,9 +57,9 @@ def test_the_solver_for_plain_caffe_is_refused(caffeonspark: Command) -> None:
     ran = caffeonspark(EXAMPLES / "solver_bvlc.prototxt", *SIZES)
     assert ran.code == 1
     assert ran.out == (
-        f"{EXAMPLES / 'resnet50_bvlc.prototxt'}:2: error: data: Data reads its data by itself, and CaffeOnSpark "
-        "feeds MemoryData and CoSData alone: executors abort [data-type]\n"
-        "  fix: take MemoryData with a source_class: netbuilder build NET --data cos_lmdb\n"
+        f"{EXAMPLES / 'resnet50_bvlc.prototxt'}:2: error: data: Data reads its own data, but "
+        "CaffeOnSpark feeds only MemoryData and CoSData: executors abort [data-type]\n"
+        "  fix: use MemoryData with a source_class: netbuilder build NET --data cos_lmdb\n"
         "  also: data (line 17)\n"
     )
 
@@ -70,7 +70,7 @@ def test_warnings_are_printed_and_the_job_is_written(caffeonspark: Command, tmp_
     assert ran.code == 0
     assert "[share-in-parallel]" in ran.out
     assert ran.err == (
-        "1 findings, 0 errors, 1 warnings\n"
+        "1 finding, 0 errors, 1 warning\n"
         f"wrote {tmp_path / 'job'}: solver.prototxt, resnet50_cos_lmdb.prototxt, submit_yarn.sh, "
         "submit_standalone.sh, README.md\n"
     )
@@ -88,7 +88,7 @@ def test_json_has_findings_numbers_loop_and_commands(caffeonspark: Command, tmp_
     }  # fmt: skip
     assert data["net"] == str(path.parent / "resnet50_cos_lmdb.prototxt")
     assert data["arithmetic"][1] == {
-        "what": "global batch", "how": "16 a device * 1 devices * 16 executors", "value": "256",
+        "what": "global batch", "how": "16 a device * 1 device * 16 executors", "value": "256",
     }  # fmt: skip
     (finding,) = data["findings"]
     assert {key: finding[key] for key in ("severity", "code", "layer", "line", "rule", "told")} == {
@@ -112,7 +112,7 @@ def test_json_of_a_job_with_errors_has_no_commands(caffeonspark: Command, tmp_pa
     assert data["totals"]["error"] == 2
 
 
-def test_a_text_that_is_no_prototxt_gives_exit_code_2(caffeonspark: Command, tmp_path: Path) -> None:
+def test_a_text_that_is_not_a_prototxt_gives_exit_code_2(caffeonspark: Command, tmp_path: Path) -> None:
     path = make(tmp_path, edits=[("net", "batch_size: 16", "batch_size 16")])
     ran = caffeonspark(path, *SIZES)
     assert ran.code == 2
@@ -122,12 +122,12 @@ def test_a_text_that_is_no_prototxt_gives_exit_code_2(caffeonspark: Command, tmp
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("-o", "job"), "ConfigError: the command needs a model: where the training writes it, or a test reads it\n"
+        (("-o", "job"), "ConfigError: a job needs a model: training writes it, a test reads it\n"
          "  hint:    give --model hdfs:///FOLDER/NAME.caffemodel\n"),
         (("--executors", "0"), "ConfigError: executors must be at least 1, got 0\n"),
         (("--train_images", "-3"), "ConfigError: train_images must be at least 1, got -3\n"),
-        (("--no-train",), "ConfigError: nothing is run\n  hint:    train, test, or name features\n"),
-        (("--label", "label"), "ConfigError: a label is written beside features, and there are none\n"),
+        (("--no-train",), "ConfigError: the job runs nothing\n  hint:    train, test, or name features\n"),
+        (("--label", "label"), "ConfigError: --label needs --features\n"),
     ],
 )  # fmt: skip
 def test_wrong_options_give_exit_code_2(
@@ -139,28 +139,29 @@ def test_wrong_options_give_exit_code_2(
     assert not Path("job").exists()
 
 
-def test_a_solver_that_is_not_there_gives_exit_code_2(caffeonspark: Command, tmp_path: Path) -> None:
+def test_a_missing_solver_gives_exit_code_2(caffeonspark: Command, tmp_path: Path) -> None:
     ran = caffeonspark(tmp_path / "none.prototxt")
     assert ran.code == 2
     assert ran.err == f"FileError: cannot read '{tmp_path / 'none.prototxt'}': no such file or directory\n"
 
 
 def test_a_recipe_gives_the_rate_to_compare_with(caffeonspark: Command, tmp_path: Path) -> None:
-    # Recipe resnet: 0.1 for a batch of 256. 8 executors of 16 images are half of it.
+    # The recipe of resnet has 0.1 for a batch of 256; 8 executors of 16 images are half of that.
     path = make(tmp_path)
     assert caffeonspark(path, *SIZES, "--recipe", "resnet").err == "0 findings, 0 errors, 0 warnings\n"
     ran = caffeonspark(path, *SIZES, "--executors", "8", "--recipe", "resnet")
     assert ran.code == 0
     assert (
-        f"{path}:4: warning: base_lr 0.1, and the recipe's 0.1 for a batch of 256 is 0.05 for 128" in ran.out
+        f"{path}:4: warning: base_lr is 0.1; the recipe's 0.1 for a batch of 256 scales to 0.05 for 128"
+        in ran.out
     )
 
 
-def test_files_of_another_folder_are_moved_and_it_is_told(caffeonspark: Command, tmp_path: Path) -> None:
+def test_copied_files_of_another_folder_are_reported(caffeonspark: Command, tmp_path: Path) -> None:
     path = make(tmp_path / "from", edits=[("solver", 'net: "', 'net: "nets/')])
     (path.parent / "nets").mkdir()
     (path.parent / "resnet50_cos_lmdb.prototxt").rename(path.parent / "nets" / "resnet50_cos_lmdb.prototxt")
-    assert caffeonspark(path, *SIZES).code == 1  # as it stands CaffeOnSpark cannot find it
+    assert caffeonspark(path, *SIZES).code == 1  # CaffeOnSpark would not find the net
     ran = caffeonspark(path, *SIZES, *MODEL, "-o", tmp_path / "job")
     assert ran.code == 0
     assert ran.err.splitlines()[0] == (
@@ -168,7 +169,7 @@ def test_files_of_another_folder_are_moved_and_it_is_told(caffeonspark: Command,
     )
 
 
-def test_files_in_the_way_are_refused_unless_forced(caffeonspark: Command, tmp_path: Path) -> None:
+def test_existing_files_are_overwritten_only_with_force(caffeonspark: Command, tmp_path: Path) -> None:
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "README.md").write_text("mine", encoding="utf-8")
     words = (make(tmp_path / "from"), *SIZES, *MODEL, "-o", tmp_path / "job")

@@ -23,32 +23,32 @@ def test_5005_iterations_between_tests_are_too_many_for_imagenet_and_5000_are_no
 
 @pytest.mark.parametrize(
     ("interval", "fits"), [(5004, True), (5005, False)]
-)  # 5004 * 256 = 1,281,024, and one more iteration takes 256 images more than there are
-def test_the_remedy_is_the_largest_interval_that_fits(interval: int, fits: bool, tmp_path: Path) -> None:
+)  # 5004 * 256 = 1,281,024; one more iteration needs 256 images, more than remain
+def test_the_fix_is_the_largest_interval_that_fits(interval: int, fits: bool, tmp_path: Path) -> None:
     edits = [("solver", "test_interval: 5000", f"test_interval: {interval}")]
     assert validated(tmp_path, edits=edits).fits == fits
 
 
-def test_devices_count_like_executors_for_the_training_set(tmp_path: Path) -> None:
+def test_devices_multiply_the_training_images_like_executors(tmp_path: Path) -> None:
     result = validated(tmp_path, executors=8, devices=2)
     assert result.fits
     assert ("global batch", "16 a device * 2 devices * 8 executors", "256") in result.arithmetic
     assert not validated(tmp_path, executors=16, devices=2).fits
 
 
-def test_a_test_takes_the_same_images_on_any_number_of_executors(tmp_path: Path) -> None:
-    # All executors test the same block, so 2000 * 25 = 50,000 images are enough for 16 as for 1.
+def test_a_test_uses_the_same_images_on_any_number_of_executors(tmp_path: Path) -> None:
+    # All executors test the same block, so 2000 * 25 = 50,000 images suffice for 16 executors as for 1.
     for executors in (1, 16):
         assert found(validated(tmp_path, executors=executors), "test-images") == []
 
 
 def test_the_table_of_the_example(tmp_path: Path) -> None:
     assert validated(tmp_path).arithmetic == (
-        ("loop", "test_interval 5000 and test_iter 2000, none of them 0", "training with tests"),
-        ("global batch", "16 a device * 1 devices * 16 executors", "256"),
+        ("loop", "test_interval 5000 and test_iter 2000, both above 0", "training with tests"),
+        ("global batch", "16 a device * 1 device * 16 executors", "256"),
         ("an epoch", "1281167 images / 256", "5004.6 iterations"),  # 5004.559
         ("max_iter", "600000 * 256 / 1281167 images", "119.9 epochs"),  # 119.891
-        ("a part", "test_interval 5000 * 16 a device * 1 devices", "80000 images"),
+        ("a part", "test_interval 5000 * 16 a device * 1 device", "80000 images"),
         ("between two tests", "a part for each of 16 executors", "1280000 images"),
         ("rounds in the data", "1281167 images / 1280000, rounded down", "1"),
         ("training images used", "1 * 1280000 of 1281167", "1280000"),
@@ -56,20 +56,20 @@ def test_the_table_of_the_example(tmp_path: Path) -> None:
     )
 
 
-def test_without_sizes_the_table_says_what_is_known(tmp_path: Path) -> None:
+def test_without_sizes_the_table_shows_what_is_known(tmp_path: Path) -> None:
     result = validated(tmp_path, train_images=None, test_images=None)
     assert [what for what, _, _ in result.arithmetic] == [
         "loop", "global batch", "a part", "between two tests", "a test",
     ]  # fmt: skip
     assert [f.text for f in result.findings] == [
-        "train_images and test_images not given: whether the data is enough was not checked"
+        "train_images and test_images not given: cannot check that the data suffices"
     ]
 
 
-def test_plain_training_of_a_sequence_file_does_not_know_its_partitions(tmp_path: Path) -> None:
+def test_the_partitions_of_a_sequence_file_are_unknown(tmp_path: Path) -> None:
     result = validated(tmp_path, "cos_seq", [("solver", "test_iter: 2000", "test_iter: 0")])
     assert result.arithmetic[-1] == (
-        "partitions", "those of the data set; at least 16, of equal size", "not known",
+        "partitions", "set by the data set; at least 16, of equal size", "unknown",
     )  # fmt: skip
 
 
@@ -84,11 +84,11 @@ def test_partitions_are_rounded_down_to_a_multiple_of_the_executors(
     assert result.arithmetic[-1][2] == str(used)
 
 
-def test_tests_that_leave_a_rest_are_told(tmp_path: Path) -> None:
+def test_untested_images_are_reported(tmp_path: Path) -> None:
     result = validated(tmp_path, test_images=50010)
     assert [str(f) for f in result.findings] == [
-        "info: a test takes 50000 of 50010 images: the rest makes no batch, and is dropped [test-part]\n"
-        "  fix: take a test batch that divides their number"
+        "info: a test uses 50000 of 50010 images: the rest do not fill a batch and are dropped [test-part]\n"
+        "  fix: use a test batch that divides 50010"
     ]
 
 
@@ -99,16 +99,16 @@ def test_tests_that_leave_a_rest_are_told(tmp_path: Path) -> None:
     interval=st.integers(1, 500),
     images=st.integers(1, 10**6),
 )
-def test_the_images_used_are_those_that_a_walk_over_the_parts_deals_out(
+def test_the_images_used_match_a_simulation_of_the_parts(
     executors: int, devices: int, batch: int, interval: int, images: int
 ) -> None:
-    """Parts of equal size are cut from the front, and dealt out in whole rounds; the rest is left over."""
+    """Equal parts are cut from the front and distributed in whole rounds; the rest is unused."""
     part, rounds, left = interval * batch * devices, 0, images
     while left >= part * executors:
         left -= part * executors
         rounds += 1
     if not rounds:
-        return  # refused
+        return  # the job is refused
     numbers = Numbers("interleaved", batch, 1, interval, 1, 1000, False)
     rows = {
         what: value
@@ -129,20 +129,22 @@ def recipe(**changed: object) -> Recipe:
     return Recipe(**{**values, **changed})  # type: ignore[arg-type]
 
 
-def test_the_rate_of_the_recipe_at_its_own_batch_is_right(tmp_path: Path) -> None:
+def test_the_recipes_rate_at_its_own_batch_is_accepted(tmp_path: Path) -> None:
     assert validated(tmp_path, recipe=recipe()).findings == ()
 
 
 def test_the_rate_is_scaled_with_the_global_batch(tmp_path: Path) -> None:
-    edits = [("solver", "base_lr: 0.1", "base_lr: 0.05")]  # 8 executors * 16 are 128, half of 256
+    edits = [("solver", "base_lr: 0.1", "base_lr: 0.05")]  # 8 executors * 16 = 128, half of 256
     assert validated(tmp_path, edits=edits, executors=8, recipe=recipe()).findings == ()
     (finding,) = validated(tmp_path, executors=8, recipe=recipe()).findings
-    assert finding.text.startswith("base_lr 0.1, and the recipe's 0.1 for a batch of 256 is 0.05 for 128")
+    assert finding.text.startswith(
+        "base_lr is 0.1; the recipe's 0.1 for a batch of 256 scales to 0.05 for 128"
+    )
 
 
-def test_a_method_that_divides_by_the_gradient_is_not_scaled(tmp_path: Path) -> None:
+def test_the_rate_of_a_method_that_divides_by_the_gradient_is_not_scaled(tmp_path: Path) -> None:
     assert validated(tmp_path, executors=8, recipe=recipe(type="Adam")).findings == ()
 
 
-def test_without_a_recipe_nothing_is_said_of_the_rate(tmp_path: Path) -> None:
+def test_without_a_recipe_the_rate_is_not_checked(tmp_path: Path) -> None:
     assert validated(tmp_path, executors=8).findings == ()

@@ -1,7 +1,7 @@
-"""The files on which CaffeOnSpark's own classes were run, and what they said: netbuilder says it before.
+"""Verdicts of CaffeOnSpark's own classes on files with mistakes, which netbuilder must reproduce.
 
-`Config` and the data sources of CaffeOnSpark, compiled unchanged, were given the three examples and mutations
-of them. Those that they refused, and those that they accepted though nothing could come of it, are here.
+CaffeOnSpark's `Config` and data sources, compiled unchanged, read the three examples and mutations of them.
+This table holds the files that they refused, and those that they accepted although the job must fail.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ TEST_RULE = "  include { phase: TEST }\n"
 
 
 def layer(kind: str, phase: str) -> str:
-    """The text of the data layer of a phase in an example."""
+    """The text of an example's data layer of a phase."""
     _, net = example(kind)
     first, second = net.split("layer {\n")[1:3]
     return "layer {\n" + (first if phase == "TRAIN" else second)
 
 
 class Verdict(NamedTuple):
-    """What CaffeOnSpark said of an edited example, and the code that says it here."""
+    """CaffeOnSpark's verdict on an edited example, and the corresponding code of netbuilder."""
 
     edits: tuple[Edit, ...]
     said: str
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     told: str = "driver"
     kind: str = "cos_lmdb"
     severity: str = "error"
-    line: int = 0  # where CaffeOnSpark said that it is, if it did
+    line: int = 0  # the line that CaffeOnSpark named, if any
 
 
 _FRAME = (
@@ -45,7 +45,7 @@ _FRAME = (
 
 
 def frame(columns: str) -> tuple[Edit, ...]:
-    """Both data layers read a data frame of images, with this selection."""
+    """Edits that make both data layers read a data frame of images with this selection."""
     edit: Edit = ("net", _FRAME[0], _FRAME[1].replace("COLUMNS", columns))
     return (edit, edit)
 
@@ -139,7 +139,7 @@ def test_the_examples_that_caffeonspark_accepts_have_no_findings(kind: str) -> N
 
 
 @pytest.mark.parametrize("name", VERDICTS)
-def test_what_caffeonspark_stumbles_over_is_found_by_its_own_code(name: str, tmp_path: Path) -> None:
+def test_each_mistake_that_caffeonspark_refuses_has_its_own_code(name: str, tmp_path: Path) -> None:
     verdict = VERDICTS[name]
     result = validated(tmp_path, verdict.kind, verdict.edits)
     findings = found(result, verdict.code)
@@ -170,13 +170,13 @@ def test_a_test_iter_of_0_is_accepted_and_means_plain_training(tmp_path: Path) -
 @pytest.mark.parametrize(
     "edit", [("test_iter: 2000", "test_iter: 0"), ("test_interval: 5000", "test_interval: 0")]
 )
-def test_one_of_both_being_0_is_enough_for_plain_training(edit: tuple[str, str], tmp_path: Path) -> None:
+def test_either_value_of_0_means_plain_training(edit: tuple[str, str], tmp_path: Path) -> None:
     result = validated(tmp_path, edits=[("solver", *edit)])
     assert result.loop == "plain"
     assert result.fits
 
 
-def test_the_solver_for_plain_caffe_is_refused_with_the_reason_for_each_data_layer() -> None:
+def test_a_solver_for_plain_caffe_is_refused_with_a_reason_per_data_layer() -> None:
     result = validate(EXAMPLES / "solver_bvlc.prototxt", IMAGENET)
     net = str(EXAMPLES / "resnet50_bvlc.prototxt")
     assert [(f.severity, f.code, f.file, f.line) for f in result.findings] == [
@@ -185,8 +185,8 @@ def test_the_solver_for_plain_caffe_is_refused_with_the_reason_for_each_data_lay
     ]
 
 
-def test_the_driver_takes_the_layers_that_caffeonspark_said_it_takes(tmp_path: Path) -> None:
-    # "train layer 0, test layer 229" and "train layer 1, test layer 2" are its own words.
+def test_the_data_layers_are_those_that_caffeonspark_logged(tmp_path: Path) -> None:
+    # CaffeOnSpark logged "train layer 0, test layer 229" and "train layer 1, test layer 2".
     for name, taken in (("s_notestdata_but_testacc", (0, 229)), ("s_trainlayerbetween", (1, 2))):
         net = validated(tmp_path / name, edits=VERDICTS[name].edits).sources.net
         assert net is not None

@@ -108,6 +108,11 @@ CASES: dict[str, Case] = {
         "kernel_size: 1", "kernel_size: 2", "t", 2,
     ),
     "no-backward": Case(learnt(one("Threshold")), '"Threshold"', '"TanH"', "t", 3),
+    "gradient-lost": Case(
+        learnt(one("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }")
+               + one("Flatten", bottom="t", top="f").replace('name: "t"', 'name: "f"'), "f"),
+        'type: "Flatten"', 'type: "Reshape" reshape_param { axis: 1 shape { dim: -1 } }', "f", 4,
+    ),
     "dropout-all": Case(
         trained(one("Dropout", "dropout_param { dropout_ratio: 1 }")), "ratio: 1", "ratio: 0.5", "t", 2
     ),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from unittest.mock import patch
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from netbuilder.checks import Finding, fields, found
 from netbuilder.checks.examine import Wanted, examine_text
 from netbuilder.checks.fixes import FIXES, header, mend
+from netbuilder.checks.remedies import Edit, Place
 from netbuilder.net import Layer
 from tests.checks.gallery import CASES, INPUT, LOSS, conv, learnt, one, trained
 
@@ -206,3 +208,75 @@ def test_many_faults_of_one_kind_are_mended_together() -> None:
     )
     text = mended(learnt(layers, "x"))
     assert text.count("param { lr_mult: 0 decay_mult: 0 }") == 3 * 60
+
+
+def test_findings_of_several_kinds_are_fixed_with_one_examination() -> None:
+    """However many there are: in-place chains, insertions at one place, and fields left out."""
+    block = (
+        one("BatchNorm", bottom="x", top="x").replace('name: "t"', 'name: "bn{i}"')
+        + one("Scale", "pooling_param { kernel_size: 2 }", bottom="x", top="x").replace('"t"', '"s{i}"')
+        + one("LRN", bottom="x", top="x").replace('name: "t"', 'name: "lrn{i}"')
+    )
+    text = learnt("".join(block.replace("{i}", str(i)) for i in range(12)), "x")
+    wanted = Wanted(targets=("caffeonspark", "opencv"))
+    with patch("netbuilder.checks.fixes.examine_text", wraps=examine_text) as examinations:
+        result = mend(examine_text(text, "net.prototxt", wanted), wanted)
+    assert examinations.call_count == 1
+    codes = [finding.code for finding, _ in result.done]
+    assert Counter(codes) == {
+        "statistics-trained": 12, "ignored-param": 12, "in-place": 12, "in-place-chain": 11, "lrn-alpha": 12,
+    }  # fmt: skip
+    assert 'name: "s11" type: "Scale" bottom: "bn11" top: "bn11"' in result.text
+    assert 'name: "fc" type: "InnerProduct" bottom: "lrn11"' in result.text
+
+
+def test_a_fix_that_fails_is_left_out_and_the_others_are_made() -> None:
+    def spoil(place: Place, finding: Finding) -> tuple[list[Edit], str]:
+        more = place.insert("stride: 2" if place.layer.name == "b" else "stride: 1", "convolution_param")
+        return [more], "wrote a stride"
+
+    names = "abcdefgh"
+    convs = "".join(
+        conv("kernel_size: 3 engine: CUDNN", top=n).replace('name: "t"', f'name: "{n}"') for n in names
+    )
+    text = INPUT + convs
+    with patch.dict(FIXES, {"engine-cudnn": spoil}, clear=True):
+        assert mended(text) == text  # none of them takes the findings away
+    drop = FIXES["engine-cudnn"]
+
+    def some(place: Place, finding: Finding) -> tuple[list[Edit], str] | None:
+        edits, remedy = drop(place, finding) or ([], "")
+        return (edits + spoil(place, finding)[0] if place.layer.name == "b" else edits), remedy
+
+    with patch.dict(FIXES, {"engine-cudnn": some}, clear=True):
+        after = mended(text)
+    assert after.count("engine: CUDNN") == 1
+    assert (
+        'name: "b" type: "Convolution" bottom: "x" top: "b" convolution_param { num_output: 4 kernel_size: 3 engine'
+        in after
+    )
+
+
+def test_fixes_of_one_place_are_made_in_turn() -> None:
+    """Leaving the last field of a message out, and writing one after it."""
+    text = trained(
+        one(
+            "Convolution",
+            "\n  convolution_param {\n    num_output: 2\n    kernel_h: 3\n    kernel_w: 3\n    pad_h: 1\n    engine: CUDNN\n  }\n",
+        )
+    )
+    after = mended(text)
+    assert "engine" not in after
+    assert "pad_w: 0" in after
+    assert "msra" in after
+
+
+def test_all_readers_of_one_input_get_the_new_name_once() -> None:
+    """Two layers overwrite one blob, one after the other; each gets a top of its own."""
+    text = INPUT + "".join(
+        one("ReLU", bottom="x", top="x").replace('name: "t"', f'name: "{n}"') for n in ("a", "b")
+    ) + one("TanH", bottom="x", top="y")  # fmt: skip
+    assert mended(text) == text.replace(
+        'name: "a" type: "ReLU" bottom: "x" top: "x"', 'name: "a" type: "ReLU" bottom: "x" top: "a"'
+    ).replace('name: "b" type: "ReLU" bottom: "x" top: "x"', 'name: "b" type: "ReLU" bottom: "a" top: "a"'
+    ).replace('type: "TanH" bottom: "x"', 'type: "TanH" bottom: "a"')  # fmt: skip

@@ -30,7 +30,22 @@ def test_a_model_of_the_net_fits_with_nothing_to_say() -> None:
 
 
 def test_blobs_of_before_2015_have_four_axes_and_fit() -> None:
-    assert fits(NET, model(conv1=((4, 3, 3, 3), (1, 1, 1, 4)), fc=((1, 1, 2, 144), (1, 1, 1, 2)))) == []
+    old = model(conv1=((4, 3, 3, 3), (1, 1, 1, 4)), fc=((1, 1, 2, 144), (1, 1, 1, 2)))
+    legacy = old._replace(layers=tuple(x._replace(legacy=frozenset({0, 1})) for x in old.layers))
+    assert fits(NET, legacy) == []
+    # Today's shapes are compared as they are.
+    assert [(f.code, f.layer, f.text) for f in fits(NET, old)] == [
+        (
+            "weights-shape",
+            name,
+            f"its parameters are {own}, those of the model {its}: Caffe aborts, for it fills up with ones "
+            "only where a blob gives num, channels, height and width",
+        )
+        for name, own, its in (
+            ("conv1", "(4,3,3,3) (4)", "(4,3,3,3) (1,1,1,4)"),
+            ("fc", "(2,144) (2)", "(1,1,2,144) (1,1,1,2)"),
+        )
+    ]
 
 
 def test_a_layer_without_weights_gets_the_nearest_name_of_the_same_shape() -> None:

@@ -112,7 +112,7 @@ def test_devices_that_would_read_the_same_images_are_warned_of(build: Command) -
     words = ["--data", "image", *SOURCES, "--batch", "4", "--gpus", "2", "-o", "out"]
     assert "without shuffle" not in build(*NET, *words).err
     assert build(*NET, *words, "--no-shuffle").err.splitlines()[1] == (
-        "note: without shuffle all devices read the same images: ImageData does not deal them out"
+        "note: without shuffle all devices read the same images: ImageData does not distribute them"
     )
 
 
@@ -191,7 +191,7 @@ MISTAKES = {
     "means of two channels": (
         [*LMDB, "--mean_value", "1", "2"],
         "ConfigError: mean_value takes one number, or one for each of 3 channels, got 2\n"
-        "  hint:    in the order that the images are stored in, which is B G R\n",
+        "  hint:    in the channel order of the stored images, which is B G R\n",
     ),
     "another crop": (
         [*LMDB, "--crop_size", "28"],
@@ -205,7 +205,7 @@ MISTAKES = {
     "a size that nothing crops": (
         ["--data", "image", *SOURCES, "--batch", "4", "--resize", "40", "--crop_size", "0"],
         "ConfigError: resize 40x40 without a crop, and the net takes 32x32\n"
-        "  hint:    give both the same size, or a square input_size, to which is cropped\n",
+        "  hint:    give both the same size, or a square input_size to crop to\n",
     ),
     "another dialect": (
         ["--dialect", "caffe-master", "--data", "cos_seq", *SOURCES, "--batch", "4"],

@@ -48,7 +48,7 @@ def test_findings_are_printed_with_their_line_and_an_error_gives_exit_code_1(cap
         "net.prototxt:4: error: t: mnn: there is no layer type Tile [no-such-type]\n"
         "  fix: express it by other layers\n"
     )
-    assert printed.err == "3 findings, 2 errors, 1 warnings\n"
+    assert printed.err == "3 findings, 2 errors, 1 warning\n"
 
 
 def test_json_has_the_same_findings(capsys: Printed) -> None:
@@ -116,7 +116,8 @@ def test_equal_findings_are_put_together(capsys: Printed) -> None:
     Path("net.prototxt").write_text(NET.splitlines()[0] + "\n" + convs, encoding="utf-8")
     assert check() == 0
     assert capsys.readouterr().out == (
-        "net.prototxt:2: warning: c0: engine: CUDNN: a Caffe built without cuDNN aborts on it [engine-cudnn]\n"
+        "net.prototxt:2: warning: c0: engine: CUDNN: a Caffe built without cuDNN aborts on it "
+        "[engine-cudnn]\n"
         "  fix: leave engine out: Caffe takes cuDNN where it has it\n"
         "  also: c1 (line 3), c2 (line 4), c3 (line 5) and 2 more\n"
     )
@@ -191,7 +192,7 @@ def test_the_mended_file_stands_beside_the_old_one_and_is_what_the_rest_is_said_
         "net.prototxt:2: mended: p: called its top 'p', and so do the layers after it [in-place]\n"
         "net.fixed.prototxt:6: error: t: tiles must be at least 1, got 0 [shape]\n"
     )
-    assert printed.err == "wrote net.fixed.prototxt\n1 findings, 1 errors, 0 warnings\n"
+    assert printed.err == "wrote net.fixed.prototxt\n1 finding, 1 error, 0 warnings\n"
     old = NET.replace("tiles: 2", "tiles: 0")
     assert Path("net.prototxt").read_text() == old
     first, second, rest = Path("net.fixed.prototxt").read_text().split("\n", 2)

@@ -103,7 +103,7 @@ def test_what_was_not_counted_is_listed_by_net(capsys: Printed) -> None:
     lines = out.splitlines()
     macs = next(line for line in lines if line.startswith("MACs"))
     assert macs.split() == ["MACs", "1,792", ">=", "1,792"]
-    assert lines[-2] == "warped: not counted: 1 layers"
+    assert lines[-2] == "warped: not counted: 1 layer"
     assert lines[-1].startswith("  w: dialect ")
     assert err == ""
 
@@ -173,7 +173,7 @@ def test_other_formats_are_one_table_and_talk_is_on_stderr(
     assert code == 0
     lines = out.splitlines()
     about = "warped.prototxt: " if len(names) > 1 else ""
-    assert err.startswith(f"{about}figures are at least\nnot counted: 1 layers\n  w: dialect ")
+    assert err.startswith(f"{about}figures are at least\nnot counted: 1 layer\n  w: dialect ")
     if form == "csv":
         table = list(csv.reader(io.StringIO(out)))
         assert {len(row) for row in table} == {len(table[0])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from netbuilder._version import __version__
 from netbuilder.cli.main import GROUPS, VERBS
+from netbuilder.cli.options import Parser
 from tests.command import Command, Ran
 
 CLI = Path(__file__).parents[2] / "netbuilder" / "cli"
@@ -55,6 +57,20 @@ def test_what_is_about_the_command_imports_no_verb_and_no_net(words: tuple[str, 
     assert bool(done.stderr) == (code != 0)
     assert not modules & {f"netbuilder.cli.{verb.module}" for verb in VERBS.values()}
     assert not modules & {"netbuilder.net", "netbuilder.layers", "google.protobuf", "argparse"}
+
+
+def test_a_build_imports_no_shutil_and_no_python_half_of_protobuf(tmp_path: Path) -> None:
+    done, modules = run_and_list_modules("build", "resnet", "-m", "normal", "-n", "64", "-o", str(tmp_path))
+    assert done.returncode == 0
+    assert not modules & {"shutil", "google.protobuf.text_format", "google.protobuf.internal.python_message"}
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_help_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ours = Parser(prog="x", description="word " * 40).format_help()
+    assert ours == argparse.ArgumentParser(prog="x", description="word " * 40).format_help()
+    assert max(map(len, ours.splitlines())) <= columns - 2
 
 
 @pytest.mark.parametrize("word", ["-V", "--version"])

@@ -277,7 +277,7 @@ def test_an_entry_point_that_cannot_be_loaded_names_its_package(folder: Path) ->
         find_network("tiny")
     assert str(error.value) == (
         "cannot load the networks of tiny-package: ModuleNotFoundError: No module named 'no_such_package'\n"
-        "  where:   entry point tiny = tiny_package\n  hint:    mend or remove tiny-package"
+        "  where:   entry point tiny = tiny_package\n  hint:    fix or remove tiny-package"
     )
     assert find_network("resnet").name == "resnet"  # the others are not concerned
 

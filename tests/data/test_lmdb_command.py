@@ -389,9 +389,9 @@ def test_what_is_likely_a_mistake_is_said(small: Path, data: Run, tmp_path: Path
     assert err.startswith("no image has the label 0, where Caffe's labels begin\n")
     err = data("lmdb", tmp_path / "a", "-o", tmp_path / "2", "--gray", "--encoded")[2]
     assert err == (
-        f"1 files of '{tmp_path}/a' are no images of a class, and are left out\n"
+        f"left out: 1 file in '{tmp_path}/a' without a class folder or image suffix\n"
         "files are stored as they are, colors too, as convert_imageset does: set force_gray when training\n"
-        f"wrote {tmp_path}/2: 1 records\n"
+        f"wrote {tmp_path}/2: 1 record\n"
     )
 
 

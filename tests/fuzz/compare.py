@@ -1,11 +1,16 @@
-"""Ours against real Caffe's judgement of one net: the verdict, and the shapes of all tops and parameters."""
+"""Ours against real Caffe's judgement of one net.
+
+Compared are the verdict, the shapes of all tops and parameters, which layers need a gradient (Splits
+included), and whether Caffe aborts in its backward pass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from netbuilder import prototxt
+from netbuilder import Net, prototxt
+from netbuilder.checks.backward import aborts, backward
 from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError
 from netbuilder.schema import NetParameter
@@ -31,24 +36,36 @@ class Finding:
 
 def judge(case: Case, real: caffe.Caffe) -> tuple[str, Finding | None]:
     """Caffe's verdict, "accepted" or "refused", and what differs from ours."""
-    ours, our_shapes = _ours(case)
-    theirs, their_shapes = _theirs(case, real)
+    ours, net = _ours(case)
+    theirs, loaded = _theirs(case, real)
     verdict = "refused" if theirs else "accepted"
     if bool(ours) != bool(theirs):
         return verdict, Finding(case, ours or "accepts", theirs or "accepts")
-    if not ours and our_shapes != their_shapes:
-        pairs = zip(our_shapes, their_shapes, strict=False)
-        different = [(a, b) for a, b in pairs if a != b] or [(our_shapes, their_shapes)]
-        return verdict, Finding(case, str(different[0][0]), str(different[0][1]))
-    return verdict, None
+    if net is None or loaded is None:
+        return verdict, None
+    for we, they in ((_our_shapes(net), _their_shapes(loaded)), (_our_needs(net), _their_needs(loaded))):
+        if we != they:
+            different = [(a, b) for a, b in zip(we, they, strict=False) if a != b] or [(we, they)]
+            return verdict, Finding(case, str(different[0][0]), str(different[0][1]))
+    return verdict, _backward(case, net, real)
 
 
-def _ours(case: Case) -> tuple[str, list[Any]]:
+def _ours(case: Case) -> tuple[str, Net | None]:
     try:
-        net = prototxt.parse(case.text, case.phase)
+        return "", prototxt.parse(case.text, case.phase)
     except NetBuilderError as error:
-        return error.text, []
-    return "", [
+        return error.text, None
+
+
+def _theirs(case: Case, real: caffe.Caffe) -> tuple[str, caffe.LoadedNet | None]:
+    try:
+        return "", real.load(case.text, phase=case.phase, timeout=60)
+    except caffe.CaffeRefused as error:
+        return f"{error.reason} ({error.site or error.signal}, layer {error.layer})", None
+
+
+def _our_shapes(net: Net) -> list[Any]:
+    return [
         (
             layer.name,
             layer.type,
@@ -60,12 +77,8 @@ def _ours(case: Case) -> tuple[str, list[Any]]:
     ]
 
 
-def _theirs(case: Case, real: caffe.Caffe) -> tuple[str, list[Any]]:
-    try:
-        loaded = real.load(case.text, phase=case.phase, timeout=60)
-    except caffe.CaffeRefused as error:
-        return f"{error.reason} ({error.site or error.signal}, layer {error.layer})", []
-    return "", [
+def _their_shapes(loaded: caffe.LoadedNet) -> list[Any]:
+    return [
         (
             layer.name,
             layer.type,
@@ -74,6 +87,35 @@ def _theirs(case: Case, real: caffe.Caffe) -> tuple[str, list[Any]]:
         )
         for layer in loaded.layers_as_written()
     ]
+
+
+def _our_needs(net: Net) -> list[tuple[str, bool]]:
+    return [(step.name, step.runs) for step in backward(net, forced=False)]
+
+
+def _their_needs(loaded: caffe.LoadedNet) -> list[tuple[str, bool]]:
+    return [(x.name, need) for x, need in zip(loaded.layers, loaded.need_backward, strict=True)]
+
+
+def _backward(case: Case, net: Net, real: caffe.Caffe) -> Finding | None:
+    """What differs about the backward pass, if Caffe gets that far."""
+    dies = [step.name for step in backward(net) if aborts(step)]
+    error = _run(case, real, backward=True)
+    if bool(dies) == bool(error):
+        # A net that cannot run forward says nothing, and one that we expect to abort may do so forward.
+        return None
+    if error and (not error.site or _run(case, real, backward=False)):
+        return None
+    theirs = f"aborts: {error.reason} ({error.site})" if error else "runs backward"
+    return Finding(case, f"expects {dies} to abort" if dies else "runs backward", theirs)
+
+
+def _run(case: Case, real: caffe.Caffe, *, backward: bool) -> caffe.CaffeRefused | None:
+    try:
+        real.run(case.text, phase=case.phase, outputs=[], backward=backward, seed=1, timeout=60)
+    except caffe.CaffeRefused as error:
+        return error
+    return None
 
 
 def minimised(finding: Finding, real: caffe.Caffe) -> Finding:

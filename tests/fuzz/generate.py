@@ -63,16 +63,27 @@ class _Maker:
         self.phase: Phase = rng.choice(PHASES)
         self.net = Net("fuzz", self.phase, dialect="caffe-master")
         self.layers: list[Any] = []
+        self.trained = self.chance(0.6)  # it has a loss, and learns some of the blobs that it starts from
 
     def case(self, seed: str) -> Case:
-        for _ in range(self.rng.randint(1, 6)):
-            if not self.add(self.rng.choice(TYPES)):
-                break
+        whole = all(self.add(self.rng.choice(TYPES)) for _ in range(self.rng.randint(1, 6)))
+        if whole and self.trained:
+            self.add_losses()
         proto = NetParameter(name="fuzz")
-        if self.chance(0.1):
+        if self.chance(0.15):
             proto.force_backward = True
         proto.layer.extend(self.layers)
         return Case(seed, self.phase, proto)
+
+    def add_losses(self) -> None:
+        """A loss over some of the blobs that nothing reads."""
+        unread = set(self.net.outputs)
+        for blob in [b for b in self.readable() if b in unread and b.shape]:
+            if blob.known_shape.count(0) == 0 and self.chance(0.7):
+                name = f"l{len(self.layers)}"
+                layer = LayerParameter(type="Reduction", name=name, bottom=[blob.name], top=[name])
+                layer.loss_weight.append(1)
+                self.append(layer)
 
     # -- choices -------------------------------------------------------------------------------------
 
@@ -142,7 +153,11 @@ class _Maker:
             return str(self.rng.choice(there))
         name = f"in{len(self.layers)}"
         layer = LayerParameter(name=name, type="Input", top=[name])
-        layer.input_param.shape.add(dim=shape)
+        if self.trained and self.chance(0.3):
+            layer.type = "Parameter"
+            layer.parameter_param.shape.dim.extend(shape)
+        else:
+            layer.input_param.shape.add(dim=shape)
         self.append(layer)
         return name
 
@@ -226,7 +241,7 @@ class _Maker:
                 if self.chance(0.3):
                     spec.name = f"{self.pick('u', 'v')}{'b' if i else 'w'}"
                     self.fields(spec, 0.4, share_mode=(0, 1))
-        if self.chance(0.03):
+        if self.chance(0.15 if self.trained else 0.03):
             count = len(layer.bottom) + (self.pick(-1, 1) if self.wrong() else 0)
             layer.propagate_down.extend([self.chance(0.5) for _ in range(max(0, count))])
         if self.chance(0.03):

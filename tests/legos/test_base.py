@@ -61,7 +61,6 @@ def settings(lego: Lego) -> dict[str, Any]:
 @each_class
 def test_every_public_lego_is_a_frozen_dataclass_of_keywords(lego: Any) -> None:
     assert lego.__dataclass_params__.frozen
-    assert lego.__dataclass_params__.eq
     assert [f.name for f in dataclasses.fields(lego) if not f.kw_only] == []
 
 
@@ -75,6 +74,17 @@ def test_every_public_lego_has_a_docstring_of_its_own(lego: type[Lego]) -> None:
 def test_a_lego_is_frozen(lego: Lego) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         lego.name = "b"  # type: ignore[misc]
+
+
+@each_lego
+def test_a_lego_compares_by_its_fields(lego: Lego) -> None:
+    same = type(lego)(**settings(lego))
+    other = dataclasses.replace(lego, name="another name")
+    assert same is not lego
+    assert same == lego
+    assert hash(same) == hash(lego)
+    assert other != lego
+    assert lego != object()
 
 
 @each_lego

@@ -84,6 +84,101 @@ def test_fixed_filters_are_listed_apart() -> None:
     assert "fixed filters, apart from the above: 1,024 MACs" in report.totals_table(c)
 
 
+VGG = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M")
+
+
+def vgg16(frozen: int, *, filler: str = "", v1: bool = False) -> Net:
+    """VGG16 at 224 x 224 as a file, with the first layers frozen as detection nets freeze them."""
+    text = 'input: "data" input_shape { dim: 2 dim: 3 dim: 224 dim: 224 }\n'
+    bottom, stage, number, learnt = "data", 1, 1, 0
+    word, kind = ("layers", "CONVOLUTION") if v1 else ("layer", '"Convolution"')
+    for width in VGG:
+        if width == "M":
+            pool = ("POOLING" if v1 else '"Pooling"') + " pooling_param { kernel_size: 2 stride: 2 }"
+            text += f'{word} {{ name: "pool{stage}" bottom: "{bottom}" top: "pool{stage}" type: {pool} }}\n'
+            bottom, stage, number = f"pool{stage}", stage + 1, 1
+            continue
+        name, mult = f"conv{stage}_{number}", int(learnt >= frozen)
+        rates = f"blobs_lr: {mult} " * 2 if v1 else f"param {{ lr_mult: {mult} }} " * 2
+        text += (
+            f'{word} {{ name: "{name}" type: {kind} bottom: "{bottom}" top: "{name}" {rates}'
+            f"convolution_param {{ num_output: {width} kernel_size: 3 pad: 1 {filler} }} }}\n"
+        )
+        bottom, number, learnt = name, number + 1, learnt + 1
+    return prototxt.parse(text)
+
+
+@pytest.mark.parametrize("v1", [False, True])
+@pytest.mark.parametrize("filler", ["", "weight_filler { type: 'constant' }", "weight_filler { std: 0.01 }"])
+def test_a_vgg16_with_frozen_layers_costs_what_one_without_costs(filler: str, v1: bool) -> None:
+    free, frozen = (counts.totals(counts.count(vgg16(n, filler=filler, v1=v1))) for n in (0, 4))
+    first = 9 * (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128) + 64 + 64 + 128 + 128
+    assert free["macs"] == 15_346_630_656  # of its 13 convolutions: Simonyan and Zisserman, configuration D
+    assert free["learnable_params"] == 14_714_688
+    assert frozen == {**free, "learnable_params": 14_714_688 - first}
+
+
+def test_the_first_three_convolutions_of_a_vgg_of_which_two_are_frozen() -> None:
+    layers = vgg16(2).layers
+    macs = [counts.count(vgg16(2)).layers[i].macs for i, x in enumerate(layers) if x.type == "Convolution"]
+    assert sum(macs[:3]) == 86_704_128 + 1_849_688_064 + 924_844_032 == 2_861_236_224
+
+
+FROZEN = {
+    "Convolution": ("(1,4,8,8)", "convolution_param { num_output: 4 kernel_size: 3 WEIGHTS }", 1),
+    "Deconvolution": ("(1,4,8,8)", "convolution_param { num_output: 4 kernel_size: 3 WEIGHTS }", 1),
+    "InnerProduct": ("(1,4,8,8)", "inner_product_param { num_output: 4 WEIGHTS }", 1),
+    "LSTM": ("(3,1,4) (3,1)", "recurrent_param { num_output: 4 WEIGHTS }", 3),
+    "RNN": ("(3,1,4) (3,1)", "recurrent_param { num_output: 4 WEIGHTS }", 5),
+}
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+@pytest.mark.parametrize(
+    ("filler", "fixed"),
+    [("", False), ("{ }", False), ("{ type: 'constant' value: 0 }", False), ("{ type: 'xavier' }", False),
+     ("{ type: 'constant' value: 1 }", True), ("{ value: -0.5 }", True)],
+)  # fmt: skip
+def test_only_a_frozen_filter_of_written_values_is_fixed(kind: str, filler: str, fixed: bool) -> None:
+    shapes, own, blobs = FROZEN[kind]
+    bottoms = "".join(f' bottom: "x{i}"' for i in range(len(shapes.split())))
+
+    def net(rate: str) -> Net:
+        text = "".join(
+            f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ '
+            + " ".join(f"dim: {n}" for n in shape.strip("()").split(","))
+            + " } } }\n"
+            for i, shape in enumerate(shapes.split())
+        )
+        fields = own.replace("WEIGHTS", f"weight_filler {filler}" if filler else "")
+        return prototxt.parse(
+            f'{text}layer {{ name: "l" type: "{kind}"{bottoms} top: "l" {rate * blobs} {fields} }}'
+        )
+
+    free, frozen = counts.count(net("")), counts.count(net("param { lr_mult: 0 } "))
+    assert free.macs > 0
+    assert free.fixed_macs == 0
+    expected = (0, free.macs) if fixed else (free.macs, 0)
+    assert (frozen.macs, frozen.fixed_macs) == expected
+    assert (frozen.stored_params, frozen.total_flops) == (free.stored_params, free.total_flops)
+    assert bool(frozen.fixed_params) == fixed
+
+
+@pytest.mark.parametrize("fields", ["", "scale_param { filler { value: 1 } bias_term: true }"])
+def test_a_frozen_scale_is_no_filter(fields: str) -> None:
+    text = (
+        'input: "x" input_shape { dim: 1 dim: 4 dim: 2 } layer { name: "s" type: "Scale" bottom: "x" top: "s"'
+    )
+    free, frozen = (
+        counts.count(prototxt.parse(f"{text} {rate} {fields} }}")) for rate in ("", "param { lr_mult: 0 }")
+    )
+    assert frozen.fixed_params == 0
+    assert (frozen.pynetbuilder_params, frozen.stored_params) == (
+        free.pynetbuilder_params,
+        free.stored_params,
+    )
+
+
 def test_shared_weights_are_counted_once() -> None:
     net = Net("twin")
     x = net.add("Input", name="data", shape={"dim": [1, 3, 4, 4]})

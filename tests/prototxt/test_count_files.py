@@ -36,7 +36,7 @@ def file(tmp_path: Path, text: str) -> str:
 def test_what_was_not_counted_is_listed_with_the_reason(tmp_path: Path, capsys: Printed) -> None:
     assert main(["count", file(tmp_path, FORK)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.endswith("not counted: 1 layers\n  perm: dialect any has no layer type Permuted\n")
+    assert printed.out.endswith("not counted: 1 layer\n  perm: dialect any has no layer type Permuted\n")
     assert "Number of flops: 0.001944 Million" in printed.out
     assert printed.err == ""
 

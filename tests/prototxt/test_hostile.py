@@ -305,7 +305,7 @@ def test_a_pipe_is_read_and_a_device_without_end_is_refused(tmp_path: Path) -> N
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 layers" in done.stdout
+    assert "1 layer" in done.stdout
     code, _, told = command("count", Path("/dev/zero"))
     assert (code, told) == (
         2, "FileError: cannot read '/dev/zero': it has more than 512 MiB, too much for text\n",

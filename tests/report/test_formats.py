@@ -11,7 +11,7 @@ import pytest
 from netbuilder import Net, counts, prototxt, report
 from netbuilder.measure.blocks import blocks
 from netbuilder.networks import find_network
-from netbuilder.report.formats import Column, Table, render
+from netbuilder.report.formats import AtLeast, Column, Table, render
 from netbuilder.report.table import (
     arranged,
     block_rows,
@@ -150,7 +150,7 @@ def test_what_is_not_known_is_sorted_last_and_makes_the_rest_unknown() -> None:
     assert done.last[6] == 16
 
 
-def test_a_block_with_an_unknown_layer_is_unknown() -> None:
+def test_a_block_with_an_unknown_layer_has_at_least_what_is_known() -> None:
     net = prototxt.parse(
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } } }\n'
         'layer { name: "m/c" type: "Convolution" bottom: "x" top: "c" '
@@ -158,8 +158,14 @@ def test_a_block_with_an_unknown_layer_is_unknown() -> None:
         'layer { name: "m/w" type: "Warp" bottom: "c" top: "w" }\n',
         unknown="keep",
     )
-    rows = block_rows(counts.count(net), blocks(net)).rows
-    assert rows[1] == ("m", 2, "?", None, None, None, None, None, None)
+    rows = block_rows(counts.count(net), blocks(net))
+    figures = (AtLeast(2), AtLeast(2), AtLeast(16), AtLeast(32), AtLeast(16), AtLeast(16))
+    assert rows.rows[1] == ("m", 2, "?", *figures, 1)
+    last = [line.split("  ") for line in render(slim(rows), "table").splitlines()][3]
+    assert [cell.strip() for cell in last if cell.strip()] == [
+        "m", "2", "?", ">= 2", ">= 16", ">= 32", ">= 16", ">= 16",
+    ]  # fmt: skip
+    assert render(rows, "csv").splitlines()[2] == "m,2,?,2,2,16,32,16,16,1"
 
 
 def test_columns_that_say_nothing_are_left_out_of_what_people_read() -> None:

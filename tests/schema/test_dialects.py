@@ -43,10 +43,11 @@ def refusal(call: object, *args: object, **fields: object) -> str:
         ),
         (
             "intel",
-            78,
+            83,
             SSD
             | {"Axpy", "BoxAnnotatorOHEM", "ContinuationIndicator", "MKLBatchNorm", "PSROIPooling"}
-            | {"ROIPooling", "RegionLoss", "Reorg", "SpatialDropout"},
+            | {"ROIPooling", "RegionLoss", "Reorg", "SpatialDropout", "BoxData", "EvalDetection"}
+            | {"MnActivation", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"},
             {"Clip"},
         ),
         ("ssd", 68, SSD, {"Clip", "Swish"}),
@@ -68,7 +69,7 @@ def test_any_has_all_that_the_others_have_and_lacks_nothing() -> None:
 
 
 def test_what_any_cannot_count_is_known_by_name() -> None:
-    no_rule = {"BoxAnnotatorOHEM", "DetectNetTransformation", "MKLBatchNorm", "RegionLoss", "TRT"}
+    no_rule = {"DetectNetTransformation", "MKLBatchNorm", "MnActivation", "TRT"}
     assert ANY.types - set(RULES) == no_rule
     assert set(RULES) <= ANY.types
 
@@ -262,3 +263,74 @@ def test_a_layer_type_of_ones_own_may_have_the_name_of_a_forks() -> None:
     top = net.add("Permute", net.blobs["x"], name="mine", top_shapes=[(1, 2)])
     assert top.shape == (1, 2)
     assert net["mine"].unknown
+
+
+# What the newest caffe.proto of each fork has besides BVLC's: intel/caffe 44d5363 (2022), NVIDIA/caffe
+# 87a2554 (2021, without BlobProto, which no net names), weiliu89/caffe, branch ssd.
+SSD_NEWEST = """
+LayerParameter: annotated_data_param detection_evaluate_param detection_output_param multibox_loss_param
+LayerParameter: norm_param permute_param prior_box_param video_data_param
+TransformationParameter: crop_h crop_w resize_param noise_param distort_param expand_param emit_constraint
+"""
+NEWEST = {
+    "ssd": SSD_NEWEST,
+    "intel": SSD_NEWEST
+    + """
+    BatchNormParameter: engine use_weight_bias bias_term filler bias_filler stats_batch_size relu
+    ConcatParameter: per_fla_fuse engine
+    ConvolutionParameter: relu negative_slope conv_algorithm coeff fusion_type
+    DataParameter: shuffle side
+    EltwiseParameter: engine
+    FillerParameter: scale
+    ImageDataParameter: min_height min_width
+    InnerProductParameter: engine relu negative_slope
+    LayerParameter: box_annotator_ohem_param psroi_pooling_param roi_pooling_param smooth_l1_loss_param
+    LayerParameter: split_param spatial_dropout_param engine multinode mn_activation_param
+    LayerParameter: mn_grad_compress_param
+    LayerParameter: quantization_param reorg_param region_loss_param eval_detection_param
+    LossParameter: pre_fixed_normalizer label_smoothing
+    NetParameter: compile_net_state engine bn_stats_batch_size multinode
+    PoolingParameter: pad_3d kernel_size_3d stride_3d avg_include_pad axis
+    ReLUParameter: fuse
+    ReshapeParameter: pixelshuffler
+    TransformationParameter: random_resize_param random_aspect_ratio_param flow bgr2rgb pad
+    """,
+    "nvcaffe": SSD_NEWEST
+    + """
+    BatchNormParameter: scale_filler bias_filler scale_bias engine
+    ConvolutionParameter: cudnn_convolution_algo_seeker conv_algos_override
+    DataParameter: threads parser_threads cache shuffle precache
+    DropoutParameter: engine random_seed
+    ELUParameter: lambda
+    ImageDataParameter: short_side threads cache precache dataset_share_per_node
+    LayerParameter: forward_type backward_type forward_math backward_math debug cudnn_math_override trt_param
+    LayerParameter: detectnet_groundtruth_param detectnet_augmentation_param
+    LossParameter: label_smoothing
+    NetParameter: default_forward_type default_backward_type default_forward_math default_backward_math
+    NetParameter: global_grad_scale global_grad_scale_adaptive default_conv_algos_override reduce_buckets
+    NetParameter: default_cudnn_math_override eltwise_mem_sharing
+    PoolingParameter: torch_pooling
+    TransformationParameter: img_rand_resize_lower img_rand_resize_upper rand_resize_ratio_lower
+    TransformationParameter: rand_resize_ratio_upper vertical_stretch_lower vertical_stretch_upper
+    TransformationParameter: horizontal_stretch_lower horizontal_stretch_upper interpolation_algo_down
+    TransformationParameter: interpolation_algo_up allow_upscale forward_packing use_gpu_transform random_seed
+    TransformationParameter: display num_labels
+    """,
+}
+# Left by the forks' own history: a layer without fields in the newest state, and a field of an older state.
+OLDER = {
+    "intel": {"LayerParameter.continuation_indicator_param"},
+    "nvcaffe": {"TransformationParameter.var_sz_img_enabled"},
+}
+
+
+@pytest.mark.parametrize("name", NEWEST)
+def test_the_fields_of_a_fork_are_those_of_its_newest_schema(name: str) -> None:
+    newest = {
+        f"{line.partition(':')[0].strip()}.{field}"
+        for line in NEWEST[name].strip().splitlines()
+        for field in line.partition(":")[2].split()
+    }
+    fields = {added for added in DIALECTS[name].adds if added.count(".") == 1}
+    assert fields - newest == OLDER.get(name, set())
+    assert newest - fields == set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -204,6 +205,29 @@ assert Fork(forked=3).SerializeToString() == b"\\x38\\x03"
 assert Net.FromString(b"\\x38\\x01").debug_info and not hasattr(Net(), "forked")
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+SAME_FIELDS = """
+import sys
+from netbuilder.schema import LayerParameter, message
+layer = LayerParameter(name="conv", type="Convolution", bottom=["data"])
+layer.convolution_param.weight_filler.type = "msra"
+layer.param.add(lr_mult=2)
+copy = message("LayerParameter").FromString(layer.SerializeToString())
+assert copy == layer and type(copy.convolution_param) is type(layer.convolution_param)
+print(layer.SerializeToString().hex(), "google.protobuf.internal.python_message" in sys.modules)
+"""
+
+
+def test_messages_are_the_same_with_the_c_core_of_protobuf_and_without() -> None:
+    told = []
+    for kind in ("upb", "python"):
+        env = {**os.environ, "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": kind}
+        done = subprocess.run([sys.executable, "-c", SAME_FIELDS], env=env, stdout=subprocess.PIPE, text=True)
+        assert done.returncode == 0
+        told.append(done.stdout.split())
+    assert told[0][0] == told[1][0]
+    assert [loaded for _, loaded in told] == ["False", "True"], "the core is enough"
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def test_models_of_the_older_formats_are_read(tmp_path: Path) -> None:
     assert model == Model(
         "old",
         (
-            ModelLayer("ip", "InnerProduct", ((1, 1, 2, 3),)),
-            ModelLayer("conv1", "Convolution", ((2, 1, 1, 1),)),
+            ModelLayer("ip", "InnerProduct", ((1, 1, 2, 3),), legacy=frozenset({0})),
+            ModelLayer("conv1", "Convolution", ((2, 1, 1, 1),), legacy=frozenset({0})),
         ),
     )
 

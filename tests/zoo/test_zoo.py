@@ -57,11 +57,12 @@ NETS = {
     # The second tower shares all of the first one's numbers and repeats its work.
     "siamese": Zoo(431_080 + 22, 431_080 + 22, 2 * (LENET + 20), BOTH),
     "autoencoder": Zoo(2_833_000 + 4_314, 2_833_000 + 4_314, 2_833_000, ("TEST",), ("test-on-test",)),
-    # conv1 to conv5 of AlexNet, fc6, fc7, 21 scores; frozen upsampling, whose MACs are apart.
+    # conv1 to conv5 of AlexNet, fc6, fc7, 21 scores; frozen upsampling of 3 x 4 scores, whose weights come
+    # from a model (its publication's `surgery.interp`): no filler makes them a fixed filter.
     "fcn_alexnet": Zoo(
         2_334_080 + 37_752_832 + 16_781_312 + 86_037,
         2_334_080 + 37_752_832 + 16_781_312 + 86_037 + 21 * 21 * 63 * 63,
-        1_907_923_584,
+        1_907_923_584 + 3 * 4 * 21 * 21 * 63 * 63,
         BOTH,
         ("deploy",),
     ),
@@ -150,12 +151,15 @@ def named_files(text: str, folder: Path) -> dict[str, bytes]:
 
 
 def macs_by_caffe(loaded: caffe.LoadedNet) -> int:
-    """Multiply-accumulates of a batch, without those of fixed filters, from the shapes that Caffe reports."""
+    """Multiply-accumulates of a batch, from the shapes that Caffe reports."""
     total = 0
     for layer in loaded.layers_as_written():
         params = [prod(shape) for shape in layer.params]
         if layer.type == "Convolution":
             n, _, *image = layer.top_shapes[0]
+            total += params[0] * n * prod(image)
+        elif layer.type == "Deconvolution":
+            n, _, *image = loaded.blobs[layer.bottoms[0]]
             total += params[0] * n * prod(image)
         elif layer.type == "InnerProduct":
             total += params[0] * prod(layer.top_shapes[0][:-1])

@@ -8,31 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from netbuilder.checks import Finding, Graph, found
 from netbuilder.checks.consumers.base import Limit, Target
 from netbuilder.checks.consumers.cited import ASCEND, HILENS, NCNN, NNIE, OPENVINO, RKNN
 from netbuilder.checks.consumers.measured import MNN, OPENCV
+from netbuilder.checks.fitting import fitting, is_set, needs
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Layer, Net
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
 from netbuilder.schema.fields import fork_names
 
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
-__all__ = ["DEFAULT", "TARGETS", "Limit", "Target", "check", "find_target"]
+__all__ = ["DEFAULT", "TARGETS", "Limit", "Target", "adds", "check", "find_target", "owners"]
 
 DEFAULT = "caffe-master"
 # Caffes whose BatchNorm does not protect its statistics from the solver.
 _TRAINS_STATISTICS = ("caffeonspark",)
+_NO_ONE = "no one Caffe has all of this file, --target any takes it"
 _NOBODY = "no Caffe that netbuilder has a dialect for has it"
 
 TARGETS = {
     t.name: t
     for t in (
-        *(Target(d.name, d.about, (), d) for d in DIALECTS.values() if d is not ANY),
+        *(Target(d.name, d.about, (), d) for d in DIALECTS.values()),
         *(OPENCV, MNN, RKNN, ASCEND, HILENS, NNIE, NCNN, OPENVINO),
     )
 }
@@ -49,17 +47,19 @@ def find_target(name: str) -> Target:
     return TARGETS[name]
 
 
-def check(net: Net, target: str) -> list[Finding]:
+def check(net: Net, target: str, fits: tuple[Dialect, ...] | None = None) -> list[Finding]:
     """What this target would refuse or misread, in the order of the layers; all findings are errors.
 
+    `fits` are the Caffes that have all of the file, for hints; by default those that have all of the net.
     Raises ConfigError for an unknown target.
     """
     to = find_target(target)
     graph = Graph(net)
+    fits = fitting(needs((net,))) if fits is None else fits
     return [
         f
         for layer in net
-        for f in (*_limits(layer, to, graph), *_types(layer, to), *_dialect(layer, to, graph.trained))
+        for f in (*_limits(layer, to, graph), *_types(layer, to), *_dialect(layer, to, graph.trained, fits))
     ]
 
 
@@ -77,16 +77,16 @@ def _limits(layer: Layer, target: Target, graph: Graph) -> Iterator[Finding]:
 def _types(layer: Layer, target: Target) -> Iterator[Finding]:
     deploy = not any(limit.code == "not-deploy" and layer.type in limit.types for limit in target.limits)
     if target.types and layer.type not in target.types and deploy:
-        yield _no_such_type(layer, target)
+        yield _no_such_type(layer, target, ())
 
 
-def _dialect(layer: Layer, target: Target, trained: bool) -> Iterator[Finding]:
+def _dialect(layer: Layer, target: Target, trained: bool, fits: tuple[Dialect, ...]) -> Iterator[Finding]:
     if target.dialect is None:
         return
     if layer.type not in target.dialect.types:
-        yield _no_such_type(layer, target)
+        yield _no_such_type(layer, target, fits)
     for path in target.dialect.lacks.get(layer.type, ()):
-        if _is_set(layer.proto, path):
+        if is_set(layer.proto, path):
             field = path.split(".")[-1]
             yield found(
                 "no-such-field", layer,
@@ -96,7 +96,7 @@ def _dialect(layer: Layer, target: Target, trained: bool) -> Iterator[Finding]:
     for name in sorted(set(fork_names(layer.proto)) - target.dialect.adds):
         yield found(
             "no-such-field", layer, f"{target.name}: there is no {name}; the whole file is refused",
-            f"leave it out; {_owners(partial(_adds, name))}", target=target.name,
+            f"leave it out; {owners(partial(adds, name), fits)}", target=target.name,
         )  # fmt: skip
     statistics = layer.type == "BatchNorm" and len(layer.proto.param) < 3
     if trained and statistics and target.name in _TRAINS_STATISTICS:
@@ -106,30 +106,30 @@ def _dialect(layer: Layer, target: Target, trained: bool) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _no_such_type(layer: Layer, target: Target) -> Finding:
+def _no_such_type(layer: Layer, target: Target, fits: tuple[Dialect, ...]) -> Finding:
     text = f"{target.name}: there is no layer type {layer.type}"
     fix = "express it by other layers"
     if target.dialect:
-        owners = _owners(lambda d: layer.type in d.types)
-        fix = f"{owners}; {fix}" if owners == _NOBODY else f"{owners}; else {fix}"
+        where = owners(lambda d: layer.type in d.types, fits)
+        fix = f"{where}; {fix}" if where == _NOBODY else f"{where}; else {fix}"
     return found("no-such-type", layer, text, fix, target=target.name)
 
 
-def _owners(has: Callable[[Dialect], bool]) -> str:
-    """A clause that names the Caffes that have a field or type, or says that no known Caffe has it."""
-    names = [t.name for t in TARGETS.values() if t.dialect and has(t.dialect)]
-    return f"it is in {', '.join(names)}" if names else _NOBODY
+def owners(has: Callable[[Dialect], bool], fits: tuple[Dialect, ...]) -> str:
+    """A clause that names the Caffes that have a field or type, and those that have all of the file.
+
+    `fits` are the Caffes that have all of the file.
+    """
+    names = [d.name for d in DIALECTS.values() if d is not ANY and has(d)]
+    if not names:
+        return _NOBODY
+    whole = [d.name for d in fits if d is not ANY]
+    clause = f"it is in {', '.join(names)}"
+    if whole == names:
+        return clause
+    return f"{clause}; {', '.join(whole)} can load the whole file" if whole else f"{clause}; {_NO_ONE}"
 
 
-def _adds(name: str, dialect: Dialect) -> bool:
+def adds(name: str, dialect: Dialect) -> bool:
+    """Whether a dialect has a fork's field or label, named as in `Dialect.adds`."""
     return name in dialect.adds
-
-
-def _is_set(proto: Message, path: str) -> bool:
-    """Whether the field at this path, `message.field` or `field`, is set."""
-    *messages, field = path.split(".")
-    for name in messages:
-        if not proto.HasField(name):
-            return False
-        proto = getattr(proto, name)
-    return any(f.name == field for f, _ in proto.ListFields())

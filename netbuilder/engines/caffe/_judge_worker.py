@@ -1,28 +1,25 @@
 """The worker of `judge`: runs nets in pycaffe, reads requests from stdin and writes answers to stdout.
 
 netbuilder never imports it: its source is sent to the Python that has Caffe (3.7 or newer, numpy 1.x), so it
-imports nothing of netbuilder and works in a root where netbuilder is not installed.
+imports nothing of netbuilder and works in a root where netbuilder is not installed. The source of
+`_messages.py`, the protocol, is sent before this one and runs in its namespace.
 
-A frame, in both directions: two 8-byte little-endian lengths, then that many bytes of JSON and of npz. An
-array is {"array": i} in the JSON and "i" in the npz. npz is used because numpy 1 cannot load numpy 2 pickles.
 When Caffe refuses something it aborts the whole process; the parent notices and reads the log on stderr.
 """
 
 from __future__ import annotations
 
 import gc
-import io
-import json
 import os
 import shutil
-import struct
 import sys
 import tempfile
-from typing import Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
-# Reserve stdout for answers before the first import that may print; everything else goes to the log.
-ANSWERS = os.fdopen(os.dup(1), "wb")
-os.dup2(2, 1)
+if TYPE_CHECKING:
+    from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
+
+ANSWERS = reserve_stdout()  # before the first import that may print
 
 import caffe  # noqa: E402
 import numpy as np  # noqa: E402
@@ -32,34 +29,13 @@ class Refused(Exception):
     """A request that does not fit the net, detected before Caffe would abort."""
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], Any] | None:
-    head = stream.read(16)
-    if len(head) < 16:
-        return None
-    text_size, array_size = struct.unpack("<QQ", head)
-    request = json.loads(stream.read(text_size).decode("utf-8"))
-    arrays = np.load(io.BytesIO(stream.read(array_size)), allow_pickle=False) if array_size else {}
-    return request, arrays
-
-
-def send(stream: BinaryIO, answer: dict[str, Any], arrays: list[Any]) -> None:
-    text = json.dumps(answer).encode("utf-8")
-    packed = b""
-    if arrays:
-        buffer = io.BytesIO()
-        np.savez(buffer, **{str(i): array for i, array in enumerate(arrays)})
-        packed = buffer.getvalue()
-    stream.write(struct.pack("<QQ", len(text), len(packed)) + text + packed)
-    stream.flush()
-
-
 def build(request: dict[str, Any], folder: str) -> Any:
     """The net of a request, with the request's files in the same folder."""
     for name, content in request["files"].items():
         path = os.path.join(folder, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
-            file.write(bytes.fromhex(content))
+            file.write(content.tobytes())
     path = os.path.join(folder, "net.prototxt")
     with open(path, "wb") as file:
         file.write(request["text"].encode("utf-8"))
@@ -152,37 +128,28 @@ def values(blob: Any, what: str) -> Any:
     return np.array(getattr(blob, what), dtype=np.float32)
 
 
-def run(request: dict[str, Any], arrays: Any, folder: str) -> tuple[dict[str, Any], list[Any]]:
+def run(request: dict[str, Any], folder: str) -> dict[str, Any]:
     net = build(request, folder)
     wanted = list(net.outputs) if request["outputs"] is None else request["outputs"]
     for name in wanted:
         known("blob", name, net.blobs)
-
-    def pick(item: dict[str, int]) -> Any:
-        return arrays[str(item["array"])]
-
-    set_params(net, {name: [pick(item) for item in items] for name, items in request["params"].items()})
-    alive = set_inputs(net, {name: pick(item) for name, item in request["inputs"].items()})
+    set_params(net, request["params"])
+    alive = set_inputs(net, request["inputs"])
     loss = net._forward(0, len(net.layers) - 1)
 
-    out: list[Any] = []
+    def params(what: str) -> dict[str, list[Any]]:
+        return {name: [values(blob, what) for blob in blobs] for name, blobs in net.params.items()}
 
-    def put(blob: Any, what: str) -> dict[str, int]:
-        out.append(values(blob, what))
-        return {"array": len(out) - 1}
-
-    def put_params(what: str) -> dict[str, list[dict[str, int]]]:
-        return {name: [put(blob, what) for blob in blobs] for name, blobs in net.params.items()}
-
-    answer: dict[str, Any] = {"loss": float(loss), "outputs": {n: put(net.blobs[n], "data") for n in wanted}}
+    outputs = {name: values(net.blobs[name], "data") for name in wanted}
+    answer: dict[str, Any] = {"loss": float(loss), "outputs": outputs}
     if request["fetch_params"]:
-        answer["params"] = put_params("data")
+        answer["params"] = params("data")
     if request["backward"]:
         net._backward(len(net.layers) - 1, 0)
-        answer["diffs"] = {n: put(net.blobs[n], "diff") for n in wanted}
-        answer["param_diffs"] = put_params("diff")
+        answer["diffs"] = {name: values(net.blobs[name], "diff") for name in wanted}
+        answer["param_diffs"] = params("diff")
     del alive
-    return answer, out
+    return answer
 
 
 def empty(folder: str) -> None:
@@ -194,30 +161,28 @@ def empty(folder: str) -> None:
             os.remove(path)
 
 
-def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
+def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     folder = tempfile.mkdtemp(prefix="netbuilder-caffe-")
     os.chdir(folder)  # relative sources of data layers are resolved here
     caffe.set_mode_cpu()
     hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
     try:
-        send(stdout, hello, [])
+        send(stdout, hello)
         while True:
-            received = receive(stdin)
-            if received is None:
-                return
-            request, arrays = received
-            out: list[Any] = []
             try:
-                if request["do"] == "load":
-                    answer = describe(build(request, folder))
-                else:
-                    answer, out = run(request, arrays, folder)
+                request = receive(stdin)
+            except EOFError:
+                request = None
+            if request is None:
+                return
+            try:
+                answer = describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
             except Refused as error:
                 answer = {"error": str(error)}
             except Exception as error:
                 answer = {"error": "%s: %s" % (type(error).__name__, error)}
-            send(stdout, answer, out)
-            del request, arrays, received, answer, out
+            send(stdout, answer)
+            del request, answer
             empty(folder)
             gc.collect()  # a net is hundreds of megabytes in a reference cycle
     finally:

@@ -1,18 +1,18 @@
 """The training worker: trains, tests and times nets in pycaffe, in Caffe's Python.
 
 netbuilder never imports it: its source is sent to the Python that has Caffe (3.7 or newer), which may be in
-a root where netbuilder is not installed. The request comes on stdin as one line of JSON; stdin then stays
-open, and its end means that netbuilder is gone. All output goes to stderr: Caffe's log, and among its lines
-the worker's own, "@netbuilder" followed by JSON.
+a root where netbuilder is not installed. The request comes on stdin; stdin then stays open, and its end
+means that netbuilder is gone. Events go to stdout, Caffe's log to stderr, and a line with the request's mark
+in the log stands for each event, so that both keep their order.
 
-The sources of `storage/wire.py` and `_snapshot_files.py` are sent before this one and run in its namespace.
+The sources of `_messages.py`, the protocol, `storage/wire.py` and `_snapshot_files.py` are sent before this
+one and run in its namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
 from __future__ import annotations
 
 import base64
-import json
 import os
 import select
 import shutil
@@ -23,12 +23,16 @@ import time
 from array import array
 from typing import TYPE_CHECKING, Any
 
-import caffe
-import numpy as np
-
 if TYPE_CHECKING:
+    from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
     from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
 
+EVENTS = reserve_stdout()  # before the first import that may print
+
+import caffe  # noqa: E402
+import numpy as np  # noqa: E402
+
+ANNOUNCEMENT: list[bytes] = []  # the line in the log that stands for an event
 STOP: list[int] = []  # signals that requested a stop
 
 
@@ -39,7 +43,8 @@ class Gone(Exception):
 def tell(kind: str, **what: Any) -> None:
     """Report an event of training/events.py by the name of its class, or a "Folder" or "Fault"."""
     try:
-        os.write(2, f"@netbuilder {json.dumps([kind, what])}\n".encode())
+        os.write(2, ANNOUNCEMENT[0])
+        send(EVENTS, {"kind": kind, "fields": what})
     except BrokenPipeError:
         raise Gone from None
 
@@ -275,7 +280,13 @@ def write_files(job: dict[str, Any], folder: str) -> None:
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.buffer.readline().decode())
+    try:
+        job = receive(sys.stdin.buffer)
+    except EOFError:
+        job = None
+    if job is None:
+        return
+    ANNOUNCEMENT.append(job["mark"].encode())
     try:
         go_to(job["directory"], job["visible"])
     except Fault as error:

@@ -39,7 +39,7 @@ class BinaryWorker(Process):
         except (OSError, Fault) as error:
             raise EngineError(str(error)) from None
         command = [*install.command, *job["arguments"]]
-        super().__init__(install, command, log=log, threads=threads, folder=None)
+        super().__init__(install, command, log=log, threads=threads)
 
     def stop(self) -> None:
         """Ask it to end after this iteration, with a snapshot; `test` and `time` end at once."""

@@ -16,7 +16,7 @@ from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
-from netbuilder.training.plan import NetPlan, TrainingPlan
+from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.spans import Span
@@ -149,7 +149,7 @@ def _worker_files(
         sent.test_initialization = False
     if not schedule_of(solver).stock:
         sent.lr_policy = "fixed"
-    names = [seen(w) for w in sent.weights]
+    names = [seen(name) for name in solver_models(sent)]
     del sent.weights[:]
     sent.weights.extend(names)
     files["solver.prototxt"] = text_format.format_fields(sent)
@@ -251,7 +251,7 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
             "the caffe binary resumes with the first record of the data and other random numbers: "
             "only by pycaffe a resumed run equals one that was not stopped"
         ]
-    elif weights := plan.weights or tuple(solver.weights):
+    elif weights := (*solver_models(solver), *plan.weights):
         arguments += ["-weights", _joined(weights)]
     job |= {
         "files": {file: text_format.format_fields(sent)},

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from netbuilder.engines.caffe._messages import BadMessage, pack, receive
 from netbuilder.engines.caffe.install import (
     INSTALL_COMMAND,
     VARIABLE,
@@ -98,6 +98,8 @@ class LoadedNet:
     """A net as Caffe made it, with the Split layers that Caffe inserts.
 
     `outputs` are in Caffe's order, which is alphabetical. `loss_weights` has the blobs whose weight is not 0.
+    `need_backward` says of each layer whether its gradient is computed, as Caffe logs it: `force_backward`,
+    which asks for all of them, is not in it.
     """
 
     layers: tuple[LoadedLayer, ...]
@@ -105,6 +107,7 @@ class LoadedNet:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     loss_weights: dict[str, float]
+    need_backward: tuple[bool, ...]
 
     def layers_as_written(self) -> tuple[LoadedLayer, ...]:
         """The layers of the file: without the Splits that Caffe inserted, and with the file's blob names."""
@@ -125,6 +128,12 @@ def _is_inserted(layer: LoadedLayer) -> bool:
     if layer.type != "Split" or not re.fullmatch(re.escape(layer.bottoms[0]) + r"_.*_\d+_split", layer.name):
         return False
     return layer.tops == tuple(f"{layer.name}_{k}" for k in range(len(layer.tops)))
+
+
+def _need_backward(log: str, layers: int) -> tuple[bool, ...]:
+    """What Caffe logs of each layer, last layer first; inner nets of recurrent layers come before."""
+    said = re.findall(r"\] .* (needs|does not need) backward computation\.$", log, re.MULTILINE)
+    return tuple(word == "needs" for word in reversed(said[len(said) - layers :]))
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,7 @@ class Caffe:
         `files` are put into Caffe's working folder by relative name, as sources of data layers.
         """
         request = self._request("load", text, phase, level, stages, files)
-        answer, _ = self._ask(request, [], timeout)
+        answer = self._ask(request, timeout)
         layers = tuple(
             LoadedLayer(
                 name=layer["name"],
@@ -217,6 +226,7 @@ class Caffe:
             inputs=tuple(answer["inputs"]),
             outputs=tuple(answer["outputs"]),
             loss_weights=dict(answer["loss_weights"]),
+            need_backward=_need_backward(answer["log"], len(layers)),
         )
 
     def run(
@@ -243,36 +253,19 @@ class Caffe:
         """
         import numpy as np
 
-        arrays: list[Array] = []
-
-        def put(array: Any) -> dict[str, int]:
-            arrays.append(np.ascontiguousarray(array, dtype=np.float32).reshape(np.shape(array)))
-            return {"array": len(arrays) - 1}
+        def array(value: Any) -> Array:
+            return np.asarray(value, dtype=np.float32)
 
         request = {
             **self._request("run", text, phase, level, stages, files),
-            "inputs": {name: put(array) for name, array in (inputs or {}).items()},
-            "params": {name: [put(a) for a in many] for name, many in (params or {}).items()},
+            "inputs": {name: array(value) for name, value in (inputs or {}).items()},
+            "params": {name: [array(value) for value in many] for name, many in (params or {}).items()},
             "outputs": None if outputs is None else list(outputs),
             "backward": backward,
             "fetch_params": fetch_params or backward,
             "seed": seed,
         }
-        answer, got = self._ask(request, arrays, timeout)
-
-        def blobs(key: str) -> dict[str, Array]:
-            return {name: got[item["array"]] for name, item in answer.get(key, {}).items()}
-
-        def by_layer(key: str) -> dict[str, list[Array]]:
-            return {n: [got[item["array"]] for item in many] for n, many in answer.get(key, {}).items()}
-
-        return RunResult(
-            loss=answer["loss"],
-            outputs=blobs("outputs"),
-            params=by_layer("params"),
-            diffs=blobs("diffs"),
-            param_diffs=by_layer("param_diffs"),
-        )
+        return RunResult(**self._ask(request, timeout))
 
     def close(self) -> None:
         """End the worker; the next request starts a new one."""
@@ -288,19 +281,16 @@ class Caffe:
         for name in files or {}:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise EngineError(f"file {name!r} must lie below Caffe's working folder")
-        packed = {name: content.hex() for name, content in (files or {}).items()}
         return {
             "do": do,
             "text": text,
             "phase": phase,
             "level": level,
             "stages": list(stages),
-            "files": packed,
+            "files": _arrays(files or {}),
         }
 
-    def _ask(
-        self, request: dict[str, Any], arrays: list[Array], timeout: float | None
-    ) -> tuple[dict[str, Any], list[Array]]:
+    def _ask(self, request: dict[str, Any], timeout: float | None) -> dict[str, Any]:
         limit = self.timeout if timeout is None else timeout
         with self._lock:
             if self._process is not None and self._process.poll() is not None:
@@ -310,16 +300,18 @@ class Caffe:
             # The worker writes through a copy of our descriptor, which shares its position.
             self._log.seek(0)
             self._log.truncate()
-            answer, got = self._exchange(request, arrays, limit)
+            answer = self._exchange(pack(request), limit)
+            self._log.seek(0)
+            answer["log"] = self._log.read().decode("utf-8", "replace")
         if "error" in answer:
             raise EngineError(f"Caffe cannot do that: {answer['error']}")
-        return answer, got
+        return answer
 
     def _start(self, limit: float) -> None:
         """Start the worker unless it is running, and wait until it has imported Caffe."""
         if self._process is not None:
             return
-        command, sources = boot(self.install, "_judge_worker.py")
+        command, sources = boot(self.install, "_messages.py", "_judge_worker.py")
         self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
@@ -332,15 +324,13 @@ class Caffe:
         except OSError as error:
             self._end()
             raise EngineError(f"{self.install} does not start: {error}") from None
-        hello, _ = self._exchange(None, [], limit, sources)
+        hello = self._exchange(sources, limit, starting=True)
         self.version = hello["version"]
         self.layer_types = tuple(hello["layer_types"])
         self._folder = (self.install.root or Path("/")) / hello["folder"].lstrip("/")
 
-    def _exchange(
-        self, request: dict[str, Any] | None, arrays: list[Array], limit: float, raw: bytes = b""
-    ) -> tuple[dict[str, Any], list[Array]]:
-        """Write a frame (or `raw`) and read one; end the worker on any error."""
+    def _exchange(self, sent: bytes, limit: float, *, starting: bool = False) -> dict[str, Any]:
+        """Write to the worker and read one message; end the worker on any error."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -356,13 +346,16 @@ class Caffe:
         timer.daemon = True
         timer.start()
         try:
-            process.stdin.write(raw or _frame(request, arrays))
+            process.stdin.write(sent)
             process.stdin.flush()
-            answer = _receive(process.stdout)
+            answer = receive(process.stdout)
         except (BrokenPipeError, EOFError):
             answer = None
+        except BadMessage as error:
+            self._end()
+            raise EngineError(f"{self.install} answers with {error}", hint="see docs/real-caffe.md") from None
         except BaseException:
-            self._end()  # interrupted inside a frame: the rest of the pipe would be misread
+            self._end()  # interrupted inside a message: the rest of the pipe would be misread
             raise
         finally:
             timer.cancel()
@@ -372,7 +365,7 @@ class Caffe:
             log = self._end()
             raise EngineError(f"Caffe was stopped: no answer within {limit:g} s", hint=last_line(log))
         process.wait()
-        if request is None:
+        if starting:
             log, code = self._end(), process.returncode
             reason = last_line(log) or ending(code)
             raise EngineError(f"{self.install} does not start: {reason}", hint="see docs/real-caffe.md")
@@ -419,40 +412,13 @@ class Caffe:
             return log.read().decode(errors="replace")
 
 
-def _frame(request: dict[str, Any] | None, arrays: list[Array]) -> bytes:
-    import json
-
-    text, packed = json.dumps(request).encode(), b""
-    if arrays:
-        import io
-
-        import numpy as np
-
-        buffer = io.BytesIO()
-        np.savez(buffer, **{str(i): array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
-        packed = buffer.getvalue()
-    return struct.pack("<QQ", len(text), len(packed)) + text + packed
-
-
-def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[Array]]:
-    import json
-
-    def exactly(size: int) -> bytes:
-        got = stream.read(size)
-        if len(got) < size:
-            raise EOFError
-        return got
-
-    text_size, array_size = struct.unpack("<QQ", exactly(16))
-    answer: dict[str, Any] = json.loads(exactly(text_size))
-    if not array_size:
-        return answer, []
-    import io
-
+def _arrays(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """The contents of files as arrays of bytes."""
+    if not files:
+        return {}
     import numpy as np
 
-    with np.load(io.BytesIO(exactly(array_size)), allow_pickle=False) as packed:
-        return answer, [packed[str(i)] for i in range(len(packed.files))]
+    return {name: np.frombuffer(content, np.uint8) for name, content in files.items()}
 
 
 def main() -> int:

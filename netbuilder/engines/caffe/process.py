@@ -18,6 +18,7 @@ from netbuilder.training.events import Event
 __all__ = ["Process"]
 
 _KEPT = 2000  # lines at the end of the log that are searched for the reason of a death
+_LONGEST = 2**16  # bytes of a line; the rest of a longer one counts as the next line
 _GRACE = 10.0  # seconds for a process to end after a fatal line
 _FATAL = re.compile(r"F\d{4,8} \d\d:\d\d:\d\d")
 
@@ -30,15 +31,16 @@ class Process:
     """
 
     def __init__(
-        self, install: Install, command: list[str], *, log: IO[bytes] | None, threads: int, folder: int | None
-    ) -> None:
+        self, install: Install, command: list[str], *, log: IO[bytes] | None, threads: int,
+        folder: int | None = None, stdout: int = subprocess.DEVNULL,
+    ) -> None:  # fmt: skip
         self._log = log
         self._tail: collections.deque[str] = collections.deque(maxlen=_KEPT)
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=subprocess.PIPE,
                 env=environment(install, threads),
                 pass_fds=() if folder is None else (folder,),
@@ -58,7 +60,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stderr):
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 try:
                     stream.close()
@@ -92,20 +94,28 @@ class Process:
             pass  # it died; its log says why
 
     def _lines(self, mark: bytes = b"") -> Iterator[str]:
-        """The lines that it prints until it ends; lines with the mark are not part of Caffe's log."""
-        assert self._process.stderr is not None
-        for raw in self._process.stderr:
-            line = raw.decode(errors="replace").rstrip("\n")
-            if not mark or not raw.startswith(mark):
-                if self._log is not None:
-                    self._log.write(raw)
-                self._tail.append(line)
-                if _FATAL.match(line):
-                    # With several GPUs the other processes would wait for the dead one.
-                    timer = threading.Timer(_GRACE, self.kill)
-                    timer.daemon = True
-                    timer.start()
-            yield line
+        """The lines that it prints until it ends. The mark, also after an unfinished line, is not logged."""
+        stream = self._process.stderr
+        assert stream is not None
+        while raw := stream.readline(_LONGEST):
+            line = raw.removesuffix(mark)
+            if line:
+                yield self._logged(line)
+            if len(line) < len(raw):
+                yield mark.decode()
+
+    def _logged(self, raw: bytes) -> str:
+        """A line of Caffe's log, once it is recorded."""
+        if self._log is not None:
+            self._log.write(raw)
+        line = raw.decode(errors="replace").rstrip("\n")
+        self._tail.append(line)
+        if _FATAL.match(line):
+            # With several GPUs the other processes would wait for the dead one.
+            timer = threading.Timer(_GRACE, self.kill)
+            timer.daemon = True
+            timer.start()
+        return line
 
     def _said(self) -> str:
         """The end of the log."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
+import secrets
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from netbuilder.engines.caffe._messages import MARK, BadMessage, pack, receive
 from netbuilder.engines.caffe.install import Install, boot
 from netbuilder.engines.caffe.jobs import JobFields
 from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death, fault
+from netbuilder.errors import EngineError
 from netbuilder.training import events
 
 __all__ = ["Worker"]
 
-_MARK = "@netbuilder "
+_MODULES = ("_messages.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
 _EVENTS = {
     kind.__name__: kind
     for kind in (
@@ -36,17 +39,23 @@ class Worker(Process):
     ) -> None:
         self._root = install.root or Path("/")
         self._folder: Path | None = None
-        modules = ("../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
-        command, sources = boot(install, *modules, threads=threads)
+        self._mark = f"{MARK} {secrets.token_hex(8)}\n"  # no name of a layer, which Caffe logs, equals it
+        command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
         try:
-            super().__init__(install, command, log=log, threads=threads, folder=directory)
+            super().__init__(
+                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE
+            )
         finally:
             if directory is not None:
                 os.close(directory)
-        request = {**job, "directory": os.getcwd() if directory is None else directory}
-        self._send(sources + json.dumps(request).encode() + b"\n")
+        request = {
+            **job,
+            "directory": os.getcwd() if directory is None else directory,
+            "mark": self._mark,
+        }
+        self._send(sources + pack(request))
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
@@ -56,13 +65,16 @@ class Worker(Process):
     def __iter__(self) -> Iterator[events.Event]:
         ended = False
         iterations = IterationLog()
-        for line in self._lines(_MARK.encode()):
-            if not line.startswith(_MARK):
+        for line in self._lines(self._mark.encode()):
+            if line != self._mark:
                 iteration = iterations.take(line)
                 if iteration is not None:
                     yield iteration
                 continue
-            kind, fields = json.loads(line.removeprefix(_MARK))
+            message = self._message()
+            if message is None:
+                continue  # it died: the rest of its log says why
+            kind, fields = message["kind"], message["fields"]
             if kind == "Folder":
                 self._folder = self._root / fields["path"].lstrip("/")
             elif kind == "Fault":
@@ -73,6 +85,16 @@ class Worker(Process):
         code = self._process.wait()
         if not ended:
             raise death(code, self._said())
+
+    def _message(self) -> dict[str, Any] | None:
+        """The message that the mark announces; None if the worker died before its end."""
+        assert self._process.stdout is not None
+        try:
+            return receive(self._process.stdout)
+        except EOFError:
+            return None
+        except BadMessage as error:
+            raise EngineError(f"the worker of Caffe sent {error}", hint="see docs/real-caffe.md") from None
 
 
 def _event(kind: str, fields: dict[str, Any]) -> events.Event:

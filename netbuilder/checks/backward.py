@@ -1,0 +1,194 @@
+"""The backward pass as Caffe plans it: which layers run in it, and which gradients each of them computes.
+
+`backward` repeats what Caffe does when it builds a net, layer by layer and with the Split layers that it
+inserts, so that every check that asks about gradients gets Caffe's own answer.
+Source: net.cpp, Init, AppendTop and AppendBottom; insert_splits.cpp; AllowForceBackward of each layer type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from netbuilder.layers import RULES, Rule, known, of_layer
+from netbuilder.net import Blob, Layer, Net
+
+__all__ = ["Step", "aborts", "backward", "computes", "has_loss", "lacking"]
+
+_AUTOMATIC = "(automatic)"  # what Caffe calls every top that it adds to a loss
+
+
+@dataclass
+class Step:
+    """A layer in Caffe's backward pass.
+
+    `name`, `bottoms` and `tops` are Caffe's. `layer` is None for a Split that Caffe inserts. `runs`: its
+    backward pass is called. `needs` says for each bottom, and `learns` for each parameter, whether its
+    gradient is asked for; neither counts unless the layer `runs`. `under_loss`: the loss depends on one of
+    its tops.
+    """
+
+    name: str
+    layer: Layer | None
+    bottoms: list[str]
+    tops: list[str]
+    losses: list[float]
+    needs: list[bool] = field(default_factory=list)
+    learns: list[bool] = field(default_factory=list)
+    runs: bool = False
+    under_loss: bool = False
+
+
+def backward(net: Net, *, forced: bool = True) -> list[Step]:
+    """The layers of a net in Caffe's order, with what each does in the backward pass.
+
+    Without `forced` the net's `force_backward` is left out, as in what Caffe logs of each layer.
+    """
+    steps = _with_splits(net)
+    _forward_sweep(steps)
+    _backward_sweep(steps)
+    if forced and net.proto.force_backward:
+        for step in steps:
+            _force(step)
+    return steps
+
+
+def computes(step: Step) -> bool:
+    """Whether a layer computes the gradient of any bottom or parameter."""
+    return step.runs and (any(step.needs) or any(step.learns))
+
+
+def lacking(step: Step) -> list[int]:
+    """The bottoms whose gradient is asked for although the layer has none for them: Caffe aborts."""
+    rule = _rule(step.layer) if step.layer else None
+    without = known(rule.traits.no_gradient, ()) if rule and step.runs else ()
+    last = len(step.needs)
+    return sorted({i % last for i in without if -last <= i < last and step.needs[i]})
+
+
+def aborts(step: Step) -> bool:
+    """Whether Caffe aborts in the backward pass of this layer."""
+    rule = _rule(step.layer) if step.layer else None
+    return step.runs and ((rule is not None and rule.traits.no_backward is True) or bool(lacking(step)))
+
+
+def has_loss(layer: Layer) -> bool:
+    """Whether one of its tops counts in the loss."""
+    return any(_loss_weights(layer))
+
+
+def _loss_weights(layer: Layer) -> list[float]:
+    """The loss weight of each top, as the layer itself sets them. Layers of forks are recognised by name."""
+    weights = list(layer.proto.loss_weight)
+    if not weights and _is_loss(layer):
+        weights = [1.0]
+    return weights + [0.0] * (max(len(layer.tops), 1) - len(weights))
+
+
+def _is_loss(layer: Layer) -> bool:
+    rule = _rule(layer)
+    return rule.auto_top if rule else layer.type.endswith("Loss")
+
+
+def _rule(layer: Layer) -> Rule | None:
+    return RULES.get(layer.type)
+
+
+# -- the layers that Caffe makes of those in the file --------------------------------------------------------
+
+
+def _with_splits(net: Net) -> list[Step]:
+    """The layers, and a Split after each one for each of its tops that has several readers."""
+    readers: dict[Blob, int] = {}
+    for layer in net.layers:
+        for blob in layer.bottoms:
+            readers[blob] = readers.get(blob, 0) + 1
+        for blob, weight in zip(layer.tops, layer.proto.loss_weight, strict=False):
+            readers[blob] = readers.get(blob, 0) + (weight != 0)
+    split = {blob for blob, times in readers.items() if times > 1}
+    used: dict[Blob, int] = {}
+    steps = []
+    for layer in net.layers:
+        bottoms = []
+        for blob in layer.bottoms:
+            if blob in split:
+                bottoms.append(f"{_split_name(blob)}_{used.get(blob, 0)}")
+                used[blob] = used.get(blob, 0) + 1
+            else:
+                bottoms.append(blob.name)
+        tops, losses = [top.name for top in layer.tops], _loss_weights(layer)
+        step = Step(layer.name, layer, bottoms, tops or [_AUTOMATIC] * _is_loss(layer), losses)
+        steps.append(step)
+        for i, top in enumerate(layer.tops):
+            if top in split:
+                weight = layer.proto.loss_weight[i] if i < len(layer.proto.loss_weight) else 0.0
+                name = _split_name(top)
+                names = [f"{name}_{k}" for k in range(readers[top])]
+                weights = [weight] + [0.0] * (readers[top] - 1)
+                steps.append(Step(name, None, [top.name], names, weights))
+                if weight:  # the Split takes it over; a loss then has its own weight again, 1
+                    used[top] = 1
+                    step.losses = [1.0 if _is_loss(layer) else 0.0] + [0.0] * (len(losses) - 1)
+    return steps
+
+
+def _split_name(blob: Blob) -> str:
+    return f"{blob.name}_{blob.layer.name}_{_place(blob)}_split"
+
+
+def _place(blob: Blob) -> int:
+    return next(i for i, top in enumerate(blob.layer.tops) if top is blob)
+
+
+# -- Net::Init -----------------------------------------------------------------------------------------------
+
+
+def _forward_sweep(steps: Sequence[Step]) -> None:
+    """Which layers depend on what is learnt, whether or not a loss depends on them."""
+    needed: set[str] = set()
+    for step in steps:
+        depends = [name in needed for name in step.bottoms]
+        given = list(step.layer.proto.propagate_down) if step.layer else []
+        step.needs = given if len(given) == len(depends) else list(depends)
+        step.learns = _rates(step.layer)
+        step.runs = any(depends) or any(step.learns)
+        if step.runs:
+            needed.update(name for name in step.tops if name != _AUTOMATIC)
+
+
+def _rates(layer: Layer | None) -> list[bool]:
+    """Whether each parameter has a learning rate: as the file says it, even for statistics."""
+    if layer is None:
+        return []
+    rule, specs = _rule(layer), layer.proto.param
+    count = len(layer.params)
+    if layer.unknown and rule:
+        count = of_layer(rule.traits.learns, layer.proto, 0)
+    return [i >= len(specs) or specs[i].lr_mult != 0 for i in range(count)]
+
+
+def _backward_sweep(steps: Sequence[Step]) -> None:
+    """Leave out what no loss depends on, and what has all its gradients cut off."""
+    under_loss: set[str] = set()
+    skipped: set[str] = set()
+    for step in reversed(steps):
+        losses = (*step.losses, *(0.0,) * len(step.tops))
+        step.under_loss = any(loss or top in under_loss for top, loss in zip(step.tops, losses, strict=False))
+        if step.runs and all(top in skipped for top in step.tops):
+            step.runs = False
+            step.needs = [False] * len(step.needs)
+        if step.under_loss:
+            under_loss.update(step.bottoms)
+        else:
+            step.runs = False
+            step.needs = [False] * len(step.needs)
+        skipped.update(name for name, need in zip(step.bottoms, step.needs, strict=True) if not need)
+
+
+def _force(step: Step) -> None:
+    """`force_backward: true`: every layer runs, for all bottoms that it lets be forced and all parameters."""
+    rule = _rule(step.layer) if step.layer else None
+    unforced = known(rule.traits.unforced, ()) if rule else ()
+    step.runs = True
+    step.needs = [need or i not in unforced for i, need in enumerate(step.needs)]
+    step.learns = [True] * len(step.learns)
