@@ -1,9 +1,10 @@
-"""The bar of the start: ResNet-50 built from the command line, against real Caffe merely opening it.
+"""The bar for the start: ResNet-50 built from the command line, against real Caffe, which only loads it.
 
 One side is the whole process of `app/imagenet/build_resnet.py`: start Python, build and check three nets,
-write three files, print. The other is real Caffe's Python doing `import caffe` and loading the train file.
-Both run on one thread, in turn (A B A B ...), so that a busy machine slows both; the ratio is taken per pair.
-Python's bytecode is cached, as it is from the second run on; the first run is given apart.
+write three files, print. The other is real Caffe's Python with `import caffe` and the loading of the train
+file. Both run on one thread, alternately (A B A B ...), so that a busy machine slows both; the ratio is
+computed per pair. Python's bytecode is cached, as from the second run on; the first run is reported
+separately.
 
     python bench/start.py [--pairs 5] [--json]
 
@@ -38,7 +39,7 @@ LOAD = "import sys, caffe; caffe.Net(sys.argv[1], caffe.TRAIN)"
 
 
 class Run(NamedTuple):
-    """What one process took: seconds on the clock, seconds of processor, peak memory in MB."""
+    """The cost of one process: wall time and processor time in seconds, peak memory in MB."""
 
     wall: float
     processor: float
@@ -66,12 +67,12 @@ def run_pairs(caffe: Install, pairs: int) -> tuple[Run, list[tuple[Run, Run]]]:
             file = shutil.copy(Path(folder) / "train.prototxt", place)
             seen = file if caffe.root is None else "/" + str(Path(file).relative_to(caffe.root))
             load, theirs = [*caffe.command, "-c", LOAD, seen], environment(caffe)
-            measure(load, theirs)  # once unmeasured, to have its files in memory like ours
+            measure(load, theirs)  # an unmeasured run first: files in memory, like ours
             return first, [(measure(build, ours), measure(load, theirs)) for _ in range(pairs)]
 
 
 def inside(caffe: Install, folder: str) -> str | None:
-    """A folder of Caffe's own system, None where that is ours."""
+    """A folder of Caffe's own system, None if Caffe runs on ours."""
     return None if caffe.root is None else str(caffe.root) + folder
 
 
@@ -99,7 +100,7 @@ def summary(first: Run, pairs: list[tuple[Run, Run]]) -> dict[str, Any]:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as text."""
     labels = (
         ("ratio", "netbuilder / Caffe, time", "{:.3f}"),
         ("processor_ratio", "netbuilder / Caffe, processor time", "{:.3f}"),
@@ -122,7 +123,7 @@ def table(data: dict[str, Any]) -> str:
 def against_caffe(
     about: str, bench: Callable[[Install, int], dict[str, Any]], table: Callable[[dict[str, Any]], str]
 ) -> int:
-    """The command of a bench that needs real Caffe: 0 within its bars, 1 outside, 2 without Caffe."""
+    """Run a benchmark that needs real Caffe; returns 0 within its bars, 1 outside, 2 without Caffe."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--pairs", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
