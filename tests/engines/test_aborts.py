@@ -160,7 +160,7 @@ def layer(fields: str) -> Callable[[], None]:
             "Data 'data': mean_file 'mean' is 3x9x9, and the images are 3x10x10",
         ),
         (transform('mean_file: "no_mean"'), "Data 'data': mean_file 'no_mean' is not a mean image"),
-        (transform('mean_file: "mean" mean_value: 3'), "Data 'data': mean_file and mean_value are both given"),
+        (transform('mean_file: "mean" mean_value: 3'), "Data 'data': mean_file and mean_value are both"),
         (
             transform("mean_value: 1 mean_value: 2"),
             "Data 'data': mean_value must be given once, or once for each of the 3 channels",
