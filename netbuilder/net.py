@@ -267,7 +267,8 @@ class Net:
             self._check_dialect(proto, rule)
             if unknown:
                 facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
-                unknown = "" if top_shapes and len(top_shapes) == len(proto.top) else unknown
+                source = top_shapes and not bottoms and len(top_shapes) == len(proto.top)
+                unknown = "" if source else unknown
             else:
                 facts, unknown = self._infer(proto, rule, bottoms, top_shapes)
             for shape in facts.tops:

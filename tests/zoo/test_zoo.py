@@ -57,8 +57,8 @@ NETS = {
     # The second tower shares all of the first one's numbers and repeats its work.
     "siamese": Zoo(431_080 + 22, 431_080 + 22, 2 * (LENET + 20), BOTH),
     "autoencoder": Zoo(2_833_000 + 4_314, 2_833_000 + 4_314, 2_833_000, ("TEST",), ("test-on-test",)),
-    # conv1 to conv5 of AlexNet, fc6, fc7, 21 scores; frozen upsampling of 3 x 4 scores, whose weights come from
-    # a model (its publication's `surgery.interp`): no filler makes them a fixed filter.
+    # conv1 to conv5 of AlexNet, fc6, fc7, 21 scores; frozen upsampling of 3 x 4 scores, whose weights come
+    # from a model (its publication's `surgery.interp`): no filler makes them a fixed filter.
     "fcn_alexnet": Zoo(
         2_334_080 + 37_752_832 + 16_781_312 + 86_037,
         2_334_080 + 37_752_832 + 16_781_312 + 86_037 + 21 * 21 * 63 * 63,
