@@ -139,6 +139,10 @@ def _append(
     appended = net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why, of_dialect=True)
     if unread and appended.unknown:
         appended.unknown += f" ({unread})"
+    if appended.unknown and appended.in_place:
+        for bottom, top in zip(appended.bottoms, appended.tops, strict=False):
+            if bottom.name == top.name and top.shape is None:
+                top.shape = bottom.shape  # one blob, which its own layer does not reshape
     if shapes:
         given_inputs.complete(appended, shapes)
 

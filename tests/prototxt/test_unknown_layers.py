@@ -100,6 +100,14 @@ def test_an_unknown_field_that_may_change_the_shape_leaves_it_open(type: str, me
     assert [layer.name for layer in counts.count(net).uncounted] == ["l"]
 
 
+def test_an_unknown_layer_in_place_keeps_the_shape_of_its_blob() -> None:
+    text = 'layer { name: "w" type: "Warp" bottom: "x" top: "x" }\n'
+    net = lenient(DATA + text + CONV.replace("BOTTOM", "x"))
+    counted = counts.count(net)
+    assert (counted.macs, [layer.name for layer in counted.uncounted]) == (CONV_MACS, ["w"])
+    assert counts.count(rebatched(net, 4)).macs == CONV_MACS
+
+
 # ---- shapes that are given ---------------------------------------------------------------------------------
 
 WARP = 'layer { name: "w" type: "Warp" bottom: "x" top: "w" top: "v" }\n'
