@@ -20,6 +20,7 @@ from netbuilder.checks.fitting import Needs, fitting, meant, needs
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
+from netbuilder.prototxt.inputs import givable
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
@@ -153,8 +154,8 @@ def _read(
             text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, computes=computes
         )
         if wanted.inputs:
-            tops = {top.name for layer in net if not layer.bottoms for top in layer.tops}
-            given = {name: shape for name, shape in wanted.inputs.items() if name in tops}
+            known = givable(net)
+            given = {name: shape for name, shape in wanted.inputs.items() if name in known}
             if given:
                 errors = []
                 net = parse(
@@ -168,7 +169,7 @@ def _read(
 
 
 def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:
-    known = {top.name for net in nets.values() for x in net if not x.bottoms for top in x.tops}
+    known = {name for net in nets.values() for name in givable(net)}
     for name in wanted.inputs or ():
         if name not in known:
             error = FieldError(f"'{name}' is not an input of this net", hint=did_you_mean(name, known))

@@ -49,6 +49,7 @@ class Memo:
     def __init__(self) -> None:
         self._tables: dict[tuple[str, str, str], dict[object, Any]] = {}
         self._draft = Draft({})
+        self._newest: tuple[object, dict[object, Any]] = ((), {})
 
     def net(
         self,
@@ -68,7 +69,11 @@ class Memo:
         """The cached costs for one phase, dialect and set of defaults."""
         if sum(map(len, self._tables.values())) > MOST:
             self._tables.clear()
-        return self._tables.setdefault((phase, dialect, repr(defaults or {})), {})
+            self._newest = ((), {})
+        asked = (phase, dialect, defaults or {})
+        if self._newest[0] != asked:  # neighbours have equal defaults, which are found faster than their text
+            self._newest = asked, self._tables.setdefault((phase, dialect, repr(asked[2])), {})
+        return self._newest[1]
 
 
 class CostBlob:

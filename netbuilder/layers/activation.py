@@ -27,7 +27,7 @@ from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
 
-_POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
+_POINTWISE = COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=())
 
 
 def _spoils_elu(layer: LayerParameter) -> Spoils:
@@ -164,7 +164,12 @@ def _softmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     "softmax_param",
     in_place="exact",
     traits=COMPUTES._replace(
-        sees=_softmax_sees, no_gradient=(), gradient_reads=GradientReads.ALL, positive=True, engine=True
+        sees=_softmax_sees,
+        keeps_shape=True,
+        no_gradient=(),
+        gradient_reads=GradientReads.ALL,
+        positive=True,
+        engine=True,
     ),
 )
 def softmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

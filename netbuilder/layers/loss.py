@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SCALAR: Shape = ()
 L2 = 2
-_REFUSING = COMPUTES._replace(sees=all_pooled)  # Caffe refuses them in place
+_REFUSING = COMPUTES._replace(sees=all_pooled, keeps_shape=True)  # Caffe refuses them in place
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
@@ -205,7 +205,12 @@ def contrastive_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     bottoms=2,
     tops=(1, 2),
     traits=COMPUTES._replace(
-        sees=all_pooled, no_gradient=(0, 1), spoils=Spoils.VALUES, scores=_accuracy_scores, metric=True
+        sees=all_pooled,
+        keeps_shape=True,
+        no_gradient=(0, 1),
+        spoils=Spoils.VALUES,
+        scores=_accuracy_scores,
+        metric=True,
     ),
 )
 def accuracy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

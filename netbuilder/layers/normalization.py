@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from netbuilder.schema.messages import BatchNormParameter, BiasParameter, ScaleParameter
 
 WITHIN = 1
-_POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
+_POINTWISE = COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=())
 
 
 # As in TEST: with batch statistics, each element would see the whole channel.
@@ -181,7 +181,12 @@ def _lrn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     "LRN",
     "lrn_param",
     traits=COMPUTES._replace(
-        sees=_lrn_sees, no_gradient=(), spoils=_spoils_lrn, gradient_reads=_lrn_reads, engine=True
+        sees=_lrn_sees,
+        keeps_shape=True,
+        no_gradient=(),
+        spoils=_spoils_lrn,
+        gradient_reads=_lrn_reads,
+        engine=True,
     ),
 )
 def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
@@ -205,7 +210,11 @@ def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "MVN",
     "mvn_param",
     traits=COMPUTES._replace(
-        sees=whole_map, no_gradient=(), spoils=Spoils.GRADIENT, gradient_reads=GradientReads.ALL
+        sees=whole_map,
+        keeps_shape=True,
+        no_gradient=(),
+        spoils=Spoils.GRADIENT,
+        gradient_reads=GradientReads.ALL,
     ),
 )
 def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

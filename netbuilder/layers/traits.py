@@ -170,6 +170,8 @@ class Traits(NamedTuple):
     """What a layer type is; the fields are in the order in which to decide them.
 
     `sees`: what the tops see of what the bottoms see (`netbuilder.layers.views`).
+    `keeps_shape`: whether the shapes of its tops follow from those of its bottoms, so that no field of a fork
+    changes them.
     `sizes_only`: the bottoms from which it reads only the shape.
     `kernel`: the window that it slides; None: it has none.
     `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
@@ -197,6 +199,7 @@ class Traits(NamedTuple):
     """
 
     sees: Sees | Unknown = UNDECIDED
+    keeps_shape: bool | Unknown = UNDECIDED
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
     no_gradient: tuple[int, ...] | Unknown = UNDECIDED
@@ -262,6 +265,7 @@ def completed(
 # The traits of a type without a path from a bottom to a top.
 _NO_PATH: dict[str, Any] = {
     "sees": nothing,
+    "keeps_shape": False,
     "sizes_only": (),
     "kernel": None,
     "no_gradient": (),
@@ -279,6 +283,7 @@ _NO_PATH: dict[str, Any] = {
 # `sees`, `no_gradient` and `spoils` undecided, because they have no safe default; `unforced` follows from
 # whether it is a loss.
 COMPUTES = Traits(
+    keeps_shape=False,
     sizes_only=(),
     kernel=None,
     gradient_reads=GradientReads.NOTHING,
