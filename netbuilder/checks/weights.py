@@ -13,8 +13,9 @@ from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
 from netbuilder.weights.model import Model, ModelLayer
 
-__all__ = ["fits", "unused"]
+__all__ = ["fits", "replaced", "unused"]
 
+_OF_START = ("zero-weights", "frozen-zero", "zero-scale")
 _COMPARED = 2000  # names; searching more for a near miss takes too long
 
 
@@ -52,6 +53,12 @@ def fits(net: Net, model: Model) -> list[Finding]:
                 )
             )  # fmt: skip
     return findings
+
+
+def replaced(findings: Iterable[Finding], model: Model) -> list[Finding]:
+    """The findings, without those about start values in the place of which the model's parameters come."""
+    brought = {layer.name for layer in model.layers if layer.blobs}
+    return [f for f in findings if f.code not in _OF_START or f.layer not in brought]
 
 
 def unused(nets: Iterable[Net], model: Model, file: str) -> list[Finding]:

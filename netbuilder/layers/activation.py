@@ -152,12 +152,21 @@ def _softmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return view if axis < 0 else None if view.flat else view.pooled([axis])._replace(size=view.size)
 
 
+def _classes(layer: LayerParameter, bottom: Shape, phase: str) -> int:
+    return bottom[canonical_axis(layer.softmax_param.axis, bottom)]
+
+
 @rule(
     "Softmax",
     "softmax_param",
     in_place="exact",
     traits=COMPUTES._replace(
-        sees=_softmax_sees, no_gradient=(), gradient_reads=GradientReads.ALL, positive=True, engine=True
+        sees=_softmax_sees,
+        no_gradient=(),
+        gradient_reads=GradientReads.ALL,
+        positive=True,
+        normalises=_classes,
+        engine=True,
     ),
 )
 def softmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
