@@ -69,7 +69,7 @@ def test_nothing_is_learnt_before_a_layer_that_normalises_one_value(real_caffe: 
         )  # fmt: skip
         results.append(got.outputs["x"])
         gradients.append(abs(got.param_diffs["first"][0]).max())
-    assert bool(np.allclose(*results, atol=1e-6)) == single
+    assert bool(np.allclose(results[0], results[1], atol=1e-6)) == single
     assert (max(gradients) < 1e-6) == single
     assert ("one-value" in codes(text, phase)) == single
 
