@@ -117,7 +117,7 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
         for name in (*wanted.caffes, *(wanted.others if phase == last else ())):
             findings += targets.check(net, name, fits)
         if wanted.model is not None:
-            findings += weights.fits(net, wanted.model)
+            findings = weights.replaced(findings, wanted.model) + weights.fits(net, wanted.model)
         by_phase[phase] = findings
     findings = _merged(by_phase)
     if len(nets) == 2:

@@ -159,6 +159,10 @@ def _softmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return view if axis < 0 else None if view.flat else view.pooled([axis])._replace(size=view.size)
 
 
+def _classes(layer: LayerParameter, bottom: Shape, phase: str) -> int:
+    return bottom[canonical_axis(layer.softmax_param.axis, bottom)]
+
+
 @rule(
     "Softmax",
     "softmax_param",
@@ -169,6 +173,7 @@ def _softmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
         no_gradient=(),
         gradient_reads=GradientReads.ALL,
         positive=True,
+        normalises=_classes,
         engine=True,
     ),
 )

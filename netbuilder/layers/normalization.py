@@ -39,12 +39,19 @@ def _batch_norm_learns(layer: LayerParameter) -> int:
     return 3 + (len(_affine(p, (1, 1, 1, 1))[0]) if layer.HasField("batch_norm_param") else 0)
 
 
+def _batch_values(layer: LayerParameter, bottom: Shape, phase: str) -> int | None:
+    p = layer.batch_norm_param
+    stored = p.use_global_stats if p.HasField("use_global_stats") else phase == "TEST"
+    return None if stored else elements(bottom[:1] + bottom[2:])
+
+
 @rule(
     "BatchNorm",
     "batch_norm_param",
     in_place="exact",
     traits=_POINTWISE._replace(
         learns=_batch_norm_learns,
+        normalises=_batch_values,
         engine=True,
         defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
     ),
@@ -206,6 +213,11 @@ def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), ops=elements(bottom) * (p.local_size**2 + 5 if p.norm_region == WITHIN else 7))
 
 
+def _image_values(layer: LayerParameter, bottom: Shape, phase: str) -> int:
+    shape = legacy_shape(bottom)
+    return elements(shape[1 if layer.mvn_param.across_channels else 2 :])
+
+
 @rule(
     "MVN",
     "mvn_param",
@@ -215,6 +227,7 @@ def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         no_gradient=(),
         spoils=Spoils.GRADIENT,
         gradient_reads=GradientReads.ALL,
+        normalises=_image_values,
     ),
 )
 def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

@@ -185,6 +185,8 @@ class Traits(NamedTuple):
     `shares`: whether the tops live in the memory of the bottom.
     `diff`: where the gradients of its top and its bottom lie in memory.
     `learns`: how many parameter blobs it has; a rule knows their shapes, once those of the bottoms are known.
+    `normalises`: over how many values of its bottom it normalises, so that with one its top is constant:
+    a function of the layer, the shape of the bottom and the phase it runs in; None: it does not normalise.
     `draws`: whether a forward pass in TRAIN draws random numbers.
     `linear`: whether it multiplies by its weights, so that its outputs are unbounded scores and a following
     BatchNorm cancels its bias.
@@ -212,6 +214,7 @@ class Traits(NamedTuple):
     shares: Shares | Unknown = UNDECIDED
     diff: Diff | Callable[[LayerParameter], Diff] | Unknown = UNDECIDED
     learns: int | Callable[[LayerParameter], int] | Unknown = UNDECIDED
+    normalises: Callable[[LayerParameter, tuple[int, ...], str], int | None] | Unknown | None = UNDECIDED
     draws: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     linear: bool | Unknown = UNDECIDED
     weight_filler: str | Unknown = UNDECIDED
@@ -293,6 +296,7 @@ COMPUTES = Traits(
     no_backward=False,
     diff=Diff.OWN,
     learns=0,
+    normalises=None,
     draws=False,
     linear=False,
     weight_filler="",
