@@ -285,7 +285,8 @@ NEWEST = {
     ImageDataParameter: min_height min_width
     InnerProductParameter: engine relu negative_slope
     LayerParameter: box_annotator_ohem_param psroi_pooling_param roi_pooling_param smooth_l1_loss_param
-    LayerParameter: split_param spatial_dropout_param engine multinode mn_activation_param mn_grad_compress_param
+    LayerParameter: split_param spatial_dropout_param engine multinode mn_activation_param
+    LayerParameter: mn_grad_compress_param
     LayerParameter: quantization_param reorg_param region_loss_param eval_detection_param
     LossParameter: pre_fixed_normalizer label_smoothing
     NetParameter: compile_net_state engine bn_stats_batch_size multinode
