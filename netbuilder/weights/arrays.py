@@ -1,7 +1,7 @@
 """The arrays of a trained model, one layer after the other, read from the mapped file.
 
-`read_model` checks the structure first; then each blob's numbers are copied once, from the file into an array,
-so that memory holds the model once, whatever its size. Needs NumPy, and h5py for HDF5.
+`read_model` checks the structure first; then each blob's numbers are copied once, from the file into an
+array, so that memory holds one layer at a time. Needs NumPy, and h5py for HDF5.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["LayerArrays", "read_arrays"]
 
 
-# Numbers of fields: a net's layers of V1 and of today, V0's layer inside V1's, the blobs of each format, and a
-# blob's numbers.
+# Numbers of fields: a net's layers of V1 and of today, V0's layer inside V1's, the blobs of each format, and
+# the numbers of a blob.
 _V1, _CURRENT, _V0 = 2, 100, 1
 _BLOB = {_V1: 6, _CURRENT: 7, _V0: 50}
 _FLOATS, _DOUBLES = 5, 8
