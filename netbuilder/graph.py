@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netbuilder.errors import FieldError, ShapeError, shape_text
-from netbuilder.layers import Shape, elements
+from netbuilder.layers import Shape, Unshaped, elements
 from netbuilder.schema import LayerParameter
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "Phase",
     "as_phase",
     "caller",
+    "check_split",
     "producer",
 ]
 
@@ -188,3 +190,17 @@ def producer(blob: object) -> str:
         return repr(blob)
     shape = "(unknown)" if blob.shape is None else shape_text(blob.shape)
     return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
+
+
+def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
+    """Raise ShapeError if another reader makes Caffe split an Input that has no shape.
+
+    Source: insert_splits.cpp; split_layer.cpp, Reshape.
+    """
+    for i, blob in enumerate(bottoms):
+        if isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
+            who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
+            raise ShapeError(
+                f"bottom '{blob.name}' has no shape, and {who}: Caffe cannot split such a blob",
+                hint=f"give Input '{blob.layer.name}' a shape: input_param {{ shape {{ dim: 1 ... }} }}",
+            )

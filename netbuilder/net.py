@@ -27,7 +27,7 @@ from netbuilder.errors import (
 )
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, producer  # isort: skip
+from netbuilder.graph import as_phase, caller, check_split, producer  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape, UnknownShape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.traits import known as known_trait
@@ -263,6 +263,7 @@ class Net:
             rule = None if unknown else self._rule(proto.type, top_shapes is not None)
             bottoms = tuple(self._find(name) for name in proto.bottom)
             self._check_blob_names(proto, rule, bottoms)
+            check_split(bottoms, self._readers)
             self._check_dialect(proto, rule)
             if unknown:
                 facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
@@ -415,6 +416,8 @@ class Net:
             return Facts(given or ()), f"the shape of bottom '{unseen}' is unknown"
         try:
             facts = rule.infer(proto, shapes)
+            if () in shapes:  # of an `Unshaped` bottom Caffe makes a scalar
+                facts = facts._replace(tops=tuple(map(tuple, facts.tops)))
         except UnknownShape as reason:
             return Facts(given or ()), "" if given else f"its shape depends on {reason}"
         if given is not None and given != facts.tops:
