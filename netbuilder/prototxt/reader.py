@@ -88,7 +88,7 @@ def parse(
         raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
     lenient = unknown == "keep"
     parsed = parse_text(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
-    proto, layers, places = upgrade(parsed, path=path, lenient=lenient)
+    proto, layers, places = upgrade(parsed, text, path=path, lenient=lenient)
     active = {*stages, *proto.state.stage}
     wanted, left_out = [], []
     for layer, (line, column) in zip(layers, places, strict=True):
@@ -116,7 +116,7 @@ def parse(
             else:
                 _append(net, layer, origin, shapes, folder, lenient)
         except NetBuilderError as error:
-            _explain(error, net, layer, left_out)
+            _explain(error, net, layer, left_out, parsed.message.input)
             if refused is None:
                 raise
             refused.append((net.keep(layer, origin), error))
@@ -186,14 +186,21 @@ def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
 
 
 def _explain(
-    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter]
-) -> None:
-    """Name the layers that would produce a missing bottom if this phase, level and stages included them."""
+    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter],
+    inputs: Sequence[str],
+) -> None:  # fmt: skip
+    """Say of a missing bottom that this phase leaves out the layers which produce it, or that it is an input
+    whose shape Caffe does not find."""
     missing = next((name for name in layer.bottom if name not in net.blobs), None)
     makers = [other for other in left_out if missing in other.top]
     if isinstance(error, StaleBlob) and makers:
         names = ", ".join(f"'{maker.name}' ({_rules(maker)})" for maker in makers)
         error.hint = f"left out in this phase, at this level and with these stages: {names}"
+    elif isinstance(error, StaleBlob) and missing in inputs:
+        error.hint = (
+            f"Caffe drops input '{missing}', which has no shape: give it four input_dim or, but for files of "
+            "V0, an input_shape"
+        )
 
 
 def _rules(layer: LayerParameter) -> str:
