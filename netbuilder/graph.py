@@ -220,7 +220,7 @@ def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
     Source: insert_splits.cpp; split_layer.cpp, Reshape.
     """
     for i, blob in enumerate(bottoms):
-        if isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
+        if not blob.shape and isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
             who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
             raise ShapeError(
                 f"bottom '{blob.name}' has no shape, and {who}: Caffe cannot split such a blob",

@@ -145,7 +145,9 @@ def variant(type: str, *dialects: str) -> Callable[[Infer], Infer]:
 
 def elements(shape: Sequence[int]) -> int:
     """How many numbers a blob of this shape holds; 1 for a scalar `()`."""
-    count = 0 if isinstance(shape, Unshaped) else 1
+    if not shape:
+        return 0 if isinstance(shape, Unshaped) else 1
+    count = 1
     for n in shape:
         count *= n
     return count
@@ -160,7 +162,7 @@ def canonical_axis(axis: int, shape: Sequence[int], what: str = "axis") -> int:
 
 def check_not_empty(shape: Sequence[int], what: str) -> None:
     """Raise ShapeError for an empty blob: Caffe aborts on reading its memory. Source: blob.hpp, data."""
-    if isinstance(shape, Unshaped):
+    if not shape and isinstance(shape, Unshaped):
         raise ShapeError(f"{what} has no shape: Caffe cannot process an empty blob")
     if 0 in shape:
         raise ShapeError(f"{what} is empty, {shape_text(shape)}: Caffe cannot process an empty blob")
