@@ -104,6 +104,7 @@ CODES: dict[str, Code] = {
         crop_offset="Crop without an offset gives other values.",
         crop_rank="Crop needs two bottoms of as many axes.",
         deconv_dilation="Deconvolution ignores its dilation.",
+        deconv_pad="Deconvolution with a kernel of 1 fails on its pad.",
         dilation_zero="A dilation of 0 fails.",
         eltwise_axes="Eltwise takes five axes at most.",
         embed="Embed gives other values.",

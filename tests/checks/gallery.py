@@ -261,6 +261,9 @@ CASES: dict[str, Case] = {
     "deconv-dilation": Case(
         INPUT + conv("kernel_size: 2 dilation: 2", type="Deconvolution"), "dilation: 2", "", "t", 2, ("opencv",)
     ),
+    "deconv-pad": Case(
+        INPUT + conv("kernel_size: 1 pad: 1", type="Deconvolution"), "pad: 1", "", "t", 2, ("opencv",)
+    ),
     "dilation-zero": Case(
         INPUT + conv("kernel_size: 2 dilation: 0"), "dilation: 0", "dilation: 1", "t", 2, ("mnn",)
     ),
@@ -270,7 +273,7 @@ CASES: dict[str, Case] = {
     ),
     "embed": Case(
         INPUT + one("Embed", f"embed_param {{ num_output: 2 input_dim: 3 {FILLER} }}"),
-        "Embed", "InnerProduct", "t", 2, ("mnn",),
+        f'"Embed" bottom: "x" top: "t" embed_param {{ num_output: 2 input_dim: 3 {FILLER} }}', '"ReLU" bottom: "x" top: "t"', "t", 2, ("mnn",),
     ),
     "flatten-axes": Case(
         INPUT + one("Flatten", "flatten_param { end_axis: 2 }"), "end_axis: 2", "", "t", 2, ("mnn",)

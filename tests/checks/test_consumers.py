@@ -377,6 +377,12 @@ CASES: dict[str, Build] = {
     "input_unread": unread_input,
     "inputs_of_one_layer": two_inputs,
     "input_to_output": lambda net, x: net.add("Dropout", net.blobs["data"], name="t"),
+    "mvn_then_power": lambda net, x: net.add("Power", net.add("MVN", x, name="m"), name="t", scale=2.0),
+    "mvn_then_square": lambda net, x: net.add("Power", net.add("MVN", x, name="m"), name="t", power=2.0),
+    "deconv_point_pad": one("Deconvolution", num_output=3, kernel_size=1, pad=1),
+    "crop_in_place": lambda net, x: net.add(
+        "Crop", x, half(net, net.add("Sigmoid", x, name="s")), name="t", offset=1
+    ),
     "lstm": recurrent,
     "embed": looked_up,
 }

@@ -13,6 +13,7 @@ from netbuilder.schema.dialects import DIALECTS, Dialect
 __all__ = [
     "COMPUTING",
     "CONVOLUTIONS",
+    "CROP_IN_PLACE",
     "DEPLOYED",
     "INLINE_BLOBS",
     "LRN_K",
@@ -139,6 +140,13 @@ TRAINS = Limit(
     "phase: TRAIN in the layer is ignored, which makes Caffe compute as in training",
     "leave phase out",
     trains,
+)
+CROP_IN_PLACE = Limit(
+    "in-place",
+    types("Crop"),
+    "Crop in place fails, or computes other values",
+    "give the top a name of its own",
+    lambda layer: layer.in_place,
 )
 SECOND_TOP = Limit(
     "pooling-mask",

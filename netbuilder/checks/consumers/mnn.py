@@ -8,6 +8,7 @@ from __future__ import annotations
 from netbuilder.checks.consumers.base import (
     COMPUTING,
     CONVOLUTIONS,
+    CROP_IN_PLACE,
     DEPLOYED,
     INLINE_BLOBS,
     LRN_K,
@@ -86,7 +87,7 @@ def _rows_differ(layer: Layer) -> bool:
     p, known, top = layer.proto.reshape_param, shape(layer), layer.tops[0].shape
     if p.axis == 0 and p.num_axes == -1:
         return not p.shape.dim
-    if known is None or top is None:
+    if p.num_axes == 0 or known is None or top is None:
         return True
     whole = tuple(known[i] if n == 0 and i < len(known) else n for i, n in enumerate(p.shape.dim))
     if -1 in whole:
@@ -179,6 +180,7 @@ MNN = Target(
         NOT_DEPLOY,
         INLINE_BLOBS,
         OLD_AXIS,
+        CROP_IN_PLACE,
         SECOND_TOP,
         TRAINS,
         Limit(

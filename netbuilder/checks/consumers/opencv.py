@@ -8,6 +8,7 @@ from __future__ import annotations
 from netbuilder.checks.consumers.base import (
     COMPUTING,
     CONVOLUTIONS,
+    CROP_IN_PLACE,
     DEPLOYED,
     INLINE_BLOBS,
     LRN_K,
@@ -81,6 +82,14 @@ def _dilated(layer: Layer) -> bool:
     return any(k > 1 and d != 1 for k, d in zip(kernel, dilation, strict=True))
 
 
+def _transposed(layer: Layer) -> bool:
+    """Whether an InnerProduct is stored transposed, which makes no difference to a vector."""
+    p, known = layer.proto.inner_product_param, shape(layer)
+    if known is not None and elements(known[canonical_axis(p.axis, known) :]) == 1:
+        return False
+    return bool(p.transpose and p.num_output != 1)
+
+
 def _negative_scale(layer: Layer) -> bool:
     p = layer.proto.scale_param
     if len(layer.bottoms) == 2 and layer.bottoms[1].shape == ():
@@ -107,6 +116,27 @@ def _wrong_mvn(layer: Layer) -> bool:
     p = layer.proto.mvn_param
     axes = rank(layer)
     return abs(p.eps - 1e-9) > 1e-12 or (axes is not None and axes < 3 and not p.across_channels)
+
+
+def _fused_mvn(layer: Layer, graph: Graph) -> bool:
+    """Whether it makes one layer of an MVN and its only reader, and fails to."""
+    readers = graph.readers.get(layer.tops[0], [])
+    if len(readers) != 1:
+        return False
+    (reader,) = readers
+    known = shape(layer)
+    if reader.type == "Power":
+        return nearly_one(reader.proto.power_param.power) and (known is None or known[1:2] != (1,))
+    return reader.type == "BatchNorm" and not layer.proto.mvn_param.normalize_variance
+
+
+def _pads_point(layer: Layer) -> bool:
+    """Whether a Deconvolution by one number per channel, without stride, has a pad."""
+    found = window(layer)
+    if found is None:
+        return False
+    kernel, stride, pad, _ = found[0]
+    return set(kernel) == set(stride) == {1} and any(pad)
 
 
 def _uses_batch(layer: Layer) -> bool:
@@ -162,6 +192,7 @@ OPENCV = Target(
         NOT_DEPLOY,
         INLINE_BLOBS,
         OLD_AXIS,
+        CROP_IN_PLACE,
         SECOND_TOP,
         TRAINS,
         Limit(
@@ -191,7 +222,7 @@ OPENCV = Target(
         Limit(
             "transpose", types("InnerProduct"), "transpose is ignored, so that it computes something else",
             "store the weights untransposed",
-            lambda layer: (p := layer.proto.inner_product_param).transpose and p.num_output != 1,
+            _transposed,
         ),
         Limit("scale-scalar", types("Scale"), "num_axes: 0 fails", "scale by Power", scalar),
         Limit(
@@ -240,6 +271,10 @@ OPENCV = Target(
             "use a larger kernel", _dilated,
         ),
         Limit(
+            "deconv-pad", types("Deconvolution"), "pad fails where kernel and stride are 1",
+            "leave pad out, and crop by Crop", _pads_point,
+        ),
+        Limit(
             "dilation-zero", CONVOLUTIONS, "a dilation of 0 fails", "write dilation: 1, or a kernel of 1",
             lambda layer: 0 in layer.proto.convolution_param.dilation,
         ),
@@ -276,6 +311,11 @@ OPENCV = Target(
         Limit(
             "mvn", types("MVN"), "MVN takes 3 or 4 axes and eps 1e-9 only",
             "leave eps out, and Reshape to 4 axes before", _wrong_mvn,
+        ),
+        Limit(
+            "mvn", types("MVN"), 
+            "MVN fails before a Power that scales and shifts, or without variance before a BatchNorm",
+            "put a Split between", None, _fused_mvn,
         ),
         Limit(
             "batch-stats", types("BatchNorm"),
