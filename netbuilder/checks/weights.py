@@ -11,9 +11,10 @@ from netbuilder.checks import CODES, Finding, found
 from netbuilder.errors import did_you_mean, shape_text
 from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
+from netbuilder.weights.fill import is_fixed
 from netbuilder.weights.model import Model, ModelLayer
 
-__all__ = ["fits", "unused"]
+__all__ = ["crashes", "fits", "unused"]
 
 _COMPARED = 2000  # names; searching more for a near miss takes too long
 
@@ -52,6 +53,21 @@ def fits(net: Net, model: Model) -> list[Finding]:
                 )
             )  # fmt: skip
     return findings
+
+
+def crashes(net: Net, model: Model, target: str) -> list[Finding]:
+    """Layers without parameters in the model, for a consumer that fills none itself."""
+    stored = {layer.name for layer in model.layers}
+    return [
+        found(
+            "weights-missing", layer,
+            f"{target}: the model has no parameters for this layer, and it fills none: it crashes",
+            "write a model that has its fixed filters: netbuilder check NET --weights MODEL --fill FILE"
+            if is_fixed(layer) else "name it like the layer of the model whose weights it should get",
+            target=target,
+        )
+        for layer in net if layer.params and layer.name not in stored
+    ]  # fmt: skip
 
 
 def unused(nets: Iterable[Net], model: Model, file: str) -> list[Finding]:

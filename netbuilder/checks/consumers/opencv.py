@@ -313,8 +313,8 @@ OPENCV = Target(
             "leave eps out, and Reshape to 4 axes before", _wrong_mvn,
         ),
         Limit(
-            "mvn", types("MVN"), 
-            "MVN fails before a Power that scales and shifts, or without variance before a BatchNorm",
+            "mvn", types("MVN"),
+            "MVN fails before a linear Power, or without variance before a BatchNorm",
             "put a Split between", None, _fused_mvn,
         ),
         Limit(
