@@ -118,6 +118,9 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
             findings += targets.check(net, name, fits)
         if wanted.model is not None:
             findings = weights.replaced(findings, wanted.model) + weights.fits(net, wanted.model)
+            for name in wanted.others if phase == last else ():
+                if not targets.find_target(name).sources:  # it was run
+                    findings += weights.crashes(net, wanted.model, name)
         by_phase[phase] = findings
     findings = _merged(by_phase)
     if len(nets) == 2:

@@ -21,7 +21,7 @@ def _codes(severity: str, **titles: str) -> dict[str, Code]:
     return {name: Code(severity, title) for name, title in dashed(titles)}
 
 
-# Codes are stable. Severity is fixed per code, except that consumer limits are always errors.
+# Codes are stable. Severity is fixed per code, except that a consumer's limit is an error if it fails there.
 # docs/checking.md has the same list, and a test compares them.
 CODES: dict[str, Code] = {
     # What Caffe refuses when it builds the net.
@@ -103,20 +103,38 @@ CODES: dict[str, Code] = {
         argmax="ArgMax gives other values.",
         axpy="Axpy adds and multiplies other bottoms.",
         batch_stats="BatchNorm must use its stored statistics.",
+        bias_axes="Bias takes four axes and one bottom.",
         coeff="Coefficients are ignored, or give other values.",
+        concat_single="Concat of one input gives garbage.",
         crop_offset="Crop without an offset gives other values.",
+        crop_rank="Crop needs two bottoms of as many axes.",
         deconv_dilation="Deconvolution ignores its dilation.",
+        deconv_pad="Deconvolution with a kernel of 1 fails on its pad.",
+        dilation_zero="A dilation of 0 fails.",
+        eltwise_axes="Eltwise takes five axes at most.",
+        embed="Embed gives other values.",
+        flatten_axes="Flatten of some axes fails.",
         image_size="An image is too large.",
+        inline_blobs="Blobs in the text add to those of the model.",
+        input_tops="An Input layer with several tops fails.",
+        input_unread="An input that no layer reads fails.",
         kernel_large="A kernel larger than the padded image fails.",
         log="Log gives other values, or ignores its fields.",
         lrn="LRN ignores k.",
         lrn_alpha="LRN needs its alpha.",
+        lstm="LSTM fails.",
         mvn="MVN gives other values.",
         negative_axis="A negative axis fails.",
+        nothing_computed="An input is an output, without a layer that computes something.",
+        output_read="An output that a layer reads under another name is not given.",
+        old_axis="concat_dim and slice_dim are ignored.",
         other_tile="Tile has another interface.",
         params_dropped="The fields of the layer are not read.",
+        pool_unwritten="Global pooling needs its pool written.",
+        pooling_clip="Pooling keeps a window that Caffe drops.",
+        pooling_mask="The second top of a Pooling fails.",
         prelu_shared="PReLU with one slope for all channels fails.",
-        reshape_axes="Reshape ignores axis and num_axes.",
+        reshape_axes="Reshape ignores axis and num_axes, or fails on them.",
         round_mode="Pooling rounds up, whatever round_mode says.",
         scale_axes="Scale over other axes than the channels fails.",
         scale_bias="Scale with two bottoms and a bias fails.",
@@ -125,11 +143,13 @@ CODES: dict[str, Code] = {
         several_bottoms="One layer with several bottoms and tops fails.",
         slice_equal="Slice needs its slice_point.",
         slice_unread="Slice needs its slice_point where a piece is not read.",
-        spatial_axes="A convolution over one or three axes fails.",
+        softmax_axis="Softmax over the only axis gives other values.",
+        spatial_axes="A convolution over these axes fails.",
         statistics_trained="The statistics of a BatchNorm would be trained.",
         swish_beta="Swish takes beta for 1.",
         top_name="A top must be called like its layer.",
         transpose="InnerProduct ignores transpose.",
         uneven_window="Repeated kernel_size, stride or pad are not all read.",
     ),
+    **_codes("warning", unread_top="The consumer does not compute a top that no layer reads."),
 }

@@ -13,10 +13,10 @@ from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
-from netbuilder.errors import FileError
+from netbuilder.errors import ConfigError, FileError
 from netbuilder.report.findings import also, finding_lines, summary, totals
 from netbuilder.storage.files import write_files
-from netbuilder.weights.model import joined, model_files, read_model
+from netbuilder.weights.model import Model, joined, model_files, read_model
 
 __all__ = ["add_parser"]
 
@@ -51,13 +51,18 @@ def add_parser(verbs: Verbs) -> None:
         help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
         "loaded in turn",
     )  # fmt: skip
+    parser.add_argument(
+        "--fill",
+        metavar="FILE",
+        help="with --weights: write the model with the fixed filters that it leaves out, and check that",
+    )
     add_input(parser)
     parser.add_argument(
         "--fix",
         action="store_true",
         help="write what can be fixed to net.fixed.prototxt beside net.prototxt, and check that",
     )
-    add_force(parser, "with --fix: replace files that netbuilder did not write")
+    add_force(parser, "with --fix and --fill: replace files that netbuilder did not write")
     add_format(parser, ("text", "json", "sarif"))
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -90,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
         targets=tuple(dict.fromkeys(args.target)),
-        model=joined([read_model(file) for file in models]) if models else None,
+        model=_model(args, models),
         inputs=given_inputs(args),
     )
     checked: list[_Checked] = []
@@ -126,6 +131,21 @@ def _run(args: argparse.Namespace) -> int:
     if unread or any(f.code == "syntax" for f in findings):
         return 2
     return 1 if any(f.severity == "error" for f in findings) else 0
+
+
+def _model(args: argparse.Namespace, files: list[str]) -> Model | None:
+    """The models to check, as loaded in turn; with --fill, the one that is written first."""
+    if not args.fill:
+        return joined([read_model(file) for file in files]) if files else None
+    if len(files) != 1 or len(args.files) != 1:
+        raise ConfigError("--fill needs --weights with one model, and one file", key="fill")
+    from netbuilder.prototxt import read
+    from netbuilder.weights.fill import fill_model
+
+    net = read(args.files[0], "TEST", dialect="any", unknown="keep", inputs=given_inputs(args))
+    names = fill_model(net, files[0], args.fill, force=args.force)
+    print(f"wrote {args.fill}: {', '.join(names) or 'nothing'} filled in", file=sys.stderr)
+    return read_model(args.fill)
 
 
 def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Checked:

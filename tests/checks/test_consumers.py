@@ -20,9 +20,11 @@ from netbuilder.errors import ConfigError
 from netbuilder.networks import find_network
 from netbuilder.schema.dialects import DIALECTS
 from tests import consumers
+from tests.fuzz.against_consumers import compared, inputs, outputs
 
 Build = Callable[[Net, Blob], Any]
 CHANNELS, SIZE = 4, 6
+PAIRS = {"kernel_h": 3, "kernel_w": 3, "stride_h": 2, "stride_w": 2}
 
 
 def one(type: str, **fields: Any) -> Build:
@@ -105,12 +107,12 @@ def first_piece(**fields: Any) -> Build:
     return build
 
 
-def folded(*dims: int, kernel_size: Any = 1) -> Build:
+def folded(*dims: int, kernel_size: Any = 1, **fields: Any) -> Build:
     """A convolution over another number of axes than two."""
 
     def build(net: Net, x: Blob) -> Any:
         x = net.add("Reshape", x, name="fold", shape={"dim": [1, CHANNELS, *dims]})
-        return net.add("Convolution", x, name="t", num_output=2, kernel_size=kernel_size)
+        return net.add("Convolution", x, name="t", num_output=2, kernel_size=kernel_size, **fields)
 
     return build
 
@@ -126,8 +128,75 @@ def split(net: Net, x: Blob) -> Any:
     return net.add("Eltwise", first, net.add("Sigmoid", second, name="s"), name="sum")
 
 
-def reshape(*dims: int) -> Build:
-    return one("Reshape", shape={"dim": list(dims)})
+def silenced(net: Net, x: Blob) -> Any:
+    """A blob that a Silence reads, too."""
+    net.add_many("Silence", x, name="quiet")
+    return net.add("Sigmoid", x, name="t")
+
+
+def unread_convolutions(net: Net, x: Blob) -> Any:
+    """One convolution of two bottoms, whose tops are outputs of the net."""
+    s = net.add("Sigmoid", x, name="s")
+    return net.add_many("Convolution", x, s, name="t", tops=["a", "b"], num_output=2, kernel_size=1)
+
+
+def flat(net: Net, x: Blob) -> Any:
+    """A matrix."""
+    return net.add("Flatten", x, name="flat")
+
+
+def rows(net: Net, x: Blob) -> Any:
+    """Three axes: the channels and one over the image."""
+    return net.add("Reshape", x, name="rows", shape={"dim": [0, 0, -1]})
+
+
+def vector(net: Net, x: Blob) -> Any:
+    """One axis."""
+    return net.add("Reshape", x, name="vector", shape={"dim": [-1]})
+
+
+def column(net: Net) -> Any:
+    """A computed factor for each column of the image."""
+    mean = net.add("Pooling", net["first"].tops[0], name="mean", pool="AVE", kernel_h=SIZE, kernel_w=1)
+    one = net.add("Convolution", mean, name="fit", num_output=1, kernel_size=1)
+    return net.add("Reshape", one, name="column", shape={"dim": [SIZE]})
+
+
+def unread_input(net: Net, x: Blob) -> Any:
+    """An input beside that of the net, which no layer reads."""
+    net.add("Input", name="other", shape={"dim": [1, 2]})
+    return net.add("Sigmoid", x, name="t")
+
+
+def given(net: Net) -> Any:
+    """Another input."""
+    return net.add("Input", name="other", shape={"dim": [1, CHANNELS, SIZE, SIZE]})
+
+
+def two_inputs(net: Net, x: Blob) -> Any:
+    """An Input layer with two tops."""
+    shapes = [{"dim": [1, CHANNELS, SIZE, SIZE]}, {"dim": [1, CHANNELS, SIZE, SIZE]}]
+    tops = net.add_many("Input", name="pair", tops=["left", "right"], shape=shapes)
+    return net.add("Eltwise", x, *tops, name="t")
+
+
+def recurrent(net: Net, x: Blob) -> Any:
+    """Four steps of an LSTM."""
+    steps = net.add("Reshape", x, name="steps", shape={"dim": [CHANNELS, 1, SIZE * SIZE]})
+    marks = net.add(
+        "Power", net.add("Reduction", steps, name="sum", axis=2), name="marks", scale=0.0, shift=1.0
+    )
+    return net.add("LSTM", steps, marks, name="t", num_output=3)
+
+
+def looked_up(net: Net, x: Blob) -> Any:
+    """The rows of a table."""
+    mark = net.add("Threshold", vector(net, x), name="mark", threshold=0.0)
+    return net.add("Embed", mark, name="t", num_output=2, input_dim=2)
+
+
+def reshape(*dims: int, name: str = "t") -> Build:
+    return lambda net, x: net.add("Reshape", x, name=name, shape={"dim": list(dims)})
 
 
 CASES: dict[str, Build] = {
@@ -244,14 +313,87 @@ CASES: dict[str, Build] = {
     "conv_three_axes": folded(6, 6, 1),
     "conv_three_axes_written": folded(6, 6, 1, kernel_size=[3, 3, 1]),
     "mvn_two_axes": lambda net, x: net.add("MVN", net.add("Flatten", x, name="flat"), name="t"),
+    "silence": silenced,
+    "conv_two_bottoms_unread": unread_convolutions,
+    "conv_channels_last": one("Convolution", num_output=3, kernel_size=1, axis=0),
+    "conv_channels_rows": one("Convolution", num_output=3, kernel_size=2, axis=2),
+    "conv_dilation_zero": one("Convolution", num_output=3, kernel_size=2, dilation=0),
+    "conv_without_axes": lambda net, x: net.add("Convolution", flat(net, x), name="t", num_output=3),
+    "conv_three_axes_once": folded(3, 3, 4, kernel_size=[2, 2, 2], stride=2),
+    "deconv_one_axis": lambda net, x: net.add(
+        "Deconvolution", rows(net, x), name="t", num_output=3, kernel_size=2
+    ),
+    "deconv_dilated_point": one("Deconvolution", num_output=3, kernel_size=1, dilation=2),
+    "pool_global_maximum_default": one("Pooling", global_pooling=True),
+    "pool_two_tops": lambda net, x: net.add_many("Pooling", x, name="t", tops=["t", "mask"], kernel_size=2),
+    "pool_ceil_pairs": one("Pooling", pool="MAX", **PAIRS, round_mode="CEIL"),
+    "pool_ceil": one("Pooling", pool="MAX", kernel_size=3, stride=2, round_mode="CEIL"),
+    "pool_floor_pairs": one("Pooling", pool="MAX", **PAIRS, round_mode="FLOOR"),
+    "pool_floor_without_effect": one("Pooling", pool="MAX", kernel_size=2, stride=2, round_mode="FLOOR"),
+    "pool_clipped": one("Pooling", pool="MAX", kernel_size=3, stride=3, pad=2),
+    "batch_norm_phase": one("BatchNorm", phase="TRAIN"),
+    "batch_norm_of_the_batch_eps": one("BatchNorm", use_global_stats=False, eps=0.1),
+    "scale_rows_behind_relu": lambda net, x: net.add("Scale", net.add("ReLU", x, name="r"), name="t", axis=2),
+    "scale_all_behind_relu": lambda net, x: net.add(
+        "Scale", net.add("ReLU", x, name="r"), name="t", axis=0, num_axes=-1
+    ),
+    "scale_negative_behind_relu": lambda net, x: net.add(
+        "Scale", net.add("ReLU", x, name="r"), name="t", axis=-3
+    ),
+    "scale_rows_behind_dropout": lambda net, x: net.add(
+        "Scale", net.add("Dropout", x, name="d"), name="t", axis=2
+    ),
+    "scale_two_bottoms_negative": lambda net, x: net.add("Scale", x, column(net), name="t", axis=-1),
+    "bias_matrix": lambda net, x: net.add("Bias", reshape(0, -1, name="flat")(net, x), name="t"),
+    "bias_flat": lambda net, x: net.add("Bias", flat(net, x), name="t"),
+    "bias_negative_axis": one("Bias", axis=-3),
+    "lrn_within_k": one(
+        "LRN",
+        lrn_param={"local_size": 3, "alpha": 0.1, "beta": 0.75, "k": 2.0, "norm_region": "WITHIN_CHANNEL"},
+    ),
+    "maximum_coeff": two("Eltwise", operation="MAX", coeff=[0.5, 0.5]),
+    "concat_old_axis": two("Concat", concat_dim=2),
+    "slice_old_axis": pieces(slice_dim=2, slice_point=[3]),
+    "concat_single": one("Concat"),
+    "concat_single_input": lambda net, x: net.add("Concat", given(net), name="t", axis=0),
+    "concat_single_input_read_twice": lambda net, x: net.add("Concat", net.blobs["data"], name="t", axis=0),
+    "slice_single": lambda net, x: net.add_many("Slice", x, name="t", tops=["p"])[0],
+    "slice_last_unread": first_piece(axis=2, slice_point=[2]),
+    "split_unread": lambda net, x: net.add(
+        "Sigmoid", net.add_many("Split", x, name="t", tops=["p", "q"])[0], name="s"
+    ),
+    "split_first_unread": lambda net, x: net.add(
+        "Sigmoid", net.add_many("Split", x, name="t", tops=["p", "q"])[1], name="s"
+    ),
+    "reshape_negative_axis": one("Reshape", axis=-1, shape={"dim": [1]}),
+    "reshape_inserts": one("Reshape", axis=1, num_axes=0, shape={"dim": [1]}),
+    "reshape_behind_batch": one("Reshape", axis=1, shape={"dim": [-1]}),
+    "flatten_backwards": one("Flatten", axis=2, end_axis=1),
+    "flatten_negative_axis": lambda net, x: net.add("Flatten", x, name="t", axis=-2),
+    "reduction_negative_axis": lambda net, x: net.add("Reduction", flat(net, x), name="t", axis=-1),
+    "softmax_one_axis": lambda net, x: net.add("Softmax", vector(net, x), name="t", axis=0),
+    "softmax_one_axis_negative": lambda net, x: net.add("Softmax", vector(net, x), name="t", axis=-1),
+    "mvn_three_axes": lambda net, x: net.add("MVN", rows(net, x), name="t"),
+    "input_unread": unread_input,
+    "inputs_of_one_layer": two_inputs,
+    "input_to_output": lambda net, x: net.add("Dropout", net.blobs["data"], name="t"),
+    "mvn_then_power": lambda net, x: net.add("Power", net.add("MVN", x, name="m"), name="t", scale=2.0),
+    "mvn_then_square": lambda net, x: net.add("Power", net.add("MVN", x, name="m"), name="t", power=2.0),
+    "deconv_point_pad": one("Deconvolution", num_output=3, kernel_size=1, pad=1),
+    "crop_in_place": lambda net, x: net.add(
+        "Crop", x, half(net, net.add("Sigmoid", x, name="s")), name="t", offset=1
+    ),
+    "lstm": recurrent,
+    "embed": looked_up,
 }
 
 
-def _net(build: Build) -> tuple[Net, str]:
+def _net(build: Build) -> Net:
     net = Net("case", dialect="caffe-master")
     x = net.add("Input", name="data", shape={"dim": [1, 3, SIZE, SIZE]})
     x = net.add("Convolution", x, name="first", num_output=CHANNELS, kernel_size=1)
-    return net, build(net, x).name
+    build(net, x)
+    return net
 
 
 def _weights(net: Net) -> dict[str, list[Any]]:
@@ -268,28 +410,17 @@ def _weights(net: Net) -> dict[str, list[Any]]:
 @pytest.mark.parametrize("target", ["opencv", "mnn"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_consumer_computes_what_caffe_computes_where_nothing_is_said_against_it(
-    real_caffe: Caffe, tmp_path: Path, name: str, target: str
+    real_caffe: Caffe, name: str, target: str
 ) -> None:
     consumers.require("cv2" if target == "opencv" else "MNN")
-    net, top = _net(CASES[name])
+    net = _net(CASES[name])
     weights = _weights(net)
-    data = np.random.default_rng(2).standard_normal((1, 3, SIZE, SIZE), dtype=np.float32)
-    expected = real_caffe.run(
-        prototxt.dumps(net), inputs={"data": data}, params=weights, outputs=[top]
-    ).outputs[top]
-    consumers.write_model(net, weights, tmp_path)
-    try:
-        got = (
-            consumers.opencv(tmp_path, data, top)
-            if target == "opencv"
-            else consumers.mnn(tmp_path, data, top)
-        )
-        # Consumers may drop or add axes of size 1.
-        same = got.size == expected.size and np.allclose(got.reshape(expected.shape), expected, 1e-4, 1e-4)
-    except Exception:  # each consumer has errors of its own
-        same = False
+    given = inputs(net, np.random.default_rng(2))
+    tops = [blob.name for blob in outputs(net)]
+    expected = real_caffe.run(prototxt.dumps(net), inputs=given, params=weights, outputs=tops).outputs
+    why = compared(target, net, weights, given, expected)
     findings = targets.check(net, target)
-    assert same == (not findings), f"{target} {'agrees' if same else 'does not agree'}, and we say {findings}"
+    assert bool(why) == bool(findings), f"{target} {why or 'agrees'}, and we say {findings}"
 
 
 # Types of forks besides those that a dialect has, and one that nobody has.
@@ -332,6 +463,7 @@ def test_mnn_has_the_layer_types_that_we_say_it_has(tmp_path: Path) -> None:
     consumers.require("MNN")
     crash = {"BatchNorm", "Bias", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConv"}
     crash |= {"Embed", "InnerProduct", "Input", "Normalize", "PReLU", "Scale"}
+    crash |= {"Silence"}  # has no top in Caffe, and is then no trouble: see the case
     asked = sorted((DIALECTS["any"].types | set(MORE_TYPES)) - crash)
     bottoms = "".join(alone(t).splitlines()[1].replace('"t"', f'"t_{t}"') + "\n" for t in asked)
     (tmp_path / "net.prototxt").write_text(alone("ReLU").splitlines()[0] + "\n" + bottoms, encoding="utf-8")
@@ -380,7 +512,7 @@ def test_our_deploy_nets_suit_every_target(network: str) -> None:
 
 
 def test_a_caffe_of_2017_refuses_what_came_later() -> None:
-    net, _ = _net(one("Pooling", kernel_size=3, stride=2, round_mode="FLOOR"))
+    net = _net(one("Pooling", kernel_size=3, stride=2, round_mode="FLOOR"))
     net.add("Swish", net.blobs["t"], name="swish")
     assert [str(f) for f in targets.check(net, "caffe-1.0")] == [
         "error: t: caffe-1.0: Pooling has no field round_mode; the whole file is refused [no-such-field]\n"
