@@ -44,6 +44,7 @@ CODES: dict[str, Code] = {
         in_place="The layer computes wrong values in place.",
         in_place_gradient="The layer's gradient is wrong in place.",
         in_place_chain="A layer in place overwrites values that the layer before needs for its gradient.",
+        in_place_shared="A layer in place overwrites memory that a later layer reads under another name.",
         empty_blob="A blob has no elements.",
         pooling_outside="A pooling window lies outside the image.",
         stride_zero="A stride is 0: Caffe builds the net, and dies in its first forward pass.",

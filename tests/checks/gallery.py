@@ -89,6 +89,12 @@ CASES: dict[str, Case] = {
         'top: "t"  }\nlayer { name: "fc" type: "InnerProduct" bottom: "t"',
         'top: "d" }\nlayer { name: "fc" type: "InnerProduct" bottom: "d"', "drop", 4,
     ),
+    "in-place-shared": Case(
+        INPUT + one("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", top="r").replace('name: "t"', 'name: "r"')
+        + one("Power", "power_param { scale: 3 }", bottom="r", top="r")
+        + one("TanH", bottom="x", top="u").replace('name: "t"', 'name: "u"'),
+        'bottom: "r" top: "r"', 'bottom: "r" top: "t"', "t", 3,
+    ),
     "empty-blob": Case(INPUT + one("Slice", "slice_param { slice_point: 3 }", more="").replace(
         'top: "t"', 'top: "t" top: "u"'), "slice_point: 3", "slice_point: 2", "t", 2),
     "data-filler": Case(
