@@ -190,9 +190,9 @@ OPENCV = Target(
         DEPLOYED
         - types("ArgMax", "BatchReindex", "Bias", "Clip", "Embed", "Filter", "Im2col", "LSTMUnit")
         - types("Parameter", "Python", "RNN", "Reduction", "SPP", "Threshold")
-        | types("Axpy", "ConvolutionDepthwise", "DetectionOutput", "Interp", "MaxUnpool", "Normalize")
-        | types("PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal", "ROIPooling", "ReLU6")
-        | types("Region", "Reorg", "Resize", "ShuffleChannel")
+        | types("Axpy", "ConvolutionDepthwise", "DepthToSpace", "DetectionOutput", "HardSwish", "Interp")
+        | types("MaxUnpool", "Normalize", "PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal")
+        | types("ROIPooling", "ReLU6", "Region", "Reorg", "Resize", "ShuffleChannel")
     ),
 )  # fmt: skip
 
@@ -315,7 +315,8 @@ MNN = Target(
         DEPLOYED
         - types("BatchReindex", "Clip", "Filter", "Im2col", "LSTM", "LSTMUnit", "Parameter", "RNN", "SPP")
         - types("Silence", "Swish", "Tile")
-        | types("ConvolutionDepthwise", "DepthwiseConv", "DetectionOutput", "Interp", "Normalize", "Permute")
-        | types("PriorBox", "ROIPooling", "ReLU6", "Resize", "ShuffleChannel", "Upsample")
+        | types("Convolution3D", "ConvolutionDepthwise", "DepthwiseConv", "DetectionOutput", "Interp")
+        | types("Normalize", "Permute", "Pooling3D", "PriorBox", "ROIPooling", "ReLU6", "Resize")
+        | types("ShuffleChannel", "Upsample")
     ),
 )  # fmt: skip
