@@ -43,7 +43,7 @@ def add_parser(verbs: Verbs) -> None:
         default=[],
         metavar="TARGET",
         help="a consumer that must load the file, besides Caffe; a Caffe named here takes the place of "
-        f"{targets.DEFAULT} (may be repeated; --targets lists them)",
+        f"{targets.DEFAULT}, and any stands for all of them (may be repeated; --targets lists them)",
     )
     parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
     parser.add_argument(

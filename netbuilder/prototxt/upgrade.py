@@ -20,7 +20,7 @@ from netbuilder.prototxt.text_read import Parsed
 from netbuilder.prototxt.unknown import keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK
-from netbuilder.schema.old_types import V0_TYPES, V1_TYPES
+from netbuilder.schema.old_types import C3D_TYPES, V0_TYPES, V1_TYPES
 
 __all__ = ["Upgraded", "upgrade"]
 
@@ -219,7 +219,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
     for text in kept(v1):
         (field,) = spans(text)
         if field.name == "type" and not out.type:
-            out.type = text[field.value : field.end]
+            out.type = C3D_TYPES.get(text[field.value : field.end], text[field.value : field.end])
         elif field.name in out.DESCRIPTOR.fields_by_name:
             # Kept, it would become a field of today's format.
             raise _error(f"layer '{out.name}': 'layers' has no field '{field.name}'", path, place)

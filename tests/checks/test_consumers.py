@@ -462,7 +462,7 @@ def test_mnn_has_the_layer_types_that_we_say_it_has(tmp_path: Path) -> None:
     """Its converter names all that it lacks at once; those for which it needs weights are not asked."""
     consumers.require("MNN")
     crash = {"BatchNorm", "Bias", "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConv"}
-    crash |= {"Embed", "InnerProduct", "Input", "Normalize", "PReLU", "Scale"}
+    crash |= {"Convolution3D", "Embed", "InnerProduct", "Input", "Normalize", "PReLU", "Scale"}
     crash |= {"Silence"}  # has no top in Caffe, and is then no trouble: see the case
     asked = sorted((DIALECTS["any"].types | set(MORE_TYPES)) - crash)
     bottoms = "".join(alone(t).splitlines()[1].replace('"t"', f'"t_{t}"') + "\n" for t in asked)

@@ -19,7 +19,7 @@ from netbuilder.checks.consumers.opencv import OPENCV
 from netbuilder.checks.fitting import fitting, is_set, needs
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Layer, Net
-from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
+from netbuilder.schema.dialects import ANY, BVLC, DIALECTS, Dialect
 from netbuilder.schema.fields import fork_names
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _no_such_type(layer: Layer, target: Target, fits: tuple[Dialect, ...]) -> Fi
 
 
 def owners(has: Callable[[Dialect], bool], fits: tuple[Dialect, ...]) -> str:
-    """A clause that names the Caffes that have a field or type, and those that have all of the file.
+    """A clause that names the Caffes that have a field or type, and the forks that have all of the file.
 
     `fits` are the Caffes that have all of the file.
     """
@@ -163,7 +163,7 @@ def owners(has: Callable[[Dialect], bool], fits: tuple[Dialect, ...]) -> str:
         return _NOBODY
     whole = [d.name for d in fits if d is not ANY]
     clause = f"it is in {', '.join(names)}"
-    if whole == names:
+    if whole == names or any(name in BVLC for name in whole):
         return clause
     return f"{clause}; {', '.join(whole)} can load the whole file" if whole else f"{clause}; {_NO_ONE}"
 

@@ -312,8 +312,8 @@ MNN = Target(
         DEPLOYED
         - types("BatchReindex", "Clip", "Filter", "Im2col", "LSTM", "LSTMUnit", "Parameter", "RNN", "SPP")
         - types("Swish", "Tile")
-        | types("ConvolutionDepthwise", "DepthwiseConv", "DetectionOutput", "Interp", "Normalize", "Permute")
-        | types("PriorBox", "ROIPooling", "ReLU6", "Resize", "ShuffleChannel", "Upsample")
+        | types("Convolution3D", "ConvolutionDepthwise", "DepthwiseConv", "DetectionOutput", "Interp")
+        | types("Normalize", "Permute", "Pooling3D", "PriorBox", "ROIPooling", "ReLU6", "Resize", "ShuffleChannel", "Upsample")
     ),
     refuses=_refuses,
 )  # fmt: skip

@@ -358,8 +358,8 @@ OPENCV = Target(
         DEPLOYED
         - types("ArgMax", "BatchReindex", "Bias", "Clip", "Embed", "Filter", "Im2col", "LSTMUnit")
         - types("Parameter", "Python", "RNN", "Reduction", "SPP", "Threshold")
-        | types("Axpy", "ConvolutionDepthwise", "DetectionOutput", "Interp", "MaxUnpool", "Normalize")
-        | types("PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal", "ROIPooling", "ReLU6")
+        | types("Axpy", "ConvolutionDepthwise", "DepthToSpace", "DetectionOutput", "HardSwish", "Interp")
+        | types("MaxUnpool", "Normalize", "PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal", "ROIPooling", "ReLU6")
         | types("Region", "Reorg", "Resize", "ShuffleChannel")
     ),
     refuses=_refuses,
