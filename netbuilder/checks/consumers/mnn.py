@@ -313,7 +313,8 @@ MNN = Target(
         - types("BatchReindex", "Clip", "Filter", "Im2col", "LSTM", "LSTMUnit", "Parameter", "RNN", "SPP")
         - types("Swish", "Tile")
         | types("Convolution3D", "ConvolutionDepthwise", "DepthwiseConv", "DetectionOutput", "Interp")
-        | types("Normalize", "Permute", "Pooling3D", "PriorBox", "ROIPooling", "ReLU6", "Resize", "ShuffleChannel", "Upsample")
+        | types("Normalize", "Permute", "Pooling3D", "PriorBox", "ROIPooling", "ReLU6")
+        | types("Resize", "ShuffleChannel", "Upsample")
     ),
     refuses=_refuses,
 )  # fmt: skip

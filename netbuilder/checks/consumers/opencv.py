@@ -359,8 +359,8 @@ OPENCV = Target(
         - types("ArgMax", "BatchReindex", "Bias", "Clip", "Embed", "Filter", "Im2col", "LSTMUnit")
         - types("Parameter", "Python", "RNN", "Reduction", "SPP", "Threshold")
         | types("Axpy", "ConvolutionDepthwise", "DepthToSpace", "DetectionOutput", "HardSwish", "Interp")
-        | types("MaxUnpool", "Normalize", "PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal", "ROIPooling", "ReLU6")
-        | types("Region", "Reorg", "Resize", "ShuffleChannel")
+        | types("MaxUnpool", "Normalize", "PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal")
+        | types("ROIPooling", "ReLU6", "Region", "Reorg", "Resize", "ShuffleChannel")
     ),
     refuses=_refuses,
 )  # fmt: skip
