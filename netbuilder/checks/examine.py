@@ -6,6 +6,7 @@ continues; then come the checks, the consumers, and a trained model.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +19,10 @@ from netbuilder.checks import consumers as targets
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
 from netbuilder.layers import is_source
 from netbuilder.net import PHASES, Layer, Net
-from netbuilder.prototxt.reader import net_of_solver, parse
+from netbuilder.prototxt.reader import nets_of, parse
+from netbuilder.prototxt.solver_file import SolverNet
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY
-from netbuilder.storage.files import read_text
 from netbuilder.weights.model import Model
 
 if TYPE_CHECKING:
@@ -37,12 +38,19 @@ _SAME = {"statistics-trained": "batchnorm-trained"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to examine: phases (default: those that the file is for), consumers, a model, shapes of data."""
+    """What to examine: phases (default: those that the file is for), consumers, a model, shapes of data.
+
+    `level` and `stages` choose the layers of a net, and change the states of a solver. `states` has those of
+    single phases, where a solver gives them.
+    """
 
     phases: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     model: Model | None = None
     inputs: Mapping[str, Sequence[int]] | None = None
+    level: int | None = None
+    stages: tuple[str, ...] = ()
+    states: Mapping[str, tuple[int | None, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
     def caffes(self) -> tuple[str, ...]:
@@ -59,13 +67,16 @@ class Wanted:
 class Examined:
     """A file, its nets by phase, and the findings in the order of the file.
 
-    A file that could not be parsed has no nets and one finding.
+    A file that could not be parsed has no nets and one finding. `wanted` says in which states it was
+    examined. `inline` is the field of the solver that holds the net, whose `text` is then empty around it.
     """
 
     path: str
     text: str
     nets: dict[str, Net]
     findings: tuple[Finding, ...]
+    wanted: Wanted = Wanted()
+    inline: str = ""
 
 
 def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
@@ -74,26 +85,47 @@ def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
     Raises FileError if a file cannot be read, FieldError for an unknown input, ConfigError for an unknown
     target.
     """
-    text = read_text(path)
-    by_path: dict[str, list[str]] = {}
-    for phase in wanted.phases or PHASES:
-        try:
-            named = net_of_solver(text, Path(path), phase)
-        except PrototxtError:
-            continue  # a solver may train without testing
-        by_path.setdefault(str(path if named is None else named), []).append(phase)
-    if list(by_path) == [str(path)]:
-        return [examine_text(text, str(path), wanted)]
-    found_phases = {p: tuple(phases) if len(by_path) > 1 else wanted.phases for p, phases in by_path.items()}
-    return [examine_text(read_text(p), p, replace(wanted, phases=f)) for p, f in found_phases.items()]
+    nets = nets_of(path, level=wanted.level, stages=wanted.stages)
+    by_source: dict[object, list[SolverNet]] = {}
+    for net in nets:
+        if net.phase in (wanted.phases or PHASES):
+            by_source.setdefault((net.path, net.inline), []).append(net)
+    done = []
+    for group in by_source.values():
+        first = {net.phase: net for net in reversed(group)}  # examined together; others have another state
+        done.append(_examine_nets(first, wanted))
+        for net in group:
+            if net != first[net.phase]:
+                done.append(_only_new(_examine_nets({net.phase: net}, wanted), done[-1]))
+    return done
 
 
 def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     """Examine the text of a file; `path` is what findings call it. Raises like `examine`."""
+    state = wanted.level or 0, wanted.stages
+    states = {p: wanted.states.get(p, state) for p in PHASES}
+    return _examine_nets({p: SolverNet("", p, Path(path), text, *states[p]) for p in PHASES}, wanted)
+
+
+def _only_new(examined: Examined, before: Examined) -> Examined:
+    """What was examined, without the findings that the same net has in another state."""
+    known = {(f.code, f.target, f.layer, f.line, f.text) for f in before.findings}
+    new = (f for f in examined.findings if (f.code, f.target, f.layer, f.line, f.text) not in known)
+    return replace(examined, findings=tuple(new))
+
+
+def _examine_nets(sources: Mapping[str, SolverNet], wanted: Wanted) -> Examined:
+    """Examine the net of one text, by phase."""
+    source = next(iter(sources.values()))
+    path, text = str(source.path), source.read_text()
     try:
-        nets, refused = _read(text, path, wanted)
+        nets, refused = _read(sources, text, path, wanted)
     except PrototxtError as error:
-        return Examined(path, text, {}, (_syntax(error, path),))
+        return Examined(path, text, {}, (_syntax(error, path),), wanted, source.inline)
+    if source.field:
+        phases = wanted.phases or tuple(p for p in nets if sources[p].used)
+        states = {p: (sources[p].level, sources[p].stages) for p in nets}
+        wanted = replace(wanted, phases=phases, states=states)
     by_phase = {}
     last = "TEST" if "TEST" in nets else "TRAIN"
     for phase, net in nets.items():
@@ -110,30 +142,44 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
         findings += weights.unused(nets.values(), wanted.model, path)
     findings += _file(text, path, nets, wanted)
     order = _order(findings, nets)
-    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)))
+    ordered = tuple(sorted(_without_repeats(findings, wanted), key=order))
+    return Examined(path, text, nets, ordered, wanted, source.inline)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
 
 
-def _read(text: str, path: str, wanted: Wanted) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
+def _read(
+    sources: Mapping[str, SolverNet], text: str, path: str, wanted: Wanted
+) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
     """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them."""
     nets, refused = {}, {}
-    for phase in wanted.phases or PHASES:
-        errors: list[tuple[Layer, NetBuilderError]] = []
-        net = parse(text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors)
+    for phase, source in sources.items():
+        if phase not in (wanted.phases or PHASES):
+            continue
+        nets[phase], errors = _parse(text, path, source, None)
         if wanted.inputs:
-            tops = {top.name for layer in net if not layer.bottoms for top in layer.tops}
+            tops = {top.name for layer in nets[phase] if not layer.bottoms for top in layer.tops}
             given = {name: shape for name, shape in wanted.inputs.items() if name in tops}
             if given:
-                errors = []
-                net = parse(
-                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given
-                )
-        nets[phase] = net
+                nets[phase], errors = _parse(text, path, source, given)
         refused[phase] = [_refusal(layer, error) for layer, error in errors]
     _check_inputs(wanted, nets, path)
-    return {phase: nets[phase] for phase in wanted.phases or phases_of(nets)}, refused
+    phases = {*wanted.phases, *(p for p, source in sources.items() if source.used)}
+    if not wanted.phases:
+        phases |= {*phases_of(nets)} if len(nets) > 1 else {*nets}
+    return {phase: nets[phase] for phase in PHASES if phase in nets and phase in phases}, refused
+
+
+def _parse(
+    text: str, path: str, source: SolverNet, inputs: Mapping[str, Sequence[int]] | None
+) -> tuple[Net, list[tuple[Layer, NetBuilderError]]]:
+    errors: list[tuple[Layer, NetBuilderError]] = []
+    net = parse(
+        text, source.phase, level=source.level, stages=source.stages, dialect=ANY.name, path=path,
+        unknown="keep", refused=errors, inputs=inputs, inline=source.inline,
+    )  # fmt: skip
+    return net, errors
 
 
 def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:

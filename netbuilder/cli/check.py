@@ -12,7 +12,7 @@ from typing import Any
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
 from netbuilder.errors import FileError
 from netbuilder.report.findings import also, finding_lines, summary, totals
 from netbuilder.storage.files import write_files
@@ -50,6 +50,7 @@ def add_parser(verbs: Verbs) -> None:
         "--weights", metavar="MODEL", help="a .caffemodel: report which layers its weights fit by name"
     )
     add_input(parser)
+    add_state(parser)
     parser.add_argument(
         "--fix",
         action="store_true",
@@ -89,6 +90,8 @@ def _run(args: argparse.Namespace) -> int:
         targets=tuple(dict.fromkeys(args.target)),
         model=read_model(args.weights) if args.weights else None,
         inputs=given_inputs(args),
+        level=args.level,
+        stages=tuple(args.stage),
     )
     checked: list[_Checked] = []
     unread: list[FileError] = []

@@ -6,9 +6,9 @@ import argparse
 import sys
 from typing import Any
 
-from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_engine, net_file, one_device, stopping
+from netbuilder.cli.training_options import add_engine, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -24,8 +24,14 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
     parser.add_argument("--weights", metavar="MODEL", required=True, action="append", help="a .caffemodel")
-    parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        metavar="N",
+        help="passes (default: a solver's test_iter, else 50)",
+    )
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
+    add_state(parser)
     add_engine(parser)
     add_gpu(parser)
     add_threads(parser)
@@ -35,19 +41,29 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from netbuilder import prototxt, report
+    from netbuilder import report
     from netbuilder.engines import find_engine
+    from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.plan import plan_net
 
-    path = net_file(args.net, "TEST")
-    net = prototxt.read(path, "TEST", dialect="any", unknown="keep")
-    passes = _passes(args, net)
+    source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
+    net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
+    passes = _passes(args, net, source.passes)
+    if others:
+        more = "--stage chooses another" if source.stages else "the file of another can be given"
+        which = f"the first of {len(others) + 1} test nets, {source.state()}"
+        print(
+            f"note: this is {which}; {more}",
+            file=sys.stderr,
+        )
     devices = one_device(args.gpu)
     weights = tuple(args.weights)
     engine = find_engine(args.engine)
     engine.describe()
-    plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
+    plan = plan_net(
+        path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
+    )  # fmt: skip
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
         for event in run:
@@ -74,11 +90,11 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _passes(args: argparse.Namespace, net: Any) -> int:
+def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
     if args.iterations is not None and args.images is not None:
         raise ConfigError("--iterations and --images exclude each other", key="images")
     if args.images is None:
-        passes = 50 if args.iterations is None else args.iterations
+        passes = (of_solver or 50) if args.iterations is None else args.iterations
     else:
         from netbuilder.solvers.batch import data_batch
 

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder import engines
@@ -16,7 +15,7 @@ from netbuilder.errors import ConfigError
 if TYPE_CHECKING:
     from netbuilder.training.events import Run
 
-__all__ = ["add_engine", "net_file", "one_device", "stopping"]
+__all__ = ["add_engine", "one_device", "stopping"]
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +26,6 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         default=engines.DEFAULT,
         help=f"what does the work (default: {engines.DEFAULT})",
     )
-
-
-def net_file(path: str, phase: str) -> str:
-    """The file of a net, also where a solver file names it."""
-    from netbuilder.prototxt.reader import net_of_solver
-    from netbuilder.storage.files import read_text
-
-    return str(net_of_solver(read_text(path), Path(path), phase) or path)
 
 
 def one_device(text: str | None) -> list[int | str]:

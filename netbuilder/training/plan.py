@@ -16,6 +16,7 @@ from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_o
 from netbuilder.training.sources import check_files
 
 if TYPE_CHECKING:
+    from netbuilder.prototxt.solver_file import SolverNet
     from netbuilder.schema import SolverParameter
     from netbuilder.schema.messages import NetState
 
@@ -77,10 +78,16 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetPlan:
-    """A net to test or to time: `iterations` passes with these weights."""
+    """A net to test or to time: `iterations` passes with these weights.
+
+    `inline` is the text of a net inside a solver, the file at `path`; "" if the file is the net.
+    """
 
     path: str
     net: Net
+    inline: str
+    level: int
+    stages: tuple[str, ...]
     weights: tuple[str, ...]
     iterations: int
     devices: Devices
@@ -94,6 +101,8 @@ def plan_training(
     devices: Sequence[int | str] | None = None,
     weights: tuple[str, ...] = (),
     resume: str | None = None,
+    level: int | None = None,
+    stages: Sequence[str] = (),
     replay: bool = True,
     force: bool = False,
     threads: int = 1,
@@ -143,17 +152,30 @@ def plan_net(
     path: str,
     net: Net,
     *,
+    source: SolverNet | None = None,
     weights: tuple[str, ...] = (),
     iterations: int,
     devices: Sequence[int | str] = (),
     threads: int = 1,
 ) -> NetPlan:
-    """Plan the test or the timing of the net of a file. Raises FileError, ConfigError."""
+    """Plan the test or the timing of the net of a file; of a solver's, `source` has its state.
+
+    Raises FileError, ConfigError.
+    """
     _existing(weights)
-    check_files(net, path)
-    check_labels(net, path)
+    where = source.where if source else path
+    check_files(net, where)
+    check_labels(net, where)
     return NetPlan(
-        path=path, net=net, weights=weights, iterations=iterations, devices=tuple(devices), threads=threads
+        path=path,
+        net=net,
+        inline=source.read_text() if source and source.inline else "",
+        level=source.own_level() if source else 0,
+        stages=source.stages if source else (),
+        weights=weights,
+        iterations=iterations,
+        devices=tuple(devices),
+        threads=threads,
     )
 
 

@@ -180,7 +180,8 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
 
 def open_net(job: dict[str, Any], folder: str) -> Any:
     phase = caffe.TRAIN if job["phase"] == "TRAIN" else caffe.TEST
-    net = caffe.Net(os.path.join(folder, "net.prototxt"), phase)
+    state = {"level": job["level"], "stages": job["stages"]} if job["level"] or job["stages"] else {}
+    net = caffe.Net(os.path.join(folder, "net.prototxt"), phase, **state)  # older pycaffe has no states
     for path in job["weights"]:
         net.copy_from(path)
     return net

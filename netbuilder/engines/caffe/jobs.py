@@ -82,11 +82,13 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
     seen = _view(install)
     return {
         "do": do,
-        "files": {"net.prototxt": seen_net(read_text(plan.path), seen)},
+        "files": {"net.prototxt": seen_net(plan.inline or read_text(plan.path), seen)},
         "nets": [],
         "visible": [seen(name) for name in (plan.path, *plan.weights)],
         "gpus": _numbers(plan.devices),
         "phase": plan.net.phase,
+        "level": plan.level,
+        "stages": list(plan.stages),
         "weights": [seen(w) for w in plan.weights],
         "iterations": plan.iterations,
     }
@@ -261,7 +263,14 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
 
 
 def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
+    if plan.inline:
+        raise ConfigError(
+            f"the caffe binary opens a net by its file, and '{plan.path}' is a solver that holds the net",
+            hint=f"move the net to a file of its own, or name a Python that can import caffe by {VARIABLE}",
+        )
     arguments = [do, "-model", plan.path, "-iterations", str(plan.iterations), *_gpu_flag(plan.devices)]
+    arguments += ["-level", str(plan.level)] if plan.level else []
+    arguments += ["-stage", ",".join(plan.stages)] if plan.stages else []
     if len(plan.weights) > 1:
         raise ConfigError(
             f"the caffe binary tests with one file of weights, got {len(plan.weights)}", key="weights",
