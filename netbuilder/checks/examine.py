@@ -23,6 +23,7 @@ from netbuilder.prototxt.reader import nets_of, parse
 from netbuilder.prototxt.solver_file import SolverNet
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY
+from netbuilder.storage.files import read_text
 from netbuilder.weights.model import Model
 
 if TYPE_CHECKING:
@@ -80,14 +81,19 @@ class Examined:
 
 
 def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
-    """Examine a file, or the nets that a solver file names.
+    """Examine a file, or the nets of a solver file that exist; `solvers.check_file` has findings about that.
 
     Raises FileError if a file cannot be read, FieldError for an unknown input, ConfigError for an unknown
     target.
     """
-    nets = nets_of(path, level=wanted.level, stages=wanted.stages)
+    try:
+        nets = nets_of(path, level=wanted.level, stages=wanted.stages)
+    except PrototxtError as error:
+        return [Examined(str(path), read_text(path), {}, (_syntax(error, str(path)),), wanted)]
     by_source: dict[object, list[SolverNet]] = {}
     for net in nets:
+        if net.field and not net.path.is_file():
+            continue
         if net.phase in (wanted.phases or PHASES):
             by_source.setdefault((net.path, net.inline), []).append(net)
     done = []

@@ -247,8 +247,8 @@ def _inline(solver: SolverParameter, fields: Sequence[Span], text: str) -> dict[
             inside = slice(field.value + 1, field.end - 1)
             found[field.name].append(re.sub(r"[^\n]", " ", text[: inside.start]) + text[inside])
     for name in INLINE:  # of the form test_net_param: [{...}, {...}]
-        value = getattr(solver, name)
-        messages = value if name == "test_net_param" else [value]
+        messages = [value for field, value in solver.ListFields() if field.name == name]
+        messages = list(messages[0]) if name == "test_net_param" and messages else messages
         if len(found[name]) < len(messages):
             found[name] = [format_fields(message) for message in messages]
     return found

@@ -170,7 +170,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
     done = solver.iter >= job["max_iter"]
     if saved != solver.iter and solver.iter > begin and (job["after_train"] or not done):
         snapshot(solver, job)
-    if done and due(job, solver.iter):
+    if done and job["test_interval"]:  # the last state is tested even if max_iter is no multiple of it
         test(solver, job)
     tell("Ended", how="done" if done else "stopped", iteration=solver.iter)
 

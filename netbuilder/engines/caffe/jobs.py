@@ -56,7 +56,7 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
 
 def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     solver, seen = plan.solver, _view(install)
-    files, nets = _worker_files(solver, str(plan.partial / "snapshot"), seen)
+    files, nets = _worker_files(plan, str(plan.partial / "snapshot"), seen)
     job = _snapshots(plan, seen) | {
         "files": files,
         "nets": nets,
@@ -120,15 +120,16 @@ def _view(install: Install) -> Callable[[str], str]:
 
 
 def _worker_files(
-    solver: SolverParameter, partial: str, seen: Callable[[str], str]
+    plan: TrainingPlan, partial: str, seen: Callable[[str], str]
 ) -> tuple[dict[str, str], list[list[str]]]:
     """The solver as the worker runs it and its nets, as files; and the solver fields that name the nets.
 
     The worker does tests, snapshots and rates itself. Only the worker knows the folder of these files, so it
-    adds the fields that name them.
+    adds the fields that name them. Nets inside the solver stay there, since Caffe would upgrade files.
     """
     from netbuilder.prototxt import text as text_format
 
+    solver = plan.solver
     sent = type(solver)()
     sent.CopyFrom(solver)
     files: dict[str, str] = {}
@@ -154,7 +155,14 @@ def _worker_files(
     names = [seen(w) for w in sent.weights]
     del sent.weights[:]
     sent.weights.extend(names)
-    files["solver.prototxt"] = text_format.format_fields(sent)
+    for field in plan.inline:
+        sent.ClearField(field)
+    inline = [
+        f"{field} {{\n{seen_net(text.strip(), seen)}\n}}\n"
+        for field, texts in plan.inline.items()
+        for text in texts
+    ]
+    files["solver.prototxt"] = text_format.format_fields(sent) + "".join(inline)
     return files, nets
 
 
