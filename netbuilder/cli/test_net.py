@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import add_engine, one_device, stopping
 from netbuilder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from netbuilder.prototxt.solver_file import SolverNet
 
 __all__ = ["add_parser"]
 
@@ -46,6 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.plan import plan_net
+    from netbuilder.training.preflight import NetInUse, of_passes
 
     source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
@@ -64,6 +68,8 @@ def _run(args: argparse.Namespace) -> int:
     plan = plan_net(
         path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
     )  # fmt: skip
+    for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
+        print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
         for event in run:
@@ -88,6 +94,11 @@ def _run(args: argparse.Namespace) -> int:
     ]
     print(report.format_table(("output", "mean"), rows, right=(1,)))
     return 0
+
+
+def _what(args: argparse.Namespace, source: SolverNet) -> str:
+    """What says how many passes there are."""
+    return "--iterations" if args.iterations is not None or not source.passes else "test_iter"
 
 
 def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:

@@ -263,6 +263,12 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
         ]
     elif weights := plan.weights or tuple(solver.weights):
         arguments += ["-weights", _joined(weights)]
+    if solver.test_iter and solver.max_iter % solver.test_interval:
+        warnings = [
+            *warnings,
+            f"the caffe binary does not test the last state: max_iter {solver.max_iter} is no multiple of "
+            f"test_interval {solver.test_interval}",
+        ]
     job |= {
         "files": {file: text_format.format_fields(sent)},
         "arguments": arguments + _gpu_flag(plan.devices),
