@@ -14,11 +14,12 @@ from tests.solvers.in_caffe import solve
 
 NET = (
     'layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 4 dim: 3 } '
-    'shape { dim: 4 dim: 2 } data_filler { type: "gaussian" std: 1 } data_filler { type: "gaussian" std: 1 } } }\n'
+    'shape { dim: 4 dim: 2 } data_filler { type: "gaussian" std: 1 } '
+    'data_filler { type: "gaussian" std: 1 } } }\n'
     'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 2 } }\n'
     'layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }\n'
 )
-V1 = 'layers { name: "x" type: DUMMY_DATA top: "x" dummy_data_param { num: 4 channels: 3 height: 1 width: 1 } }\n'
+V1 = 'layers { name: "x" type: DUMMY_DATA top: "x" dummy_data_param { num: 4 channels: 3 } }\n'
 OLD_BATCHNORM = NET + (
     'layer { name: "bn" type: "BatchNorm" bottom: "y" top: "b" param { } param { } param { } }\n'
 )
@@ -116,7 +117,8 @@ test_net: "n.prototxt" test_iter: 1 test_interval: 1
 test_net: "n.prototxt" test_iter: 1 test_iter: 1 test_interval: 1
 -net net_param { NET }
 -net train_net_param { NET }
--net train_net_param { NET } test_net_param { NET } test_net_param { NET } test_iter: 1 test_iter: 2 test_interval: 1
+-net train_net_param { NET } test_net_param { NET } test_iter: 2 test_interval: 1
+-net net_param { NET } test_net_param { NET } test_iter: 1 test_iter: 2 test_interval: 1
 snapshot: 2 snapshot_prefix: "s"
 snapshot: 2 snapshot_prefix: "s" snapshot_format: HDF5
 layer_wise_reduce: false
