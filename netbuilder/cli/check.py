@@ -111,8 +111,9 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_data(checked), indent=2))
     elif args.format == "sarif":
         from netbuilder.report.sarif import sarif
+        from netbuilder.solvers import CODES
 
-        print(sarif(findings))
+        print(sarif(findings, CODES))
     else:
         for c in checked:
             print("".join(f"{line}\n" for line in _lines(c)), end="")
@@ -121,7 +122,9 @@ def _run(args: argparse.Namespace) -> int:
         print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
     for c in checked:
         if args.fix:
-            print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
+            inline = c.examined.inline  # of a solver, which is named for itself
+            if not inline:
+                print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
     print(summary(findings), file=sys.stderr)
     if unread or any(f.code == "syntax" for f in findings):
         return 2

@@ -11,7 +11,7 @@ from typing import Any
 from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.config.recipes import RECIPES, read_recipe
-from netbuilder.errors import ConfigError, FieldError, did_you_mean
+from netbuilder.errors import ConfigError, FieldError, StaleBlob, did_you_mean
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]
@@ -254,7 +254,12 @@ def _batches(args: argparse.Namespace) -> tuple[int, int, dict[str, int]]:
         from netbuilder.solvers.batch import data_batch, data_layer
 
         for phase, key in (("TRAIN", "images"), ("TEST", "test_images")):
-            net = prototxt.read(args.net, phase, dialect="any", unknown="keep")
+            try:
+                net = prototxt.read(args.net, phase, dialect="any", unknown="keep")
+            except StaleBlob:
+                if phase == "TRAIN":
+                    raise
+                continue  # its data is for other phases or stages
             found[phase], layer = data_batch(net), data_layer(net)
             if layer and (count := number_of_records(layer.proto, Path(args.net).parent)):
                 records[key] = count

@@ -232,6 +232,9 @@ def _merge(
         solver.MergeFrom(parse_text(piece, SolverParameter, path=path).message)
     except PrototxtError as error:
         if field.name not in INLINE:
+            if known is not None and text[field.value] == "[":
+                error.hint = "Caffe takes one value here"
+                error.hint += ": name the devices by `train --gpu`" if field.name == "device_id" else ""
             return [error]
         # Whoever reads the net reports what is wrong in it.
         inline = getattr(solver, field.name)

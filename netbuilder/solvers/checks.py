@@ -180,8 +180,6 @@ def _faults(read: SolverFile, dialect: str) -> Iterator[Finding]:
             forks = [fork for fork, names in _FORK_FIELDS.items() if name in names]
             hint = f"a field of {' and '.join(forks)}: leave it out for BVLC's Caffe" if forks else error.hint
             hint = hint or "leave it out"
-            if "found '['" in error.text:
-                hint = "give one value: Caffe takes a list for repeated fields only"
             yield _found("solver-field", name, error.text, hint, error.line, error.column)
 
 

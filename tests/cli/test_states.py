@@ -89,3 +89,79 @@ def test_the_autoencoder_is_trained_tested_and_timed(netbuilder: Command, real_c
     )
     assert ran.code == 0, ran.err
     assert netbuilder("time", "mnist_autoencoder.prototxt", "--phase", "TEST", "--iterations=1").code == 2
+
+
+def test_a_solver_is_reported_in_every_form(netbuilder: Command) -> None:
+    text = autoencoder.SOLVER.replace('lr_policy: "step"', 'lr_policy: "setp"') + "device_id: [0, 1]\n"
+    Path("solver.prototxt").write_text(text)
+    ran = netbuilder("check", "solver.prototxt")
+    assert ran.code == 1
+    line = text.splitlines().index('lr_policy: "setp"') + 1
+    assert (
+        f"solver.prototxt:{line}: error: unknown lr_policy 'setp' [lr-policy]\n  fix: did you mean" in ran.out
+    )
+    found = json.loads(netbuilder("check", "solver.prototxt", "--json").out)["files"][0]
+    assert [(f["code"], f["line"]) for f in found["findings"] if f["severity"] == "error"] == [
+        ("lr-policy", line),
+        ("solver-field", len(text.splitlines())),
+    ]
+    log = json.loads(netbuilder("check", "solver.prototxt", "--format", "sarif").out)
+    assert {"lr-policy", "solver-field"} <= {r["id"] for r in log["runs"][0]["tool"]["driver"]["rules"]}
+    assert netbuilder("check", "solver.prototxt", "--fix").code == 1
+    assert not Path("solver.fixed.prototxt").exists()
+
+
+@pytest.mark.parametrize("target", ["ssd", "nvcaffe"])
+def test_fields_of_a_fork_are_for_that_fork(target: str, netbuilder: Command) -> None:
+    more = {"ssd": 'eval_type: "detection"\n', "nvcaffe": 'larc: true\nlarc_policy: "clip"\nmin_lr: 0.1\n'}
+    Path("solver.prototxt").write_text(autoencoder.SOLVER + more[target])
+    assert netbuilder("check", "solver.prototxt", "--target", target).code == 0
+    ran = netbuilder("check", "solver.prototxt")
+    assert ran.code == 1
+    assert f"fix: a field of {target}" in ran.out or "a field of ssd and nvcaffe" in ran.out
+    assert netbuilder("count", "solver.prototxt").code == 0
+
+
+def test_a_recipe_is_for_a_net_that_tests_in_stages(netbuilder: Command) -> None:
+    ran = netbuilder("solver", "resnet", "--net", "mnist_autoencoder.prototxt", "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["iterations_per_epoch"] == autoencoder.RECORDS["train_lmdb"] / 10
+
+
+def test_a_label_map_is_named(netbuilder: Command) -> None:
+    Path("labelmap.prototxt").write_text('item { name: "cat" label: 1 display_name: "cat" }\n')
+    for verb in ("count", "check"):
+        ran = netbuilder(verb, "labelmap.prototxt")
+        assert ran.code == 2
+        assert "a label map, item { name label display_name }, and no net" in ran.out + ran.err
+
+
+@pytest.mark.parametrize("verb", ["count", "check", "diff", "train", "test", "time"])
+def test_every_verb_says_that_caffe_upgrades_no_net_in_a_solver(verb: str, netbuilder: Command) -> None:
+    old = 'layers { name: "x" type: DUMMY_DATA top: "x" dummy_data_param { num: 4 channels: 3 } }\n'
+    Path("v1.prototxt").write_text(f'base_lr: 0.1 lr_policy: "fixed" max_iter: 1\nnet_param {{\n{old}}}\n')
+    words = {"diff": ["v1.prototxt"], "test": ["--weights", "v1.prototxt"], "train": ["--no-draw"]}
+    ran = netbuilder(verb, "v1.prototxt", *words.get(verb, []))
+    assert ran.code == (1 if verb == "check" else 2)
+    assert "Caffe does not upgrade the net of net_param: its 'layers' are ignored" in ran.out + ran.err
+
+
+@pytest.mark.parametrize("verb", ["count", "check", "diff"])
+def test_nets_inside_a_solver_are_looked_at(verb: str, netbuilder: Command) -> None:
+    net = autoencoder.NET
+    inline = autoencoder.SOLVER.replace('net: "mnist_autoencoder.prototxt"\n', "")
+    train_only = (
+        f'base_lr: 0.1 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "s"\ntrain_net_param {{\n{net}}}\n'
+    )
+    for text in (f"net_param {{\n{net}}}\n{inline}", train_only):
+        Path("inline.prototxt").write_text(text)
+        words = {"count": ["--json"], "check": [], "diff": ["mnist_autoencoder.prototxt", "--phase", "TRAIN"]}
+        ran = netbuilder(verb, "inline.prototxt", *words[verb])
+        assert ran.code == 0, ran.out + ran.err
+        if verb == "count":
+            assert json.loads(ran.out)["totals"]["learnable_params"] == autoencoder.PARAMS
+    Path("inline.prototxt").write_text(train_only.replace('bottom: "encode2"', 'bottom: "encode3"'))
+    ran = netbuilder(verb, "inline.prototxt", *words[verb])
+    assert ran.code > 0
+    assert "encode3" in ran.out + ran.err
+    assert "inline.prototxt" in ran.out + ran.err
