@@ -28,7 +28,9 @@ __all__ = ["INLINE", "SolverFile", "SolverNet", "is_solver", "parse_solver", "to
 
 INLINE = ("net_param", "train_net_param", "test_net_param")
 # One of these is in every solver that Caffe takes; nets have them in strings and comments at most.
-_LIKELY = re.compile(r"\b(?:(?:train_|test_)?net(?:_param)?|base_lr|lr_policy|max_iter)\s*[:{<]")
+_LIKELY = [
+    re.compile(rf"{name}\s*[:{{<]") for name in ("net", "net_param", "base_lr", "lr_policy", "max_iter")
+]
 _TOKEN = re.compile(
     r"#[^\n]*|\"(?:[^\"\\\n]|\\[^\n])*\"?|'(?:[^'\\\n]|\\[^\n])*'?|[{}<>\[\]]"
     r"|\b(?P<name>[A-Za-z_]\w*)\b(?=\s*[:{<])"
@@ -171,7 +173,7 @@ class SolverFile:
 
 def is_solver(text: str) -> bool:
     """Whether a text is a solver's: it has fields of a solver at its top level, and no layers."""
-    if not _LIKELY.search(text):
+    if not any(likely.search(text) for likely in _LIKELY):
         return False  # most nets
     names = set(top_names(text))
     nets = {f.name for f in NetParameter.DESCRIPTOR.fields}

@@ -204,11 +204,11 @@ def _files(read: SolverFile) -> Iterator[Finding]:
             )
     solver = read.solver
     folder = Path(solver.snapshot_prefix).parent
-    if solver.snapshot > 0 and not folder.is_dir():
+    if (solver.snapshot > 0 or solver.snapshot_after_train) and not folder.is_dir():
         yield _found(
             "snapshot-folder",
             "snapshot_prefix",
-            f"the folder '{folder}' of the snapshots is not there: `caffe train` aborts at the first of them",
+            f"the folder '{folder}' of the snapshots is not there: `caffe train` aborts where it writes one",
             "make it, or train by `netbuilder train`, which does",
         )
 
