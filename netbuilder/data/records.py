@@ -63,7 +63,7 @@ def first_labels(layer: LayerParameter, folder: Path | None = None) -> list[int]
             same = found[0]
             later = itertools.dropwhile(lambda label: label == same and time.monotonic() < end, labels)
             found += itertools.islice(later, _MORE)
-    except (DamagedDatabase, FileError, WireError, OSError):
+    except (DamagedDatabase, FileError, WireError, OSError, RuntimeError, ImportError, KeyError, ValueError):
         return []
     return found
 
@@ -137,13 +137,27 @@ def _labels_of_list(layer: LayerParameter, place: Path) -> Iterator[int]:
             yield int(word) if word.lstrip(b"+-").isdigit() else 0
 
 
+def _labels_of_hdf5(layer: LayerParameter, place: Path) -> Iterator[int]:
+    import h5py
+
+    for path in _hdf5_files(place):
+        with h5py.File(path, "r") as file:
+            labels = file[layer.top[1]]
+            if labels.size == labels.shape[0]:  # a number a record
+                yield from (int(label) for label in labels[:].reshape(-1))
+
+
+def _hdf5_files(place: Path) -> Iterator[Path]:
+    for name in place.read_text(encoding="utf-8", errors="surrogateescape").split():
+        yield Path(name) if Path(name).exists() else place.parent / name
+
+
 def _count_rows(layer: LayerParameter, place: Path) -> int:
     """The rows of all HDF5 files in the list. Source: hdf5_data_layer.cpp, Next."""
     import h5py
 
     rows = 0
-    for name in place.read_text(encoding="utf-8", errors="surrogateescape").split():
-        path = Path(name) if Path(name).exists() else place.parent / name
+    for path in _hdf5_files(place):
         with h5py.File(path, "r") as file:
             rows += int(file[layer.top[0]].shape[0])
     return rows
@@ -157,4 +171,5 @@ _COUNTS: dict[Form | None, Callable[[LayerParameter, Path], int]] = {
 _LABELS: dict[Form | None, Callable[[LayerParameter, Path], Iterator[int]]] = {
     Form.DATABASE: _labels_of_database,
     Form.IMAGE_LIST: _labels_of_list,
+    Form.HDF5_LIST: _labels_of_hdf5,
 }

@@ -70,6 +70,7 @@ CODES: dict[str, Code] = {
         solver_field="Caffe cannot read a field: unknown, given twice, or with another type of value.",
         net="The solver must name exactly one net to train.",
         net_file="A net that the solver names does not exist.",
+        net_empty="A net of the solver has no layers in its phase and state: Caffe aborts in its first pass.",
         net_format="A net inside a solver has an old format, which Caffe upgrades in files only.",
         test_iter="`test_iter` is not given once for each test net, or is below 0.",
         test_interval="`test_interval` is below 0, or 0 although there is a test net.",

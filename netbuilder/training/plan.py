@@ -14,7 +14,7 @@ from netbuilder.prototxt.solver_file import parse_solver
 from netbuilder.solvers.checks import check_file
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
-from netbuilder.training.preflight import NetInUse, error_of, of_records
+from netbuilder.training.preflight import NetInUse, error_of, of_layers, of_records
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
 from netbuilder.training.sources import check_files
 
@@ -140,6 +140,8 @@ def plan_training(
     uses = [NetInUse(net, _net(net)) for net in read.nets() if net.used]
     files = [*_existing((*weights, *solver.weights))]
     for use in uses:
+        for finding in of_layers(use):
+            raise error_of(finding)
         files += check_files(use.net, use.source.where)
         check_labels(use.net, use.source.where)
         findings += of_records(use)

@@ -20,7 +20,7 @@ from netbuilder.solvers.checks import CODES, check_file
 from netbuilder.training.labels import check_labels
 from netbuilder.training.sources import missing_files
 
-__all__ = ["NetInUse", "error_of", "of_data", "of_passes", "of_records", "preflight"]
+__all__ = ["NetInUse", "error_of", "of_data", "of_layers", "of_passes", "of_records", "preflight"]
 
 
 class NetInUse(NamedTuple):
@@ -42,6 +42,7 @@ def preflight(
                 "directory", file=read.path, line=read.places["weights"][0][0], field="weights",
             )  # fmt: skip
     for use in nets:
+        yield from of_layers(use)
         yield from of_data(use)
         yield from of_records(use)
 
@@ -52,6 +53,17 @@ def error_of(finding: Finding) -> NetBuilderError:
     if finding.code == "net-file":
         return FileError(finding.text, where=where, hint=finding.fix)
     return ConfigError(finding.text, key=finding.field, path=where, hint=finding.fix)
+
+
+def of_layers(use: NetInUse) -> Iterator[Finding]:
+    """Whether a net that the solver makes has layers."""
+    if not use.net.layers:
+        yield find(
+            CODES, "net-empty",
+            f"'{use.source.where}' has no layers in {use.source.state()}: Caffe aborts",
+            "give its layers this phase and these stages, or leave test_iter out",
+            file=str(use.source.path),
+        )  # fmt: skip
 
 
 def of_data(use: NetInUse) -> Iterator[Finding]:

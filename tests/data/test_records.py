@@ -55,6 +55,7 @@ def test_the_rows_of_all_hdf5_files_are_records() -> None:
             file["y"] = [0.0] * rows
     Path("files.txt").write_text("a.h5\nb.h5\n")
     assert number_of_records(layer(HDF5)) == 11
+    assert first_labels(layer(HDF5)) == [0] * 11
 
 
 @pytest.mark.parametrize("text", [LMDB, LIST, HDF5, 'type: "Input" top: "x"', 'type: "MemoryData" top: "x"'])

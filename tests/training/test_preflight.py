@@ -23,6 +23,8 @@ NET = (
     'inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }\n'
     'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "y" top: "loss" }\n'
 )
+_TRAINED, _TESTED, *_REST = NET.splitlines(keepends=True)
+ONLY_TRAIN = _TRAINED + "".join(line.replace(" }\n", " include { phase: TRAIN } }\n") for line in _REST)
 SOLVER = (
     'net: "net.prototxt"\nbase_lr: 0.01\nlr_policy: "fixed"\nmax_iter: 4\n'
     'test_iter: 3\ntest_interval: 2\nsnapshot_prefix: "out/x"\nrandom_seed: 1\n'
@@ -36,6 +38,7 @@ def netbuilder(
     monkeypatch.chdir(tmp_path)
     Path("net.prototxt").write_text(NET)
     Path("solver.prototxt").write_text(SOLVER)
+    Path("out").mkdir()
     write_lmdb("train_db", noise(60, 1, 2, 2), (i % 3 for i in range(60)))
     write_lmdb("test_db", noise(30, 1, 2, 2), (i % 3 for i in range(30)))
     return Command(capsys)
@@ -109,6 +112,9 @@ def test_a_list_that_is_shuffled_may_be_sorted(shuffle: str, count: int, netbuil
     ("spoil", "said"),
     [
         (lambda: Path("net.prototxt").unlink(), "net-file"),
+        (lambda: Path("net.prototxt").write_text(ONLY_TRAIN), "net-empty"),
+        (lambda: Path("net.prototxt").write_text(NET.replace("phase: TEST", "phase: TRAIN")), "name-clash"),
+        (lambda: Path("net.prototxt").write_text(_TRAINED + "".join(_REST)), "missing-bottom"),
         (lambda: solver("net.prototxt", "nett.prototxt"), "net-file"),
         (lambda: solver('lr_policy: "fixed"\n', ""), "lr-policy"),
         (lambda: solver("max_iter: 4", "max_iter: -4"), "max-iter"),
