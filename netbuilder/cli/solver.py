@@ -125,8 +125,8 @@ def _run(args: argparse.Namespace) -> int:
         )
     if solver.test_iter and solver.max_iter % solver.test_interval and args.dialect != "caffeonspark":
         notes.append(
-            f"max_iter {solver.max_iter} is no multiple of test_interval {solver.test_interval}: `netbuilder "
-            "train` tests the last state too, `caffe train` does not"
+            f"max_iter {solver.max_iter} is not a multiple of test_interval {solver.test_interval}: "
+            "`netbuilder train` tests the last state too, `caffe train` does not"
         )
     if not solver.test_iter and recipe.test_images:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")

@@ -35,8 +35,8 @@ PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
 _HARMLESS = frozenset({"engine"})
 # Other kinds of prototxt, by a field of their top level.
 _OTHERS = {
-    "item": "a label map, item { name label display_name }, and no net",
-    "node": "a graph of TensorFlow, and no net of Caffe",
+    "item": "a label map, item { name label display_name }, not a net",
+    "node": "a graph of TensorFlow, not a net of Caffe",
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from netbuilder.cli.main import verb_parser
 from netbuilder.engines.caffe import Caffe
+from netbuilder.weights.model import read_model
 from tests.cli.test_options import _leaves
 from tests.command import Command
 from tests.solvers import autoencoder
@@ -133,7 +134,7 @@ def test_a_label_map_is_named(netbuilder: Command) -> None:
     for verb in ("count", "check"):
         ran = netbuilder(verb, "labelmap.prototxt")
         assert ran.code == 2
-        assert "a label map, item { name label display_name }, and no net" in ran.out + ran.err
+        assert "a label map, item { name label display_name }, not a net" in ran.out + ran.err
 
 
 @pytest.mark.parametrize("verb", ["count", "check", "diff", "train", "test", "time"])
@@ -165,3 +166,30 @@ def test_nets_inside_a_solver_are_looked_at(verb: str, netbuilder: Command) -> N
     assert ran.code > 0
     assert "encode3" in ran.out + ran.err
     assert "inline.prototxt" in ran.out + ran.err
+
+
+EXTRA = (
+    'layer { name: "extra" type: "InnerProduct" bottom: "decode1" top: "extra" include { RULE } '
+    "inner_product_param { num_output: 2 } }\n"
+    'layer { name: "silence" type: "Silence" bottom: "extra" include { RULE } }\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [('phase: TRAIN stage: "x"', ["--stage", "x"]), ("phase: TRAIN min_level: 2", ["--level", "2"])],
+)
+def test_a_state_chooses_the_layers_that_are_trained_and_timed(
+    rule: str, words: list[str], netbuilder: Command, real_caffe: Caffe
+) -> None:
+    Path("mnist_autoencoder.prototxt").write_text(autoencoder.NET + EXTRA.replace("RULE", rule))
+    for more, there in (([], False), (words, True)):
+        ran = netbuilder("train", "solver.prototxt", "--no-draw", "--force", *more)
+        assert ran.code == 0, ran.err
+        model = read_model("snapshots/mnist_autoencoder_iter_20.caffemodel")
+        assert ("extra" in [layer.name for layer in model.layers]) is there
+        ran = netbuilder("time", "solver.prototxt", "--iterations=1", "--json", *more)
+        assert ("extra" in [layer["name"] for layer in json.loads(ran.out)["layers"]]) is there
+        ran = netbuilder("count", "solver.prototxt", "--phase", "TRAIN", "--json", *more)
+        extra = 36 * 2 + 2 if there else 0
+        assert json.loads(ran.out)["totals"]["learnable_params"] == autoencoder.PARAMS + extra

@@ -266,7 +266,7 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
     if solver.test_iter and solver.max_iter % solver.test_interval:
         warnings = [
             *warnings,
-            f"the caffe binary does not test the last state: max_iter {solver.max_iter} is no multiple of "
+            f"the caffe binary does not test the last state: max_iter {solver.max_iter} is not a multiple of "
             f"test_interval {solver.test_interval}",
         ]
     job |= {
