@@ -89,7 +89,7 @@ def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
     try:
         nets = nets_of(path, level=wanted.level, stages=wanted.stages)
     except PrototxtError as error:
-        return [Examined(str(path), read_text(path), {}, (_syntax(error, str(path)),), wanted)]
+        return [Examined(str(path), read_text(path), {}, (_syntax(error, str(path)),), wanted=wanted)]
     by_source: dict[object, list[SolverNet]] = {}
     for net in nets:
         if net.field and not net.path.is_file():
@@ -127,7 +127,8 @@ def _examine_nets(sources: Mapping[str, SolverNet], wanted: Wanted) -> Examined:
     try:
         nets, refused = _read(sources, text, path, wanted)
     except PrototxtError as error:
-        return Examined(path, text, {}, (_syntax(error, path),), wanted, source.inline)
+        syntax = (_syntax(error, path),)
+        return Examined(path, text, {}, syntax, wanted=wanted, inline=source.inline)
     if source.field:
         phases = wanted.phases or tuple(p for p in nets if sources[p].used)
         states = {p: (sources[p].level, sources[p].stages) for p in nets}
@@ -149,7 +150,7 @@ def _examine_nets(sources: Mapping[str, SolverNet], wanted: Wanted) -> Examined:
     findings += _file(text, path, nets, wanted)
     order = _order(findings, nets)
     ordered = tuple(sorted(_without_repeats(findings, wanted), key=order))
-    return Examined(path, text, nets, ordered, wanted, source.inline)
+    return Examined(path, text, nets, ordered, wanted=wanted, inline=source.inline)
 
 
 # -- reading -------------------------------------------------------------------------------------------------

@@ -143,7 +143,7 @@ def _examined(file: str, wanted: Wanted) -> list[Examined]:
     findings = _of_solver(read, wanted)
     refused = {f.field for f in findings if f.code == "net-format"}
     nets = [e for e in examine(file, wanted) if e.inline not in refused] if read.nets() else []
-    return [Examined(file, text, {}, tuple(findings), wanted), *nets]
+    return [Examined(file, text, {}, tuple(findings), wanted=wanted), *nets]
 
 
 def _of_solver(read: SolverFile, wanted: Wanted) -> list[Finding]:

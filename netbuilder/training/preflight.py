@@ -35,7 +35,7 @@ def preflight(
 ) -> Iterator[Finding]:
     """The findings about a solver, and about the data of its nets."""
     yield from check_file(read, dialect=dialect)
-    for name in read.solver.weights:
+    for name in (name for names in read.solver.weights for name in names.split(",")):
         if not Path(name).is_file():
             yield find(
                 CODES, "data-file", f"there is no weights file '{name}'", "names are relative to the current "
