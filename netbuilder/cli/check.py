@@ -135,7 +135,7 @@ def _examined(file: str, wanted: Wanted) -> list[Examined]:
     """What was examined in a file; of a solver that is the solver itself, then its nets."""
     text = read_text(file)
     if not is_solver(text):
-        return examine(file, wanted)
+        return [examine_text(text, file, wanted)]  # a pipe cannot be read twice
     try:
         read = parse_solver(text, file)
     except PrototxtError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,14 @@ def test_a_state_chooses_the_layers_that_are_trained_and_timed(
         ran = netbuilder("count", "solver.prototxt", "--phase", "TRAIN", "--json", *more)
         extra = 36 * 2 + 2 if there else 0
         assert json.loads(ran.out)["totals"]["learnable_params"] == autoencoder.PARAMS + extra
+
+
+def test_a_net_from_a_pipe_is_read_once(netbuilder: Command) -> None:
+    for verb in ("check", "count"):
+        read, write = os.pipe()
+        with os.fdopen(write, "w") as pipe:
+            pipe.write(autoencoder.NET)
+        ran = netbuilder(verb, f"/dev/fd/{read}")
+        os.close(read)
+        assert ran.code == 0, ran.err
+        assert ran.out
