@@ -171,11 +171,6 @@ def unread_input(net: Net, x: Blob) -> Any:
     return net.add("Sigmoid", x, name="t")
 
 
-def given(net: Net) -> Any:
-    """Another input."""
-    return net.add("Input", name="other", shape={"dim": [1, CHANNELS, SIZE, SIZE]})
-
-
 def two_inputs(net: Net, x: Blob) -> Any:
     """An Input layer with two tops."""
     shapes = [{"dim": [1, CHANNELS, SIZE, SIZE]}, {"dim": [1, CHANNELS, SIZE, SIZE]}]
@@ -358,7 +353,6 @@ CASES: dict[str, Build] = {
     "concat_old_axis": two("Concat", concat_dim=2),
     "slice_old_axis": pieces(slice_dim=2, slice_point=[3]),
     "concat_single": one("Concat"),
-    "concat_single_input": lambda net, x: net.add("Concat", given(net), name="t", axis=0),
     "concat_single_input_read_twice": lambda net, x: net.add("Concat", net.blobs["data"], name="t", axis=0),
     "slice_single": lambda net, x: net.add_many("Slice", x, name="t", tops=["p"])[0],
     "slice_last_unread": first_piece(axis=2, slice_point=[2]),
@@ -527,7 +521,7 @@ def with_fork(name: str, *, left_out: bool = False) -> tuple[str, str]:
 def computed(consumer: str, text: str, type: str, folder: Path) -> Any:
     """What a consumer computes of a net whose layer t has weights; None if it fails."""
     draw = np.random.default_rng(1)
-    shapes = {
+    shapes: dict[str, list[tuple[int, ...]]] = {
         "BatchNorm": [(4,), (4,), (1,)],
         "Convolution": [(4, 4, 3, 3), (4,)],
         "InnerProduct": [(4, 144), (4,)],
@@ -557,6 +551,17 @@ def test_a_forks_field_is_reported_where_a_consumer_refuses_or_misreads_it(
     found = [f for f in targets.check(net, consumer) if f.code == "no-such-field"]
     assert fine == (not found), f"{consumer} {'agrees' if fine else 'does not agree'}, and we say {found}"
     assert all(name in f.text for f in found)
+
+
+def test_opencv_gives_garbage_for_a_concat_of_one_input(tmp_path: Path) -> None:
+    consumers.require("cv2")
+    net = Net("n")
+    x = net.add("Input", name="data", shape={"dim": [1, 4, 3, 3]})
+    net.add("TanH", net.add("Concat", x, name="c"), name="t")
+    image = np.random.default_rng(1).standard_normal((1, 4, 3, 3), dtype=np.float32)
+    consumers.write_model(net, {}, tmp_path)
+    assert not np.allclose(consumers.opencv(tmp_path, image, "t"), np.tanh(image))
+    assert [f.code for f in targets.check(net, "opencv")] == ["concat-single"]
 
 
 def test_axpy_is_another_one_in_opencv() -> None:
