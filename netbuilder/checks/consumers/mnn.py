@@ -61,7 +61,8 @@ def _refuses(name: str) -> bool:
 
 def _uneven(layer: Layer) -> bool:
     """Whether a repeated field has values that differ; the dilation of a point does not matter."""
-    point = all(k == 1 for k in layer.proto.convolution_param.kernel_size)
+    found = window(layer)
+    point = found is not None and set(found[0].kernel) == {1}
     return uneven_window(layer, ("kernel_size", "stride", "pad") + (() if point else ("dilation",)))
 
 
@@ -112,9 +113,9 @@ def _reduces_wrongly(layer: Layer) -> bool:
 
 
 def _scales_wrongly(layer: Layer) -> bool:
-    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes eight."""
+    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes four."""
     known = shape(layer)
-    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 8)
+    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 4)
 
 
 def _adds_wrongly(layer: Layer) -> bool:
