@@ -158,6 +158,11 @@ def _computes_nothing(layer: Layer, graph: Graph) -> bool:
     return True
 
 
+def _convolved(layer: Layer, graph: Graph) -> bool:
+    """Whether a layer that moves a window reads the top."""
+    return any(r.type in CONVOLUTIONS | types("Pooling", "LRN") for r in graph.readers.get(layer.tops[0], ()))
+
+
 def _is_read(layer: Layer, graph: Graph) -> bool:
     """Whether an unread top of a skipped layer is the same blob as one that a layer reads."""
     if not _skipped(layer) or not some_top_unread(layer, graph):
@@ -243,6 +248,10 @@ MNN = Target(
             "mvn", types("MVN"), "MVN gives other values, unless normalize_variance is false",
             "leave MVN out",
             lambda layer: layer.proto.mvn_param.normalize_variance,
+        ),
+        Limit(
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a convolution after it needs",
+            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4), _convolved,
         ),
         Limit(
             "batch-stats", types("BatchNorm"), "use_global_stats: false is ignored",
