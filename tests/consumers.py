@@ -180,9 +180,8 @@ def computed(
 
     An output is the layer that computes it, which of its tops it is, its name, and other names for it.
     """
-    for old in folder.glob("output_*.npy"):
-        old.unlink()
-    (folder / "computed").unlink(missing_ok=True)
+    for old in (*folder.glob("output_*.npy"), folder / "computed", folder / "net.mnn"):
+        old.unlink(missing_ok=True)
     for i, data in enumerate(inputs.values()):
         np.save(folder / f"input_{i}.npy", np.asarray(data, np.float32))
     request = {"inputs": list(inputs), "outputs": outputs}

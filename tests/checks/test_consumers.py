@@ -15,10 +15,13 @@ import pytest
 
 from netbuilder import Blob, Net, prototxt
 from netbuilder.checks import consumers as targets
+from netbuilder.checks.consumers.base import COMPUTING
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.networks import find_network
+from netbuilder.schema import NetParameter
 from netbuilder.schema.dialects import DIALECTS
+from netbuilder.weights.write import write_model
 from tests import consumers
 from tests.fuzz.against_consumers import compared, inputs, outputs
 
@@ -166,11 +169,6 @@ def unread_input(net: Net, x: Blob) -> Any:
     """An input beside that of the net, which no layer reads."""
     net.add("Input", name="other", shape={"dim": [1, 2]})
     return net.add("Sigmoid", x, name="t")
-
-
-def given(net: Net) -> Any:
-    """Another input."""
-    return net.add("Input", name="other", shape={"dim": [1, CHANNELS, SIZE, SIZE]})
 
 
 def two_inputs(net: Net, x: Blob) -> Any:
@@ -355,7 +353,6 @@ CASES: dict[str, Build] = {
     "concat_old_axis": two("Concat", concat_dim=2),
     "slice_old_axis": pieces(slice_dim=2, slice_point=[3]),
     "concat_single": one("Concat"),
-    "concat_single_input": lambda net, x: net.add("Concat", given(net), name="t", axis=0),
     "concat_single_input_read_twice": lambda net, x: net.add("Concat", net.blobs["data"], name="t", axis=0),
     "slice_single": lambda net, x: net.add_many("Slice", x, name="t", tops=["p"])[0],
     "slice_last_unread": first_piece(axis=2, slice_point=[2]),
@@ -473,6 +470,98 @@ def test_mnn_has_the_layer_types_that_we_say_it_has(tmp_path: Path) -> None:
     log = (tmp_path / "log").read_text(errors="replace")
     lacking = {w.removeprefix("Caffe::") for line in log.splitlines() for w in line.split() if "Caffe::" in w}
     assert lacking == {t for t in asked if said_to_be_missing(t, "mnn")}
+
+
+# A layer that reads the message, and what stands in the message besides.
+HOLDERS = {
+    "BatchNormParameter": ("BatchNorm", "batch_norm_param", ""),
+    "ConcatParameter": ("Concat", "concat_param", ""),
+    "ConvolutionParameter": ("Convolution", "convolution_param", "num_output: 4 kernel_size: 3 pad: 1"),
+    "DropoutParameter": ("Dropout", "dropout_param", ""),
+    "ELUParameter": ("ELU", "elu_param", ""),
+    "EltwiseParameter": ("Eltwise", "eltwise_param", ""),
+    "InnerProductParameter": ("InnerProduct", "inner_product_param", "num_output: 4"),
+    "LRNParameter": ("LRN", "lrn_param", "alpha: 1"),
+    "LayerParameter": ("ReLU", "", ""),
+    "NetParameter": ("ReLU", "", ""),
+    "PoolingParameter": ("Pooling", "pooling_param", "kernel_size: 3 stride: 2 pad: 1 pool: AVE"),
+    "ReLUParameter": ("ReLU", "relu_param", ""),
+}
+FORK_NAMES = sorted(name for name in DIALECTS["any"].adds if name.split(".")[0] in HOLDERS)
+# What a consumer reads as the fork does.
+READ = {("opencv", "PoolingParameter.ceil_mode")}
+# Messages with fields that must be given.
+INCOMPLETE = {"LayerParameter.psroi_pooling_param"}
+
+
+def with_fork(name: str, *, left_out: bool = False) -> tuple[str, str]:
+    """A net with a field or label of a fork, or the same without it; and the layer type that has it."""
+    message, *_, last = name.split(".")
+    type, holder, others = HOLDERS[message]
+    fields = NetParameter.DESCRIPTOR.file.message_types_by_name[message].fields
+    field = next(f for f in fields if f.name == last or (f.enum_type and last in f.enum_type.values_by_name))
+    value = last if field.name != last else field.enum_type.values[0].name if field.enum_type else "1"
+    if field.message_type:
+        value = "{ }"
+    elif field.cpp_type in (field.CPPTYPE_BOOL, field.CPPTYPE_STRING):
+        value = "true" if field.cpp_type == field.CPPTYPE_BOOL else '"a"'
+    given = "" if left_out else f"{field.name}: {value}"
+    own = f"{holder} {{ {others} {given} }}" if holder else "relu_param { negative_slope: 0.5 } "
+    own += given if message == "LayerParameter" else ""
+    more = 'bottom: "s"' if type in ("Concat", "Eltwise") else ""
+    text = (
+        (given + "\n" if message == "NetParameter" else "")
+        + alone("AbsVal").replace('"t"', '"s"')
+        + f'layer {{ name: "t" type: "{type}" bottom: "data" {more} top: "t" {own} }}\n'
+        + 'layer { name: "u" type: "TanH" bottom: "t" top: "u" }\n'
+    )
+    return text, type
+
+
+def computed(consumer: str, text: str, type: str, folder: Path) -> Any:
+    """What a consumer computes of a net whose layer t has weights; None if it fails."""
+    draw = np.random.default_rng(1)
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "BatchNorm": [(4,), (4,), (1,)],
+        "Convolution": [(4, 4, 3, 3), (4,)],
+        "InnerProduct": [(4, 144), (4,)],
+    }
+    (folder / "net.prototxt").write_text(text, encoding="utf-8")
+    write_model(folder / "net.caffemodel", {"t": [draw.random(s) for s in shapes.get(type, [])]}, force=True)
+    try:
+        image = draw.standard_normal((1, 4, 6, 6))
+        return consumers.computed(consumer, folder, {"": image}, [("u", 0, "u")])[0]
+    except AssertionError:
+        return None
+
+
+@pytest.mark.parametrize("consumer", consumers.MODULES)
+@pytest.mark.parametrize("name", [name for name in FORK_NAMES if name not in INCOMPLETE])
+def test_a_forks_field_is_reported_where_a_consumer_refuses_or_misreads_it(
+    name: str, consumer: str, tmp_path: Path
+) -> None:
+    consumers.require(consumers.MODULES[consumer])
+    text, type = with_fork(name)
+    expected = computed(consumer, with_fork(name, left_out=True)[0], type, tmp_path)
+    got = computed(consumer, text, type, tmp_path)
+    # What changes the values in the fork is an error also where the consumer skips the field.
+    ignored = name in COMPUTING and (consumer, name) not in READ
+    fine = got is not None and np.allclose(got, expected) and not ignored
+    net = prototxt.parse(text, dialect="any")
+    found = [f for f in targets.check(net, consumer) if f.code == "no-such-field"]
+    assert fine == (not found), f"{consumer} {'agrees' if fine else 'does not agree'}, and we say {found}"
+    assert all(name in f.text for f in found)
+
+
+def test_opencv_gives_garbage_for_a_concat_of_one_input(tmp_path: Path) -> None:
+    consumers.require("cv2")
+    net = Net("n")
+    x = net.add("Input", name="data", shape={"dim": [1, 4, 3, 3]})
+    net.add("TanH", net.add("Concat", x, name="c"), name="t")
+    image = np.random.default_rng(1).standard_normal((1, 4, 3, 3), dtype=np.float32)
+    consumers.write_model(net, {}, tmp_path)
+    assert not np.allclose(consumers.opencv(tmp_path, image, "t"), np.tanh(image))
+    assert [f.code for f in targets.check(net, "opencv")] == ["concat-single"]
 
 
 def test_axpy_is_another_one_in_opencv() -> None:

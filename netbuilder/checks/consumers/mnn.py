@@ -61,7 +61,8 @@ def _refuses(name: str) -> bool:
 
 def _uneven(layer: Layer) -> bool:
     """Whether a repeated field has values that differ; the dilation of a point does not matter."""
-    point = all(k == 1 for k in layer.proto.convolution_param.kernel_size)
+    found = window(layer)
+    point = found is not None and set(found[0].kernel) == {1}
     return uneven_window(layer, ("kernel_size", "stride", "pad") + (() if point else ("dilation",)))
 
 
@@ -112,9 +113,9 @@ def _reduces_wrongly(layer: Layer) -> bool:
 
 
 def _scales_wrongly(layer: Layer) -> bool:
-    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes eight."""
+    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes four."""
     known = shape(layer)
-    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 8)
+    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 4)
 
 
 def _adds_wrongly(layer: Layer) -> bool:
@@ -155,6 +156,11 @@ def _computes_nothing(layer: Layer, graph: Graph) -> bool:
             return False
         layer = layer.bottoms[0].layer
     return True
+
+
+def _convolved(layer: Layer, graph: Graph) -> bool:
+    """Whether a layer that moves a window reads the top."""
+    return any(r.type in CONVOLUTIONS | types("Pooling", "LRN") for r in graph.readers.get(layer.tops[0], ()))
 
 
 def _is_read(layer: Layer, graph: Graph) -> bool:
@@ -242,6 +248,10 @@ MNN = Target(
             "mvn", types("MVN"), "MVN gives other values, unless normalize_variance is false",
             "leave MVN out",
             lambda layer: layer.proto.mvn_param.normalize_variance,
+        ),
+        Limit(
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a convolution after it needs",
+            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4), _convolved,
         ),
         Limit(
             "batch-stats", types("BatchNorm"), "use_global_stats: false is ignored",

@@ -94,7 +94,7 @@ def _negative_scale(layer: Layer) -> bool:
     p = layer.proto.scale_param
     if len(layer.bottoms) == 2 and layer.bottoms[1].shape == ():
         return False
-    return p.axis < 0 and (rank(layer) != 1 or p.num_axes != 1)
+    return p.axis < 0
 
 
 def _negative_alone(layer: Layer) -> bool:
