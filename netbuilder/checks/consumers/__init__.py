@@ -123,7 +123,9 @@ def _dialect(layer: Layer, target: Target, trained: bool, fits: tuple[Dialect, .
 
 
 def _net_fields(net: Net, target: Target, fits: tuple[Dialect, ...]) -> Iterator[Finding]:
-    """The forks' fields of the net itself."""
+    """The forks' fields of the net itself; the examination of the whole file looks at those of a Caffe."""
+    if target.dialect:
+        return
     for name in _refused(net.proto, target):
         fix = f"leave it out; {owners(partial(adds, name), fits)}"
         text = f"{target.name}: {_refusal(name, target)}"
