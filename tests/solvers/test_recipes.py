@@ -225,7 +225,7 @@ def test_the_batch_is_read_from_the_net_and_must_agree(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["resnt"], "ConfigError: there is no recipe 'resnt'\n  hint:    did you mean 'resnet'?\n"),
+        (["resnt"], "ConfigError: unknown recipe 'resnt'\n  hint:    did you mean 'resnet'?\n"),
         (
             ["resnet", "--set", "stepvalu=3"],
             "FieldError: no field 'stepvalu' in SolverParameter\n  hint:    did you mean 'stepvalue'?\n",
@@ -251,7 +251,7 @@ def test_a_recipe_of_one_s_own_is_checked_with_its_lines(
     (folder / "mine.yaml").write_text("source: mine\nimages: 100\nbatch: 10\nbase_lr: 0.1\nepoch: 3\n")
     assert main(["solver", "mine.yaml", "--net", "net.prototxt"]) == 2
     assert capsys.readouterr().err == (
-        "ConfigError: a recipe has no key 'epoch'\n  where:   mine.yaml:5, epoch\n"
+        "ConfigError: unknown key 'epoch' in a recipe\n  where:   mine.yaml:5, epoch\n"
         "  hint:    did you mean 'epochs'?\n"
     )
 
