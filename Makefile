@@ -6,10 +6,10 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe fuzz clean
+.PHONY: help demo test lint format caffe fuzz fuzz-consumers clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with PYTHON=python3.12 another Python, with VENV=DIR another environment'
 
 demo: $(VENV)/.installed ## build ResNet-50 from nothing but a Python (OUT=DIR: where)
@@ -42,6 +42,10 @@ SEED ?= 1
 
 fuzz: caffe ## compare our rules with real Caffe on random nets (NETS=5000 SEED=1)
 	$(PY) tools/fuzz.py --nets $(NETS) --seed $(SEED)
+
+fuzz-consumers: NETS = 2000
+fuzz-consumers: caffe ## compare what we report of OpenCV and MNN with what they compute (NETS=2000 SEED=1)
+	$(PY) tools/fuzz_consumers.py --nets $(NETS) --seed $(SEED)
 
 clean: ## remove what make made, but not real Caffe
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netbuilder.errors import FieldError, NetBuilderError, ShapeError, shape_text
-from netbuilder.layers import Shape, elements
+from netbuilder.layers import Shape, Unshaped, elements
 from netbuilder.schema import LayerParameter
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "Phase",
     "as_phase",
     "caller",
+    "check_split",
     "located",
     "producer",
     "writes_over",
@@ -211,3 +212,17 @@ def producer(blob: object) -> str:
 def writes_over(bottoms: Iterable[Blob], tops: Iterable[str]) -> bool:
     """Whether a top has the name of the bottom at its place."""
     return any(bottom.name == top for bottom, top in zip(bottoms, tops, strict=False))
+
+
+def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
+    """Raise ShapeError if another reader makes Caffe split an Input that has no shape.
+
+    Source: insert_splits.cpp; split_layer.cpp, Reshape.
+    """
+    for i, blob in enumerate(bottoms):
+        if not blob.shape and isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
+            who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
+            raise ShapeError(
+                f"bottom '{blob.name}' has no shape, and {who}: Caffe cannot split such a blob",
+                hint=f"give Input '{blob.layer.name}' a shape: input_param {{ shape {{ dim: 1 ... }} }}",
+            )

@@ -28,7 +28,7 @@ from netbuilder.errors import (
 )
 from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, located, writes_over  # isort: skip
+from netbuilder.graph import as_phase, caller, check_split, located, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape
 from netbuilder.layers.common import Owner, check_message, check_number, check_shape
 from netbuilder.layers.fillers import makes_a_filter
@@ -271,6 +271,7 @@ class Net:
     ) -> Layer:
         try:
             self._check_blob_names(proto, tops, rule, bottoms)
+            check_split(bottoms, self._readers)
             self._check_dialect(proto, rule)
             possible: Possible = ()
             if unknown:
@@ -400,7 +401,7 @@ class Net:
             if getattr(proto, message).HasField(field):
                 raise FieldError(
                     f"dialect {self.dialect.name} has no field {field}",
-                    hint=f"leave it out, or use {_homes_of_field(proto.type, path)}",
+                    hint=f"leave it out, or use {homes(lambda d: d.has_field(proto.type, path))}",  # noqa: B023
                 )
         engines = rule is not None and rule.traits.engine is True and not self.dialect.cudnn
         if rule and engines and getattr(proto, rule.params[0]).engine == CUDNN:
@@ -431,6 +432,8 @@ class Net:
             return Facts(given or ()), why, possible_tops(rule, proto, options)
         try:
             facts = rule.variants.get(self.computes, rule.infer)(proto, shapes)
+            if () in shapes:  # of an `Unshaped` bottom Caffe makes a scalar
+                facts = facts._replace(tops=tuple(map(tuple, facts.tops)))
         except UnknownShape as reason:
             return Facts(given or ()), "" if given else f"its shape depends on {reason}", reason.tops
         if given is not None and given != facts.tops:
@@ -490,10 +493,6 @@ class Net:
                 )
             )
         return tuple(params)
-
-
-def _homes_of_field(type: str, path: str) -> str:
-    return homes(lambda d: d.has_field(type, path))
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:

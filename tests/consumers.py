@@ -23,7 +23,7 @@ from netbuilder import Net, prototxt
 from netbuilder.schema import NetParameter
 
 # A consumer's code defines `compute(folder, inputs, outputs)`: arrays by name of the input blob, and for each
-# output the layer that computes it, which of its tops it is, and its name. It returns the arrays.
+# output the layer that computes it, which of its tops it is, its name, and other names. It returns arrays.
 
 # MNN's module `_tools` is the bare converter; `MNN.tools` would install a logging package by pip and call
 # home.
@@ -41,16 +41,17 @@ def compute(folder, inputs, outputs):
     # whatever net they belong to; level 0 computes them plainly (3e-6).
     interpreter.setSessionHint(3, 0)
     session = interpreter.createSession({"precision": "high"})
+    there = interpreter.getSessionInputAll(session)
+    assert there, "the net has no input"
     for name, data in inputs.items():
-        blob = interpreter.getSessionInput(session, *([name] if name else []))
-        blob.copyFrom(MNN.Tensor(data.shape, MNN.Halide_Type_Float, data, caffe))
+        blob = there.get(name) if name else interpreter.getSessionInput(session)
+        if blob:  # what nothing is computed of is left out
+            blob.copyFrom(MNN.Tensor(data.shape, MNN.Halide_Type_Float, data, caffe))
     interpreter.runSession(session)
     tops = interpreter.getSessionOutputAll(session)
-    return [fetched(found(tops, layer, top, len(outputs))) for layer, _, top in outputs]
-
-def found(tops, layer, top, wanted):
-    # A top in place is named after its layer.
-    return tops.get(top) or tops.get(layer) or (list(tops.values())[0] if wanted == 1 else None)
+    first = interpreter.getSessionOutput(session) if len(outputs) == 1 else None
+    names = [(top, layer, *others) for layer, _, top, *others in outputs]
+    return [fetched(next((tops[n] for n in several if n in tops), first)) for several in names]
 
 def fetched(top):
     host = MNN.Tensor(top.getShape(), MNN.Halide_Type_Float, np.zeros(top.getShape(), np.float32), caffe)
@@ -68,9 +69,9 @@ def compute(folder, inputs, outputs):
     net = cv2.dnn.readNetFromCaffe(folder + "/net.prototxt", folder + "/net.caffemodel")
     for name, data in inputs.items():
         net.setInput(data, name)
-    layers = list(dict.fromkeys(layer for layer, _, _ in outputs))
-    tops = dict(zip(layers, net.forwardAndRetrieve(layers), strict=True))
-    return [tops[layer][i] for layer, i, _ in outputs]
+    names = net.getLayerNames()  # convolutions are named after their top
+    tops = [(layer if layer in names else top) + (f".{i}" if i else "") for layer, i, top, *_ in outputs]
+    return net.forward(tops)
 """
 
 # Both also end their process on some nets (a division by zero in OpenCV, for one), so each net gets a process
@@ -163,10 +164,7 @@ def _varint(number: int) -> bytes:
 
 
 def opencv(folder: Path, data: Any, output: str) -> Any:
-    """What OpenCV computes for the layer of this name from the model in the folder.
-
-    Raises AssertionError if it fails.
-    """
+    """The blob of this name that OpenCV computes from the model in the folder; AssertionError if it fails."""
     return computed("opencv", folder, {"": data}, [(output, 0, output)])[0]
 
 
@@ -176,15 +174,14 @@ def mnn(folder: Path, data: Any, output: str = "") -> Any:
 
 
 def computed(
-    consumer: str, folder: Path, inputs: Mapping[str, Any], outputs: Sequence[tuple[str, int, str]]
+    consumer: str, folder: Path, inputs: Mapping[str, Any], outputs: Sequence[tuple[object, ...]]
 ) -> list[Any]:
     """The outputs that a consumer computes from the model in the folder; AssertionError if it fails.
 
-    An output is the layer that computes it, which of its tops it is, and its name.
+    An output is the layer that computes it, which of its tops it is, its name, and other names for it.
     """
-    for old in folder.glob("output_*.npy"):
-        old.unlink()
-    (folder / "computed").unlink(missing_ok=True)
+    for old in (*folder.glob("output_*.npy"), folder / "computed", folder / "net.mnn"):
+        old.unlink(missing_ok=True)
     for i, data in enumerate(inputs.values()):
         np.save(folder / f"input_{i}.npy", np.asarray(data, np.float32))
     request = {"inputs": list(inputs), "outputs": outputs}

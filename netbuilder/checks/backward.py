@@ -105,39 +105,32 @@ def _with_splits(net: Net) -> list[Step]:
             readers[blob] = readers.get(blob, 0) + 1
         for blob, weight in zip(layer.tops, layer.proto.loss_weight, strict=False):
             readers[blob] = readers.get(blob, 0) + (weight != 0)
-    split = {blob for blob, times in readers.items() if times > 1}
+    split: dict[Blob, str] = {}  # the name of the Split of a blob
     used: dict[Blob, int] = {}
     steps = []
     for layer in net.layers:
         bottoms = []
         for blob in layer.bottoms:
             if blob in split:
-                bottoms.append(f"{_split_name(blob)}_{used.get(blob, 0)}")
-                used[blob] = used.get(blob, 0) + 1
+                bottoms.append(f"{split[blob]}_{used[blob]}")
+                used[blob] += 1
             else:
                 bottoms.append(blob.name)
         tops, losses = [top.name for top in layer.tops], _loss_weights(layer)
         step = Step(layer.name, layer, bottoms, tops or [_AUTOMATIC] * _is_loss(layer), losses)
         steps.append(step)
+        given = [*layer.proto.loss_weight, *(0.0 for _ in layer.tops)]
         for i, top in enumerate(layer.tops):
-            if top in split:
-                weight = layer.proto.loss_weight[i] if i < len(layer.proto.loss_weight) else 0.0
-                name = _split_name(top)
-                names = [f"{name}_{k}" for k in range(readers[top])]
-                weights = [weight] + [0.0] * (readers[top] - 1)
-                steps.append(Step(name, None, [top.name], names, weights))
-                if weight:  # the Split takes it over; a loss then has its own weight again, 1
-                    used[top] = 1
-                    step.losses = [1.0 if _is_loss(layer) else 0.0] + [0.0] * (len(losses) - 1)
+            times = readers.get(top, 0)
+            if times < 2:
+                continue
+            split[top] = name = f"{top.name}_{layer.name}_{i}_split"
+            used[top] = 1 if given[i] else 0
+            names = [f"{name}_{k}" for k in range(times)]
+            steps.append(Step(name, None, [top.name], names, [given[i]] + [0.0] * (times - 1)))
+            if given[i]:  # the Split takes it over; a loss then has its own weight again, 1
+                step.losses = [1.0 if _is_loss(layer) else 0.0] + [0.0] * (len(losses) - 1)
     return steps
-
-
-def _split_name(blob: Blob) -> str:
-    return f"{blob.name}_{blob.layer.name}_{_place(blob)}_split"
-
-
-def _place(blob: Blob) -> int:
-    return next(i for i, top in enumerate(blob.layer.tops) if top is blob)
 
 
 # -- Net::Init -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ continues; then come the checks, the consumers, and a trained model.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,8 @@ from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtEr
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.inputs import givable
-from netbuilder.prototxt.reader import net_of_solver, parse
+from netbuilder.prototxt.reader import nets_of, parse
+from netbuilder.prototxt.solver_file import SolverNet
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
 from netbuilder.storage.files import read_text
@@ -40,12 +42,19 @@ _SAME = {"statistics-trained": "batchnorm-trained"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to examine: phases (default: those that the file is for), consumers, a model, shapes of data."""
+    """What to examine: phases (default: those that the file is for), consumers, a model, shapes of data.
+
+    `level` and `stages` choose the layers of a net, and change the states of a solver. `states` has those of
+    single phases, where a solver gives them.
+    """
 
     phases: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     model: Model | None = None
     inputs: Mapping[str, Sequence[int]] | None = None
+    level: int | None = None
+    stages: tuple[str, ...] = ()
+    states: Mapping[str, tuple[int | None, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
 
     @property
     def caffes(self) -> tuple[str, ...]:
@@ -67,7 +76,9 @@ class Wanted:
 class Examined:
     """A file, its nets by phase, and the findings in the order of the file.
 
-    A file that could not be parsed has no nets and one finding. `fit` is what Caffe takes of a model.
+    A file that could not be parsed has no nets and one finding. `wanted` says in which states it was
+    examined. `inline` is the field of the solver that holds the net, whose `text` is then empty around it.
+    `fit` is what Caffe takes of a model.
     """
 
     path: str
@@ -75,41 +86,70 @@ class Examined:
     nets: dict[str, Net]
     findings: tuple[Finding, ...]
     fit: weights.Fit | None = None
+    wanted: Wanted = Wanted()
+    inline: str = ""
 
 
 def examine(path: str | Path, wanted: Wanted) -> list[Examined]:
-    """Examine a file, or the nets that a solver file names.
+    """Examine a file, or the nets of a solver file that exist; `solvers.check_file` has findings about that.
 
     Raises FileError if a file cannot be read, FieldError for an unknown input, ConfigError for an unknown
     target.
     """
-    text = read_text(path)
-    by_path: dict[str, list[str]] = {}
-    for phase in wanted.phases or PHASES:
-        try:
-            named = net_of_solver(text, Path(path), phase)
-        except PrototxtError:
-            continue  # a solver may train without testing
-        by_path.setdefault(str(path if named is None else named), []).append(phase)
-    if list(by_path) == [str(path)]:
-        return [examine_text(text, str(path), wanted)]
-    found_phases = {p: tuple(phases) if len(by_path) > 1 else wanted.phases for p, phases in by_path.items()}
-    return [examine_text(read_text(p), p, replace(wanted, phases=f)) for p, f in found_phases.items()]
+    try:
+        nets = nets_of(path, level=wanted.level, stages=wanted.stages)
+    except PrototxtError as error:
+        return [Examined(str(path), read_text(path), {}, (_syntax(error, str(path)),), wanted=wanted)]
+    by_source: dict[object, list[SolverNet]] = {}
+    for net in nets:
+        if net.field and not net.path.is_file():
+            continue
+        if net.phase in (wanted.phases or PHASES):
+            by_source.setdefault((net.path, net.inline), []).append(net)
+    done = []
+    for group in by_source.values():
+        first = {net.phase: net for net in reversed(group)}  # examined together; others have another state
+        done.append(_examine_nets(first, wanted))
+        for net in group:
+            if net != first[net.phase]:
+                done.append(_only_new(_examine_nets({net.phase: net}, wanted), done[-1]))
+    return done
 
 
 def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     """Examine the text of a file; `path` is what findings call it. Raises like `examine`."""
+    state = wanted.level or 0, wanted.stages
+    states = {p: wanted.states.get(p, state) for p in PHASES}
+    return _examine_nets({p: SolverNet("", p, Path(path), text, *states[p]) for p in PHASES}, wanted)
+
+
+def _only_new(examined: Examined, before: Examined) -> Examined:
+    """What was examined, without the findings that the same net has in another state."""
+    known = {(f.code, f.target, f.layer, f.line, f.text) for f in before.findings}
+    new = (f for f in examined.findings if (f.code, f.target, f.layer, f.line, f.text) not in known)
+    return replace(examined, findings=tuple(new))
+
+
+def _examine_nets(sources: Mapping[str, SolverNet], wanted: Wanted) -> Examined:
+    """Examine the net of one text, by phase."""
+    source = next(iter(sources.values()))
+    path, text = str(source.path), source.read_text()
     computes = wanted.caffes[0]
     try:
-        nets, refused = _read(text, path, wanted, computes)
+        nets, refused = _read(sources, text, path, wanted, computes)
         asked = needs(nets.values())
         fits = fitting(asked)
         dialects = meant(asked, wanted.dialects, DIALECTS[targets.DEFAULT])
         only = dialects[0].name if len(dialects) == 1 else computes
         if only != computes and {only, computes} & _differing():
-            nets, refused = _read(text, path, wanted, only)
+            nets, refused = _read(sources, text, path, wanted, only)
     except PrototxtError as error:
-        return Examined(path, text, {}, (_syntax(error, path),))
+        syntax = (_syntax(error, path),)
+        return Examined(path, text, {}, syntax, wanted=wanted, inline=source.inline)
+    if source.field:
+        phases = wanted.phases or tuple(p for p in nets if sources[p].used)
+        states = {p: (sources[p].level, sources[p].stages) for p in nets}
+        wanted = replace(wanted, phases=phases, states=states)
     by_phase = {}
     last = "TEST" if "TEST" in nets else "TRAIN"
     for phase, net in nets.items():
@@ -118,6 +158,9 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
             findings += targets.check(net, name, fits)
         if wanted.model is not None:
             findings = weights.replaced(findings, wanted.model) + weights.fits(net, wanted.model)
+            for name in wanted.others if phase == last else ():
+                if not targets.find_target(name).sources:  # it was run
+                    findings += weights.crashes(net, wanted.model, name)
         by_phase[phase] = findings
     findings = _merged(by_phase)
     if len(nets) == 2:
@@ -129,7 +172,8 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
     findings += _file(text, path, nets, wanted)
     findings += _of_net(asked, path, wanted)
     order = _order(findings, nets)
-    return Examined(path, text, nets, tuple(sorted(_without_repeats(findings, wanted), key=order)), fit)
+    ordered = tuple(sorted(_without_repeats(findings, wanted), key=order))
+    return Examined(path, text, nets, ordered, fit, wanted, source.inline)
 
 
 # -- reading -------------------------------------------------------------------------------------------------
@@ -141,31 +185,39 @@ def _differing() -> set[str]:
 
 
 def _read(
-    text: str, path: str, wanted: Wanted, computes: str
+    sources: Mapping[str, SolverNet], text: str, path: str, wanted: Wanted, computes: str
 ) -> tuple[dict[str, Net], dict[str, list[Finding]]]:
     """The nets of the requested phases, or of those that the file is for, and what Caffe refuses in them.
 
     Their shapes are those of the Caffe that `computes` names.
     """
     nets, refused = {}, {}
-    for phase in wanted.phases or PHASES:
-        errors: list[tuple[Layer, NetBuilderError]] = []
-        net = parse(
-            text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, computes=computes
-        )
+    for phase, source in sources.items():
+        if phase not in (wanted.phases or PHASES):
+            continue
+        nets[phase], errors = _parse(text, path, source, None, computes)
         if wanted.inputs:
-            known = givable(net)
+            known = givable(nets[phase])
             given = {name: shape for name, shape in wanted.inputs.items() if name in known}
             if given:
-                errors = []
-                net = parse(
-                    text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, inputs=given,
-                    computes=computes,
-                )  # fmt: skip
-        nets[phase] = net
+                nets[phase], errors = _parse(text, path, source, given, computes)
         refused[phase] = [_refusal(layer, error) for layer, error in errors]
     _check_inputs(wanted, nets, path)
-    return {phase: nets[phase] for phase in wanted.phases or phases_of(nets)}, refused
+    phases = {*wanted.phases, *(p for p, source in sources.items() if source.used)}
+    if not wanted.phases:
+        phases |= {*phases_of(nets)} if len(nets) > 1 else {*nets}
+    return {phase: nets[phase] for phase in PHASES if phase in nets and phase in phases}, refused
+
+
+def _parse(
+    text: str, path: str, source: SolverNet, inputs: Mapping[str, Sequence[int]] | None, computes: str
+) -> tuple[Net, list[tuple[Layer, NetBuilderError]]]:
+    errors: list[tuple[Layer, NetBuilderError]] = []
+    net = parse(
+        text, source.phase, level=source.level, stages=source.stages, dialect=ANY.name, path=path,
+        unknown="keep", refused=errors, inputs=inputs, inline=source.inline, computes=computes,
+    )  # fmt: skip
+    return net, errors
 
 
 def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:

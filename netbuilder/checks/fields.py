@@ -37,13 +37,13 @@ def _ignored_params(graph: Graph) -> Iterator[Finding]:
         for field, _ in layer.proto.ListFields():
             if not field.name.endswith("_param") or field.name in read:
                 continue
-            knows = [
-                d for d in graph.dialects if field.number < FORK or f"LayerParameter.{field.name}" in d.adds
-            ]
-            if not knows or any(d.reads_too(layer.type, field.name) for d in graph.dialects):
+            own = f"LayerParameter.{field.name}"
+            having = [d for d in graph.dialects if layer.type in d.types]
+            knows = [d for d in having if field.number < FORK or own in d.adds]
+            if not knows or any(d.reads_too(layer.type, field.name) for d in having):
                 continue  # the Caffes of the file refuse it, which is reported as such, or read it
             others = readers(layer.type, field.name)
-            where = f" in {' and '.join(d.name for d in graph.dialects)}" if others else ""
+            where = f" in {' and '.join(d.name for d in knows)}" if others else ""
             yield found(
                 "ignored-param", layer, f"{layer.type} does not read {field.name}{where}: it has no effect",
                 f"leave {field.name} out"

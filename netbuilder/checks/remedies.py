@@ -264,6 +264,7 @@ FIXES: dict[str, Fix] = {
     "ignored-param": _ignored_param,
     "in-place": _new_top,
     "in-place-chain": _new_top,
+    "in-place-shared": _new_top,
     "in-place-gradient": _new_top,
     "in-place-refused": _new_top,
     "input-overwritten": _new_top,

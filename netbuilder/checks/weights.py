@@ -13,9 +13,10 @@ from netbuilder.checks import CODES, Finding, found
 from netbuilder.errors import ConfigError, did_you_mean, shape_text
 from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
+from netbuilder.weights.fill import is_fixed
 from netbuilder.weights.model import Model, ModelLayer, joined, read_model
 
-__all__ = ["Fit", "fit", "fit_files", "fits", "replaced", "require_any", "unused"]
+__all__ = ["Fit", "crashes", "fit", "fit_files", "fits", "replaced", "require_any", "unused"]
 
 _OF_START = ("zero-weights", "frozen-zero", "zero-scale")
 _COMPARED = 2000  # names; searching more for a near miss takes too long
@@ -118,6 +119,21 @@ def replaced(findings: Iterable[Finding], model: Model) -> list[Finding]:
     """The findings, without those about start values in the place of which the model's parameters come."""
     brought = {layer.name for layer in model.layers if layer.blobs}
     return [f for f in findings if f.code not in _OF_START or f.layer not in brought]
+
+
+def crashes(net: Net, model: Model, target: str) -> list[Finding]:
+    """Layers without parameters in the model, for a consumer that fills none itself."""
+    stored = {layer.name for layer in model.layers}
+    return [
+        found(
+            "weights-missing", layer,
+            f"{target}: the model has no parameters for this layer, and it fills none: it crashes",
+            "write a model that has its fixed filters: netbuilder check NET --weights MODEL --fill FILE"
+            if is_fixed(layer) else "name it like the layer of the model whose weights it should get",
+            target=target,
+        )
+        for layer in net if layer.params and layer.name not in stored
+    ]  # fmt: skip
 
 
 def unused(nets: Iterable[Net], model: Model, file: str) -> list[Finding]:

@@ -9,8 +9,8 @@ from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import shape_text
 from netbuilder.layers import RULES, Traits, known, of_layer
-from netbuilder.layers.traits import Diff, GradientReads, Keeps, Spoils
-from netbuilder.net import Blob, Layer
+from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
+from netbuilder.net import PHASES, Blob, Layer
 
 __all__ = ["CHECKS"]
 
@@ -71,20 +71,73 @@ def _in_place_chains(graph: Graph) -> Iterator[Finding]:
         reads = _reads(layer)
         if layer not in graph.backward or reads is GradientReads.NOTHING:
             continue
-        top = layer.tops[0]
-        while True:
-            over = next((r for r in graph.readers.get(top, ()) if _writes_over(r, top.name)), None)
-            if over is None:
-                break
-            if not _harmless(over, layer, reads):
-                yield found(
-                    "in-place-chain", over,
-                    f"it writes over the values of '{layer.name}', whose gradient ({layer.type}) then is "
-                    "wrong; Caffe does not say",
-                    _OWN_TOP,
-                )  # fmt: skip
-                break
-            top = over.tops[0]
+        for over in _overwriters(graph, layer, reads):
+            yield found(
+                "in-place-chain", over,
+                f"it writes over the values of '{layer.name}', whose gradient ({layer.type}) then is "
+                "wrong; Caffe does not say",
+                _OWN_TOP,
+            )  # fmt: skip
+            break
+
+
+def _overwriters(graph: Graph, layer: Layer, reads: GradientReads) -> Iterator[Layer]:
+    """The layers that overwrite what a gradient reads, also by way of a blob that shares its memory."""
+    there = [layer.tops[0]]
+    while there:
+        blob = there.pop()
+        for reader in graph.readers.get(blob, ()):
+            if not _writes_over(reader, blob.name):
+                there += reader.tops if _shares(reader) else ()
+            elif _harmless(reader, layer, reads):
+                there += [top for top in reader.tops if top.name == blob.name]
+            else:
+                yield reader
+
+
+def _shares(layer: Layer) -> bool:
+    """Whether the tops of a layer lie in the memory of its bottom."""
+    shares = known(_traits(layer).shares, Shares.NEVER)
+    alone = len(layer.bottoms) == len(layer.tops) == 1
+    return shares is Shares.ALWAYS or (shares is Shares.ALONE and alone)
+
+
+def _shared_memory(graph: Graph) -> Iterator[Finding]:
+    """Values that a layer in place changes for another reader, by way of a blob that shares their memory."""
+    place = {layer: i for i, layer in enumerate(graph.net.layers)}
+    for layer in graph.layers:
+        for root in [] if layer.in_place or _shares(layer) else layer.tops:
+            family = _same_memory(graph, root)
+            for over in {r: None for b in family for r in graph.readers.get(b, ()) if _changes(graph, r, b)}:
+                meant = set(_same_memory(graph, over.tops[0]))
+                late = [
+                    r.name
+                    for b in family if b not in meant
+                    for r in graph.readers.get(b, ()) if place[r] > place[over] and not _shares(r)
+                ]  # fmt: skip
+                if late:
+                    yield found(
+                        "in-place-shared", over,
+                        f"it writes over '{root.name}' too, whose memory its bottom shares, and '{late[0]}' "
+                        "then reads the wrong values; Caffe does not say",
+                        _OWN_TOP,
+                    )  # fmt: skip
+
+
+def _same_memory(graph: Graph, blob: Blob) -> list[Blob]:
+    """The blob, and those made of it by reference or in place."""
+    there = [blob]
+    for one in there:
+        for reader in graph.readers.get(one, ()):
+            there += reader.tops if _shares(reader) else [t for t in reader.tops if t.name == one.name]
+    return there
+
+
+def _changes(graph: Graph, layer: Layer, blob: Blob) -> bool:
+    """Whether a layer writes other values over a blob."""
+    phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+    copies = _shares(layer) or (layer.type == "Dropout" and phase == "TEST")
+    return _writes_over(layer, blob.name) and not copies
 
 
 def _reads(layer: Layer) -> GradientReads:
@@ -233,6 +286,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _empty_blobs,
     _in_place,
     _in_place_chains,
+    _shared_memory,
     _no_backward,
     _lost_gradients,
     _unused_blobs,

@@ -11,12 +11,14 @@ from typing import Any
 
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
-from netbuilder.checks.examine import PHASES, Examined, Wanted, examine
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, given_inputs
-from netbuilder.errors import FileError
+from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError
+from netbuilder.findings import Finding
+from netbuilder.prototxt.solver_file import SolverFile, is_solver, parse_solver
 from netbuilder.report.findings import also, finding_lines, summary, totals
-from netbuilder.storage.files import write_files
-from netbuilder.weights.model import joined, model_files, read_model
+from netbuilder.storage.files import read_text, write_files
+from netbuilder.weights.model import Model, joined, model_files, read_model
 
 __all__ = ["add_parser"]
 
@@ -43,7 +45,7 @@ def add_parser(verbs: Verbs) -> None:
         default=[],
         metavar="TARGET",
         help="a consumer that must load the file, besides Caffe; a Caffe named here takes the place of "
-        f"{targets.DEFAULT} (may be repeated; --targets lists them)",
+        f"{targets.DEFAULT}, and any stands for all of them (may be repeated; --targets lists them)",
     )
     parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
     parser.add_argument(
@@ -51,13 +53,19 @@ def add_parser(verbs: Verbs) -> None:
         help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
         "loaded in turn",
     )  # fmt: skip
+    parser.add_argument(
+        "--fill",
+        metavar="FILE",
+        help="with --weights: write the model with the fixed filters that it leaves out, and check that",
+    )
     add_input(parser)
+    add_state(parser)
     parser.add_argument(
         "--fix",
         action="store_true",
         help="write what can be fixed to net.fixed.prototxt beside net.prototxt, and check that",
     )
-    add_force(parser, "with --fix: replace files that netbuilder did not write")
+    add_force(parser, "with --fix and --fill: replace files that netbuilder did not write")
     add_format(parser, ("text", "json", "sarif"))
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -90,27 +98,30 @@ def _run(args: argparse.Namespace) -> int:
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
         targets=tuple(dict.fromkeys(args.target)),
-        model=joined([read_model(file) for file in models]) if models else None,
+        model=_model(args, models),
         inputs=given_inputs(args),
+        level=args.level,
+        stages=tuple(args.stage),
     )
     checked: list[_Checked] = []
     unread: list[FileError] = []
     for file in args.files:
         try:
-            examined = examine(file, wanted)
+            examined = _examined(file, wanted)
         except FileError as error:
             if len(args.files) == 1:
                 raise
             unread.append(error)
             continue
-        checked += [_mended(e, wanted, args) if args.fix else _Checked(e.path, e) for e in examined]
+        checked += [_mended(e, args) if args.fix and not e.inline else _Checked(e.path, e) for e in examined]
     findings = [f for c in checked for f in c.examined.findings]
     if args.format == "json":
         print(json.dumps(_as_data(checked, models), indent=2))
     elif args.format == "sarif":
         from netbuilder.report.sarif import sarif
+        from netbuilder.solvers import CODES
 
-        print(sarif(findings))
+        print(sarif(findings, CODES))
     else:
         for c in checked:
             print("".join(f"{line}\n" for line in _lines(c)), end="")
@@ -121,15 +132,69 @@ def _run(args: argparse.Namespace) -> int:
         for line in c.examined.fit.lines() if c.examined.fit else ():
             print(f"{c.file}: {line}" if len(checked) > 1 else line, file=sys.stderr)
         if args.fix:
-            print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
+            inline = c.examined.inline  # of a solver, which is named for itself
+            if not inline:
+                print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
     print(summary(findings), file=sys.stderr)
     if unread or any(f.code == "syntax" for f in findings):
         return 2
     return 1 if any(f.severity == "error" for f in findings) else 0
 
 
-def _mended(examined: Examined, wanted: Wanted, args: argparse.Namespace) -> _Checked:
-    """Write the fixed file beside the old one."""
+def _model(args: argparse.Namespace, files: list[str]) -> Model | None:
+    """The models to check, as loaded in turn; with --fill, the one that is written first."""
+    if not args.fill:
+        return joined([read_model(file) for file in files]) if files else None
+    if len(files) != 1 or len(args.files) != 1:
+        raise ConfigError("--fill needs --weights with one model, and one file", key="fill")
+    from netbuilder.prototxt import read
+    from netbuilder.weights.fill import fill_model
+
+    net = read(args.files[0], "TEST", dialect="any", unknown="keep", inputs=given_inputs(args))
+    names = fill_model(net, files[0], args.fill, force=args.force)
+    print(f"wrote {args.fill}: {', '.join(names) or 'nothing'} filled in", file=sys.stderr)
+    return read_model(args.fill)
+
+
+def _examined(file: str, wanted: Wanted) -> list[Examined]:
+    """What was examined in a file; of a solver that is the solver itself, then its nets."""
+    text = read_text(file)
+    if not is_solver(text):
+        return [examine_text(text, file, wanted)]  # a pipe cannot be read twice
+    try:
+        read = parse_solver(text, file)
+    except PrototxtError:
+        return examine(file, wanted)
+    findings = _of_solver(read, wanted)
+    refused = {f.field for f in findings if f.code == "net-format"}
+    nets = [e for e in examine(file, wanted) if e.inline not in refused] if read.nets() else []
+    return [Examined(file, text, {}, tuple(findings), wanted=wanted), *nets]
+
+
+def _of_solver(read: SolverFile, wanted: Wanted) -> list[Finding]:
+    """The findings about a solver for each of the Caffes that must load it."""
+    from netbuilder.prototxt.reader import read_net
+    from netbuilder.training.preflight import NetInUse, preflight
+
+    nets = []
+    for source in read.nets(level=wanted.level, stages=wanted.stages):
+        try:
+            if source.used:
+                nets.append(NetInUse(source, read_net(source, dialect="any", unknown="keep")))
+        except NetBuilderError:
+            continue  # a finding about the net says why
+    dialects = [d.name for name in wanted.caffes if (d := targets.find_target(name).dialect)]
+    found: dict[Finding, None] = {}
+    for dialect in dialects:
+        found.update(dict.fromkeys(preflight(read, nets, dialect=dialect)))
+    return list(found)
+
+
+def _mended(examined: Examined, args: argparse.Namespace) -> _Checked:
+    """Write the fixed file beside the old one, and examine it as it stands there."""
+    wanted = examined.wanted
+    if not examined.nets:
+        return _Checked(examined.path, examined)
     mended = fixes.mend(examined, wanted)
     if not mended.done:
         return _Checked(examined.path, examined)

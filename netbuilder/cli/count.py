@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
-from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, given_inputs
+from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
 from netbuilder.measure import counts
 from netbuilder.measure.counts import Counts
 from netbuilder.net import Net
 from netbuilder.prototxt.inputs import how_to_give, unknown_makers
+from netbuilder.prototxt.reader import read_for
 from netbuilder.report import table
 from netbuilder.report.formats import Table
 from netbuilder.schema.dialects import DIALECTS
@@ -23,12 +24,16 @@ __all__ = ["add_parser"]
 
 
 class _Counted(NamedTuple):
-    """A file that was read and counted; `label` is what its column or rows are called."""
+    """A file that was read and counted; `label` is what its column or rows are called.
+
+    `state` is the one that a solver gives the net.
+    """
 
     file: str
     net: Net
     counts: Counts
     label: str = ""
+    state: str = ""
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -41,7 +46,10 @@ def add_parser(verbs: Verbs) -> None:
         "Exit code: 0, or 2 if a file cannot be read; of several files the others are counted all the same.",
     )
     parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file; or one .caffemodel")
-    parser.add_argument("--phase", choices=("TRAIN", "TEST"), default="TEST", help="default: TEST")
+    parser.add_argument(
+        "--phase", choices=("TRAIN", "TEST"), help="default: TEST, unless the file has data for TRAIN only"
+    )
+    add_state(parser)
     add_input(parser)
     parser.add_argument(
         "--batch", type=_positive, metavar="N", help="count with this batch size in place of the file's"
@@ -95,13 +103,13 @@ def _run(args: argparse.Namespace) -> int:
     errors: dict[str, str] = {}
     for file in args.files:
         try:
-            net = _read(file, args, inputs)
+            net, state = _read(file, args, inputs)
         except NetBuilderError as error:
             if len(args.files) == 1:
                 raise
             errors[file] = f"{type(error).__name__}: {error}"
             continue
-        found.append(_Counted(file, net, counts.count(net)))
+        found.append(_Counted(file, net, counts.count(net), state=state))
     found = _labelled(found)
     if found or args.format == "json":
         print(_text(args, found, errors))
@@ -113,17 +121,22 @@ def _run(args: argparse.Namespace) -> int:
     return 2 if errors else 0
 
 
-def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]]) -> Net:
+def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]]) -> tuple[Net, str]:
+    """The net to count, and the state that a solver gives it, "" if none."""
     if is_binary(file):
         raise ConfigError(
             f"'{file}' is no text; a .caffemodel holds stored parameters, and no net to set beside others",
             hint=f"give it alone: netbuilder count {file}",
         )
-    net = prototxt.read(file, args.phase, dialect=args.dialect, unknown="keep", inputs=inputs)
+    net, source = read_for(
+        file, args.phase, level=args.level, stages=args.stage, dialect=args.dialect, unknown="keep",
+        inputs=inputs,
+    )  # fmt: skip
     if not net.layers:
-        raise PrototxtError(f"there is no layer for phase {args.phase} in this file", path=file)
+        raise PrototxtError(f"there is no layer for phase {net.phase} in this file", path=file)
+    state = source.state() if source.field and (source.level or source.stages) else ""
     if args.batch is None:
-        return net
+        return net, state
     missing = how_to_give(net)
     if missing and not any(top.shape for top in net.inputs):
         raise ConfigError(
@@ -133,7 +146,7 @@ def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]
         )
     from netbuilder.transforms.rebatch import rebatched
 
-    return rebatched(net, args.batch)
+    return rebatched(net, args.batch), state
 
 
 def _labelled(found: list[_Counted]) -> list[_Counted]:
@@ -147,6 +160,8 @@ def _labelled(found: list[_Counted]) -> list[_Counted]:
 def _talk(args: argparse.Namespace, counted: _Counted, *, several: bool) -> None:
     """What is to be said besides the figures, on stderr."""
     about = f"{counted.file}: " if several else ""
+    if counted.state:
+        print(f"{about}counted in {counted.state}", file=sys.stderr)
     missing = how_to_give(counted.net)
     if missing:
         given = f"give them, as in {_as_options(missing)}"
@@ -190,7 +205,7 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
         if args.per_layer or args.by_block:
             for counted in found:
                 text = report.render(table.slim(_rows(args, counted)), "table")
-                parts.append(f"{_title(args, counted)}\n{text}" if several else text)
+                parts.append(f"{_title(counted)}\n{text}" if several else text)
         if several:
             parts.append(report.render(table.comparison(named), "table"))
             lists = [(c.label, table.not_counted(c.counts)) for c in found]
@@ -198,7 +213,7 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
         else:
             (only,) = found
             parts.append(report.headline(only.counts))
-            parts.append(f"{_title(args, only)}\n{report.totals_table(only.counts)}")
+            parts.append(f"{_title(only)}\n{report.totals_table(only.counts)}")
         return "\n\n".join(parts)
     if args.per_layer or args.by_block:
         tables = [(counted.label, _rows(args, counted)) for counted in found]
@@ -210,8 +225,8 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
     return report.render(totals, args.format)
 
 
-def _title(args: argparse.Namespace, counted: _Counted) -> str:
-    return f"{counted.net.name or counted.file}, {args.phase}, {len(counted.net)} layers"
+def _title(counted: _Counted) -> str:
+    return f"{counted.net.name or counted.file}, {counted.net.phase}, {len(counted.net)} layers"
 
 
 def _rows(args: argparse.Namespace, counted: _Counted) -> Table:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from netbuilder import prototxt, report
+from netbuilder import report
 from netbuilder.checks.examine import PHASES, phases_of
-from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, given_inputs
-from netbuilder.errors import shape_text
+from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, add_state, given_inputs
+from netbuilder.errors import PrototxtError, shape_text
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
 from netbuilder.prototxt.inputs import givable
+from netbuilder.prototxt.reader import nets_of, read_net
 
 __all__ = ["add_parser"]
 
@@ -33,6 +34,7 @@ def add_parser(verbs: Verbs) -> None:
         default=[],
         help="compare in this phase only (default: those that both files are for)",
     )
+    add_state(parser)
     add_input(parser)
     add_json(parser)
     add_debug(parser)
@@ -64,15 +66,21 @@ def _run(args: argparse.Namespace) -> int:
 def _read(path: str, args: argparse.Namespace) -> dict[str, Net]:
     """The nets of a file by phase: those asked for, or those that the file is for."""
     inputs = given_inputs(args)
+    sources = nets_of(path, level=args.level, stages=args.stage)
     nets = {}
-    for phase in args.phase or PHASES:
-        net = prototxt.read(path, phase, dialect="any", unknown="keep")
+    for source in reversed(sources):
+        if source.phase not in (args.phase or PHASES):
+            continue
+        net = read_net(source, dialect="any", unknown="keep")
         known = givable(net)
         given = {name: shape for name, shape in inputs.items() if name in known}
         if given:
-            net = prototxt.read(path, phase, dialect="any", unknown="keep", inputs=given)
-        nets[phase] = net
-    return {p: nets[p] for p in args.phase or phases_of(nets)}
+            net = read_net(source, dialect="any", unknown="keep", inputs=given)
+        nets[source.phase] = net
+    if not nets:
+        raise PrototxtError(f"this solver names no net for phase {', '.join(args.phase)}", path=path)
+    wanted = phases_of(nets) if len(nets) == len(PHASES) and not args.phase else PHASES
+    return {p: nets[p] for p in wanted if p in nets}
 
 
 def _any(nets: dict[str, Net]) -> Net:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder._version import __version__
 
@@ -75,25 +75,28 @@ def run_script(network: str) -> int:
     """The command of a script that builds one network (`app/imagenet/build_resnet.py`)."""
 
     def action() -> int:
-        from netbuilder.cli.build import script_parser
-
-        return _act(script_parser(network), words)
+        return _act(_module("build").script_parser(network), words)
 
     words = [word for word in sys.argv[1:] if word != "--debug"]
     return _guarded(action, debug="--debug" in sys.argv[1:])
 
 
-def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser for these words, with only the verb that comes first: no other verb is imported."""
+def _module(verb: str) -> Any:
+    """The module of a verb, which is imported only when the verb is used."""
     import importlib
 
+    return importlib.import_module(f"netbuilder.cli.{VERBS[verb].module}")
+
+
+def verb_parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser for these words, with only the verb that comes first: no other verb is imported."""
     from netbuilder.cli.options import Parser
 
     parser = Parser(prog="netbuilder")
     # Without prog, argparse would format a usage text to find it.
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="netbuilder")
     name, *others = words
-    command = importlib.import_module(f"netbuilder.cli.{VERBS[name].module}")
+    command = _module(name)
     if name == "build":
         command.add_parser(verbs, others[0] if others else "")
     else:

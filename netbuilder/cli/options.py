@@ -27,6 +27,7 @@ __all__ = [
     "add_json",
     "add_output",
     "add_output_folder",
+    "add_state",
     "add_threads",
     "given_inputs",
 ]
@@ -122,6 +123,20 @@ def add_threads(parser: Options) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
         help="threads of the CPU (default: 1, with which a training repeats exactly)",
+    )  # fmt: skip
+
+
+def add_state(parser: Options) -> None:
+    """Add --level and --stage, the state that chooses a net's layers."""
+    parser.add_argument(
+        "--level", type=int, metavar="N",
+        help="the level of the net, for the min_level and max_level of its layers (default: 0, or of a "
+        "solver, its states)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stage", action="append", default=[], metavar="NAME",
+        help="a stage of the net, for the stage and not_stage of its layers; of a solver, added to its "
+        "train_state as `caffe train` does and, except to train, in place of its test_state; may be repeated",
     )  # fmt: skip
 
 

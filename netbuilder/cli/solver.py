@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.config.recipes import RECIPES, read_recipe
-from netbuilder.errors import ConfigError, FieldError, did_you_mean
+from netbuilder.errors import ConfigError, FieldError, StaleBlob, did_you_mean
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]
@@ -88,8 +89,9 @@ def _run(args: argparse.Namespace) -> int:
             "solver takes a recipe and --net", hint="netbuilder solver --list names the recipes"
         )
     dialects.dialect(args.dialect)
-    recipe = read_recipe(args.recipe, _own(args))
-    batch, test_batch = _batches(args)
+    batch, test_batch, records = _batches(args)
+    notes = _of_records(args, batch, records)
+    recipe = read_recipe(args.recipe, _own(args, records))
     planned = solvers.plan(
         recipe,
         net=args.net,
@@ -102,7 +104,7 @@ def _run(args: argparse.Namespace) -> int:
         fields=dict(map(_field, args.set)),
     )
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
-    solver, notes = planned.solver, []
+    solver = planned.solver
     near = solvers.approximations(solver)
     if args.stock == "":
         print(_offers(solver, near))
@@ -120,6 +122,11 @@ def _run(args: argparse.Namespace) -> int:
         notes.append(
             f"stock Caffe refuses lr_policy '{solver.lr_policy}': `netbuilder train` drives it; "
             "`--stock` lists what stock Caffe has instead"
+        )
+    if solver.test_iter and solver.max_iter % solver.test_interval and args.dialect != "caffeonspark":
+        notes.append(
+            f"max_iter {solver.max_iter} is not a multiple of test_interval {solver.test_interval}: "
+            "`netbuilder train` tests the last state too, `caffe train` does not"
         )
     if not solver.test_iter and recipe.test_images:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
@@ -162,9 +169,10 @@ def _commands(args: argparse.Namespace, solver: object) -> list[str]:
 # -- the recipe ----------------------------------------------------------------------------------------------
 
 
-def _own(args: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says in place of the recipe."""
+def _own(args: argparse.Namespace, records: Mapping[str, int]) -> dict[str, Any]:
+    """What the command line, and else the data of the net, says in place of the recipe."""
     own = {k: getattr(args, k) for k in ("images", "test_images") if getattr(args, k) is not None}
+    own = {**records, **own}
     if args.epochs is None:
         return own
     recipe = read_recipe(args.recipe)
@@ -213,15 +221,48 @@ def _word(name: str, word: str) -> Any:
 # -- the net -------------------------------------------------------------------------------------------------
 
 
-def _batches(args: argparse.Namespace) -> tuple[int, int]:
-    """The batch of the file for TRAIN and for TEST, 0 without tests; what is given must be what it has."""
+def _of_records(args: argparse.Namespace, batch: int, records: dict[str, int]) -> list[str]:
+    """Notes on the numbers of records at hand; one that is below the global batch is removed."""
+    notes = []
+    whole = batch * args.iter_size * (1 if args.dialect == "nvcaffe" else args.gpus)
+    for key, count in list(records.items()):
+        option, given = f"--{key.replace('_', '-')}", getattr(args, key)
+        if given is not None:
+            if given and given != count:
+                notes.append(f"{option} {given}, but the data of {args.net} has {count} records")
+        elif key == "images" and count < whole:
+            del records[key]
+            notes.append(
+                f"the data of {args.net} has {count} records, fewer than the global batch of {whole}: "
+                "the numbers are for the recipe's images"
+            )
+        else:
+            notes.append(f"{count} {key.replace('_', ' ')}: the records in the data of {args.net}")
+    return notes
+
+
+def _batches(args: argparse.Namespace) -> tuple[int, int, dict[str, int]]:
+    """The batch of the file for TRAIN and for TEST, 0 without tests, and how many records their data has.
+
+    What is given must be what the file has.
+    """
     found: dict[str, int | None] = {"TRAIN": None, "TEST": None}
+    records: dict[str, int] = {}
     if Path(args.net).exists():
         from netbuilder import prototxt
-        from netbuilder.solvers.batch import data_batch
+        from netbuilder.data.records import number_of_records
+        from netbuilder.solvers.batch import data_batch, data_layer
 
-        for phase in found:
-            found[phase] = data_batch(prototxt.read(args.net, phase, dialect="any", unknown="keep"))
+        for phase, key in (("TRAIN", "images"), ("TEST", "test_images")):
+            try:
+                net = prototxt.read(args.net, phase, dialect="any", unknown="keep")
+            except StaleBlob:
+                if phase == "TRAIN":
+                    raise
+                continue  # its data is for other phases or stages
+            found[phase], layer = data_batch(net), data_layer(net)
+            if layer and (count := number_of_records(layer.proto, Path(args.net).parent)):
+                records[key] = count
     elif args.batch is None:
         raise ConfigError(
             f"there is no file '{args.net}' to read the batch from", key="net", hint="give --batch"
@@ -237,7 +278,7 @@ def _batches(args: argparse.Namespace) -> tuple[int, int]:
             f"the TRAIN net of {args.net} has no data layer with a batch", key="net", hint="give --batch"
         )
     test = args.test_batch if args.test_batch is not None else found["TEST"]
-    return batch, test or 0
+    return batch, test or 0, records
 
 
 # -- the answer ----------------------------------------------------------------------------------------------

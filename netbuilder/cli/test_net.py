@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.options import Verbs
+from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import (
     add_net,
     add_weights,
-    net_file,
     one_device,
     report_weights,
     stopping,
     weights_files,
 )
 from netbuilder.errors import ConfigError
+
+if TYPE_CHECKING:
+    from netbuilder.prototxt.solver_file import SolverNet
 
 __all__ = ["add_parser"]
 
@@ -32,25 +34,44 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_net(parser)
     add_weights(parser, "to test", required=True)
-    parser.add_argument("--iterations", type=int, metavar="N", help="passes (default: 50, as in Caffe)")
+    parser.add_argument(
+        "--iterations",
+        type=int,
+        metavar="N",
+        help="passes (default: a solver's test_iter, else 50)",
+    )
     parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
+    add_state(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from netbuilder import prototxt, report
+    from netbuilder import report
     from netbuilder.engines import find_engine
+    from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.plan import plan_net
+    from netbuilder.training.preflight import NetInUse, of_passes
 
-    path = net_file(args.net, "TEST")
-    net = prototxt.read(path, "TEST", dialect="any", unknown="keep")
-    passes = _passes(args, net)
+    source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
+    net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
+    passes = _passes(args, net, source.passes)
+    if others:
+        more = "--stage chooses another" if source.stages else "the file of another can be given"
+        which = f"the first of {len(others) + 1} test nets, {source.state()}"
+        print(
+            f"note: this is {which}; {more}",
+            file=sys.stderr,
+        )
     devices = one_device(args.gpu)
     weights = weights_files(args)
     engine = find_engine(args.engine)
     engine.describe()
-    plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
+    plan = plan_net(
+        path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
+    )  # fmt: skip
+    for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
+        print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
     taken = report_weights([net], weights)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
@@ -78,11 +99,16 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _passes(args: argparse.Namespace, net: Any) -> int:
+def _what(args: argparse.Namespace, source: SolverNet) -> str:
+    """What says how many passes there are."""
+    return "--iterations" if args.iterations is not None or not source.passes else "test_iter"
+
+
+def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
     if args.iterations is not None and args.images is not None:
         raise ConfigError("--iterations and --images exclude each other", key="images")
     if args.images is None:
-        passes = 50 if args.iterations is None else args.iterations
+        passes = (of_solver or 50) if args.iterations is None else args.iterations
     else:
         from netbuilder.solvers.batch import data_batch
 

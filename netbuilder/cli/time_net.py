@@ -7,9 +7,9 @@ import statistics
 import sys
 from typing import Any
 
-from netbuilder.cli.options import Verbs
+from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_net, net_file, one_device, stopping
+from netbuilder.cli.training_options import add_net, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -27,15 +27,16 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default: TRAIN, as in Caffe"
     )
+    add_state(parser)
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="passes (default: 10)")
     parser.add_argument("--top", type=int, metavar="N", help="the N slowest layers only")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from netbuilder import prototxt
     from netbuilder.engines import find_engine
     from netbuilder.measure import counts
+    from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Timed, Timing
     from netbuilder.training.plan import plan_net
 
@@ -43,13 +44,15 @@ def _run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name} must be at least 1, got {value}", key=name)
-    path = net_file(args.net, args.phase)
-    net = prototxt.read(path, args.phase, dialect="any", unknown="keep")
+    source = nets_of(args.net, args.phase, level=args.level, stages=args.stage)[0]
+    net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     counted = counts.count(net)
     engine = find_engine(args.engine)
     engine.describe()
     devices = one_device(args.gpu)
-    plan = plan_net(path, net, iterations=args.iterations, devices=devices, threads=args.threads)
+    plan = plan_net(
+        path, net, source=source, iterations=args.iterations, devices=devices, threads=args.threads
+    )  # fmt: skip
     progress, timed = Progress("passes", args.iterations), None
     with engine.time(plan).start() as run, stopping(run):
         for event in run:

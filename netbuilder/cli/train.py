@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_threads
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.training_options import add_engine, add_weights, report_weights, stopping, weights_files
 from netbuilder.errors import FileError, NetBuilderError
@@ -34,6 +34,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
     )
+    add_state(parser)
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     add_weights(parser, "to begin with, by layer name")
@@ -67,6 +68,8 @@ def _run(args: argparse.Namespace) -> int:
         devices=devices,
         weights=weights_files(args),
         resume=args.resume,
+        level=args.level,
+        stages=tuple(args.stage),
         replay=not args.no_replay,
         force=args.force,
         threads=args.threads,

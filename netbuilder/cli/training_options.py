@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder import engines
@@ -22,7 +21,6 @@ __all__ = [
     "add_engine",
     "add_net",
     "add_weights",
-    "net_file",
     "one_device",
     "report_weights",
     "stopping",
@@ -80,14 +78,6 @@ def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] 
     for line in fit.lines():
         print(line, file=sys.stderr)
     return fit.as_data(files)
-
-
-def net_file(path: str, phase: str) -> str:
-    """The file of a net, also where a solver file names it."""
-    from netbuilder.prototxt.reader import net_of_solver
-    from netbuilder.storage.files import read_text
-
-    return str(net_of_solver(read_text(path), Path(path), phase) or path)
 
 
 def one_device(text: str | None) -> list[int | str]:

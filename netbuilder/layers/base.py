@@ -28,6 +28,7 @@ __all__ = [
     "ParamFacts",
     "Rule",
     "Shape",
+    "Unshaped",
     "canonical_axis",
     "check_not_empty",
     "elements",
@@ -42,6 +43,12 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+
+
+class Unshaped(tuple[int, ...]):
+    """The shape of an Input that states none: no axes, as a scalar, but no number either. Source: Blob()."""
+
+    __slots__ = ()
 
 
 class ParamFacts(NamedTuple):
@@ -138,6 +145,8 @@ def variant(type: str, *dialects: str) -> Callable[[Infer], Infer]:
 
 def elements(shape: Sequence[int]) -> int:
     """How many numbers a blob of this shape holds; 1 for a scalar `()`."""
+    if not shape:
+        return 0 if isinstance(shape, Unshaped) else 1
     count = 1
     for n in shape:
         count *= n
@@ -153,6 +162,8 @@ def canonical_axis(axis: int, shape: Sequence[int], what: str = "axis") -> int:
 
 def check_not_empty(shape: Sequence[int], what: str) -> None:
     """Raise ShapeError for an empty blob: Caffe aborts on reading its memory. Source: blob.hpp, data."""
+    if not shape and isinstance(shape, Unshaped):
+        raise ShapeError(f"{what} has no shape: Caffe cannot process an empty blob")
     if 0 in shape:
         raise ShapeError(f"{what} is empty, {shape_text(shape)}: Caffe cannot process an empty blob")
 

@@ -7,7 +7,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, rule, writes_over
+from netbuilder.layers.base import (
+    Facts,
+    Shape,
+    Unshaped,
+    canonical_axis,
+    check_not_empty,
+    elements,
+    rule,
+    writes_over,
+)
 from netbuilder.layers.traits import COMPUTES, Diff, Shares, Spoils, Unknown
 from netbuilder.layers.views import Blobs, Seen, View, first_spatial, moved, pointwise, union
 
@@ -176,7 +185,9 @@ def _axis(p: ConcatParameter | SliceParameter, legacy: str, shape: Shape) -> int
     traits=COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=(), shares=Shares.ALWAYS),
 )
 def split(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """The bottom, once per top, by reference. Source: split_layer.cpp."""
+    """The bottom, once per top, by reference. Raises ShapeError. Source: split_layer.cpp, Reshape."""
+    if isinstance(bottoms[0], Unshaped):
+        raise ShapeError("the bottom has no shape, and Caffe cannot split it")
     return Facts((bottoms[0],) * len(layer.top))
 
 

@@ -68,7 +68,7 @@ def check_shape(shape: Shape) -> None:
     if shape and min(shape) < 0:
         raise ShapeError(f"a blob cannot have a negative size, got {shape_text(shape)}")
     count = elements(shape)
-    if count > INT_MAX or (count == 0 and max(shape) > INT_MAX):
+    if count > INT_MAX or (count == 0 and max(shape, default=0) > INT_MAX):
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
 
 

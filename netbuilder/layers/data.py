@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError
-from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
+from netbuilder.layers.base import Facts, ParamFacts, Shape, Unshaped, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
 from netbuilder.layers.traits import COMPUTES, Diff, Form, Source, Tops, Traits, Unknown
 from netbuilder.layers.unseen import UnknownShape, possible_images, resized_by_fork
@@ -35,7 +35,7 @@ def random_transform(layer: LayerParameter) -> bool:
     traits=COMPUTES._replace(source=Source(Form.FED, "input_param")),
 )
 def input_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
-    """A blob that the caller fills; one shape for all tops, or one each; a scalar without any.
+    """A blob that the caller fills; one shape for all tops, or one each; without any, `Unshaped`.
 
     Raises ShapeError. Source: input_layer.cpp.
     """
@@ -45,7 +45,7 @@ def input_(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
         raise ShapeError("a top without a shape cannot have a loss weight")
     if len(shapes) not in (0, 1, tops):
         raise ShapeError(f"{tops} tops need one shape, or one each, got {len(shapes)}")
-    return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [()]) * tops)
+    return Facts(tuple(shapes) if len(shapes) == tops else tuple(shapes or [Unshaped()]) * tops)
 
 
 def _dummy_data_draws(layer: LayerParameter) -> bool:

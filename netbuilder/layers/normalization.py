@@ -214,8 +214,7 @@ def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 
 
 def _image_values(layer: LayerParameter, bottom: Shape, phase: str) -> int:
-    shape = legacy_shape(bottom)
-    return elements(shape[1 if layer.mvn_param.across_channels else 2 :])
+    return elements(bottom[1 if layer.mvn_param.across_channels else 2 :])
 
 
 @rule(

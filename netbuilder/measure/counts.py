@@ -81,13 +81,17 @@ class LayerCounts(NamedTuple):
         return tuple(dict.fromkeys(p.shared_with for p in self.layer.params if p.shared_with))
 
     def figure(self, name: str) -> int | float | None:
-        """One of `LAYER_FIGURES`, None if it is not known."""
+        """One of `LAYER_FIGURES`, None if nothing is known of it; see `is_partial`."""
         if name == "activations":
-            known = all(t.shape is not None for t in self.layer.tops)
+            known = not self.layer.tops or any(t.shape is not None for t in self.layer.tops)
         else:
             known = not self.layer.unknown
         value: int | float = getattr(self, name)
         return value if known else None
+
+    def is_partial(self, name: str) -> bool:
+        """Whether a figure has only what is known: the labels of images whose size is not."""
+        return name == "activations" and any(t.shape is None for t in self.layer.tops)
 
 
 class Counts(NamedTuple):

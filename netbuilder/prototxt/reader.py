@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, ShapeError, StaleBlob
-from netbuilder.layers import RULES, Facts, UnknownShape
-from netbuilder.net import Layer, Net, Origin, as_phase
+from netbuilder.layers import RULES, Facts, UnknownShape, is_source
+from netbuilder.net import PHASES, Layer, Net, Origin, as_phase
 from netbuilder.prototxt import inputs as given_inputs
 from netbuilder.prototxt.comments import above_layers
+from netbuilder.prototxt.solver_file import SolverNet, is_solver, parse_solver, top_names
+from netbuilder.prototxt.text_read import Parsed
 from netbuilder.prototxt.text_read import parse as parse_text
 from netbuilder.prototxt.text_write import format_fields
 from netbuilder.prototxt.unknown import field_name, keep, kept
 from netbuilder.prototxt.upgrade import upgrade
-from netbuilder.schema import NetParameter, SolverParameter
+from netbuilder.schema import NetParameter
 from netbuilder.schema.dialects import FORK
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.schema.fields import assign
@@ -27,18 +28,23 @@ if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
     from netbuilder.schema.messages import NetStateRule
 
-__all__ = ["net_of_solver", "parse", "read"]
+__all__ = ["nets_of", "not_a_net", "not_upgraded", "parse", "read", "read_for", "read_net"]
 
 PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
 # Fork fields that change how a layer is computed but not what.
 _HARMLESS = frozenset({"engine"})
+# Other kinds of prototxt, by a field of their top level.
+_OTHERS = {
+    "item": "a label map, item { name label display_name }, not a net",
+    "node": "a graph of TensorFlow, not a net of Caffe",
+}
 
 
 def read(
     path: str | Path,
     phase: str = "TEST",
     *,
-    level: int = 0,
+    level: int | None = None,
     stages: Sequence[str] = (),
     dialect: str = "caffe-master",
     unknown: str = "refuse",
@@ -46,7 +52,8 @@ def read(
 ) -> Net:
     """Read a prototxt file as Caffe would for this phase, level and stages; older formats are upgraded.
 
-    Of a solver file, the net that it names for this phase is read.
+    Of a solver file, its first net for this phase is read, in the state that the solver gives it; `level` and
+    `stages` change that state (`SolverFile.nets`).
     `unknown` is "refuse" or "keep", for layer types, fields and enum labels that the dialect or the schema
     lacks. Kept ones stay as written, and the shapes that depend on them are unknown.
     `inputs` gives the shapes of data layers by top name: shapes that depend on the data, or new ones for
@@ -54,13 +61,73 @@ def read(
     Raises FileError (no such file), PrototxtError (line and column), FieldError (an unknown input), and
     whatever `Net.append` raises, located at the layer's line.
     """
+    nets = nets_of(path, phase, level=level, stages=stages)
+    return read_net(nets[0], dialect=dialect, unknown=unknown, inputs=inputs)
+
+
+def nets_of(
+    path: str | Path, phase: str | None = None, *, level: int | None = None, stages: Sequence[str] = ()
+) -> tuple[SolverNet, ...]:
+    """The nets of a file, in one phase or in both: the file itself, or those that a solver file gives.
+
+    Raises FileError, and PrototxtError for a solver that has no net (for the phase).
+    """
+    path = Path(path)
     text = read_text(path)
-    named = net_of_solver(text, Path(path), phase)
-    if named is not None:
-        path, text = named, read_text(named)
+    if is_solver(text):
+        nets = parse_solver(text, str(path)).nets(level=level, stages=stages)
+    else:
+        nets = tuple(SolverNet("", p, path, text, level or 0, tuple(stages)) for p in PHASES)
+    wanted = tuple(net for net in nets if phase in (None, net.phase))
+    if not wanted:
+        what = f" for phase {phase}" if phase else ""
+        raise PrototxtError(f"this solver names no net{what}", path=str(path))
+    return wanted
+
+
+def read_for(
+    path: str | Path,
+    phase: str | None,
+    *,
+    level: int | None = None,
+    stages: Sequence[str] = (),
+    dialect: str = "caffe-master",
+    unknown: str = "refuse",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[Net, SolverNet]:
+    """Like `read`, and which net of a solver it is; with `phase` None, in the phase that the file is for.
+
+    That is TEST, unless only TRAIN has data.
+    """
+    first: NetBuilderError | None = None
+    fallback: tuple[Net, SolverNet] | None = None
+    nets = {net.phase: net for net in reversed(nets_of(path, phase, level=level, stages=stages))}
+    for net in (nets[p] for p in reversed(PHASES) if p in nets):
+        try:
+            found = read_net(net, dialect=dialect, unknown=unknown, inputs=inputs), net
+        except (StaleBlob, FieldError) as error:  # no data in this phase, or other inputs
+            first = first or error
+            continue
+        if any(is_source(layer.proto) and layer.tops for layer in found[0]):
+            return found
+        fallback = fallback or found
+    if fallback is None:
+        assert first is not None
+        raise first
+    return fallback
+
+
+def read_net(
+    net: SolverNet,
+    *,
+    dialect: str = "caffe-master",
+    unknown: str = "refuse",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+) -> Net:
+    """Read one of the nets that `nets_of` or `SolverFile.nets` returned. Raises like `read`."""
     return parse(
-        text, phase, level=level, stages=stages, dialect=dialect, path=str(path),
-        unknown=unknown, inputs=inputs,
+        net.read_text(), net.phase, level=net.level, stages=net.stages, dialect=dialect, path=str(net.path),
+        unknown=unknown, inputs=inputs, inline=net.inline,
     )  # fmt: skip
 
 
@@ -68,7 +135,7 @@ def parse(
     text: str,
     phase: str = "TEST",
     *,
-    level: int = 0,
+    level: int | None = 0,
     stages: Sequence[str] = (),
     dialect: str = "caffe-master",
     path: str = "",
@@ -76,10 +143,13 @@ def parse(
     inputs: Mapping[str, Sequence[int]] | None = None,
     refused: list[tuple[Layer, NetBuilderError]] | None = None,
     computes: str = "",
+    inline: str = "",
 ) -> Net:
     """Like `read`, from text; `path` is what errors call it.
 
-    `computes` names the Caffe whose shapes the net has, by default the dialect.
+    A `level` of None is that of the net's own `state`, as in a solver that gives none. `inline` is the field
+    of the solver that holds the net: Caffe upgrades no old format there. `computes` names the Caffe whose
+    shapes the net has, by default the dialect.
 
     With a list as `refused`, a layer that `Net.append` refuses is added to it with the error, and reading
     continues: the layer stays in the net, and its tops have unknown shapes.
@@ -88,8 +158,13 @@ def parse(
         raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
     lenient = unknown == "keep"
     parsed = parse_text(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
-    proto, layers, places = upgrade(parsed, path=path, lenient=lenient)
+    if inline and (old := not_upgraded(parsed, inline, path)):
+        raise old
+    proto, layers, places = upgrade(parsed, text, path=path, lenient=lenient)
+    if not layers and (other := not_a_net(text)):
+        raise PrototxtError(f"this is {other}", path=path)
     active = {*stages, *proto.state.stage}
+    level = proto.state.level if level is None else level
     wanted, left_out = [], []
     for layer, (line, column) in zip(layers, places, strict=True):
         if layer.include and layer.exclude and refused is None:
@@ -116,7 +191,7 @@ def parse(
             else:
                 _append(net, layer, origin, shapes, folder, lenient)
         except NetBuilderError as error:
-            _explain(error, net, layer, left_out)
+            _explain(error, net, layer, left_out, parsed.message.input)
             if refused is None:
                 raise
             refused.append((net.keep(layer, origin), error))
@@ -165,35 +240,48 @@ def _facts_despite(net: Net, layer: LayerParameter) -> Facts | None:
         return None  # the fork's layer may take what ours refuses
 
 
-def net_of_solver(text: str, path: Path, phase: str) -> Path | None:
-    """The net file that a solver file names for this phase; None if the text is not a solver's.
+def not_a_net(text: str) -> str:
+    """What a text without layers is, if it is known: "a label map, ..."; else ""."""
+    names = set(top_names(text))
+    return next((what for name, what in _OTHERS.items() if name in names), "")
 
-    Caffe looks for it relative to the current directory; here, the solver's own folder comes second.
+
+def not_upgraded(parsed: Parsed, field: str, path: str) -> PrototxtError | None:
+    """The error for what Caffe upgrades in a file, and not in a net inside a solver.
+
+    Source: solver.cpp, InitTrainNet, which copies the message; `UpgradeNetAsNeeded` is called for files only.
     """
-    if not re.search(r"\b(?:train_|test_)?net\s*:", text):
-        return None  # most nets; the rest are parsed
-    try:
-        solver = parse_text(text, SolverParameter, lenient=True).message
-    except PrototxtError:
-        return None  # reading it as a net reports what is wrong
-    if not (solver.HasField("net") or solver.HasField("train_net") or solver.test_net):
-        return None  # the word is in a comment, a string or a field of a fork
-    own = solver.train_net if phase == "TRAIN" else next(iter(solver.test_net), "")
-    name = own or solver.net
-    if not name:
-        raise PrototxtError(f"this solver names no net for phase {phase}", path=str(path))
-    return Path(name) if Path(name).exists() else path.parent / name
+    proto, what, places, hint = parsed.message, "", parsed.locations, ""
+    line, column = 0, 0
+    if proto.layers:
+        what = f"Caffe does not upgrade the net of {field}: its 'layers' are ignored"
+        (line, column), hint = places["layers"][0], "write 'layer', or move the net to a file of its own"
+    elif proto.input:
+        what = f"Caffe does not upgrade the net of {field}: its 'input' is ignored"
+        hint = "write an Input layer, or move the net to a file of its own"
+    for layer, place in zip(proto.layer, places["layer"], strict=True):
+        if not what and layer.type == "BatchNorm" and any(spec.lr_mult for spec in layer.param):
+            what = f"Caffe does not upgrade the net of {field}, and takes no lr_mult but 0 in a BatchNorm"
+            (line, column), hint = place, "leave the three param { } of the BatchNorm out"
+    return PrototxtError(what, path=path, line=line, column=column, hint=hint) if what else None
 
 
 def _explain(
-    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter]
-) -> None:
-    """Name the layers that would produce a missing bottom if this phase, level and stages included them."""
+    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter],
+    inputs: Sequence[str],
+) -> None:  # fmt: skip
+    """Say of a missing bottom that this phase leaves out the layers which produce it, or that it is an input
+    whose shape Caffe does not find."""
     missing = next((name for name in layer.bottom if name not in net.blobs), None)
     makers = [other for other in left_out if missing in other.top]
     if isinstance(error, StaleBlob) and makers:
         names = ", ".join(f"'{maker.name}' ({_rules(maker)})" for maker in makers)
         error.hint = f"left out in this phase, at this level and with these stages: {names}"
+    elif isinstance(error, StaleBlob) and missing in inputs:
+        error.hint = (
+            f"Caffe drops input '{missing}', which has no shape: give it four input_dim or, but for files of "
+            "V0, an input_shape"
+        )
 
 
 def _rules(layer: LayerParameter) -> str:

@@ -63,7 +63,8 @@ class Fields(dict[str, Field]):
             if f.is_required if new_api else f.label == _REQUIRED:
                 self.required.append(f.name)
             labels = [v for v in f.enum_type.values if has_label(v, dialect)] if f.type == _TYPE_ENUM else []
-            read, write, expected = _scalar(f, labels)
+            named = labels if dialect else [v for v in labels if v.number < FORK] or labels
+            read, write, expected = _scalar(f, labels, named)
             self[f.name] = Field(
                 name=f.name,
                 repeated=f.is_repeated if new_api else f.label == _REPEATED,
@@ -101,8 +102,10 @@ def filled(descriptor: object, dialect: Dialect | None = None) -> Fields:
     return fields
 
 
-def _scalar(f: Any, enum: list[Any]) -> tuple[Callable[[str], Any], Callable[[Any], str], str]:
-    """How a field's values are read and written, and what they are called."""
+def _scalar(
+    f: Any, enum: list[Any], named: list[Any]
+) -> tuple[Callable[[str], Any], Callable[[Any], str], str]:
+    """How a field's values are read and written, and what they are called; `named` are the labels to name."""
     if f.type == _TYPE_BOOL:
         return read_bool, bool_text, "true or false"
     if f.type == _TYPE_FLOAT:
@@ -118,7 +121,8 @@ def _scalar(f: Any, enum: list[Any]) -> tuple[Callable[[str], Any], Callable[[An
     if f.type == _TYPE_ENUM:
         numbers = {v.name: v.number for v in enum}
         labels = {v.number: v.name for v in reversed(enum)}
-        words = list(numbers) if len(numbers) <= 8 else [*list(numbers)[:6], "..."]
+        words = [v.name for v in named]
+        words = words if len(words) <= 8 else [*words[:6], "..."]
         return (
             lambda word: read_enum(word, numbers, labels),
             lambda v: labels.get(v) or str(v),

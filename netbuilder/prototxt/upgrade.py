@@ -20,7 +20,7 @@ from netbuilder.prototxt.text_read import Parsed
 from netbuilder.prototxt.unknown import keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK
-from netbuilder.schema.old_types import V0_TYPES, V1_TYPES
+from netbuilder.schema.old_types import C3D_TYPES, V0_TYPES, V1_TYPES
 
 __all__ = ["Upgraded", "upgrade"]
 
@@ -62,11 +62,12 @@ class Upgraded(NamedTuple):
     places: list[tuple[int, int]]
 
 
-def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgraded:
+def upgrade(parsed: Parsed, text: str = "", *, path: str = "", lenient: bool = False) -> Upgraded:
     """Today's layers of a parsed NetParameter, and an Input layer for its `input:` fields.
 
-    The message is consumed. `lenient` keeps layer types of V0 that Caffe does not know. Raises
-    PrototxtError, with the line of the layer, where Caffe would abort.
+    The message is consumed; in `text`, from which it was parsed, inputs are located. `lenient` keeps layer
+    types of V0 that Caffe does not know. Raises PrototxtError, with the line of the layer or input, where
+    Caffe would abort.
     """
     proto, places = parsed.message, list(parsed.locations["layer"])
     layers: Sequence[LayerParameter] = proto.layer
@@ -100,7 +101,7 @@ def upgrade(parsed: Parsed, *, path: str = "", lenient: bool = False) -> Upgrade
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
-    inputs = _input_layer(proto, path, legacy=bool(proto.layers) and is_v0)
+    inputs = _input_layer(proto, text, path, legacy=bool(proto.layers) and is_v0)
     if inputs is None:
         return Upgraded(net, list(layers), places)
     return Upgraded(net, [inputs, *layers], [(0, 0), *places])
@@ -218,7 +219,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
     for text in kept(v1):
         (field,) = spans(text)
         if field.name == "type" and not out.type:
-            out.type = text[field.value : field.end]
+            out.type = C3D_TYPES.get(text[field.value : field.end], text[field.value : field.end])
         elif field.name in out.DESCRIPTOR.fields_by_name:
             # Kept, it would become a field of today's format.
             raise _error(f"layer '{out.name}': 'layers' has no field '{field.name}'", path, place)
@@ -230,7 +231,7 @@ def _from_v1(v1: Any, place: tuple[int, int], path: str) -> Any:
 # ---- all -------------------------------------------------------------------------------------------------
 
 
-def _input_layer(proto: NetParameter, path: str, *, legacy: bool) -> LayerParameter | None:
+def _input_layer(proto: NetParameter, text: str, path: str, *, legacy: bool) -> LayerParameter | None:
     """The Input layer that replaces `input:` fields. Source: UpgradeNetInput.
 
     Inputs without any shape vanish, as in Caffe, and a layer that reads one then has an unknown bottom. If
@@ -247,11 +248,30 @@ def _input_layer(proto: NetParameter, path: str, *, legacy: bool) -> LayerParame
     if not names:
         return None
     if len(shapes) < len(names):
-        raise PrototxtError(f"{len(names)} inputs need {what}", path=path)
+        own = proto.input_shape if what.startswith("input_shape") else proto.input_dim
+        raise _error(
+            f"{len(names)} input{'s'[: len(names) != 1]} need{'s'[: len(names) == 1]} {what}, got {len(own)}",
+            path, _place_of_input(text, len(shapes)),
+            f"give input '{names[len(shapes)]}' its shape: Caffe reads sizes from beyond the list",
+        )  # fmt: skip
     layer = LayerParameter(name="input", type="Input", top=names)
     for shape in shapes[: len(names)]:
         layer.input_param.shape.add(dim=shape)
     return layer
+
+
+def _place_of_input(text: str, index: int) -> tuple[int, int]:
+    """The line and column of an input; `input: ["a", "b"]` is one place for several."""
+    found = []
+    for span in spans(text):
+        if span.name == "input":
+            value = text[span.value : span.end]
+            several = value.count(",") + 1 if value.startswith("[") else 1
+            found += [span.start] * several
+    if not found:
+        return 0, 0
+    at = found[min(index, len(found) - 1)]
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
 
 
 def _copy(source: object, old: str, target: object, new: str) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from netbuilder._version import __version__
 from netbuilder.checks import CODES, Finding
+from netbuilder.findings import Code
 
 __all__ = ["sarif"]
 
@@ -23,29 +24,29 @@ _LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 _ROOT = "%SRCROOT%"
 
 
-def sarif(findings: Iterable[Finding]) -> str:
+def sarif(findings: Iterable[Finding], more: Mapping[str, Code] | None = None) -> str:
     """The findings as one SARIF run; paths are relative to the working folder.
 
-    The same findings give the same text.
+    The same findings give the same text. `more` are codes besides those of nets.
     The rules are the codes that occur. A result's fingerprint says nothing of its line, so that a code host
     knows it again when the file changes above it.
     """
-    found = list(findings)
-    codes = [code for code in CODES if any(f.code == code for f in found)]
+    found, known = list(findings), {**CODES, **(more or {})}
+    codes = [code for code in known if any(f.code == code for f in found)]
     seen: dict[tuple[str, ...], int] = {}
     results = [_result(f, codes.index(f.code), seen) for f in found]
     driver = {
         "name": "netbuilder",
         "version": __version__,
         "semanticVersion": __version__,
-        "rules": [_rule(code) for code in codes],
+        "rules": [_rule(code, known[code]) for code in codes],
     }
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
-def _rule(code: str) -> dict[str, Any]:
-    severity, title = CODES[code]
+def _rule(code: str, known: Code) -> dict[str, Any]:
+    severity, title = known
     text = f"{title} docs/checking.md explains '{code}'."
     return {
         "id": code,

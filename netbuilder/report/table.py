@@ -200,7 +200,7 @@ def layer_rows(counts: Counts, fields: Mapping[Blob, ReceptiveField] | None = No
                 layer.type,
                 kernel_text(layer),
                 " ".join("?" if t.shape is None else shape_text(t.shape) for t in layer.tops),
-                *(row.figure(key) for key in _FIGURES),
+                *(_cell(row, key) for key in _FIGURES),
                 *seen,
                 " ".join(row.shared_with),
             )
@@ -238,6 +238,11 @@ def block_rows(counts: Counts, found: Iterable[Block]) -> Table:
     return _without_rare(Table(columns, tuple(rows), last))
 
 
+def _cell(row: LayerCounts, name: str) -> int | float | AtLeast | None:
+    value = row.figure(name)
+    return AtLeast(value) if value is not None and row.is_partial(name) else value
+
+
 def block_figures(
     rows: Sequence[LayerCounts], batch: int, names: Sequence[str] = _FIGURES
 ) -> tuple[int | float | AtLeast | None, ...]:
@@ -245,9 +250,10 @@ def block_figures(
     sums = add_up(rows, batch)
     found = []
     for name in names:
-        unknown = sum(row.figure(name) is None for row in rows)
-        least = AtLeast(sums[name]) if unknown < len(rows) else None
-        found.append(least if unknown else sums[name])
+        missing = sum(row.figure(name) is None for row in rows)
+        least = AtLeast(sums[name]) if missing < len(rows) else None
+        whole = not missing and not any(row.is_partial(name) for row in rows)
+        found.append(sums[name] if whole else least)
     return tuple(found)
 
 

@@ -123,7 +123,6 @@ _LOOSE_FIELDS = _fields("""
     ImageDataParameter: use_temporal_jitter
     PoolingParameter: ceil_mode pad_l pad_r pad_t pad_b kernel_depth temporal_stride
     PoolingParameter.PoolMethod: AVE_EXC_PAD AVE_TF
-    V1LayerParameter.LayerType: CONVOLUTION3D POOLING3D DECONVOLUTION3D VIDEO_DATA
 """)
 
 # Messages that forks read in more layer types than BVLC: detection_output_layer.cpp and its kin.

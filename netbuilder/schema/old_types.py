@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from netbuilder.schema.descriptors import message
 
-__all__ = ["V0_TYPES", "V1_TYPES", "type_of_v0", "type_of_v1"]
+__all__ = ["C3D_TYPES", "V0_TYPES", "V1_TYPES", "type_of_v0", "type_of_v1"]
 
 # Where today's type cannot be derived from the name of the enum value, as InnerProduct from INNER_PRODUCT.
 _IRREGULAR = {
@@ -29,6 +29,14 @@ _ENUM = message("V1LayerParameter").DESCRIPTOR.fields_by_name["type"].enum_type
 # Today's type, by the number of the value in V1's enum.
 V1_TYPES: dict[int, str] = {
     v.number: _IRREGULAR.get(v.name, v.name.title().replace("_", "")) for v in _ENUM.values
+}
+
+# Today's type, by a name in the enum of C3D 1.0, which numbers its values as BVLC numbers others.
+C3D_TYPES = {
+    "CONVOLUTION3D": "Convolution3D",
+    "DECONVOLUTION3D": "Deconvolution3D",
+    "POOLING3D": "Pooling3D",
+    "VIDEO_DATA": "VideoData",
 }
 
 # The name of the value in V1's enum, by the type in V0.

@@ -1,6 +1,6 @@
 """Solvers: what a solver file may say, the learning rates it means, and recipes that become such files."""
 
-from netbuilder.solvers.checks import CODES, check, read_solver, require
+from netbuilder.solvers.checks import CODES, check, check_file, read_solver, require
 from netbuilder.solvers.policies import STOCK, Schedule, schedule_of
 from netbuilder.solvers.recipe import Plan, Recipe, plan
 from netbuilder.solvers.stock import Stock, approximations
@@ -14,6 +14,7 @@ __all__ = [
     "Stock",
     "approximations",
     "check",
+    "check_file",
     "plan",
     "read_solver",
     "require",

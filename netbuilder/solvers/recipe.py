@@ -154,7 +154,7 @@ def plan(
         solver.iter_size = iter_size
     epoch = max(1, math.ceil(per_epoch))
     if test_batch and recipe.test_images:
-        _tests(solver, recipe, test_batch, whole, spark, rows)
+        _tests(solver, recipe, test_batch, whole, epoch, spark, rows)
     solver.display = max(1, min(100, epoch // 10))
     solver.snapshot = min(epoch, solver.max_iter)
     name = _name_of(net)
@@ -173,11 +173,17 @@ def _name_of(net: str) -> str:
 
 
 def _tests(
-    solver: Any, recipe: Recipe, test_batch: int, whole: int, spark: bool, rows: list[tuple[str, str, str]]
+    solver: Any,
+    recipe: Recipe,
+    test_batch: int,
+    whole: int,
+    epoch: int,
+    spark: bool,
+    rows: list[tuple[str, str, str]],
 ) -> None:
-    """A test of all images once an epoch."""
+    """A test of all images once an epoch, which is as long as the recipe's rounding makes it."""
     count = recipe.test_images // test_batch if spark else -(-recipe.test_images // test_batch)
-    interval = recipe.images // whole if spark else math.ceil(recipe.images / whole)
+    interval = recipe.images // whole if spark else epoch
     if not count:
         raise ConfigError(
             f"a test batch of {test_batch} is more than the {recipe.test_images} images", key="test_batch"

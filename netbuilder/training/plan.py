@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
-from netbuilder.solvers import read_solver, require
+from netbuilder.prototxt.solver_file import parse_solver
+from netbuilder.solvers.checks import check_file
+from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
+from netbuilder.training.preflight import NetInUse, error_of, of_layers, of_records
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
 from netbuilder.training.sources import check_files
 from netbuilder.weights.model import model_files
 
 if TYPE_CHECKING:
+    from netbuilder.prototxt.solver_file import SolverNet
     from netbuilder.schema import SolverParameter
-    from netbuilder.schema.messages import NetState
 
 __all__ = ["NetPlan", "TrainingPlan", "parse_devices", "plan_net", "plan_training", "solver_models"]
 
@@ -29,7 +32,8 @@ Devices = tuple[int | str, ...]
 class TrainingPlan:
     """A training as the user wants it, independent of the engine.
 
-    `nets` are the nets of the solver with their paths, the one to train first. Snapshots are written in the
+    `nets` are the nets of the solver with their paths, the one to train first; `inline` are the texts of
+    those that the solver file holds, by field. Snapshots are written in the
     folder `partial` and get their final names, which begin with `prefix`, once complete. `devices` are the
     numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot
     after `begin` iterations; with `replay` it first reads the data up to there again. `files` are those that
@@ -39,6 +43,7 @@ class TrainingPlan:
     path: str
     solver: SolverParameter
     nets: tuple[tuple[str, Net], ...]
+    inline: Mapping[str, Sequence[str]]
     prefix: str
     devices: Devices
     weights: tuple[str, ...]
@@ -78,10 +83,16 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetPlan:
-    """A net to test or to time: `iterations` passes with these weights."""
+    """A net to test or to time: `iterations` passes with these weights.
+
+    `inline` is the text of a net inside a solver, the file at `path`; "" if the file is the net.
+    """
 
     path: str
     net: Net
+    inline: str
+    level: int
+    stages: tuple[str, ...]
     weights: tuple[str, ...]
     iterations: int
     devices: Devices
@@ -95,6 +106,8 @@ def plan_training(
     devices: Sequence[int | str] | None = None,
     weights: tuple[str, ...] = (),
     resume: str | None = None,
+    level: int | None = None,
+    stages: Sequence[str] = (),
     replay: bool = True,
     force: bool = False,
     threads: int = 1,
@@ -104,28 +117,47 @@ def plan_training(
     `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
     a state file. Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
-    solver = read_solver(path)
-    warnings = [p.text for p in require(solver, where=path)]
-    if solver.random_seed < 0:
-        warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
+    read = parse_solver(read_text(path), path).with_state(level, stages)
+    for error in read.faults:
+        raise error
+    solver = read.solver
+    for name in (solver.net, solver.train_net, *solver.test_net):
+        if name and not Path(name).is_file():
+            raise FileError(
+                f"the solver names a net that does not exist: '{name}'",
+                hint="names are relative to the current directory",
+            )
+    findings = list(check_file(read))
+    for finding in findings:
+        if finding.severity == "error":
+            raise error_of(finding)
+    if solver.max_iter == 0:
+        solver.lr_policy = "fixed"  # nobody asks for a rate
     if weights and resume:
         raise ConfigError(
             "--weights and --resume exclude each other", key="weights", hint="a snapshot has weights"
         )
     prefix = prefix_of(path, solver)
-    nets = tuple(_nets(solver))
-    given = (*weights, *solver_models(solver))
-    files = [*_existing(given), *(name for where, net in nets for name in check_files(net, where))]
-    for where, net in nets:
-        check_labels(net, where)
+    uses = [NetInUse(net, _net(net)) for net in read.nets() if net.used]
+    files = [*_existing((*weights, *solver_models(solver)))]
+    for use in uses:
+        for finding in of_layers(use):
+            raise error_of(finding)
+        files += check_files(use.net, use.source.where)
+        check_labels(use.net, use.source.where)
+        findings += of_records(use)
+    warnings = [f.text for f in findings if f.severity == "warning"]
+    if solver.random_seed < 0:
+        warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
     state = state_to_resume(prefix, names, resume)
-    old = old_snapshots(prefix, names, force) if state is None else ()
+    old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if devices is None:
         devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
     return TrainingPlan(
         path=path,
         solver=solver,
-        nets=nets,
+        nets=tuple((use.source.where, use.net) for use in uses),
+        inline=read.inline,
         prefix=prefix,
         devices=tuple(devices),
         weights=weights,
@@ -149,17 +181,30 @@ def plan_net(
     path: str,
     net: Net,
     *,
+    source: SolverNet | None = None,
     weights: tuple[str, ...] = (),
     iterations: int,
     devices: Sequence[int | str] = (),
     threads: int = 1,
 ) -> NetPlan:
-    """Plan the test or the timing of the net of a file. Raises FileError, ConfigError."""
+    """Plan the test or the timing of the net of a file; of a solver's, `source` has its state.
+
+    Raises FileError, ConfigError.
+    """
     _existing(weights)
-    check_files(net, path)
-    check_labels(net, path)
+    where = source.where if source else path
+    check_files(net, where)
+    check_labels(net, where)
     return NetPlan(
-        path=path, net=net, weights=weights, iterations=iterations, devices=tuple(devices), threads=threads
+        path=path,
+        net=net,
+        inline=source.read_text() if source and source.inline else "",
+        level=source.own_level() if source else 0,
+        stages=source.stages if source else (),
+        weights=weights,
+        iterations=iterations,
+        devices=tuple(devices),
+        threads=threads,
     )
 
 
@@ -173,31 +218,10 @@ def parse_devices(text: str) -> list[int | str]:
     return [int(w) for w in words]
 
 
-def _nets(solver: SolverParameter) -> Iterator[tuple[str, Net]]:
-    """The nets that the solver names, for the phases it uses them in: the one to train, then those to test.
-
-    Source: solver.cpp, InitTrainNet and InitTestNets.
-    """
-    if solver.train_net or solver.net:
-        yield _net(solver.train_net or solver.net, "TRAIN", solver.train_state)
-    inline = len(solver.test_net_param)
-    own = [*solver.test_net]
-    if solver.net:
-        own += [solver.net] * (len(solver.test_iter) - inline - len(own))
-    for i, name in enumerate(own, inline):
-        yield _net(name, "TEST", solver.test_state[i] if i < len(solver.test_state) else None)
-
-
-def _net(path: str, phase: str, state: NetState | None) -> tuple[str, Net]:
+def _net(source: SolverNet) -> Net:
     from netbuilder.prototxt import reader
 
-    if not Path(path).is_file():
-        raise FileError(
-            f"the solver names a net that does not exist: '{path}'",
-            hint="names are relative to the current directory",
-        )
-    level, stages = (state.level, tuple(state.stage)) if state is not None else (0, ())
-    return path, reader.read(path, phase, level=level, stages=stages, dialect="any", unknown="keep")
+    return reader.read_net(source, dialect="any", unknown="keep")
 
 
 def _existing(weights: Sequence[str]) -> Sequence[str]:

@@ -11,7 +11,7 @@ from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import Layer, Net
 
-__all__ = ["check_files"]
+__all__ = ["check_files", "missing_files"]
 
 SECONDS = 2.0  # limit for the files of one list
 
@@ -21,36 +21,48 @@ def check_files(net: Net, path: str) -> list[str]:
 
     The files in the lists of ImageData and HDF5Data are checked too, for at most two seconds per list.
     """
-    files = []
+    for _, error in missing_files(net, path):
+        raise error
+    named = ((_source(layer), layer.proto.transform_param.mean_file) for layer in net)
+    return [name for names in named for name in names if name]
+
+
+def missing_files(net: Net, path: str) -> Iterator[tuple[Layer, FileError]]:
+    """The files that the data layers of a net name, and that are not there: the layer, and the error."""
     for layer in net:
-        source = source_of(layer.type)
-        name = source.file_of(layer.proto) if source else ""
+        name = _source(layer)
         if name and not os.path.exists(name):
-            raise FileError(
+            yield layer, FileError(
                 f"layer '{layer.name}' reads '{name}', which is not there", where=path,
                 hint="netbuilder data makes databases; names are relative to the current directory",
             )  # fmt: skip
-        files += [name] if name else []
+            continue
         mean = layer.proto.transform_param.mean_file
         if mean and not os.path.exists(mean):
-            raise FileError(
-                f"layer '{layer.name}' takes the mean from '{mean}', which is not there", where=path
-            )
-        files += [mean] if mean else []
-        _check_list(layer, path)
-    return files
+            yield layer, FileError(
+                f"layer '{layer.name}' takes the mean from '{mean}', which is not there", where=path,
+                hint="netbuilder data --mean makes it; names are relative to the current directory",
+            )  # fmt: skip
+        if error := _missing_of_list(layer, path):
+            yield layer, error
 
 
-def _check_list(layer: Layer, path: str) -> None:
+def _source(layer: Layer) -> str:
+    source = source_of(layer.type)
+    return source.file_of(layer.proto) if source else ""
+
+
+def _missing_of_list(layer: Layer, path: str) -> FileError | None:
     end = time.monotonic() + SECONDS
     for place, name, hint in _listed(layer):
         if not os.path.exists(name):
-            raise FileError(
+            return FileError(
                 f"layer '{layer.name}' reads '{os.fsdecode(name)}', which is not there", hint=hint,
                 where=f"{path}; {place}",
             )  # fmt: skip
         if time.monotonic() > end:
-            return
+            break
+    return None
 
 
 def _listed(layer: Layer) -> Iterator[tuple[str, bytes, str]]:

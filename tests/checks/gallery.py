@@ -89,6 +89,12 @@ CASES: dict[str, Case] = {
         'top: "t"  }\nlayer { name: "fc" type: "InnerProduct" bottom: "t"',
         'top: "d" }\nlayer { name: "fc" type: "InnerProduct" bottom: "d"', "drop", 4,
     ),
+    "in-place-shared": Case(
+        INPUT + one("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }", top="r").replace('name: "t"', 'name: "r"')
+        + one("Power", "power_param { scale: 3 }", bottom="r", top="r")
+        + one("TanH", bottom="x", top="u").replace('name: "t"', 'name: "u"'),
+        'bottom: "r" top: "r"', 'bottom: "r" top: "t"', "t", 3,
+    ),
     "empty-blob": Case(INPUT + one("Slice", "slice_param { slice_point: 3 }", more="").replace(
         'top: "t"', 'top: "t" top: "u"'), "slice_point: 3", "slice_point: 2", "t", 2),
     "data-filler": Case(
@@ -263,15 +269,81 @@ CASES: dict[str, Case] = {
         INPUT + one("BatchNorm", FROZEN + "batch_norm_param { eps: 0.1 }", more=SCALE),
         "eps: 0.1", "use_global_stats: true", "t", 2, ("hilens",),
     ),
+    "bias-axes": Case(
+        INPUT + one("Bias", "bias_param { axis: -3 }"), "axis: -3", "axis: 1", "t", 2, ("mnn",)
+    ),
     "coeff": Case(
         INPUT + one("Eltwise", "eltwise_param { coeff: 1 coeff: 2 }", bottom='x" bottom: "x'), "coeff: 2",
         "coeff: -1", "t", 2, ("mnn",),
+    ),
+    "concat-single": Case(
+        INPUT.replace("dim: 2 ", "dim: 1 ") + one("Concat"), 'bottom: "x"', 'bottom: "x" bottom: "x"', "t", 2, ("opencv",)
+    ),
+    "crop-rank": Case(
+        INPUT + one("Reshape", "reshape_param { shape { dim: 0 dim: 0 dim: 0 dim: 0 dim: 1 } }", top="r").replace('name: "t"', 'name: "r"')
+        + one("Crop", "crop_param { offset: 0 }", bottom='x" bottom: "r'), "dim: 0 dim: 1 }", "dim: 0 }", "t", 3, ("mnn",),
     ),
     "crop-offset": Case(
         INPUT + one("Crop", bottom='x" bottom: "x'), 'top: "t"', 'top: "t" crop_param { offset: 0 }', "t", 2, ("mnn",)
     ),
     "deconv-dilation": Case(
         INPUT + conv("kernel_size: 2 dilation: 2", type="Deconvolution"), "dilation: 2", "", "t", 2, ("opencv",)
+    ),
+    "deconv-pad": Case(
+        INPUT + conv("kernel_size: 1 pad: 1", type="Deconvolution"), "pad: 1", "", "t", 2, ("opencv",)
+    ),
+    "dilation-zero": Case(
+        INPUT + conv("kernel_size: 2 dilation: 0"), "dilation: 0", "dilation: 1", "t", 2, ("mnn",)
+    ),
+    "eltwise-axes": Case(
+        INPUT.replace("dim: 8 dim: 8", "dim: 8 dim: 8 dim: 1 dim: 1") + one("Eltwise", bottom='x" bottom: "x'),
+        "dim: 1 dim: 1 }", "dim: 1 }", "t", 2, ("opencv",),
+    ),
+    "embed": Case(
+        INPUT + one("Embed", f"embed_param {{ num_output: 2 input_dim: 3 {FILLER} }}"),
+        f'"Embed" bottom: "x" top: "t" embed_param {{ num_output: 2 input_dim: 3 {FILLER} }}', '"ReLU" bottom: "x" top: "t"', "t", 2, ("mnn",),
+    ),
+    "flatten-axes": Case(
+        INPUT + one("Flatten", "flatten_param { end_axis: 2 }"), "end_axis: 2", "", "t", 2, ("mnn",)
+    ),
+    "inline-blobs": Case(
+        INPUT + one("Bias", "blobs { shape { dim: 3 } data: 1 data: 1 data: 1 }"),
+        "blobs { shape { dim: 3 } data: 1 data: 1 data: 1 }", "", "t", 2, ("mnn",),
+    ),
+    "input-tops": Case(
+        'layer { name: "x" type: "Input" top: "x" top: "y" input_param { shape { dim: 2 dim: 3 } } }\n'
+        + one("Eltwise", bottom='x" bottom: "y'), 'top: "x" top: "y" input_param',
+        'top: "x" input_param { shape { dim: 2 dim: 3 } } }\nlayer { name: "y" type: "Input" top: "y" input_param', "x", 1, ("mnn",),
+    ),
+    "input-unread": Case(
+        INPUT + INPUT.replace('"x"', '"y"') + one("ReLU"), '"ReLU" bottom: "x"', '"Eltwise" bottom: "x" bottom: "y"', "y", 2, ("opencv",)
+    ),
+    "lstm": Case(
+        INPUT.replace("dim: 8 dim: 8", "") + one("LSTM", f"recurrent_param {{ num_output: 2 {FILLER} }}", bottom='x" bottom: "x'),
+        f'"LSTM" bottom: "x" bottom: "x" top: "t" recurrent_param {{ num_output: 2 {FILLER} }}', '"Eltwise" bottom: "x" bottom: "x" top: "t"', "t", 2, ("opencv",),
+    ),
+    "nothing-computed": Case(INPUT + one("Dropout"), "Dropout", "ReLU", "t", 2, ("mnn",)),
+    "old-axis": Case(
+        INPUT + one("Concat", "concat_param { concat_dim: 2 }", bottom='x" bottom: "x'), "concat_dim", "axis", "t", 2, ("opencv",)
+    ),
+    "output-read": Case(
+        INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("TanH", bottom="r", top="h").replace('name: "t"', 'name: "h"')
+        + one("Dropout", bottom="r"), '"Dropout"', '"ELU"', "t", 4, ("mnn",),
+    ),
+    "pool-unwritten": Case(
+        INPUT + one("Pooling", "pooling_param { global_pooling: true }"), "{ global", "{ pool: MAX global", "t", 2, ("opencv",)
+    ),
+    "pooling-clip": Case(
+        INPUT + one("Pooling", "pooling_param { kernel_size: 2 stride: 3 pad: 1 }"), "pad: 1", "", "t", 2, ("mnn",)
+    ),
+    "pooling-mask": Case(
+        INPUT + one("Pooling", "pooling_param { kernel_size: 2 }").replace('top: "t"', 'top: "t" top: "u"'), 'top: "u"', "", "t", 2, ("mnn",)
+    ),
+    "softmax-axis": Case(
+        INPUT.replace("dim: 2 dim: 3 dim: 8 dim: 8", "dim: 8") + one("Softmax", "softmax_param { axis: 0 }"), "dim: 8 }", "dim: 8 dim: 1 }", "t", 2, ("mnn",)
+    ),
+    "unread-top": Case(
+        INPUT + one("Split").replace('top: "t"', 'top: "t" top: "u"'), 'top: "u"', "", "t", 2, ("opencv",)
     ),
     "image-size": Case(
         INPUT.replace("dim: 8 dim: 8", "dim: 8 dim: 4097"), "4097", "4096", "x", 1, ("ascend",)
@@ -304,7 +376,7 @@ CASES: dict[str, Case] = {
         INPUT + one("Pooling", "pooling_param { kernel_size: 3 stride: 2 round_mode: FLOOR }"),
         "round_mode: FLOOR", "", "t", 2, ("openvino",),
     ),
-    "scale-axes": Case(INPUT + one("Scale", "scale_param { axis: 2 }"), "axis: 2", "axis: 1", "t", 2, ("opencv",)),
+    "scale-axes": Case(INPUT + one("Scale", "scale_param { axis: 2 }"), "axis: 2", "axis: 1", "t", 2, ("mnn",)),
     "scale-bias": Case(
         INPUT + one("Scale", "scale_param { axis: 0 bias_term: true }", bottom='x" bottom: "x'), "true", "false",
         "t", 2, ("opencv",),

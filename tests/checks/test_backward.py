@@ -374,3 +374,55 @@ def test_a_deploy_net_with_force_backward_is_for_its_users_backward_pass(real_ca
     assert [
         f for f in checks.check(prototxt.parse(text.replace(FORCED, ""), "TEST")) if f.code == "no-backward"
     ] == []
+
+
+TRIPLED = "scale_param { filler { value: 3 } }"
+REFERENCES = {
+    "Reshape": True, "Flatten": True, "Concat": True, "Slice": True, "Split": True, "Tile": False, "Scale": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by", REFERENCES)
+def test_a_gradient_is_spoilt_through_a_blob_that_shares_memory(real_caffe: Caffe, by: str) -> None:
+    """TanH computes its gradient from its top; the Scale in place writes over what is made of it by reference."""
+
+    def net(top: str) -> str:
+        return (
+            IMAGES + CONV + layer("TanH", "first", "t") + layer(by, "t", "r", LAYERS[by])
+            + layer("Scale", "r", top, TRIPLED, name="over") + WEIGHED.replace("LAST", top)
+        )  # fmt: skip
+
+    spoilt = abs(gradient(real_caffe, net("r")) - gradient(real_caffe, net("far"))) > 1e-3
+    assert spoilt == REFERENCES[by]
+    found = [f.layer for f in checks.check(prototxt.parse(net("r"), "TRAIN")) if f.code == "in-place-chain"]
+    assert found == ["over"] * spoilt
+
+
+@pytest.mark.parametrize("by", REFERENCES)
+@pytest.mark.parametrize("late", [True, False])
+def test_values_are_spoilt_through_a_blob_that_shares_memory(real_caffe: Caffe, by: str, late: bool) -> None:
+    other = layer("TanH", "data", "t", name="other")
+
+    def net(top: str) -> str:
+        over = layer(by, "data", "r", LAYERS[by], name="by") + layer("Scale", "r", top, TRIPLED, name="over")
+        return fed("data", 2, 3, 4, 4) + (over + other if late else other + over)
+
+    data = {"data": np.full((2, 3, 4, 4), 0.5)}
+    one, two = (real_caffe.run(net(top), inputs=data, outputs=["t"]).outputs["t"] for top in ("r", "far"))
+    spoilt = not np.allclose(one, two)
+    assert spoilt == (late and REFERENCES[by])
+    for phase in ("TRAIN", "TEST"):
+        found = [f for f in checks.check(prototxt.parse(net("r"), phase)) if f.code == "in-place-shared"]
+        assert [f.layer for f in found] == ["over"] * spoilt
+        assert [
+            f for f in checks.check(prototxt.parse(net("far"), phase)) if f.code == "in-place-shared"
+        ] == []
+
+
+def test_what_an_explicit_split_gives_lies_in_one_memory(real_caffe: Caffe) -> None:
+    """Caffe refuses in place on a blob of two readers, and takes it on the tops of a Split in the file."""
+    text = fed("data", 2, 3) + layer("Split", "data", "a b") + layer("Scale", "a", "a", TRIPLED, name="over")
+    text += layer("TanH", "b", "t")
+    got = real_caffe.run(text, inputs={"data": np.full((2, 3), 0.5)}, outputs=["t"]).outputs["t"]
+    assert np.allclose(got, np.tanh(1.5))
+    assert [f.layer for f in checks.check(prototxt.parse(text)) if f.code == "in-place-shared"] == ["over"]

@@ -38,6 +38,7 @@ WRITTEN = {
         'top: "t" power_param { scale: 3 } }\nlayer { name: "fc" type: "InnerProduct" bottom: "t"',
     ),
     "in-place-refused": ('bottom: "x" top: "x"', 'bottom: "x" top: "t"'),
+    "in-place-shared": ('bottom: "r" top: "r"', 'bottom: "r" top: "t"'),
     "input-overwritten": ('bottom: "x" top: "x"', 'bottom: "x" top: "t"'),
     "leveldb-default": ("batch_size: 2", "batch_size: 2 backend: LMDB"),
     "lone-pair": ("pad_w: 1", "pad_w: 1 pad_h: 0"),

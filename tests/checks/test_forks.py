@@ -142,7 +142,7 @@ def test_the_target_any_takes_what_any_caffe_has_and_nothing_else() -> None:
     assert codes(text + one("Warp", top="w").replace('name: "t"', 'name: "w"'), "any") == ["unknown-type"]
     assert codes(
         text + one("ReLU", "relu_param { slope: 1 }", top="w").replace('name: "t"', 'name: "w"'), "any"
-    ) == ["unknown-field", "uncounted"]
+    ) == ["unknown-field"]
 
 
 def test_fields_outside_of_layers_are_checked_too() -> None:
@@ -409,3 +409,8 @@ def test_fields_that_data_layers_read_in_their_own_message_are_not_called_withou
     dense = SEGNET.replace("shuffle: true", 'shuffle: true mirror: true mean_file: "m"')
     assert "ignored-field" not in codes(dense, "any")
     assert fixed(dense, "any") == dense
+
+
+def test_what_a_caffe_without_the_type_would_ignore_is_no_finding() -> None:
+    assert "ignored-param" not in codes(DETECTED, "caffe-master")
+    assert fixed(DETECTED, "caffe-master") == DETECTED

@@ -9,12 +9,7 @@ from netbuilder.schema.dialects import ANY, DIALECTS, WRITTEN
 
 NAMED = [DIALECTS[name] for name in WRITTEN]
 TYPES = sorted(ANY.types.difference(*(d.types for d in NAMED)))
-# The types of V1's enum become layer types.
-FIELDS = sorted(
-    name
-    for name in ANY.adds.difference(*(d.adds for d in NAMED))
-    if not name.startswith("V1LayerParameter.LayerType.")
-)
+FIELDS = sorted(ANY.adds.difference(*(d.adds for d in NAMED)))
 NOBODY = "no Caffe that netbuilder has a dialect for has it"
 
 INPUT = """\

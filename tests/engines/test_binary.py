@@ -343,3 +343,33 @@ def test_a_wrapper_that_does_not_replace_itself_is_stopped_too(fake: Install, fo
             events.append(event)
             worker.stop()
     assert events == [Started(0), Ended("stopped", 0)]
+
+
+def test_no_iterations_only_test(binary: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "solver.prototxt").write_text(STOCK.replace("max_iter: 200", "max_iter: 20"))
+    assert main(["train", "solver.prototxt", "--no-draw"]) == 0
+    (folder / "out/x_iter_20.caffemodel").rename(folder / "w.caffemodel")
+    (folder / "only.prototxt").write_text(
+        'net: "net.prototxt" max_iter: 0 test_iter: 5 test_interval: 1 snapshot_prefix: "only/x"'
+    )
+    capsys.readouterr()
+    assert main(["train", "only.prototxt", "--weights", "w.caffemodel", "--no-draw", "--json"]) == 0
+    (tested,) = json.loads(capsys.readouterr().out)["tests"]
+    assert main(["test", "net.prototxt", "--weights", "w.caffemodel", "--iterations", "5", "--json"]) == 0
+    outputs = json.loads(capsys.readouterr().out)["outputs"]
+    assert tested["outputs"]["accuracy"] == pytest.approx(outputs["accuracy"], rel=1e-4)
+
+
+def test_a_stage_chooses_the_layers(binary: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = (folder / "net.prototxt").read_text()
+    data = 'top: "label" include { phase: TEST }'
+    (folder / "net.prototxt").write_text(net.replace(data, data.replace("TEST", 'TEST stage: "t"')))
+    text = STOCK.replace("max_iter: 200", "max_iter: 20").replace("test_iter: 3 test_interval: 40", "")
+    (folder / "solver.prototxt").write_text(text)
+    assert main(["train", "solver.prototxt", "--no-draw"]) == 0
+    words = ["test", "net.prototxt", "--weights", "out/x_iter_20.caffemodel", "--iterations", "2", "--json"]
+    assert main(words) == 2
+    capsys.readouterr()
+    assert main([*words, "--stage", "t"]) == 0
+    assert "accuracy" in json.loads(capsys.readouterr().out)["outputs"]
+    assert main(["time", "net.prototxt", "--phase", "TEST", "--stage", "t", "--iterations", "1"]) == 0

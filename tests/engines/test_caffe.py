@@ -183,6 +183,26 @@ def test_batchnorm_statistics_after_a_training_pass_come_back(real_caffe: Caffe)
     np.testing.assert_allclose(result.outputs["bn"].ravel(), [-1, 1], rtol=1e-5)
 
 
+def test_an_input_after_two_losses_without_tops_is_fed(real_caffe: Caffe) -> None:
+    loss = 'layer { type: "EuclideanLoss" bottom: "data" bottom: "data" }\n'
+    late = 'layer { name: "late" type: "Input" top: "late" input_param { shape { dim: 2 } } }\n'
+    got = real_caffe.run(INPUT + loss + loss + late, inputs={"late": [1, 2]})
+    assert {name: list(values) for name, values in got.outputs.items()} == {"late": [1, 2]}
+
+
+def test_the_need_of_a_gradient_is_that_of_the_net_and_not_of_one_inside(real_caffe: Caffe) -> None:
+    lstm = (
+        'layer { name: "x" type: "Input" top: "x" top: "cont" input_param { shape { dim: 2 dim: 1 dim: 3 } '
+        "shape { dim: 2 dim: 1 } } }\n"
+        'layer { name: "l" type: "LSTM" bottom: "x" bottom: "cont" top: "l" '
+        "recurrent_param { num_output: 1 } }\n"
+    )
+    loss = 'layer { name: "r" type: "Reduction" bottom: "l" top: "r" loss_weight: 1 }\n'
+    assert real_caffe.load(lstm).need_backward == (False, False)
+    assert real_caffe.load(lstm + loss).need_backward == (False, True, True)
+    assert real_caffe.load("force_backward: true\n" + lstm).need_backward == (False, False)
+
+
 def test_inputs_take_the_shape_of_what_is_fed(real_caffe: Caffe) -> None:
     result = real_caffe.run(INPUT + CONV, inputs={"data": np.zeros((2, 1, 4, 7))})
     assert result.outputs["conv"].shape == (2, 1, 3, 6)

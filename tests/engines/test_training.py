@@ -269,8 +269,14 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
             "--gpu takes numbers or all, got 'one'\nhint:    as in --gpu 0,1\n",
         ),
         (
+            SOLVER.replace("max_iter: 200", "max_iter: -1"), [],
+            "max_iter must be at least 0, got -1\nwhere:   solver.prototxt:4\n"
+            "hint:    it is the number of iterations; 0 only tests\n",
+        ),
+        (
             SOLVER.replace("max_iter: 200", ""), [],
-            "max_iter must be above 0, got 0\nwhere:   solver.prototxt\n",
+            "max_iter is not set: Caffe trains no iteration\nwhere:   solver.prototxt:1\n"
+            "hint:    it is the number of iterations; 0 only tests\n",
         ),
     ],
 )  # fmt: skip

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from netbuilder import Net, prototxt
 from netbuilder.checks.backward import aborts, backward
 from netbuilder.engines import caffe
@@ -99,20 +101,35 @@ def _their_needs(loaded: caffe.LoadedNet) -> list[tuple[str, bool]]:
 
 def _backward(case: Case, net: Net, real: caffe.Caffe) -> Finding | None:
     """What differs about the backward pass, if Caffe gets that far."""
+    given = _selectors(net)
+    if given is None:
+        return None
     dies = [step.name for step in backward(net) if aborts(step)]
-    error = _run(case, real, backward=True)
+    error = _run(case, real, given, backward=True)
     if bool(dies) == bool(error):
         # A net that cannot run forward says nothing, and one that we expect to abort may do so forward.
         return None
-    if error and (not error.site or _run(case, real, backward=False)):
+    if error and (not error.site or _run(case, real, given, backward=False)):
         return None
     theirs = f"aborts: {error.reason} ({error.site})" if error else "runs backward"
     return Finding(case, f"expects {dies} to abort" if dies else "runs backward", theirs)
 
 
-def _run(case: Case, real: caffe.Caffe, *, backward: bool) -> caffe.CaffeRefused | None:
+def _selectors(net: Net) -> dict[str, Any] | None:
+    """Ones for the selectors of all Filters, which pass no image otherwise; None if they are computed."""
+    selectors = [layer.bottoms[-1] for layer in net.layers if layer.type == "Filter"]
+    if any(blob.layer.type != "Input" for blob in selectors):
+        return None
+    return {blob.name: np.ones(blob.known_shape) for blob in selectors}
+
+
+def _run(
+    case: Case, real: caffe.Caffe, inputs: dict[str, Any], *, backward: bool
+) -> caffe.CaffeRefused | None:
     try:
-        real.run(case.text, phase=case.phase, outputs=[], backward=backward, seed=1, timeout=60)
+        real.run(
+            case.text, phase=case.phase, inputs=inputs, outputs=[], backward=backward, seed=1, timeout=60
+        )
     except caffe.CaffeRefused as error:
         return error
     return None

@@ -201,7 +201,7 @@ layer { name: "fc6" type: "InnerProduct" bottom: "pool1" top: "fc6" inner_produc
     ("text", "labels"), [(C3D_OLD, (5, 1, 1, 1, 1)), (C3D_NEW, (5,))], ids=["1.0", "1.1"]
 )
 def test_both_formats_of_c3d_are_counted(text: str, labels: tuple[int, ...]) -> None:
-    net = prototxt.parse(text, dialect="any")
+    net = prototxt.parse(text, dialect="any", unknown="keep")
     assert net.blobs["label"].shape == labels
     assert net.blobs["conv1a"].shape == (5, 64, 16, 112, 112)
     assert net.blobs["pool1"].shape == (5, 64, 16, 56, 56)

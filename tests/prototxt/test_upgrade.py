@@ -143,7 +143,46 @@ PLAIN = 'input: "x" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
         ),
         (
             'input: "x" input: "y" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8',
-            "2 inputs need input_dim four times per input\n  where:   net.prototxt",
+            "2 inputs need input_dim four times per input, got 4\n"
+            "  where:   net.prototxt:1:12\n"
+            "  hint:    give input 'y' its shape: Caffe reads sizes from beyond the list",
+        ),
+        (
+            'name: "n"\n\ninput: "x"\ninput_dim: 1 input_dim: 3 input_dim: 8\n'
+            'layers { name: "r" type: RELU bottom: "x" top: "r" }',
+            "1 input needs input_dim four times per input, got 3\n"
+            "  where:   net.prototxt:3:1\n"
+            "  hint:    give input 'x' its shape: Caffe reads sizes from beyond the list",
+        ),
+        (
+            'input: "x"  # the first\n  input: [ "y" ,\n "z" ]\n'
+            "input_shape { dim: 1 }\ninput_shape { dim: 2 }\n"
+            'layers { name: "r" type: RELU bottom: "x" top: "r" }',
+            "3 inputs need input_shape once per input, got 2\n"
+            "  where:   net.prototxt:2:3\n"
+            "  hint:    give input 'z' its shape: Caffe reads sizes from beyond the list",
+        ),
+        (
+            'input: "x"\ninput_dim: 1 input_dim: 3 input_dim: 8\ninput_shape { dim: 1 }\n'
+            'layers { layer { name: "r" type: "relu" } bottom: "x" top: "r" }',
+            "1 input needs input_dim four times per input, got 3\n"
+            "  where:   net.prototxt:1:1\n"
+            "  hint:    give input 'x' its shape: Caffe reads sizes from beyond the list",
+        ),
+        (
+            'input: "x"\ninput_shape { dim: 1 }\n'
+            'layers { layer { name: "r" type: "relu" } bottom: "x" top: "r" }',
+            "ReLU 'r': bottom 'x' is not the top of any layer before\n"
+            "  where:   net.prototxt:3\n"
+            "  hint:    Caffe drops input 'x', which has no shape: give it four input_dim or, but for "
+            "files of V0, an input_shape",
+        ),
+        (
+            'input: "x"\nlayer { name: "r" type: "ReLU" bottom: "x" top: "r" }',
+            "ReLU 'r': bottom 'x' is not the top of any layer before\n"
+            "  where:   net.prototxt:2\n"
+            "  hint:    Caffe drops input 'x', which has no shape: give it four input_dim or, but for "
+            "files of V0, an input_shape",
         ),
     ],
 )

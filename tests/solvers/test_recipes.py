@@ -225,7 +225,7 @@ def test_the_batch_is_read_from_the_net_and_must_agree(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["resnt"], "ConfigError: there is no recipe 'resnt'\n  hint:    did you mean 'resnet'?\n"),
+        (["resnt"], "ConfigError: unknown recipe 'resnt'\n  hint:    did you mean 'resnet'?\n"),
         (
             ["resnet", "--set", "stepvalu=3"],
             "FieldError: no field 'stepvalu' in SolverParameter\n  hint:    did you mean 'stepvalue'?\n",
@@ -251,7 +251,7 @@ def test_a_recipe_of_one_s_own_is_checked_with_its_lines(
     (folder / "mine.yaml").write_text("source: mine\nimages: 100\nbatch: 10\nbase_lr: 0.1\nepoch: 3\n")
     assert main(["solver", "mine.yaml", "--net", "net.prototxt"]) == 2
     assert capsys.readouterr().err == (
-        "ConfigError: a recipe has no key 'epoch'\n  where:   mine.yaml:5, epoch\n"
+        "ConfigError: unknown key 'epoch' in a recipe\n  where:   mine.yaml:5, epoch\n"
         "  hint:    did you mean 'epochs'?\n"
     )
 
@@ -282,3 +282,21 @@ def test_a_solver_of_the_command_trains_in_real_caffe(real_caffe: Caffe, folder:
     ready = prepare("solver.prototxt", real_caffe.install)
     with ready.start() as worker:
         assert [e.iteration for e in worker if isinstance(e, Iteration)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+@pytest.mark.parametrize("batch", [32, 100, 512])
+def test_tests_fall_on_the_epochs_of_the_recipe(name: str, batch: int) -> None:
+    recipe = read_recipe(name)
+    planned = plan(recipe, net="net.prototxt", batch=batch, test_batch=100)
+    epoch = recipe.images // batch if recipe.drop_last else -(-recipe.images // batch)
+    assert planned.solver.test_interval == epoch
+    if recipe.epochs is not None:
+        assert planned.solver.test_interval == planned.iterations_per_epoch
+        assert planned.solver.max_iter % epoch == 0  # the end is tested, by Caffe itself too
+
+
+def test_davidnet_tests_each_of_its_epochs_of_97_iterations() -> None:
+    """50000 images / 512, and the last batch is dropped: 97, not 98; 24 epochs."""
+    solver = plan(read_recipe("davidnet"), net="net.prototxt", batch=512, test_batch=100).solver
+    assert (solver.test_interval, solver.max_iter) == (97, 24 * 97)

@@ -1,23 +1,29 @@
 """Who can load a net: what each consumer of Caffe's format refuses, or reads differently from Caffe.
 
-A target is a Caffe (a dialect) or another consumer, with a list of `Limit`s: consumers that were run are in
-`measured`, those known only from their makers' pages in `cited`.
+A target is a Caffe (a dialect) or another consumer, with a list of `Limit`s. OpenCV and MNN were run; those
+in `cited` are known only from their makers' pages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from netbuilder.checks import Finding, Graph, found
 from netbuilder.checks.consumers.base import Limit, Target
 from netbuilder.checks.consumers.cited import ASCEND, HILENS, NCNN, NNIE, OPENVINO, RKNN
-from netbuilder.checks.consumers.measured import MNN, OPENCV
+from netbuilder.checks.consumers.mnn import MNN
+from netbuilder.checks.consumers.opencv import OPENCV
 from netbuilder.checks.fitting import fitting, is_set, needs
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.net import Layer, Net
-from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
+from netbuilder.schema.dialects import ANY, BVLC, DIALECTS, Dialect
 from netbuilder.schema.fields import fork_names
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = ["DEFAULT", "TARGETS", "Limit", "Target", "adds", "check", "find_target", "owners"]
 
@@ -48,7 +54,7 @@ def find_target(name: str) -> Target:
 
 
 def check(net: Net, target: str, fits: tuple[Dialect, ...] | None = None) -> list[Finding]:
-    """What this target would refuse or misread, in the order of the layers; all findings are errors.
+    """What this target would refuse or misread, in the order of the layers.
 
     `fits` are the Caffes that have all of the file, for hints; by default those that have all of the net.
     Raises ConfigError for an unknown target.
@@ -56,28 +62,43 @@ def check(net: Net, target: str, fits: tuple[Dialect, ...] | None = None) -> lis
     to = find_target(target)
     graph = Graph(net)
     fits = fitting(needs((net,))) if fits is None else fits
-    return [
-        f
-        for layer in net
-        for f in (*_limits(layer, to, graph), *_types(layer, to), *_dialect(layer, to, graph.trained, fits))
-    ]
+    findings = list(_net_fields(net, to, fits))
+    for layer in net:
+        findings += _limits(layer, to, graph)
+        findings += _types(layer, to)
+        findings += _dialect(layer, to, graph.trained, fits)
+        findings += _fork_fields(layer, to, fits)
+    return findings
 
 
 def _limits(layer: Layer, target: Target, graph: Graph) -> Iterator[Finding]:
     for limit in target.limits:
-        if limit.unread and all(top in graph.readers for top in layer.tops):
+        if limit.types and layer.type not in limit.types:
             continue
-        if (not limit.types or layer.type in limit.types) and (limit.when is None or limit.when(layer)):
-            text, fix = (
-                t.replace("{type}", layer.type).replace("{name}", layer.name) for t in (limit.text, limit.fix)
-            )
-            yield found(limit.code, layer, f"{target.name}: {text}", fix, target=target.name)
+        if limit.when is not None and not limit.when(layer):
+            continue
+        if limit.where is not None and not limit.where(layer, graph):
+            continue
+        text, fix = (
+            t.replace("{type}", layer.type).replace("{name}", layer.name) for t in (limit.text, limit.fix)
+        )
+        finding = found(limit.code, layer, f"{target.name}: {text}", fix, target=target.name)
+        yield replace(finding, severity=limit.severity)
 
 
 def _types(layer: Layer, target: Target) -> Iterator[Finding]:
     deploy = not any(limit.code == "not-deploy" and layer.type in limit.types for limit in target.limits)
     if target.types and layer.type not in target.types and deploy:
         yield _no_such_type(layer, target, ())
+
+
+def _fork_fields(layer: Layer, target: Target, fits: tuple[Dialect, ...]) -> Iterator[Finding]:
+    """The forks' fields and labels of a layer; those of a layer that the target lacks are not looked at."""
+    if target.dialect or layer.type in target.types:
+        for name in _refused(layer.proto, target):
+            fix = f"leave it out; {owners(partial(adds, name), fits)}"
+            text = f"{target.name}: {_refusal(name, target)}"
+            yield found("no-such-field", layer, text, fix, target=target.name)
 
 
 def _dialect(layer: Layer, target: Target, trained: bool, fits: tuple[Dialect, ...]) -> Iterator[Finding]:
@@ -93,17 +114,36 @@ def _dialect(layer: Layer, target: Target, trained: bool, fits: tuple[Dialect, .
                 f"{target.name}: {layer.type} has no field {field}; the whole file is refused",
                 f"leave {field} out", target=target.name,
             )  # fmt: skip
-    for name in sorted(set(fork_names(layer.proto)) - target.dialect.adds):
-        yield found(
-            "no-such-field", layer, f"{target.name}: there is no {name}; the whole file is refused",
-            f"leave it out; {owners(partial(adds, name), fits)}", target=target.name,
-        )  # fmt: skip
     statistics = layer.type == "BatchNorm" and len(layer.proto.param) < 3
     if trained and statistics and target.name in _TRAINS_STATISTICS:
         yield found(
             "statistics-trained", layer, f"{target.name}: the solver would train the statistics",
             "write param { lr_mult: 0 decay_mult: 0 } three times", target=target.name,
         )  # fmt: skip
+
+
+def _net_fields(net: Net, target: Target, fits: tuple[Dialect, ...]) -> Iterator[Finding]:
+    """The forks' fields of the net itself; the examination of the whole file looks at those of a Caffe."""
+    if target.dialect:
+        return
+    for name in _refused(net.proto, target):
+        fix = f"leave it out; {owners(partial(adds, name), fits)}"
+        text = f"{target.name}: {_refusal(name, target)}"
+        yield Finding("error", "no-such-field", "", text, fix, target=target.name)
+
+
+def _refused(proto: Message, target: Target) -> list[str]:
+    """The forks' fields and labels in a message that the target refuses or misreads."""
+    names = sorted(set(fork_names(proto)))
+    if target.dialect:
+        return [name for name in names if name not in target.dialect.adds]
+    return [name for name in names if target.refuses and target.refuses(name)]
+
+
+def _refusal(name: str, target: Target) -> str:
+    if target.dialect:
+        return f"there is no {name}; the whole file is refused"
+    return f"{name} is not understood: the file is refused, or the layer computes something else"
 
 
 def _no_such_type(layer: Layer, target: Target, fits: tuple[Dialect, ...]) -> Finding:
@@ -116,7 +156,7 @@ def _no_such_type(layer: Layer, target: Target, fits: tuple[Dialect, ...]) -> Fi
 
 
 def owners(has: Callable[[Dialect], bool], fits: tuple[Dialect, ...]) -> str:
-    """A clause that names the Caffes that have a field or type, and those that have all of the file.
+    """A clause that names the Caffes that have a field or type, and the forks that have all of the file.
 
     `fits` are the Caffes that have all of the file.
     """
@@ -125,7 +165,7 @@ def owners(has: Callable[[Dialect], bool], fits: tuple[Dialect, ...]) -> str:
         return _NOBODY
     whole = [d.name for d in fits if d is not ANY]
     clause = f"it is in {', '.join(names)}"
-    if whole == names:
+    if whole == names or any(name in BVLC for name in whole):
         return clause
     return f"{clause}; {', '.join(whole)} can load the whole file" if whole else f"{clause}; {_NO_ONE}"
 

@@ -93,7 +93,7 @@ def set_params(net: Any, params: dict[str, list[Any]]) -> None:
 
 def set_inputs(net: Any, inputs: dict[str, Any]) -> list[Any]:
     """Fill the inputs; return what must stay alive until the forward pass is over."""
-    fed = list(net.inputs)
+    fed = [net._blob_names[i] for i in net._inputs]  # net.inputs fails where two losses lack a top
     memory = [net._blob_names[b] for b in net._top_ids(0)] if len(net.layers) else []
     if not memory or net.layers[0].type != "MemoryData":
         memory = []
@@ -130,7 +130,9 @@ def values(blob: Any, what: str) -> Any:
 
 def run(request: dict[str, Any], folder: str) -> dict[str, Any]:
     net = build(request, folder)
-    wanted = list(net.outputs) if request["outputs"] is None else request["outputs"]
+    wanted = request["outputs"]
+    if wanted is None:
+        wanted = [net._blob_names[i] for i in net._outputs]
     for name in wanted:
         known("blob", name, net.blobs)
     set_params(net, request["params"])

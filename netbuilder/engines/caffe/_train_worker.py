@@ -175,7 +175,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
     done = solver.iter >= job["max_iter"]
     if saved != solver.iter and solver.iter > begin and (job["after_train"] or not done):
         snapshot(solver, job)
-    if done and due(job, solver.iter):
+    if done and job["test_interval"]:  # the last state is tested even if max_iter is no multiple of it
         test(solver, job)
     tell("Ended", how="done" if done else "stopped", iteration=solver.iter)
 
@@ -185,7 +185,8 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
 
 def open_net(job: dict[str, Any], folder: str) -> Any:
     phase = caffe.TRAIN if job["phase"] == "TRAIN" else caffe.TEST
-    net = caffe.Net(os.path.join(folder, "net.prototxt"), phase)
+    state = {"level": job["level"], "stages": job["stages"]} if job["level"] or job["stages"] else {}
+    net = caffe.Net(os.path.join(folder, "net.prototxt"), phase, **state)  # older pycaffe has no states
     for path in job["weights"]:
         net.copy_from(path)
     return net

@@ -56,7 +56,7 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
 
 def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     solver, seen = plan.solver, _view(install)
-    files, nets = _worker_files(solver, str(plan.partial / "snapshot"), seen)
+    files, nets = _worker_files(plan, str(plan.partial / "snapshot"), seen)
     job = _snapshots(plan, seen) | {
         "files": files,
         "nets": nets,
@@ -82,11 +82,13 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
     seen = _view(install)
     return {
         "do": do,
-        "files": {"net.prototxt": seen_net(read_text(plan.path), seen)},
+        "files": {"net.prototxt": seen_net(plan.inline or read_text(plan.path), seen)},
         "nets": [],
         "visible": [seen(name) for name in (plan.path, *plan.weights)],
         "gpus": _numbers(plan.devices),
         "phase": plan.net.phase,
+        "level": plan.level,
+        "stages": list(plan.stages),
         "weights": [seen(w) for w in plan.weights],
         "iterations": plan.iterations,
     }
@@ -118,15 +120,16 @@ def _view(install: Install) -> Callable[[str], str]:
 
 
 def _worker_files(
-    solver: SolverParameter, partial: str, seen: Callable[[str], str]
+    plan: TrainingPlan, partial: str, seen: Callable[[str], str]
 ) -> tuple[dict[str, str], list[list[str]]]:
     """The solver as the worker runs it and its nets, as files; and the solver fields that name the nets.
 
     The worker does tests, snapshots and rates itself. Only the worker knows the folder of these files, so it
-    adds the fields that name them.
+    adds the fields that name them. Nets inside the solver stay there, since Caffe would upgrade files.
     """
     from netbuilder.prototxt import text as text_format
 
+    solver = plan.solver
     sent = type(solver)()
     sent.CopyFrom(solver)
     files: dict[str, str] = {}
@@ -152,7 +155,14 @@ def _worker_files(
     names = [seen(name) for name in solver_models(sent)]
     del sent.weights[:]
     sent.weights.extend(names)
-    files["solver.prototxt"] = text_format.format_fields(sent)
+    for field in plan.inline:
+        sent.ClearField(field)
+    inline = [
+        f"{field} {{\n{seen_net(text.strip(), seen)}\n}}\n"
+        for field, texts in plan.inline.items()
+        for text in texts
+    ]
+    files["solver.prototxt"] = text_format.format_fields(sent) + "".join(inline)
     return files, nets
 
 
@@ -253,6 +263,12 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
         ]
     elif weights := (*solver_models(solver), *plan.weights):
         arguments += ["-weights", _joined(weights)]
+    if solver.test_iter and solver.max_iter % solver.test_interval:
+        warnings = [
+            *warnings,
+            f"the caffe binary does not test the last state: max_iter {solver.max_iter} is not a multiple of "
+            f"test_interval {solver.test_interval}",
+        ]
     job |= {
         "files": {file: text_format.format_fields(sent)},
         "arguments": arguments + _gpu_flag(plan.devices),
@@ -261,7 +277,14 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
 
 
 def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
+    if plan.inline:
+        raise ConfigError(
+            f"the caffe binary opens a net by its file, and '{plan.path}' is a solver that holds the net",
+            hint=f"move the net to a file of its own, or name a Python that can import caffe by {VARIABLE}",
+        )
     arguments = [do, "-model", plan.path, "-iterations", str(plan.iterations), *_gpu_flag(plan.devices)]
+    arguments += ["-level", str(plan.level)] if plan.level else []
+    arguments += ["-stage", ",".join(plan.stages)] if plan.stages else []
     if len(plan.weights) > 1:
         raise ConfigError(
             f"the caffe binary tests with one file of weights, got {len(plan.weights)}", key="weights",

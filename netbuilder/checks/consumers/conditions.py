@@ -1,0 +1,137 @@
+"""Conditions that limits of several consumers share. None holds where shapes that it needs are unknown."""
+
+from __future__ import annotations
+
+from netbuilder.checks.graph import Graph
+from netbuilder.layers import Shape, canonical_axis, elements
+from netbuilder.layers.arithmetic import Window, conv_window, pool_extent, pool_window
+from netbuilder.net import Layer
+
+__all__ = [
+    "beyond_image",
+    "channel_axis",
+    "clip_matters",
+    "floor_matters",
+    "nearly_one",
+    "off_channels",
+    "old_axis",
+    "rank",
+    "scalar",
+    "shape",
+    "some_top_unread",
+    "trains",
+    "window",
+]
+
+_TRAIN = 0
+_FLOOR = 1
+
+
+def nearly_one(value: float) -> bool:
+    """Whether a float field is 1."""
+    return abs(value - 1) < 1e-6
+
+
+def shape(layer: Layer) -> Shape | None:
+    """The shape of the first bottom; None if it is unknown, or the layer was refused."""
+    return layer.bottoms[0].shape if layer.bottoms and not layer.unknown else None
+
+
+def rank(layer: Layer) -> int | None:
+    """The number of axes of the first bottom."""
+    known = shape(layer)
+    return None if known is None else len(known)
+
+
+def channel_axis(layer: Layer) -> int:
+    """The axis of a convolution's channels, from the front; 1 where that is unknown."""
+    known = shape(layer)
+    return 1 if known is None else canonical_axis(layer.proto.convolution_param.axis, known)
+
+
+def window(layer: Layer) -> tuple[Window, Shape] | None:
+    """The window of a convolution or pooling, and the sizes that it moves over."""
+    known = shape(layer)
+    if known is None:
+        return None
+    if layer.type == "Pooling":
+        return pool_window(layer.proto.pooling_param, known[2:]), known[2:]
+    size = known[channel_axis(layer) + 1 :]
+    return conv_window(layer.proto.convolution_param, len(size)), size
+
+
+def beyond_image(layer: Layer) -> bool:
+    """Whether the kernel is larger than the padded image."""
+    found = window(layer)
+    if found is None:
+        return False
+    (kernel, _, pad, dilation), size = found
+    return any(dilation[i] * (kernel[i] - 1) + 1 > n + 2 * pad[i] for i, n in enumerate(size))
+
+
+def floor_matters(layer: Layer) -> bool:
+    """Whether a pooling with round_mode: FLOOR gives another size than without, as far as is known."""
+    p = layer.proto.pooling_param
+    if p.round_mode != _FLOOR or p.global_pooling:
+        return False
+    return shape(layer) is None or _pooled(layer, floor=True) != _pooled(layer)
+
+
+def clip_matters(layer: Layer) -> bool:
+    """Whether Caffe drops a last window of a pooling that starts outside the image and its leading pad."""
+    return _pooled(layer, clip=True) != _pooled(layer, clip=False)
+
+
+def _pooled(layer: Layer, *, floor: bool = False, clip: bool | None = None) -> list[int]:
+    """The size of a pooled image; Caffe clips if there is a pad."""
+    found = window(layer)
+    if found is None or layer.proto.pooling_param.global_pooling:
+        return []
+    (kernel, stride, pad, _), size = found
+    clip = any(pad) if clip is None else clip and any(pad)
+    return [pool_extent(n, kernel[i], stride[i], pad[i], floor=floor, clip=clip) for i, n in enumerate(size)]
+
+
+def _covered(layer: Layer) -> Shape | None:
+    """The shape of a Scale's or Bias's learnt factor, with its first axis before it; None if unknown."""
+    known = shape(layer)
+    p = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
+    if known is None or len(layer.bottoms) != 1:
+        return None
+    start = canonical_axis(p.axis, known)
+    return known[start:] if p.num_axes == -1 else known[start : start + p.num_axes]
+
+
+def off_channels(layer: Layer) -> bool:
+    """Whether a learnt factor is not one number per channel."""
+    known, factor = shape(layer), _covered(layer)
+    if known is None or factor is None or layer.proto.scale_param.num_axes == 0 or len(known) == 1:
+        return False
+    start = canonical_axis(layer.proto.scale_param.axis, known)
+    has_channels = known[1] == 1 or start <= 1 < start + len(factor)
+    return not (has_channels and elements(factor) == known[1])
+
+
+def scalar(layer: Layer) -> bool:
+    """Whether a Scale learns one number for everything."""
+    return layer.proto.scale_param.num_axes == 0 and len(layer.bottoms) == 1
+
+
+def trains(layer: Layer) -> bool:
+    """Whether its own phase field makes it work as in training, which no consumer reads."""
+    return bool(layer.proto.HasField("phase") and layer.proto.phase == _TRAIN)
+
+
+def old_axis(layer: Layer) -> bool:
+    """Whether the axis is given by the name that it had before 2015, and is not the default one."""
+    concat, piece = layer.proto.concat_param, layer.proto.slice_param
+    if len(layer.bottoms) == len(layer.tops) == 1:
+        return False
+    if layer.type == "Concat":
+        return bool(concat.HasField("concat_dim") and concat.concat_dim != 1)
+    return bool(piece.HasField("slice_dim") and piece.slice_dim != 1)
+
+
+def some_top_unread(layer: Layer, graph: Graph) -> bool:
+    """Whether no layer reads one of the tops."""
+    return any(top not in graph.readers for top in layer.tops)

@@ -1,0 +1,330 @@
+"""MNN: found by running it against real Caffe, layer by layer and by random nets (`make fuzz-consumers`).
+
+What is not listed here computes what Caffe computes.
+"""
+
+from __future__ import annotations
+
+from netbuilder.checks.consumers.base import (
+    COMPUTING,
+    CONVOLUTIONS,
+    CROP_IN_PLACE,
+    DEPLOYED,
+    INLINE_BLOBS,
+    LRN_K,
+    NOT_DEPLOY,
+    OLD_AXIS,
+    SECOND_TOP,
+    TRAINS,
+    Limit,
+    Target,
+    types,
+    uneven_window,
+)
+from netbuilder.checks.consumers.conditions import (
+    channel_axis,
+    clip_matters,
+    floor_matters,
+    nearly_one,
+    off_channels,
+    rank,
+    scalar,
+    shape,
+    some_top_unread,
+    window,
+)
+from netbuilder.checks.graph import Graph
+from netbuilder.layers import canonical_axis, elements, is_source
+from netbuilder.net import Layer
+
+__all__ = ["MNN"]
+
+# The forks' fields in the schema of its converter, which refuses a file with any other.
+_KNOWN = frozenset(
+    "LayerParameter." + name
+    for name in (
+        "annotated_data_param", "detection_evaluate_param", "detection_output_param", "interp_param",
+        "multibox_loss_param", "norm_param", "permute_param", "prior_box_param", "roi_pooling_param",
+        "shuffle_channel_param", "upsample_param",
+    )
+) | frozenset(
+    "TransformationParameter." + name
+    for name in (
+        "crop_h", "crop_w", "distort_param", "emit_constraint", "expand_param", "noise_param", "resize_param",
+    )
+)  # fmt: skip
+
+
+def _refuses(name: str) -> bool:
+    return name not in _KNOWN or name in COMPUTING
+
+
+def _uneven(layer: Layer) -> bool:
+    """Whether a repeated field has values that differ; the dilation of a point does not matter."""
+    found = window(layer)
+    point = found is not None and set(found[0].kernel) == {1}
+    return uneven_window(layer, ("kernel_size", "stride", "pad") + (() if point else ("dilation",)))
+
+
+def _not_two_axes(layer: Layer) -> bool:
+    """Whether a convolution moves over other than two axes, unless its window is a point."""
+    found, axes = window(layer), rank(layer)
+    if found is None or axes == 4:
+        return False
+    kernel, _, pad, _ = found[0]
+    point = all(k == 1 for k in kernel) and not any(pad)
+    return not point or axes not in ((2, 3) if layer.type == "Convolution" else (3,))
+
+
+def _zero_dilation(layer: Layer) -> bool:
+    found = window(layer)
+    return found is not None and any(
+        k > 1 and not d for k, d in zip(found[0].kernel, found[0].dilation, strict=True)
+    )
+
+
+def _rows_differ(layer: Layer) -> bool:
+    """Whether a Reshape of some of the axes gives another shape than one of them all would."""
+    p, known, top = layer.proto.reshape_param, shape(layer), layer.tops[0].shape
+    if p.axis == 0 and p.num_axes == -1:
+        return not p.shape.dim
+    if p.num_axes == 0 or known is None or top is None:
+        return True
+    whole = tuple(known[i] if n == 0 and i < len(known) else n for i, n in enumerate(p.shape.dim))
+    if -1 in whole:
+        rest = elements(tuple(n for n in whole if n != -1))
+        whole = tuple(elements(known) // max(1, rest) if n == -1 else n for n in whole)
+    return not whole or [n for n in whole if n != 1] != [n for n in top if n != 1]
+
+
+def _flattens_wrongly(layer: Layer) -> bool:
+    p, known = layer.proto.flatten_param, shape(layer)
+    if p.HasField("end_axis"):
+        return True
+    if p.axis >= 0 or known is None:
+        return p.axis < 0
+    return elements(known[: canonical_axis(p.axis, known)]) != 1
+
+
+def _reduces_wrongly(layer: Layer) -> bool:
+    """Whether a Reduction counts from the end, or has more axes than the four that it is made for."""
+    p, axes = layer.proto.reduction_param, rank(layer)
+    return axes != 4 and (p.axis < 0 or (axes is not None and axes > 4))
+
+
+def _scales_wrongly(layer: Layer) -> bool:
+    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes four."""
+    known = shape(layer)
+    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 4)
+
+
+def _adds_wrongly(layer: Layer) -> bool:
+    p = layer.proto.bias_param
+    # A matrix from these is one of four axes to it.
+    if rank(layer) == 2 and p.axis == 1 and layer.bottoms[0].layer.type in ("Flatten", "InnerProduct"):
+        return len(layer.bottoms) > 1 or p.num_axes == 0
+    return len(layer.bottoms) > 1 or p.num_axes == 0 or p.axis < 0 or rank(layer) not in (None, 4)
+
+
+def _crops_wrongly(layer: Layer) -> bool:
+    """Whether the bottoms have different numbers of axes, or a negative axis is counted from four axes."""
+    known = [b.shape for b in layer.bottoms if b.shape is not None]
+    if layer.unknown or len(known) < 2:
+        return False
+    axes, axis = len(known[0]), layer.proto.crop_param.axis
+    if len(known[1]) != axes:
+        return True
+    return axis < 0 and axes != 4 and known[0][: axes + axis] != known[1][: axes + axis]
+
+
+# Layers of which its converter makes nothing.
+_NOTHING = types("Dropout", "Split")
+
+
+def _skipped(layer: Layer) -> bool:
+    if layer.type == "Slice":
+        return len(layer.tops) == 1
+    return layer.type in _NOTHING or (layer.type == "Concat" and len(layer.bottoms) == 1)
+
+
+def _computes_nothing(layer: Layer, graph: Graph) -> bool:
+    """Whether an input reaches an output of the net past layers of which the converter makes nothing."""
+    if not _skipped(layer) or not some_top_unread(layer, graph):
+        return False
+    while not is_source(layer.proto):
+        if not _skipped(layer) or not layer.bottoms:
+            return False
+        layer = layer.bottoms[0].layer
+    return True
+
+
+def _convolved(layer: Layer, graph: Graph) -> bool:
+    """Whether a layer that moves a window reads the top."""
+    return any(r.type in CONVOLUTIONS | types("Pooling", "LRN") for r in graph.readers.get(layer.tops[0], ()))
+
+
+def _is_read(layer: Layer, graph: Graph) -> bool:
+    """Whether an unread top of a skipped layer is the same blob as one that a layer reads."""
+    if not _skipped(layer) or not some_top_unread(layer, graph):
+        return False
+    while _skipped(layer):
+        blob = layer.bottoms[0]
+        layer = blob.layer
+    same = [blob]
+    for blob in same:  # grows
+        for reader in graph.readers.get(blob, ()):
+            if not _skipped(reader):
+                return True
+            same += reader.tops
+    return False
+
+
+MNN = Target(
+    "mnn",
+    "MNN 3.6, mnnconvert -f CAFFE",
+    (
+        NOT_DEPLOY,
+        INLINE_BLOBS,
+        OLD_AXIS,
+        CROP_IN_PLACE,
+        SECOND_TOP,
+        TRAINS,
+        Limit(
+            "input-tops", types("Input"), "several inputs in one layer fail",
+            "write one Input layer per input",
+            lambda layer: len(layer.tops) > 1,
+        ),
+        Limit(
+            "scale-two-bottoms", types("Scale"),
+            "the converter wants weights in every Scale, so one of two bottoms is refused",
+            "spread the factor by Concat and multiply by Eltwise PROD", lambda layer: len(layer.bottoms) == 2,
+        ),
+        Limit(
+            "scale-scalar", types("Scale"), "num_axes: 0 scales the first channel only", "scale by Power",
+            scalar,
+        ),
+        Limit(
+            "uneven-window", CONVOLUTIONS, "of repeated kernel_size, stride or pad not all values are read",
+            "write the _h/_w pairs", _uneven,
+        ),
+        Limit(
+            "several-bottoms", CONVOLUTIONS, "several bottoms in one layer fail", "use one layer per bottom",
+            lambda layer: len(layer.bottoms) > 1,
+        ),
+        Limit(
+            "round-mode", types("Pooling"), "round_mode is ignored: sizes are rounded up",
+            "leave round_mode out, and crop what is too much", floor_matters,
+        ),
+        Limit(
+            "pooling-clip", types("Pooling"), "a last window that starts outside the image is kept",
+            "leave pad out, or crop what is too much", clip_matters,
+        ),
+        Limit(
+            "coeff", types("Eltwise"), "coeff gives wrong values, but for 1 and -1",
+            "scale the bottoms by Power before",
+            lambda layer: list(layer.proto.eltwise_param.coeff) not in ([], [1, -1]),
+        ),
+        Limit(
+            "slice-equal", types("Slice"), "without slice_point the net cannot be run", "write slice_point",
+            lambda layer: not layer.proto.slice_param.slice_point and len(layer.tops) > 1,
+        ),
+        Limit(
+            "coeff", types("Reduction"), "coeff is ignored", "scale by Power behind it",
+            lambda layer: not nearly_one(layer.proto.reduction_param.coeff),
+        ),
+        Limit(
+            "negative-axis", types("Reduction"), "a negative axis fails, as more than 4 axes do",
+            "count the axis from the front", _reduces_wrongly,
+        ),
+        Limit(
+            "log", types("Log"), "Log gives other values unless its base is written", "leave Log out",
+            lambda layer: layer.proto.log_param.base == -1,
+        ),
+        Limit(
+            "argmax", types("ArgMax"), "ArgMax gives other values", "take the maximum outside the net",
+        ),
+        Limit("embed", types("Embed"), "Embed gives other values", "look the rows up outside the net"),
+        Limit(
+            "mvn", types("MVN"), "MVN gives other values, unless normalize_variance is false",
+            "leave MVN out",
+            lambda layer: layer.proto.mvn_param.normalize_variance,
+        ),
+        Limit(
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a convolution after it needs",
+            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4), _convolved,
+        ),
+        Limit(
+            "batch-stats", types("BatchNorm"), "use_global_stats: false is ignored",
+            "leave use_global_stats out",
+            lambda layer: (p := layer.proto.batch_norm_param).HasField("use_global_stats")
+            and not p.use_global_stats,
+        ),
+        Limit(
+            "scale-axes", types("Scale"),
+            "a learnt factor over other axes than the channels gives other values",
+            "keep axis and num_axes at 1", _scales_wrongly,
+        ),
+        Limit(
+            "bias-axes", types("Bias"), "Bias takes 4 axes, one bottom, no negative axis and no num_axes: 0",
+            "Reshape to (n,c,h,w) before, and count the axis from the front", _adds_wrongly,
+        ),
+        Limit(
+            "reshape-axes", types("Reshape"), "axis and num_axes are ignored, and a shape without axes fails",
+            "write the whole shape", _rows_differ,
+        ),
+        Limit(
+            "flatten-axes", types("Flatten"), "end_axis and a negative axis give other shapes", "use Reshape",
+            _flattens_wrongly,
+        ),
+        Limit(
+            "softmax-axis", types("Softmax"), "a blob of one axis gives other values",
+            "Reshape to two axes before",
+            lambda layer: rank(layer) == 1 and shape(layer) != (1,),
+        ),
+        Limit(
+            "negative-axis", types("InnerProduct"), "a negative axis fails", "count the axis from the front",
+            lambda layer: layer.proto.inner_product_param.axis < 0,
+        ),
+        Limit(
+            "spatial-axes", CONVOLUTIONS, "the channels must be axis 1", "Reshape to (n,c,h,w) before",
+            lambda layer: channel_axis(layer) != 1,
+        ),
+        Limit(
+            "spatial-axes", CONVOLUTIONS, "only two spatial axes work", "Reshape to (n,c,h,w) before",
+            _not_two_axes,
+        ),
+        Limit(
+            "dilation-zero", CONVOLUTIONS, "a dilation of 0 fails", "write dilation: 1, or a kernel of 1",
+            _zero_dilation,
+        ),
+        Limit(
+            "crop-offset", types("Crop"), "Crop without an offset gives other values", "write offset: 0",
+            lambda layer: not layer.proto.crop_param.offset,
+        ),
+        Limit(
+            "crop-rank", types("Crop"),
+            "Crop wants bottoms of as many axes, and 4 of them if its axis is negative",
+            "Reshape one of the bottoms, and count the axis from the front", _crops_wrongly,
+        ),
+        LRN_K,
+        Limit(
+            "nothing-computed", frozenset(),
+            "an input is an output of the net, without a layer that computes something",
+            "leave {name} out", where=_computes_nothing,
+        ),
+        Limit(
+            "output-read", frozenset(),
+            "an output of the net is the blob that another layer reads: it gives no such output",
+            "read the other blob by {name}, or leave {name} out", where=_is_read,
+        ),
+    ),
+    types=frozenset(
+        DEPLOYED
+        - types("BatchReindex", "Clip", "Filter", "Im2col", "LSTM", "LSTMUnit", "Parameter", "RNN", "SPP")
+        - types("Swish", "Tile")
+        | types("Convolution3D", "ConvolutionDepthwise", "DepthwiseConv", "DetectionOutput", "Interp")
+        | types("Normalize", "Permute", "Pooling3D", "PriorBox", "ROIPooling", "ReLU6")
+        | types("Resize", "ShuffleChannel", "Upsample")
+    ),
+    refuses=_refuses,
+)  # fmt: skip

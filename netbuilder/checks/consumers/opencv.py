@@ -1,0 +1,366 @@
+"""OpenCV: found by running it against real Caffe, layer by layer and by random nets (`make fuzz-consumers`).
+
+What is not listed here computes what Caffe computes.
+"""
+
+from __future__ import annotations
+
+from netbuilder.checks.consumers.base import (
+    COMPUTING,
+    CONVOLUTIONS,
+    CROP_IN_PLACE,
+    DEPLOYED,
+    INLINE_BLOBS,
+    LRN_K,
+    NOT_DEPLOY,
+    OLD_AXIS,
+    SECOND_TOP,
+    TRAINS,
+    Limit,
+    Target,
+    types,
+)
+from netbuilder.checks.consumers.conditions import (
+    beyond_image,
+    channel_axis,
+    floor_matters,
+    nearly_one,
+    off_channels,
+    rank,
+    scalar,
+    shape,
+    some_top_unread,
+    window,
+)
+from netbuilder.checks.fields import lone_pairs
+from netbuilder.checks.graph import Graph
+from netbuilder.layers import canonical_axis, elements, is_source
+from netbuilder.net import Layer
+
+__all__ = ["OPENCV"]
+
+_SUM = 1
+# The fields of a convolution that three spatial axes need three times, and those of one value that an unknown
+# field beside them, such as round_mode, makes it lose.
+_REPEATED = ("kernel_size", "stride", "pad", "dilation")
+_SINGLE = ("kernel_size", "stride", "pad")
+# What it multiplies into the filters of a convolution, and what it skips on the way there.
+_FUSED = types("BatchNorm", "Dropout", "Scale")
+# Messages in which a field that it does not know makes it lose others, and texts, which it refuses.
+_SPOILT = ("BatchNormParameter", "ConvolutionParameter", "PoolingParameter")
+_TEXTS = ("LayerParameter.engine", "LayerParameter.source_class")
+
+
+def _refuses(name: str) -> bool:
+    """Whether it refuses or misreads a fork's field; it skips others that it does not know, but no label."""
+    message, *others = name.split(".")
+    if name == "PoolingParameter.ceil_mode":
+        return False
+    return len(others) == 2 or message in _SPOILT or name in COMPUTING or name in _TEXTS
+
+
+def _loses_window(layer: Layer) -> bool:
+    """Whether round_mode makes it lose the window, or is FLOOR, which it does not read."""
+    p = layer.proto.pooling_param
+    if not p.HasField("round_mode"):
+        return False
+    pairs = p.HasField("kernel_h") and p.HasField("stride_h") and not any(map(p.HasField, _SINGLE))
+    return not pairs or floor_matters(layer)
+
+
+def _depth_misread(layer: Layer) -> bool:
+    """Whether one of the fields stands once for three spatial axes."""
+    p = layer.proto.convolution_param
+    return rank(layer) == 5 and any(len(getattr(p, name)) in (1, 2) for name in _REPEATED)
+
+
+def _dilated(layer: Layer) -> bool:
+    found = window(layer)
+    if found is None:
+        return any(d != 1 for d in layer.proto.convolution_param.dilation)
+    kernel, _, _, dilation = found[0]
+    return any(k > 1 and d != 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def _transposed(layer: Layer) -> bool:
+    """Whether an InnerProduct is stored transposed, which makes no difference to a vector."""
+    p, known = layer.proto.inner_product_param, shape(layer)
+    if known is not None and elements(known[canonical_axis(p.axis, known) :]) == 1:
+        return False
+    return bool(p.transpose and p.num_output != 1)
+
+
+def _negative_scale(layer: Layer) -> bool:
+    p = layer.proto.scale_param
+    if len(layer.bottoms) == 2 and layer.bottoms[1].shape == ():
+        return False
+    return p.axis < 0
+
+
+def _negative_alone(layer: Layer) -> bool:
+    """Whether the only axis is counted from the end: it adds one behind it."""
+    messages = (layer.proto.concat_param, layer.proto.softmax_param, layer.proto.slice_param)
+    if rank(layer) != 1 or shape(layer) == (1,) or (layer.type == "Concat" and len(layer.bottoms) == 1):
+        return False
+    return any(m.axis < 0 for m in (*messages, layer.proto.inner_product_param))
+
+
+def _fused_scale(layer: Layer, graph: Graph) -> bool:
+    """Whether the factor is multiplied into the filters of a convolution before it."""
+    while layer.type in _FUSED and len(layer.bottoms) == 1 and len(graph.readers[layer.bottoms[0]]) == 1:
+        layer = layer.bottoms[0].layer
+    return layer.type in CONVOLUTIONS
+
+
+def _wrong_mvn(layer: Layer) -> bool:
+    p = layer.proto.mvn_param
+    axes = rank(layer)
+    return abs(p.eps - 1e-9) > 1e-12 or (axes is not None and axes < 3 and not p.across_channels)
+
+
+def _fused_mvn(layer: Layer, graph: Graph) -> bool:
+    """Whether it makes one layer of an MVN and its only reader, and fails to."""
+    readers = graph.readers.get(layer.tops[0], [])
+    if len(readers) != 1:
+        return False
+    (reader,) = readers
+    known = shape(layer)
+    if reader.type == "Power":
+        return nearly_one(reader.proto.power_param.power) and (known is None or known[1:2] != (1,))
+    return reader.type == "BatchNorm" and not layer.proto.mvn_param.normalize_variance
+
+
+def _pads_point(layer: Layer) -> bool:
+    """Whether a Deconvolution by one number per channel, without stride, has a pad."""
+    found = window(layer)
+    if found is None:
+        return False
+    kernel, stride, pad, _ = found[0]
+    return set(kernel) == set(stride) == {1} and any(pad)
+
+
+def _uses_batch(layer: Layer) -> bool:
+    """Whether a BatchNorm normalises by more than one image, by one without pixels, or with another eps."""
+    p, known = layer.proto.batch_norm_param, shape(layer)
+    if not p.HasField("use_global_stats") or p.use_global_stats:
+        return False
+    return abs(p.eps - 1e-5) > 1e-7 or (known is not None and (known[0] != 1 or len(known) < 3))
+
+
+def _flat_backwards(layer: Layer) -> bool:
+    p, known = layer.proto.flatten_param, shape(layer)
+    if known is None:
+        return False
+    if len(known) == 1:
+        return p.axis < 0 <= p.end_axis
+    return canonical_axis(p.end_axis, known) < canonical_axis(p.axis, known)
+
+
+def _reshapes_nothing(layer: Layer) -> bool:
+    """Whether a Reshape counts its axis from the end, inserts axes, or leaves none."""
+    p, axes = layer.proto.reshape_param, rank(layer)
+    if p.axis < 0 or p.num_axes == 0 or (axes and p.axis == axes):
+        return True
+    return not p.shape.dim and len(layer.tops[0].shape or (1,)) == 0
+
+
+def _copies_input(layer: Layer, graph: Graph) -> bool:
+    """Whether a Concat of one blob takes it from an input that it alone reads, in one piece."""
+    known = shape(layer)
+    if len(layer.bottoms) != 1 or known is None:
+        return False
+    (blob,) = layer.bottoms
+    axis = canonical_axis(layer.proto.concat_param.axis, known)
+    return is_source(blob.layer.proto) and len(graph.readers[blob]) == 1 and elements(known[:axis]) == 1
+
+
+def _gap_in_tops(layer: Layer, graph: Graph) -> bool:
+    """Whether an unread top comes before one that is read."""
+    read = [top in graph.readers for top in layer.tops]
+    return read != sorted(read, reverse=True)
+
+
+def _last_tops_unread(layer: Layer, graph: Graph) -> bool:
+    """Whether a top after the first is unread, and so are all behind it: it then computes none of these."""
+    return len(layer.tops) > 1 and layer.tops[-1] not in graph.readers and not is_source(layer.proto)
+
+
+OPENCV = Target(
+    "opencv",
+    "OpenCV 4.14, dnn.readNetFromCaffe (OpenCV 5 reads no Caffe files)",
+    (
+        NOT_DEPLOY,
+        INLINE_BLOBS,
+        OLD_AXIS,
+        CROP_IN_PLACE,
+        SECOND_TOP,
+        TRAINS,
+        Limit(
+            "input-unread", types("Input"), "an input that no layer reads makes the whole net fail",
+            "leave it out, or read it by a Silence layer", where=some_top_unread,
+        ),
+        Limit(
+            "input-tops", types("Input"), "several inputs need a shape each", "write one shape per top",
+            lambda layer: 0 < len(layer.proto.input_param.shape) < len(layer.tops),
+        ),
+        Limit(
+            "other-tile", types("Tile"), "Tile has another interface", "use Concat of the blob with itself"
+        ),
+        Limit("lstm", types("LSTM"), "LSTM takes its weights in another order, and fails", "leave LSTM out"),
+        Limit(
+            "round-mode", types("Pooling"), "round_mode makes it lose the window, and is not read",
+            "leave round_mode out, and crop what is too much", _loses_window,
+        ),
+        Limit(
+            "pool-unwritten", types("Pooling"), "global_pooling needs pool written", "write pool: MAX",
+            lambda layer: (p := layer.proto.pooling_param).global_pooling and not p.HasField("pool"),
+        ),
+        Limit(
+            "lone-pair", CONVOLUTIONS, "half of an _h/_w pair is ignored", "write both halves",
+            lambda layer: bool(lone_pairs(layer)),
+        ),
+        Limit(
+            "transpose", types("InnerProduct"), "transpose is ignored, so that it computes something else",
+            "store the weights untransposed",
+            _transposed,
+        ),
+        Limit("scale-scalar", types("Scale"), "num_axes: 0 fails", "scale by Power", scalar),
+        Limit(
+            "scale-bias", types("Scale"), "two bottoms with a bias compute something else",
+            "add a separate layer for the bias",
+            lambda layer: layer.proto.scale_param.bias_term and len(layer.bottoms) == 2,
+        ),
+        Limit(
+            "negative-axis", types("Scale"), "a negative axis fails", "count the axis from the front",
+            _negative_scale, lambda layer, graph: len(layer.bottoms) > 1 or not _fused_scale(layer, graph),
+        ),
+        Limit(
+            "negative-axis", types("Concat", "InnerProduct", "Slice", "Softmax"),
+            "a negative axis of a blob of one axis fails", "write axis: 0", _negative_alone,
+        ),
+        Limit(
+            "scale-axes", types("Scale"),
+            "a learnt factor over other axes than the channels fails behind a convolution",
+            "keep axis and num_axes at 1, or put a ReLU between", off_channels, _fused_scale,
+        ),
+        Limit(
+            "prelu-shared", types("PReLU"), "channel_shared fails", "give one slope per channel",
+            lambda layer: layer.proto.prelu_param.channel_shared,
+        ),
+        Limit(
+            "swish-beta", types("Swish"), "beta is taken for 1", "multiply by Sigmoid of the scaled blob",
+            lambda layer: not nearly_one(layer.proto.swish_param.beta),
+        ),
+        Limit(
+            "log", types("Log"), "base, scale and shift are ignored", "put a Power before it",
+            lambda layer: (
+                layer.proto.log_param.base != -1 or layer.proto.log_param.shift != 0
+            ) or not nearly_one(layer.proto.log_param.scale),
+        ),
+        Limit(
+            "coeff", types("Eltwise"), "coeff fails unless the bottoms are added", "leave coeff out",
+            lambda layer: bool((p := layer.proto.eltwise_param).coeff) and p.operation != _SUM,
+        ),
+        Limit(
+            "eltwise-axes", types("Eltwise"), "Eltwise takes five axes at most",
+            "Reshape to fewer axes before",
+            lambda layer: (rank(layer) or 0) > 5,
+        ),
+        Limit(
+            "deconv-dilation", types("Deconvolution"), "dilation is ignored in Deconvolution",
+            "use a larger kernel", _dilated,
+        ),
+        Limit(
+            "deconv-pad", types("Deconvolution"), "pad fails where kernel and stride are 1",
+            "leave pad out, and crop by Crop", _pads_point,
+        ),
+        Limit(
+            "dilation-zero", CONVOLUTIONS, "a dilation of 0 fails", "write dilation: 1, or a kernel of 1",
+            lambda layer: 0 in layer.proto.convolution_param.dilation,
+        ),
+        Limit(
+            "kernel-large", types("Convolution", "Pooling"), "a kernel larger than the padded image fails",
+            "give the net a larger input, or the layer a smaller kernel", beyond_image,
+        ),
+        Limit(
+            "spatial-axes", CONVOLUTIONS, "the channels must be axis 1", "Reshape to (n,c,h,w) before",
+            lambda layer: channel_axis(layer) != 1,
+        ),
+        Limit(
+            "spatial-axes", types("Convolution"), "one to three spatial axes work, others fail",
+            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 3, 4, 5),
+        ),
+        Limit(
+            "spatial-axes", types("Convolution"),
+            "three spatial axes need each field of the window three times",
+            "write kernel_size, stride, pad and dilation once per axis", _depth_misread,
+        ),
+        Limit(
+            "spatial-axes", types("Deconvolution"), "Deconvolution takes two spatial axes only",
+            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4),
+        ),
+        Limit(
+            "several-bottoms", CONVOLUTIONS, "of several tops in one layer, those that no layer reads fail",
+            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1, _last_tops_unread,
+        ),
+        Limit(
+            "lrn-alpha", types("LRN"), "alpha is not 1 where it is not written", "write alpha: 1",
+            lambda layer: not (p := layer.proto.lrn_param).HasField("alpha") and p.beta != 0,
+        ),
+        LRN_K,
+        Limit(
+            "mvn", types("MVN"), "MVN takes 3 or 4 axes and eps 1e-9 only",
+            "leave eps out, and Reshape to 4 axes before", _wrong_mvn,
+        ),
+        Limit(
+            "mvn", types("MVN"),
+            "MVN fails before a linear Power, or without variance before a BatchNorm",
+            "put a Split between", None, _fused_mvn,
+        ),
+        Limit(
+            "batch-stats", types("BatchNorm"),
+            "use_global_stats: false works for one image with pixels only, and with another eps",
+            "leave use_global_stats out", _uses_batch,
+        ),
+        Limit(
+            "flatten-axes", types("Flatten"), "an end_axis before axis fails", "use Reshape", _flat_backwards
+        ),
+        Limit(
+            "reshape-axes", types("Reshape"), "a negative axis, axes put in, and a shape without axes fail",
+            "write the whole shape", _reshapes_nothing,
+        ),
+        Limit(
+            "concat-single", types("Concat"), "a Concat of one input blob gives garbage",
+            "read the input directly", where=_copies_input,
+        ),
+        Limit(
+            "slice-unread", types("Slice"),
+            "pieces that nobody reads are not cut off unless slice_point is given",
+            "write slice_point, or read all tops", lambda layer: not layer.proto.slice_param.slice_point,
+            some_top_unread,
+        ),
+        Limit(
+            "unread-top", types("Split"), "a top that no layer reads before one that a layer reads fails",
+            "leave out the tops that no layer reads", where=_gap_in_tops,
+        ),
+        Limit(
+            "unread-top", frozenset(), "it does not compute the last tops of a layer if no layer reads them",
+            "leave these tops out, or read them if you need their values", where=_last_tops_unread,
+            severity="warning",
+        ),
+        Limit(
+            "axpy", types("Axpy"),
+            "Axpy computes gate * bottom 2 + bottom 1, and not gate * bottom 1 + bottom 2",
+            "use Scale with axis: 0 and Eltwise",
+        ),
+    ),
+    types=frozenset(
+        DEPLOYED
+        - types("ArgMax", "BatchReindex", "Bias", "Clip", "Embed", "Filter", "Im2col", "LSTMUnit")
+        - types("Parameter", "Python", "RNN", "Reduction", "SPP", "Threshold")
+        | types("Axpy", "ConvolutionDepthwise", "DepthToSpace", "DetectionOutput", "HardSwish", "Interp")
+        | types("MaxUnpool", "Normalize", "PSROIPooling", "Padding", "Permute", "PriorBox", "Proposal")
+        | types("ROIPooling", "ReLU6", "Region", "Reorg", "Resize", "ShuffleChannel")
+    ),
+    refuses=_refuses,
+)  # fmt: skip
