@@ -12,6 +12,7 @@ from netbuilder.engines.torch.operators import (
     combine,
     convolution,
     data,
+    forks,
     linear,
     normalization,
     pooling,
@@ -21,7 +22,7 @@ from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
 
-FAMILIES = (activation, combine, convolution, data, linear, normalization, pooling, reshape)
+FAMILIES = (activation, combine, convolution, data, forks, linear, normalization, pooling, reshape)
 
 _COVERED: dict[str, type[Operator]] = {}
 _REFUSED: dict[str, str] = {}
