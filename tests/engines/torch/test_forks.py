@@ -275,7 +275,7 @@ def test_batch_norm_of_nvidia_stores_averages() -> None:
         (4, 3, 2, 5),
         phase="TRAIN",
     )
-    assert [float(blob[0]) for blob in m.params["t"]] == [0, 0, 1, 1, 0]
+    assert [blob[0].item() for blob in m.params["t"]] == [0, 0, 1, 1, 0]
     scale, bias = normal(3), normal(3)
     fill(m, *(blob.detach().numpy().copy() for blob in m.params["t"][:3]), scale, bias)
     mean, variance = np.zeros(3), np.zeros(3)

@@ -160,7 +160,7 @@ class BN(Operator):
         if self.message.bn_mode == _INFERENCE:
             top = torch.addcmul(shift.view(one), x, scale.view(one))
             return (top, *(x.new_zeros(one) for _ in range(tops - 1))) if tops > 1 else top
-        top, mean, variance = batch_normalized(x, scale, shift, _SEGNET_EPS)
+        top, (mean, variance, _) = batch_normalized(x, scale, shift, _SEGNET_EPS)
         biased = variance * _biased(x)
         return (top, mean.view(one), biased.view(one))[:tops] if tops > 1 else top
 
@@ -170,7 +170,7 @@ class BN(Operator):
         if p.frozen or not self.trains:
             mean, variance = (blob.flatten() for blob in stored)
             return functional.batch_norm(x, mean, variance, scale, shift, False, 0.0, p.eps)
-        top, mean, variance = batch_normalized(x, scale, shift, p.eps)
+        top, (mean, variance, _) = batch_normalized(x, scale, shift, p.eps)
         with torch.no_grad():
             stored[0].lerp_(mean.view(1, -1), 1 - p.momentum)
             stored[1].lerp_(variance.view(1, -1) * _biased(x), 1 - p.momentum)
