@@ -186,8 +186,9 @@ class _Standardised(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         top, deviation = ctx.saved_tensors
-        along = (grad * top).mean(-1, keepdim=True)
-        return (grad - grad.mean(-1, keepdim=True) - top * along) / deviation, None
+        # In Caffe's order: of a row of two values the gradient is what rounding leaves.
+        along = top * (grad * top).sum(-1, keepdim=True) + grad.sum(-1, keepdim=True)
+        return torch.add(grad, along, alpha=-1 / top.shape[-1]) / deviation, None
 
 
 class MVN(Operator):
