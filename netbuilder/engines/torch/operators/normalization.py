@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, canonical
+from netbuilder.errors import EngineError
 from netbuilder.net import Layer
 
 __all__ = ["COVERED", "REFUSED", "batch_normalized"]
@@ -25,6 +26,12 @@ class BatchNorm(Operator):
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.proto.batch_norm_param
+        if p.stats_batch_size:
+            raise EngineError(
+                f"BatchNorm '{layer.name}': the PyTorch engine does not compute stats_batch_size",
+                where=str(layer.origin),
+                hint="leave it out; the statistics are then those of the whole batch",
+            )
         intel = any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
         self._averages = self.number > 3 and not intel
         self._scale = 3 if self.number > 3 else None
