@@ -1,10 +1,10 @@
-"""What Big-Little buys: ResNets beside their Big-Little versions, counted, and timed in real Caffe.
+"""The benefit of Big-Little: ResNets and their Big-Little versions, counted, and timed in real Caffe.
 
 Parameters, operations and memory are netbuilder's own counts of the deploy nets. The time is that of a
-forward pass of one image, on the CPU and one thread. Nets that are compared lie in one process and take
-turns (A B C A B C ...), so that a busy machine slows all of them; the ratio is taken turn by turn, and its
-median counts. Weights are random: the time does not depend on them. The ResNets have the stride on the 3x3,
-as the Big-Little nets do.
+forward pass of one image, on the CPU and one thread. The compared nets share one process and run alternately
+(A B C A B C ...), so that a busy machine slows all of them; the result is the median of the ratios per turn.
+Weights are random, since the time does not depend on them. The ResNets have the stride on the 3x3, as the
+Big-Little nets do.
 
     python bench/compare_bl.py [--input_size 224] [--repeats 9] [--json]
 
@@ -79,7 +79,7 @@ json.dump({"seconds": seconds, "openblas": kernels()}, answers)
 
 
 class Entry(NamedTuple):
-    """A net of the comparison: what it is called, its network's name and its options."""
+    """A net of the comparison: its label, its network's name and its options."""
 
     name: str
     network: str
@@ -87,9 +87,9 @@ class Entry(NamedTuple):
 
 
 RESNET = {"main_branch": "bottleneck", "num_output_stage1": 256, "stride_in": "3x3"}
-# zero_gamma would leave the blocks without values to work on.
+# with zero_gamma, all values in the blocks would be 0
 BL = {"alpha": 2, "beta": 4, "zero_gamma": False}
-# Nets that take turns with each other; the first is what the others of its group are divided by.
+# Groups of nets that run alternately; the figures are divided by those of the first of the group.
 GROUPS = (
     (
         Entry("ResNet-50", "resnet", {**RESNET, "blocks": (3, 4, 6, 3)}),
@@ -107,7 +107,7 @@ GROUPS = (
     ),
 )
 MASTER = "caffe-master"  # the dialect that has round_mode
-# The same numbers by other layers.
+# The same results from other layers.
 FORMS = (
     (
         Entry("pooling crop", "bl_resnet", {**BL, "pooling": "crop"}),
@@ -124,7 +124,7 @@ FORMS = (
 def figures(
     group: tuple[Entry, ...], size: tuple[int, int], turns: int, caffe: Install
 ) -> tuple[list[dict[str, Any]], str]:
-    """Counts and times of the nets of a group, which take turns; and the kernels of OpenBLAS."""
+    """Counts and times of the nets of a group, run alternately, and the kernels of OpenBLAS."""
     rows, texts = [], {}
     for entry in group:
         network = find_network(entry.network)
@@ -150,7 +150,7 @@ def figures(
 
 
 def forward_times(texts: dict[str, str], turns: int, caffe: Install) -> tuple[dict[str, list[float]], str]:
-    """Seconds of each forward pass of each net, and the kernels of OpenBLAS ("" if it is another BLAS).
+    """Seconds of each forward pass of each net, and the kernels of OpenBLAS ("" for another BLAS).
 
     Raises EngineError with the end of Caffe's log.
     """
@@ -170,7 +170,7 @@ def forward_times(texts: dict[str, str], turns: int, caffe: Install) -> tuple[di
 
 
 def table(data: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as text."""
     height, width = data["input_size"]
     head = ("net", "params, M", "MACs, G", "activations, M", "peak, MiB", "ms", "time", "MACs")
     rows = []
@@ -217,7 +217,7 @@ def table(data: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Count and time ResNets beside their Big-Little versions.")
+    parser = argparse.ArgumentParser(description="Count and time ResNets and their Big-Little versions.")
     parser.add_argument(
         "--input_size", default="224", metavar="SIZE", help="a number, or HEIGHTxWIDTH (default: 224)"
     )

@@ -1,9 +1,9 @@
-"""The bars of counting: ResNet-152, 671 layers, against real Caffe loading the same file.
+"""The bars for counting: ResNet-152, 671 layers, against real Caffe, which loads the same file.
 
-Two figures. Counting a net that is read already, in the process. And reading and counting its file as the
-command does, the whole process: start Python, read, infer all shapes, count, print. Real Caffe's Python loads
-the same file, as a whole process too (`import caffe`, then the net), and alone (`caffe.Net` with all imports
-done). Both run on one thread, in turn, so that a busy machine slows both; ratios are taken per pair.
+There are two figures: counting a net already in memory, and the whole process of the command (start Python,
+read the file, infer all shapes, count, print). Real Caffe's Python loads the same file, also as a whole
+process (`import caffe`, then the net) and alone (`caffe.Net` after all imports). Both run on one thread,
+alternately, so that a busy machine slows both; ratios are computed per pair.
 
     python bench/count.py [--pairs 5] [--json]
 
@@ -40,7 +40,7 @@ TIMED = (
 
 
 class Pair(NamedTuple):
-    """Milliseconds, side by side: ours, and Caffe's."""
+    """Milliseconds of one pair: netbuilder's and Caffe's."""
 
     counted: float  # of a net in memory
     load: float  # caffe.Net alone
@@ -49,7 +49,7 @@ class Pair(NamedTuple):
 
 
 def run_pairs(caffe: Install, pairs: int) -> tuple[int, list[Pair]]:
-    """How many layers the net has, and the pairs."""
+    """The number of layers, and the pairs."""
     with (
         tempfile.TemporaryDirectory(prefix="netbuilder-bench-") as folder,
         tempfile.TemporaryDirectory(prefix="netbuilder-bench-", dir=inside(caffe, "/tmp")) as place,
@@ -73,7 +73,7 @@ def run_pairs(caffe: Install, pairs: int) -> tuple[int, list[Pair]]:
                 1e3 * measure([*caffe.command, "-c", LOAD, seen], theirs).wall,
             )
 
-        pair()  # once unmeasured, to have all files in memory and bytecode cached
+        pair()  # an unmeasured run first: files in memory, bytecode cached
         return len(net), [pair() for _ in range(pairs)]
 
 
@@ -113,7 +113,7 @@ def summary(layers: int, pairs: list[Pair]) -> dict[str, Any]:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as text."""
     labels = (
         ("count_ms", "counting a net in memory, ms", "{:.2f}"),
         ("caffe_net_ms", "caffe.Net of its file, ms", "{:.0f}"),

@@ -1,8 +1,8 @@
-"""How time grows with depth: building, counting, checking, writing and reading nets of many residual blocks.
+"""Growth of time with depth: building, counting, checking, writing and reading nets of many residual blocks.
 
-Work should grow linearly, so the exponent of a power law fitted to the times should be close to 1. All of it
+Time should grow linearly, so the exponent of a power law fitted to the times should be close to 1. Everything
 runs under a small recursion limit: nothing may recurse over the graph. Reading is compared with
-google.protobuf.text_format, which parses the same text into the same messages and does nothing else.
+google.protobuf.text_format, which only parses the same text into the same messages.
 
     python bench/scaling.py [--blocks 250 500 1000 2000] [--repeats 3] [--json]
 
@@ -32,8 +32,8 @@ from netbuilder.report import format_table
 from netbuilder.schema import NetParameter
 
 STEPS = ("build", "count", "check", "write", "parse", "read", "text_format")
-MOST = 1.7  # exponent; a net that outgrows the processor caches costs a step, a square costs 2
-FRAMES = 60  # more than the deepest call that we make in a net of one block
+MOST = 1.7  # largest exponent; a net that outgrows the processor's caches adds a step, quadratic time gives 2
+FRAMES = 60  # frames; more than the deepest call for a net of one block
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def build(blocks: int) -> Net:
 
 
 def best(repeats: int, work: Callable[[], T]) -> tuple[float, T]:
-    """The least of several times, and the last result. The garbage collector rests, as in timeit."""
+    """The minimum of several times, and the last result. Garbage collection is off, as in timeit."""
     times = []
     for _ in range(repeats):
         gc.collect()
@@ -89,7 +89,7 @@ def summary(sizes: list[int], repeats: int) -> dict[str, Any]:
     """Times of all sizes, their exponents, and reading as a multiple of text_format."""
     depth = len(_frames())
     limit = sys.getrecursionlimit()
-    measure(1, 1)  # loads and compiles what is loaded late
+    measure(1, 1)  # warm up: import and compile what is loaded late
     sys.setrecursionlimit(depth + FRAMES)
     try:
         rows = [measure(blocks, repeats) for blocks in sizes]
@@ -117,7 +117,7 @@ def _frames() -> list[Any]:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The summary for people."""
+    """The summary as text."""
     rows = [
         (str(row["blocks"]), str(row["layers"]), *(f"{1e3 * row['seconds'][step]:.1f}" for step in STEPS))
         for row in data["sizes"]
@@ -142,7 +142,9 @@ def _range(data: dict[str, Any], name: str) -> tuple[float, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time nets of many residual blocks.")
     parser.add_argument("--blocks", type=int, nargs="+", default=[250, 500, 1000, 2000], metavar="N")
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="the least of N times counts")
+    parser.add_argument(
+        "--repeats", type=int, default=3, metavar="N", help="number of repetitions; the minimum counts"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
     if len(set(args.blocks)) < 2 or min(args.blocks) < 1:

@@ -1,7 +1,7 @@
 """Run a command and print its wall time (s), processor time (s) and peak memory (KiB) as the last line.
 
 Run as a script under `python -I -S`: a process's peak memory, as the kernel reports it, is never below that
-of the process that started it, so the starter must be small. Imports only what is built in.
+of its parent process, so the parent must be small. It imports only built-in modules.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""How fast candidates of the ResNet and Big-Little ResNet spaces are counted, and whether they are counted
-right.
+"""Speed and correctness of counting candidates in the ResNet and Big-Little ResNet spaces.
 
-Two sweeps of together more than 100,000 candidates, all of them nets, with one process for each processor.
-Then nets of a random sample are built whole and counted: every figure must be equal, and their time is the
-one to compare with. A sweep starts with no piece known.
+The benchmark runs two sweeps of more than 100,000 valid candidates together, with one process per processor.
+Then it builds and counts a random sample as whole nets: every figure must be equal, and their time is the
+reference. Each sweep starts with an empty cache.
 
     python bench/sweep.py [--jobs N] [--sample 60] [--part 0.1] [--json]
 
@@ -56,11 +55,11 @@ objectives: [minimise macs, maximise learnable_params]
 }
 SECONDS = 60  # for 100,000 candidates, on 2 processors
 MEGABYTES = 200  # of any process
-RATIO = 20  # as much processor time for building whole
+RATIO = 20  # times the processor time, for building whole nets
 
 
 def measure(name: str, text: str, jobs: int, sample: int, part: float) -> dict[str, Any]:
-    """Sweep a space, or the part of it, and compare a sample with nets that are built whole."""
+    """Sweep a space or a part of it, and compare a sample with whole nets."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "sweep.yaml")
         path.write_text(text)
@@ -88,7 +87,7 @@ def measure(name: str, text: str, jobs: int, sample: int, part: float) -> dict[s
 
 
 def _compared(sweep: Sweep, sample: int) -> tuple[float, bool]:
-    """Processor time of a net that is built whole and counted, and whether all figures of all are equal."""
+    """Processor time per whole net, built and counted, and whether all figures of all nets are equal."""
     dice, entry = random.Random(1), sweep.loaded.entry
     counter, seconds, equal = Counter(entry, sweep.phase), 0.0, True
     for number in (dice.choice(sweep.numbers) for _ in range(sample)):
@@ -100,7 +99,7 @@ def _compared(sweep: Sweep, sample: int) -> tuple[float, bool]:
 
 
 def _processor_seconds() -> float:
-    """Of this process and of those that have ended."""
+    """The peak memory of this process and its finished children."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -108,9 +107,11 @@ def _processor_seconds() -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Time sweeps over ResNets and Big-Little ResNets.")
     parser.add_argument("--jobs", type=int, default=processors(), metavar="N", help="default: %(default)s")
-    parser.add_argument("--sample", type=int, default=60, metavar="N", help="nets of each space built whole")
     parser.add_argument(
-        "--part", type=float, default=1.0, metavar="F", help="count a part of the spaces only"
+        "--sample", type=int, default=60, metavar="N", help="number of whole nets to build per space"
+    )
+    parser.add_argument(
+        "--part", type=float, default=1.0, metavar="F", help="count only this part of each space"
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     args = parser.parse_args()
@@ -132,7 +133,7 @@ def main() -> int:
 
 
 def table(data: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as text."""
     rows = [
         (
             row["space"], f"{row['candidates']:,}", f"{row['nets']:,}", f"{row['seconds']:.1f}",

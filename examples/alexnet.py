@@ -2,7 +2,7 @@
 
     python examples/alexnet.py -o alexnet
 
-Krizhevsky et al. 2012, in one column with group 2 where the paper splits the layers over two GPUs. Layers
+Krizhevsky et al. 2012, in one column, with group 2 where the paper splits the layers over two GPUs. Layers
 have the names of BVLC's file, so that its trained weights fit.
 """
 
@@ -38,7 +38,7 @@ def fc_relu_drop(net: Net, x: Blob, number: int) -> Blob:
 
 
 def deploy(batch: int = 1) -> Net:
-    """The net for use: (batch, 3, 227, 227) -> probabilities of 1000 classes."""
+    """The deploy net: (batch, 3, 227, 227) -> probabilities of 1000 classes."""
     net = Net("AlexNet", phase="TEST")
     x = net.add("Input", name="data", shape={"dim": [batch, 3, 227, 227]})
     x = norm_pool(net, conv_relu(net, x, 1, num_output=96, kernel_size=11, stride=4), 1)

@@ -3,7 +3,7 @@
     python examples/googlenet.py -o googlenet
 
 Szegedy et al. 2014. Layers have the names of BVLC's files, so that its trained weights fit. The train net has
-the two auxiliary heads of the paper, whose losses weigh 0.3 each; the deploy net is without them.
+the two auxiliary heads of the paper, with a loss weight of 0.3 each; the deploy net has none.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ INCEPTION = {
     "5a": (256, (160, 320), (32, 128), 128),
     "5b": (384, (192, 384), (48, 128), 128),
 }
-# The module after which each auxiliary head stands, and the size of the image is halved.
+# The modules that an auxiliary head follows, and those after which the image is halved.
 HEADS = {"4a": "loss1", "4d": "loss2"}
 POOLED = {"3b": "pool3", "4e": "pool4"}
 
-# What BVLC's file says in each of its layers: `net.add` fills it in.
+# The fields that every layer of BVLC's file has; `net.add` fills them in.
 _TRAINED = {
     "param": [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}],
     "weight_filler": {"type": "xavier"},
@@ -118,7 +118,7 @@ def norm(net: Net, x: Blob, name: str) -> Blob:
 
 
 def body(net: Net, x: Blob, label: Blob | None = None) -> Blob:
-    """Everything between the data and the last loss; with labels, the auxiliary heads too."""
+    """All layers from the data to the last loss; with labels, also the auxiliary heads."""
     x = ConvReLULego(name="conv1/7x7_s2", num_output=64, kernel=7, stride=2).attach(net, x)
     x = norm(net, pool(net, x, "pool1"), "pool1/norm1")
     x = ConvReLULego(name="conv2/3x3_reduce", num_output=64).attach(net, x)
@@ -137,7 +137,7 @@ def body(net: Net, x: Blob, label: Blob | None = None) -> Blob:
 
 
 def deploy(batch: int = 1) -> Net:
-    """The net for use: (batch, 3, 224, 224) -> probabilities of 1000 classes."""
+    """The deploy net: (batch, 3, 224, 224) -> probabilities of 1000 classes."""
     net = Net("GoogLeNet", phase="TEST", defaults=DEFAULTS)
     x = net.add("Input", name="data", shape={"dim": [batch, 3, 224, 224]})
     net.add("Softmax", body(net, x), name="prob")
@@ -145,7 +145,7 @@ def deploy(batch: int = 1) -> Net:
 
 
 def train(batch: int = 32) -> Net:
-    """The net for training, with MemoryData in place of a database."""
+    """The train net, with MemoryData instead of a database."""
     net = Net("GoogLeNet", phase="TRAIN", defaults=DEFAULTS)
     shape = {"batch_size": batch, "channels": 3, "height": 224, "width": 224}
     x, label = net.add_many("MemoryData", name="data", tops=["data", "label"], memory_data_param=shape)

@@ -1,4 +1,4 @@
-"""VGG-16: a lego of one's own for a stage of 3x3 convolutions, stacked by a table.
+"""VGG-16: a custom lego for a stage of 3x3 convolutions, stacked by a table.
 
     python examples/vgg16.py -o vgg16
 
@@ -46,7 +46,7 @@ class StageLego(Lego):
 
 
 def deploy(batch: int = 1) -> Net:
-    """The net for use: (batch, 3, 224, 224) -> probabilities of 1000 classes."""
+    """The deploy net: (batch, 3, 224, 224) -> probabilities of 1000 classes."""
     net = Net("VGG_ILSVRC_16_layers", phase="TEST")
     x = net.add("Input", name="data", shape={"dim": [batch, 3, 224, 224]})
     for stage, (blocks, num_output) in enumerate(STAGES, start=1):

@@ -1,4 +1,4 @@
-"""Activations as units of their own."""
+"""Activations as separate units."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ReLULego(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class CELULego(Lego):
-    """max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)): as smooth at 0 as ELU with alpha 1, for any alpha.
+    """CELU, max(x, 0) + min(0, alpha * (exp(x / alpha) - 1)): smooth at 0 for any alpha.
 
-    That is alpha * ELU(x / alpha): Power `shrink_X`, ELU `elu_X` in place, Power `celu_X`. Caffe's ELU with
-    another alpha is not the same: it has a kink at 0. Raises ConfigError unless alpha is above 0.
-    Source: Barron 2017 (arXiv 1704.07483).
+    It is alpha * ELU(x / alpha): Power `shrink_X`, ELU `elu_X` in place, Power `celu_X`. Caffe's ELU differs:
+    with an alpha other than 1 it has a kink at 0. Raises ConfigError unless alpha is above 0. Source: Barron
+    2017 (arXiv 1704.07483).
     """
 
     alpha: float = 1
@@ -34,7 +34,7 @@ class CELULego(Lego):
             raise self._refuse(f"alpha must be above 0, got {self.alpha:g}", "alpha")
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
-        # Power must not be in place: Caffe then loses the gradient that comes in.
+        # Power must not be in place: Caffe would then lose the incoming gradient.
         x = net.add("Power", *bottoms, name=f"shrink_{self.name}", scale=1 / self.alpha)
         x = net.add("ELU", x, name=f"elu_{self.name}", in_place=True)
         return net.add("Power", x, name=f"celu_{self.name}", scale=self.alpha)

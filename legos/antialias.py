@@ -1,7 +1,7 @@
-"""Anti-aliased downsampling: a binomial blur of stride 2, and `BLURS`, its forms by name.
+"""Anti-aliased downsampling: a binomial blur of stride 2, and `BLURS`, its variants by name.
 
 Source: Zhang 2019 (arXiv 1904.11486); Assembled-CNN, which pads by reflection. A binomial filter of size k is
-k - 1 averages of 2x2 pixels, one after another, the last with stride 2: no weights are needed.
+k - 1 successive averages of 2x2 pixels, the last with stride 2, so it needs no weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["BLURS", "BlurLego", "DepthwiseBlurLego", "ReflectBlurLego", "ZeroBlu
 class BlurLego(Lego):
     """Binomial blur ([1 2 1] for size 3) of stride 2: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
 
-    Padded by (size - 1) // 2 pixels at each end. Layers: `blur1_X`, `blur2_X`, ..., and those of the padding.
+    It is padded by (size - 1) // 2 pixels at each end. Layers: `blur1_X`, `blur2_X`, ..., and the padding's.
     The subclasses differ in the padding and in the layers. Raises ConfigError for a
     size outside 2..7, and for odd images with a filter of even size.
     """
@@ -41,9 +41,9 @@ class BlurLego(Lego):
         if self.size % 2 == 0 and (height % 2 or width % 2):
             raise self._refuse(
                 f"a filter of size {self.size} needs an even height and width, got {height}x{width}: "
-                "of an odd image it makes a row or column less than the shortcut",
+                "for an odd image it gives one row or column less than the shortcut",
                 "size",
-                hint="take size 3, 5 or 7, or another input_size",
+                hint="use size 3, 5 or 7, or another input_size",
             )
         return self._blur(net, x)
 
@@ -59,7 +59,7 @@ class BlurLego(Lego):
 class ReflectBlurLego(BlurLego):
     """Padded by reflection without repeating the edge, as in the official code.
 
-    Copies of rows and columns go before the image, and after it only as many as a window reaches: none for
+    Copies of rows and columns go before the image; after it go only as many as a window reaches: none for
     even images and size 3, so that the net fits any even image size. Raises ConfigError for an image that is
     too small to mirror.
     """
@@ -70,7 +70,7 @@ class ReflectBlurLego(BlurLego):
             raise self._refuse(
                 f"reflection of {self.pad} pixels needs a larger image, got {sizes[0]}x{sizes[1]}",
                 "input_size",
-                hint="give a larger input_size, or take zero padding",
+                hint="use a larger input_size, or zero padding",
             )
         before = [range(self.pad, 0, -1)] * 2
         # The windows cover 2 * (ceil(size / 2) - 1) + self.size pixels.
@@ -85,9 +85,9 @@ class ReflectBlurLego(BlurLego):
 class ZeroBlurLego(BlurLego):
     """Padded with zeros: cheaper and for any image size, but official weights were trained with reflection.
 
-    Caffe's pooling rounds up, so for even images it may make one row and column too many. A dialect with
-    round_mode avoids that; in others `crop_X` cuts them off, to the size of `size_X`, a maximum whose values
-    are not used.
+    Caffe's pooling rounds up, so for even images it may give one row and column too many. A dialect with
+    round_mode avoids this; in others `crop_X` removes them. It takes the size from `size_X`, a maximum whose
+    values are not used.
     """
 
     def _blur(self, net: Net, x: Blob) -> Blob:

@@ -1,11 +1,11 @@
-"""Attention units: they weigh channels by what they see in the whole image. `ATTENTIONS` lists them by name.
+"""Attention units: they weight channels by features of the whole image. `ATTENTIONS` lists them by name.
 
 An attention after the main branch is a lego with one bottom; one that replaces the spatial unit is a wrapper
 (see `legos.unit`). Both kinds take `name` and these two keywords, which networks pass to every attention:
 
-* `gate`, one of `GATES`: the lego that multiplies channels by their weights. A deploy net takes "concat",
+* `gate`, one of `GATES`: the lego that multiplies channels by their weights. A deploy net uses "concat",
   because MNN cannot run a Scale with two bottoms.
-* `bias`: whether its inner layers have biases. The official weights of some nets have none.
+* `bias`: whether the inner layers have biases. The official weights of some nets have none.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ __all__ = [
 
 
 class ScaleGateLego(Lego):
-    """Each channel of bottom 0 times its number in bottom 1: (n, c, h, w), (n, c) -> (n, c, h, w).
+    """Each channel of bottom 0 times its factor in bottom 1: (n, c, h, w), (n, c) -> (n, c, h, w).
 
-    A Scale `X` of two bottoms. Caffe aligns them from axis 0, so that a (n, c, 1, 1) would not fit; the
-    Reshape `X_gate` makes it fit.
+    It is a Scale `X` with two bottoms. Caffe aligns them from axis 0, so a shape (n, c, 1, 1) would not fit;
+    the Reshape `X_gate` removes the last two axes.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -48,18 +48,18 @@ class ScaleGateLego(Lego):
 
 
 class ConcatGateLego(Lego):
-    """The same numbers without Scale: for consumers that know no Scale of two bottoms (MNN).
+    """The same result without Scale, for consumers that lack a Scale with two bottoms (MNN).
 
-    The gate is spread over the image by concatenation with itself, `X_row` and `X_image`, and `X` is an
-    Eltwise product. Every Caffe, OpenCV and MNN read that. The size of the image is written into the net, and
-    the copies cost time, so this form suits deploy nets.
+    Two Concats, `X_row` and `X_image`, repeat the gate over the image, and `X` is an Eltwise product. Every
+    Caffe, OpenCV and MNN can read that. The net then has a fixed image size, and the copies cost time, so
+    this form suits deploy nets.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         x, gate = bottoms
         height, width = x.known_shape[2:]
         gate = net.add("Reshape", gate, name=f"{self.name}_gate", shape={"dim": [0, -1, 1, 1]})
-        # The row first: then the second Concat copies whole rows, not single numbers.
+        # Build a row first, so that the second Concat copies whole rows rather than single numbers.
         gate = net.add("Concat", *[gate] * width, name=f"{self.name}_row", axis=3)
         gate = net.add("Concat", *[gate] * height, name=f"{self.name}_image", axis=2)
         return net.add("Eltwise", x, gate, name=self.name, operation="PROD")
@@ -71,10 +71,10 @@ GATES: dict[str, type[Lego]] = {"scale": ScaleGateLego, "concat": ConcatGateLego
 
 @dataclass(frozen=True, kw_only=True)
 class SELego(Lego):
-    """Squeeze and excitation: channels times a gate in 0..1 made from their means, (n, c, h, w) -> the same.
+    """Squeeze and excitation: channels times a gate in 0..1 from their means, (n, c, h, w) -> the same.
 
-    `X_se_pool` averages the image, `X_se_fc1` (c / reduction), ReLU, `X_se_fc2` (c) and a sigmoid make the
-    gate (n, c), and `X_se` multiplies. The gate comes from InnerProduct, which makes it (n, c). Weights of
+    `X_se_pool` averages the image; `X_se_fc1` (c / reduction), ReLU, `X_se_fc2` (c) and a sigmoid compute the
+    gate, and `X_se` multiplies. The gate has the shape (n, c), since it comes from InnerProduct. Weights of
     the usual 1x1 convolutions fit, reshaped.
     Raises ConfigError if the reduction leaves no channel. Source: Hu et al. 2017, section 3.
     """
@@ -94,7 +94,7 @@ class SELego(Lego):
             raise self._refuse(
                 f"{channels} channels cannot be reduced by {self.reduction}",
                 "reduction",
-                hint=f"give a reduction of at most {channels}",
+                hint=f"use a reduction of at most {channels}",
             )
         gate = net.add("Pooling", x, name=f"{self.name}_se_pool", pool="AVE", global_pooling=True)
         gate = self._inner_product(net, gate, "fc1", channels // self.reduction)
@@ -119,11 +119,10 @@ class SKLego(Lego):
     Each channel is the mean of its two versions, by weights that depend on the image and sum to 1.
     `X_sk_split`, `X_sk_sum` and `X_sk_pool` average both halves over the image, unit `X_sk_fc1` (max(c /
     reduction, least) channels) and `conv_X_sk_fc2` (2c) make two numbers for each channel; `X_sk_softmax`
-    over the pair gives the weights, `X_sk_weigh` multiplies, `X_sk_parts` and `X_sk` add up. Of a single
-    image BatchNorm in `X_sk_fc1` has nothing to see: train with two or more. Raises ConfigError for an odd
-    number of channels.
-    Source: Li et al. 2019 (arXiv 1903.06586), in the form of Assembled-CNN: both halves from one 3x3
-    convolution.
+    over the pair gives the weights, `X_sk_weigh` multiplies, `X_sk_parts` and `X_sk` add up. Train with two
+    or more images per batch: with one, the BatchNorm in `X_sk_fc1` has a variance of 0. Raises ConfigError
+    for an odd number of channels. Source: Li et al. 2019 (arXiv 1903.06586), in the form of Assembled-CNN:
+    both halves from one 3x3 convolution.
     """
 
     reduction: int = 2
@@ -161,7 +160,7 @@ class SKLego(Lego):
         return net.add("Eltwise", *self._halves(net, x, f"{name}_parts"), name=name, operation="SUM")
 
     def _halves(self, net: Net, x: Blob, name: str) -> tuple[Blob, ...]:
-        # slice_point is written, since MNN cannot run a Slice without.
+        # slice_point is written because MNN cannot run a Slice without it.
         point = [x.known_shape[1] // 2]
         tops = [f"{name}_0", f"{name}_1"]
         return net.add_many("Slice", x, name=name, tops=tops, axis=1, slice_point=point)
@@ -179,7 +178,7 @@ def selective_kernel(
     bias: bool = False,
     gate: type[Lego] = ScaleGateLego,
 ) -> Lego:
-    """A spatial unit of twice the width, whose two halves `SKLego` merges; itself a spatial unit."""
+    """A spatial unit that runs another one at twice the width, and merges the two halves by `SKLego`."""
     wide = unit(name=name, num_output=2 * num_output, stride=stride, group=group)
     select = SKLego(name=name, reduction=reduction, least=least, bias=bias, gate=gate)
     return SequenceLego(name=name, parts=(wide, select))
@@ -208,7 +207,7 @@ class Attention(_Makers):
         return super().__new__(cls, around, behind)
 
 
-# The keywords that networks pass to any attention, and what they are for.
+# The keywords that networks pass to every attention, and their meaning.
 _KEYWORDS = {
     "gate": "gate: type[Lego], the lego of GATES that multiplies channels by their weights",
     "bias": "bias: bool, whether its inner layers have biases",

@@ -43,7 +43,7 @@ class Lego(Record):
         return cast("Blob", net.attach(self, bottoms))
 
     def attach_many(self, net: Net, bottom: Blob | Sequence[Blob] = ()) -> tuple[Blob, ...]:
-        """As `attach`, for any number of tops: always a tuple."""
+        """Like `attach`, for any number of tops: always returns a tuple."""
         tops: Blob | tuple[Blob, ...] = self.attach(net, bottom)
         return tops if isinstance(tops, tuple) else (tops,)
 
@@ -57,7 +57,7 @@ class Lego(Record):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SequenceLego(Lego):
-    """Legos one after another, each on the top of the one before; itself a branch."""
+    """Legos in sequence, each on the top of the previous one; itself a branch."""
 
     parts: tuple[Lego, ...]
 
@@ -69,14 +69,14 @@ class SequenceLego(Lego):
 
 
 def as_pair(value: Pair) -> tuple[int, int]:
-    """A kernel, stride or pad as (h, w); a single number stands for both."""
+    """A kernel, stride or pad as (h, w); a single number means both."""
     return (value, value) if isinstance(value, int) else value
 
 
 def window_fields(kernel: Pair, stride: Pair, pad: Pair) -> dict[str, int]:
     """The fields of a convolution's or pooling's window.
 
-    Short forms if all three are square; else the _h/_w pairs, always whole: OpenCV and some chip compilers
+    Uses the short forms if all three are square, else complete _h/_w pairs: OpenCV and some chip compilers
     ignore a single _h or _w.
     """
     pairs = {"kernel": as_pair(kernel), "stride": as_pair(stride), "pad": as_pair(pad)}

@@ -1,4 +1,4 @@
-"""Big-Little modules: branches of one blob at different resolutions and widths, merged again.
+"""Big-Little modules: branches of one blob with different resolutions and widths, then merged.
 
 Source: Chen et al., "Big-Little Net", ICLR 2019 (arXiv 1807.03848), section 3, and the official code
 (IBM/BigLittleNet), which decides where the paper is silent: nearest-neighbour upsampling, the block counts,
@@ -51,7 +51,7 @@ class ScaledBranch(Lego):
                 "blocks",
                 hint=f"it needs {(max(1, self.halvings) + 1) * self.beta} blocks",
             )
-        self._block(0)  # raises where alpha does not divide
+        self._block(0)  # raises if alpha does not divide the width
 
     @property
     def depth(self) -> int:
@@ -60,7 +60,7 @@ class ScaledBranch(Lego):
 
     @property
     def expands(self) -> bool:
-        """Whether a 1x1 unit brings the branch to the module's width."""
+        """Whether the branch ends in a 1x1 unit that expands it to the module's width."""
         return self.halvings == 0 or self.alpha > 1
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -86,9 +86,9 @@ class ScaledBranch(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class BigLittleLego(Lego):
-    """A Big-Little module: its branches side by side, each brought to the largest size, merged, then fused.
+    """A Big-Little module: parallel branches, each upsampled to the largest size, merged, then fused.
 
-    (n, c, h, w) -> what `fusion` makes of (n, num_output, h, w). Any number of branches of any resolution;
+    (n, c, h, w) -> the top of `fusion` on (n, num_output, h, w). Any number of branches of any resolution;
     those smaller than the largest are upsampled by `upsample`. Raises ConfigError for fewer than two.
     """
 
@@ -116,8 +116,9 @@ class BigLittleLego(Lego):
 class BigLittleStemLego(Lego):
     """The Big-Little stem: (n, 3, 224, 224) -> (n, num_output, 56, 56), without pooling.
 
-    `entry` makes unit `1`, 7x7 of stride 2 (see `legos.stem`); from it `X_big` 3x3 of stride 2, and beside it
-    `X_little_a`, `_b` (stride 2) and `_c` at 1/alpha of the width; their sum and ReLU; `X_fusion` 1x1.
+    `entry` makes unit `1`, 7x7 of stride 2 (see `legos.stem`). On it stand `X_big`, 3x3 of stride 2, and in
+    parallel `X_little_a`, `_b` (stride 2) and `_c` at 1/alpha of the width. Then come their sum, ReLU, and
+    `X_fusion`, 1x1.
     Raises ConfigError if alpha does not divide num_output. Source: the official code's stem.
     """
 

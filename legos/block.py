@@ -1,4 +1,4 @@
-"""Residual blocks whose style is chosen once for a whole net."""
+"""Residual blocks with a style that is chosen once for a whole net."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["BlockLego", "BlockStyle"]
 
 @dataclass(frozen=True, kw_only=True)
 class BlockStyle:
-    """How all residual blocks of a net are built, in any stage.
+    """The style of all residual blocks of a net.
 
     `cardinality` groups of `base_width` channels per 64 of a block's width make the inner convolutions of a
     ResNeXt; cardinality 1 is the plain main branch. `attention` comes after the main branch, before the sum;
-    `around` and `after` are the main branch's (see `MainBranch`). `downsample` is the first part of a
+    `around` and `after` belong to the main branch (see `MainBranch`). `downsample` is the first part of a
     shortcut of stride 2; `first_shortcut` makes the shortcut of the first block of each branch or stage, if
     that differs.
     """
@@ -46,7 +46,7 @@ class BlockLego(Lego):
     """A residual block in a style: main branch (and attention), pooled shortcut, sum, ReLU.
 
     (n, c, h, w) -> (n, num_output / divisor, h/stride, w/stride). `divisor` is the alpha of the branch in
-    which the block stands: it divides the width and the groups, so that a group keeps its width. `first`
+    which the block stands: it divides the width and the number of groups, so a group keeps its width. `first`
     marks the first block of a branch or stage.
     Raises ConfigError unless it divides both.
     """
@@ -72,8 +72,8 @@ class BlockLego(Lego):
             raise self._refuse(f"alpha {self.divisor} does not divide the cardinality {groups}", "alpha")
         if groups > 1 and "group" not in self._known:
             raise self._refuse(
-                f"cardinality {groups} needs a main branch that has groups, "
-                f"and {self.style.main.__name__} has none",
+                f"cardinality {groups} needs a main branch with groups, "
+                f"but {self.style.main.__name__} has none",
                 "cardinality",
             )
         if groups > 1 and self._group_width < 1:
@@ -81,7 +81,7 @@ class BlockLego(Lego):
                 f"base_width {self.style.base_width} leaves the groups of a block of width {self.num_output} "
                 f"without channels",
                 "base_width",
-                hint=f"give a base_width of at least {-(-256 // self.num_output)}",
+                hint=f"use a base_width of at least {-(-256 // self.num_output)}",
             )
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -105,7 +105,7 @@ class BlockLego(Lego):
         return ShortcutLego(name=name, main=main, shortcut=shortcut, merge=merge).attach(net, bottoms)
 
     def _inside(self) -> dict[str, Any]:
-        """The fields that only some main branches have: place of the stride, inner width, groups."""
+        """The fields that only some main branches have: the place of the stride, inner width, groups."""
         style = self.style
         values: dict[str, Any] = {"stride_in": style.stride_in}
         if style.cardinality > 1:

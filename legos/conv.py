@@ -17,10 +17,10 @@ __all__ = ["ConvBNLego", "ConvBNReLULego", "ConvLego"]
 class ConvLego(Lego):
     """Convolution `conv_X` alone: (n, c, h, w) -> (n, num_output, h/s, w/s).
 
-    `kernel` and `stride` are one number or (h, w); kernels are odd, so that the pad keeps the size at
-    stride 1. There is no bias, since a BatchNorm follows or went before, unless the net's defaults say
-    otherwise. With `fan_in_uniform` the weights start uniform within 1/sqrt(fan-in), as in PyTorch; Caffe's
-    own fillers have no such rule, so the number is written out. Raises ConfigError for an even kernel.
+    `kernel` and `stride` are one number or (h, w); kernels are odd, so that the pad keeps the size at stride
+    1. It has no bias unless the net's defaults say otherwise, since a BatchNorm follows or precedes it. With
+    `fan_in_uniform` the weights start uniform within 1/sqrt(fan-in), as in PyTorch; Caffe's fillers lack this
+    rule, so the bound is written as a number. Raises ConfigError for an even kernel.
     """
 
     num_output: int
@@ -56,14 +56,14 @@ class ConvLego(Lego):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ConvBNLego(ConvLego):
-    """Convolution `conv_X`, BatchNorm `bn_X` and Scale `scale_X`. `gamma` is where Scale's factor starts."""
+    """Convolution `conv_X`, BatchNorm `bn_X` and Scale `scale_X`. `gamma` is Scale's initial factor."""
 
     gamma: float = 1
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = super().build(net, *bottoms)
         x = net.add("BatchNorm", x, name=f"bn_{self.name}", in_place=True)
-        # Caffe's own default is 1; a filler is written only for something else.
+        # Caffe's default is 1; a filler is written only for another value.
         own = {} if self.gamma == 1 else {"filler": {"type": "constant", "value": self.gamma}}
         return net.add("Scale", x, name=f"scale_{self.name}", in_place=True, scale_param=own, bias_term=True)
 

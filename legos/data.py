@@ -43,7 +43,7 @@ class InputLego(Lego):
 
 
 class LossLego(Lego):
-    """SoftmaxWithLoss `X` of scores and labels; in a TEST net `accuracy` as well -> ()."""
+    """SoftmaxWithLoss `X` of scores and labels; a TEST net also has `accuracy` -> ()."""
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         loss = net.add("SoftmaxWithLoss", *bottoms, name=self.name)

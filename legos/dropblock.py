@@ -1,4 +1,4 @@
-"""DropBlock: regularisation by dropping squares of an image, from stock layers, in train nets only."""
+"""DropBlock: regularisation that drops squares of an image. It uses stock layers, in train nets only."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ __all__ = ["DropBlockLego"]
 
 @dataclass(frozen=True, kw_only=True)
 class DropBlockLego(Lego):
-    """Squares of pixels at random places become 0, and the rest grows to make up for it.
+    """Set squares of pixels at random places to 0, and scale the rest up to compensate.
 
-    (n, c, h, w) -> the same, each channel with places of its own; a TEST net gets no layer. Each pass
-    draws one new mask for the whole batch, as the official code does. A seed falls with probability gamma =
-    scale * (1 - keep_prob) * h * w / size^2 / (places), where places = (h - size + 1) * (w - size + 1) are
-    those at which a whole square fits.
+    (n, c, h, w) -> the same. Each channel has its own places; a TEST net gets no layer. Each pass draws one
+    new mask for the whole batch, as the official code does. A place is the seed of a square with probability
+    gamma = scale * (1 - keep_prob) * h * w / size^2 / places, where places = (h - size + 1) * (w - size + 1)
+    is the number of places at which a whole square fits.
 
     Layers: `X_drop_noise` (DummyData) is compared with gamma by `X_drop_seeds` (Threshold); `X_drop_squares`
-    (MAX pooling) grows the seeds; `X_drop_mask` is 1 minus that; `X_drop_mean` and `X_drop_factor` are its
-    mean over all channels and 1 over it; `X_drop_scaled`, `X_drop_fit` and `X_drop` multiply. With
-    `driven` the Bias `X_drop_gamma` holds gamma - 1 as a frozen parameter, for a driver that changes it while
-    training.
+    (MAX pooling) grows the seeds; `X_drop_mask` is 1 minus the squares; `X_drop_mean` and `X_drop_factor` are
+    the mask's mean over all channels and its inverse; `X_drop_scaled`, `X_drop_fit` and `X_drop` multiply.
+    With `driven`, the Bias `X_drop_gamma` holds gamma - 1 as a frozen parameter, which a driver can change
+    during training.
 
-    The image's size is written into the net. Threshold has no backward pass: the net cannot be run with
-    force_backward. Raises ConfigError for a keep_prob outside 0..1 and for an image smaller than a square.
+    The net has a fixed image size. Threshold has no backward pass, so the net cannot run with
+    force_backward. Raises ConfigError for a keep_prob outside 0..1, or an image smaller than a square.
     Source: Ghiasi et al. 2018 (arXiv 1810.12890); Assembled-CNN, blocks.dropblock.
     """
 
@@ -52,7 +52,7 @@ class DropBlockLego(Lego):
             raise self._refuse(
                 f"a square of {size}x{size} pixels does not fit into {height}x{width}",
                 "input_size",
-                hint="give a larger input_size, or leave DropBlock out",
+                hint="use a larger input_size, or remove DropBlock",
             )
         gamma = self.scale * (1 - self.keep_prob) * height * width / size**2 / (rows * columns)
         mask = net.add(

@@ -1,4 +1,4 @@
-"""Padding by copies of an image's own rows and columns, for which Caffe lacks a layer."""
+"""Padding with copies of an image's own rows and columns, for which Caffe lacks a layer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def with_copies(
 
     `before` and `after` list the indices for rows and for columns, in the order of the copies. Layers, for
     each padded axis: `rows_X` cuts the blob (Slice), `pad_rows_X` joins the pieces, some more than once
-    (Concat); `columns` likewise. Exact forward and backward. With copies of the first rows only, the net fits
-    any image size; with copies of the last ones it is fixed to one.
+    (Concat); columns likewise. Exact forward and backward. With copies of only the first rows, the net fits
+    any image size; with copies of the last ones, its image size is fixed.
     """
     for (axis, kind), first, last in zip(_AXES, before, after, strict=True):
         if first or last:

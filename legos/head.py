@@ -26,7 +26,7 @@ _BIAS_TWICE_AS_FAST = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mu
 class GlobalPoolLego(Lego):
     """Average `X` over the whole image: (n, c, h, w) -> (n, c, 1, 1).
 
-    The kernel size is written, because every consumer reads that form.
+    The kernel size is written because every consumer reads that form.
     """
 
     pool: ClassVar[str] = "AVE"
@@ -35,7 +35,7 @@ class GlobalPoolLego(Lego):
         (x,) = bottoms
         height, width = x.known_shape[2:]
         fields = window_fields((height, width), 1, 0)
-        # A pad of 0 is left out: for Pooling, unlike Convolution, every consumer reads both forms alike.
+        # A pad of 0 is omitted: for Pooling, unlike Convolution, every consumer treats both forms alike.
         fields = {k: v for k, v in fields.items() if not k.startswith("pad")}
         return net.add("Pooling", x, name=self.name, pool=self.pool, pooling_param=fields)
 
@@ -61,7 +61,7 @@ class ConcatPoolLego(Lego):
 class ClassifierLego(Lego):
     """Pooling over the image `pool`, then the inner product `X`: (n, c, h, w) -> (n, num_output).
 
-    The bias, if there is one, learns at twice the rate and is not decayed, as in pynetbuilder and He's
+    The bias, if any, learns at twice the rate without decay, as in pynetbuilder and He's
     prototxts, unless the net's defaults say otherwise.
     """
 
@@ -84,8 +84,8 @@ class ClassifierLego(Lego):
 class FCStageLego(Lego):
     """Three 1x1 units as the classifier, pooling after the first: (n, c, h, w) -> (n, num_output, 1, 1).
 
-    `X_2048`, `pool`, `X_4096` with dropout, `X_<num_output>`. The class scores, too, pass through BatchNorm,
-    Scale and ReLU, so none is negative (kept: published weights were trained so).
+    `X_2048`, `pool`, `X_4096` with dropout, `X_<num_output>`. The class scores also pass through BatchNorm,
+    Scale and ReLU, so none is negative (kept because published weights were trained this way).
     Source: pynetbuilder, --fc_layers.
     """
 

@@ -1,9 +1,9 @@
 """Losses besides the plain one in `legos.data`, and a lego that scales the scores before them.
 
-All take scores, not probabilities, and divide by the batch size. Unlike those of Softmax plus Log, their
-gradients are exact even if probabilities underflow: any weighted mean of -log p_k is a SoftmaxWithLoss plus a
-linear term, since log(sum_k exp(z_k)) = -log p_0 + z_0. Only the printed value is wrong for a probability
-below 1.2e-38: SoftmaxWithLoss prints 87.3.
+All take scores rather than probabilities, and divide by the batch size. Unlike those of Softmax plus Log,
+their gradients are exact even if probabilities underflow: any weighted mean of -log p_k is a SoftmaxWithLoss
+plus a linear term, since log(sum_k exp(z_k)) = -log p_0 + z_0. Only the printed value is wrong for a
+probability below 1.2e-38: SoftmaxWithLoss prints 87.3.
 """
 
 from __future__ import annotations
@@ -44,12 +44,11 @@ class LogitsScaleLego(Lego):
 class LabelSmoothingLossLego(Lego):
     """(1 - epsilon) * (-log p_label) + epsilon * mean_k(-log p_k): scores (n, k), labels (n,) -> ().
 
-    The mean is over all classes, the label's too. No file, and the same in every Caffe. `X` is the plain
-    loss, weighted by 1 - epsilon; `X_smooth`, weighted by epsilon, is that of class 0 for every image, and
-    `X_first` and `X_rest` are what the mean over the classes differs by. The net's loss is the sum of the
-    four. A TEST net has `accuracy` as well. Raises ConfigError unless 0 < epsilon < 1, and for fewer than two
-    classes.
-    Source: Szegedy et al. 2015 (arXiv 1512.00567), section 7.
+    The mean is over all classes, including the label. It needs no file, and is the same in every Caffe. `X`
+    is the plain loss, weighted by 1 - epsilon. `X_smooth`, weighted by epsilon, is the loss of class 0 for
+    every image; `X_first` and `X_rest` correct it to the mean over the classes. The net's loss is the sum of
+    the four. A TEST net also has `accuracy`. Raises ConfigError unless 0 < epsilon < 1, and for fewer than
+    two classes. Source: Szegedy et al. 2015 (arXiv 1512.00567), section 7.
     """
 
     epsilon: float
@@ -107,7 +106,7 @@ class InfogainLossLego(Lego):
     """-sum_k(H[label, k] * log p_k) `X`: scores, labels and, unless `source` is given, the matrix H -> ().
 
     `source` is a binaryproto with k x k numbers (see `smoothing_matrix`), as Caffe finds it when it loads the
-    net. A TEST net has `accuracy` as well. Raises ConfigError in dialects from before Caffe 1.0, whose layer
+    net. A TEST net also has `accuracy`. Raises ConfigError in dialects older than Caffe 1.0, whose layer
     takes probabilities instead of scores.
     """
 
@@ -119,7 +118,7 @@ class InfogainLossLego(Lego):
             raise self._refuse(
                 f"InfogainLoss takes probabilities, not scores, in dialect {net.dialect.name}",
                 "dialect",
-                hint="for label smoothing take LabelSmoothingLossLego, which is the same in every dialect",
+                hint="for label smoothing use LabelSmoothingLossLego, which is the same in every dialect",
             )
         loss = net.add("InfogainLoss", *bottoms, name=self.name, source=self.source or None)
         if net.phase == "TEST":
@@ -128,7 +127,7 @@ class InfogainLossLego(Lego):
 
 
 def smoothing_matrix(classes: int, epsilon: float) -> npt.NDArray[np.float32]:
-    """The matrix H with which InfogainLoss is label smoothing: (1 - epsilon) * I + epsilon / classes.
+    """The matrix H that turns InfogainLoss into label smoothing: (1 - epsilon) * I + epsilon / classes.
 
     `netbuilder.prototxt.write_blob` writes it to a file.
     """
@@ -138,7 +137,7 @@ def smoothing_matrix(classes: int, epsilon: float) -> npt.NDArray[np.float32]:
 
 
 def _first_and_rest(net: Net, scores: Blob, name: str) -> tuple[Blob, Blob]:
-    """The scores of class 0, and those of all others."""
+    """The scores of class 0, and the scores of all other classes."""
     tops = [f"{name}_score_first", f"{name}_score_rest"]
     first, rest = net.add_many("Slice", scores, name=f"{name}_slice", tops=tops, axis=1, slice_point=[1])
     return first, rest

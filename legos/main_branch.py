@@ -30,13 +30,13 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class MainBranch(Lego):
-    """What the branches have in common: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
+    """The base of the main branches: (n, c, h, w) -> (n, num_output, h/stride, w/stride).
 
     `expansion` is the width of the block over that of its inner convolutions; `depth` counts the
-    convolutions. With `zero_gamma` the last Scale starts at 0, so that the block starts as its shortcut
+    convolutions. With `zero_gamma` the last Scale starts at 0, so that the block starts as its shortcut alone
     (Goyal et al. 2017, section 5.1). Without `normalize` the last unit is the convolution alone.
 
-    `spatial` is the unit with the stride (see `legos.unit`), None in a branch where it cannot be
+    `spatial` is the unit with the stride (see `legos.unit`), None in a branch in which it cannot be
     separated; `around` are wrappers around it, the innermost first. `after` makes the lego that follows each
     of the other units, given its name. Raises ConfigError if there is no unit to wrap.
     """
@@ -55,7 +55,7 @@ class MainBranch(Lego):
 
     def __post_init__(self) -> None:
         if (self.around or self.after) and self.spatial is None:
-            raise self._refuse("there is no spatial unit in this branch that could be wrapped", "around")
+            raise self._refuse("this branch has no spatial unit to wrap", "around")
         if not self.normalize and (self.ends_in_relu or self.zero_gamma):
             needs = "the ReLU at its end" if self.ends_in_relu else "zero_gamma"
             raise self._refuse(f"{needs} needs the last BatchNorm, which normalize leaves out", "normalize")
@@ -80,7 +80,7 @@ class MainBranch(Lego):
         return ConvBNLego(name=name, num_output=self.num_output, kernel=kernel, gamma=gamma)
 
     def _attach(self, net: Net, x: Blob, unit: Lego) -> Blob:
-        """One of the other units, and what follows it."""
+        """One of the other units, and the lego after it."""
         parts = (unit, self.after(name=unit.name)) if self.after else (unit,)
         for part in parts:
             x = part.attach(net, x)
@@ -100,7 +100,7 @@ class NormalBranch(MainBranch):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class _Bottleneck(MainBranch):
-    """The frame of both bottlenecks: 1x1 to the inner width, the spatial unit, 1x1 to the block's width.
+    """The base of both bottlenecks: 1x1 to the inner width, the spatial unit, 1x1 to the block's width.
 
     The inner width is a quarter of the block's unless `width` gives it; the inner convolutions have `group`
     groups (ResNeXt, Xie et al. 2016, figure 3c).
@@ -150,10 +150,10 @@ class BottleneckBranch(_Bottleneck):
 
 
 class InceptionTrickBranch(MainBranch):
-    """1x3, 3x1, 1x3, 3x1, each followed by ReLU: two 3x3 convolutions, each factored in two.
+    """1x3, 3x1, 1x3, 3x1, each followed by ReLU: two 3x3 convolutions, each split into two.
 
-    The stride is split: the first convolution halves the width only, the second the height. The last ReLU
-    stands before the sum, unlike in the other branches (kept: published weights were trained with it).
+    The stride is split too: the first convolution halves the width, the second the height. The last ReLU
+    precedes the sum, unlike in the other branches (kept because published weights were trained with it).
     Raises ConfigError for zero_gamma: after a Scale of 0 that ReLU never passes a gradient.
     Source: pynetbuilder; the factoring is that of Szegedy et al. 2015, section 3.2.
     """
@@ -165,10 +165,10 @@ class InceptionTrickBranch(MainBranch):
         super().__post_init__()
         if self.zero_gamma:
             raise self._refuse(
-                "zero_gamma would switch this branch off for good: its last Scale is followed by a ReLU, "
+                "zero_gamma would disable this branch forever: its last Scale is followed by a ReLU, "
                 "which passes no gradient at 0",
                 "zero_gamma",
-                hint="leave zero_gamma out, or take another main branch",
+                hint="remove zero_gamma, or use another main branch",
             )
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:

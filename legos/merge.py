@@ -30,7 +30,7 @@ class EltwiseReLULego(Lego):
 
 
 class EltwiseBNReLULego(EltwiseReLULego):
-    """The same with BatchNorm `bn_X` and Scale `scale_X` between sum and ReLU.
+    """An `EltwiseReLULego` with BatchNorm `bn_X` and Scale `scale_X` between sum and ReLU.
 
     Source: torch-residual-networks (gcr), the variants with BatchNorm after the addition.
     """

@@ -1,4 +1,4 @@
-"""The shortcut without parameters (option A), and `SHORTCUTS`, where A and B are mapped to classes."""
+"""The shortcut without parameters (option A), and `SHORTCUTS`, which maps A and B to classes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["PREACTIVATION_SHORTCUTS", "SHORTCUTS", "PaddingShortcutLego"]
 
 @dataclass(frozen=True, kw_only=True)
 class PaddingShortcutLego(Lego):
-    """Every `stride`-th pixel, and zero channels after the real ones; no parameters.
+    """Takes every `stride`-th pixel, and appends zero channels; no parameters.
 
     (n, c, h, w) -> (n, num_output, ceil(h/stride), ceil(w/stride)), pixel (i, j) being that of
     (stride * i, stride * j). Exact forward and backward for any size and batch, in every Caffe that has Crop.
 
-    A strided pooling of one pixel would do, but Caffe rounds up: 32 pixels become 17, the last one from
-    outside the image (NaN or -FLT_MAX). So the surplus rows and columns are cut off first: `crop_X` cuts, to
-    the size of `size_X`, a maximum whose values are not used. If the last window fits (odd sizes at stride
-    2), `pool_X` is enough. `zeros_X` (Power with scale 0) makes the zeros and `concat_X` appends them, where
-    X is the name plus "_pad_shortcut".
+    A strided pooling of one pixel would suffice, but Caffe rounds up: 32 pixels become 17, the last one from
+    outside the image (NaN or -FLT_MAX). So `crop_X` first removes the surplus rows and columns. It takes the
+    size from `size_X`, a maximum whose values are not used. If the last window fits (odd sizes at stride 2),
+    `pool_X` alone suffices. `zeros_X` (Power with scale 0) makes the zeros and `concat_X` appends them; X is
+    the name plus "_pad_shortcut".
 
-    Raises ConfigError unless num_output is a multiple of the channels: zeros come in copies of the whole
-    blob. Source: He et al. 2015, section 3.3, option A; torch-residual-networks (gcr), where the zeros are
-    last.
+    Raises ConfigError unless num_output is a multiple of the channels: zeros are appended as copies of the
+    whole blob. Source: He et al. 2015, section 3.3, option A; torch-residual-networks (gcr), where the zeros
+    are last.
     """
 
     num_output: int
@@ -40,8 +40,8 @@ class PaddingShortcutLego(Lego):
         copies, rest = divmod(self.num_output, channels)
         if rest or not copies:
             raise self._refuse(
-                f"num_output must be a multiple of the {channels} channels that come in, "
-                f"since zeros are added by whole copies, got {self.num_output}",
+                f"num_output must be a multiple of the {channels} input channels, "
+                f"since zeros are added as whole copies, got {self.num_output}",
                 "num_output",
                 hint=f"give {max(1, round(self.num_output / channels)) * channels}, or take a projection",
             )

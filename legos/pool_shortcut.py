@@ -1,4 +1,4 @@
-"""Shortcuts that pool before they project; a module of its own, which plain nets do not import."""
+"""Shortcuts that pool before they project, in a separate module, which plain nets do not import."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["PoolProjectionLego"]
 class PoolProjectionLego(Lego):
     """A shortcut in two parts: an average if the stride is 2, then a 1x1 unit if the channels change.
 
-    (n, c, h, w) -> (n, num_output, h/stride, w/stride). The 1x1 unit `X_proj_shortcut` has stride 1, unless
-    there is no `downsample` to halve the image before it. With `projects` it is always there; `keep`
-    then goes before it at stride 1; `after` makes what follows it, given its name. Without any part this is
+    (n, c, h, w) -> (n, num_output, h/stride, w/stride). The 1x1 unit `X_proj_shortcut` has stride 1 unless
+    no `downsample` halves the image before it. With `projects` it is always present; `keep`
+    then precedes it at stride 1; `after` makes the lego after it, given its name. Without any part this is
     the identity. Raises ConfigError for a stride other than 1 and 2.
     Source: the official Big-Little code (3x3 average); ResNet-D (2x2); Assembled-CNN (both, always
     projecting).

@@ -14,7 +14,7 @@ __all__ = ["HalvingMaxPoolLego"]
 class HalvingMaxPoolLego(Lego):
     """Maximum `pool_X` of each 2x2 square: (n, c, h, w) -> (n, c, h/2, w/2), for even h and w only.
 
-    Raises ConfigError for odd ones: Caffe rounds up, where the references round down.
+    Raises ConfigError for odd ones: Caffe rounds up, but the references round down.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -22,7 +22,7 @@ class HalvingMaxPoolLego(Lego):
         if height % 2 or width % 2:
             raise self._refuse(
                 f"needs an even height and width, got {height}x{width}: "
-                "Caffe would round up, and the reference rounds down",
+                "Caffe would round up, but the reference rounds down",
                 "input_size",
             )
         return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="MAX", kernel_size=2, stride=2)

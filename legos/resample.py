@@ -1,4 +1,4 @@
-"""Down- and upsampling by fixed means, exact against their references.
+"""Down- and upsampling with fixed filters, exactly as in their references.
 
 Fixed filters are frozen (lr_mult 0) Convolutions and Deconvolutions; counts list them apart and never as
 learnable. The classes add no fields and so have no decorator: each would cost a millisecond at every
@@ -33,8 +33,8 @@ class AverageDownLego(Lego):
     """Average of 3x3 pixels, stride 2, pad 1, rounded down: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
 
     The divisor is 9 everywhere: padding counts as zeros. That is PyTorch's AvgPool2d(3, 2, 1). Caffe's
-    pooling rounds up, so for even sizes it makes one row and column too many. The subclasses compute the same
-    numbers exactly, in three ways; this class takes the one that fits the net's dialect.
+    pooling rounds up, so for even sizes it gives one row and column too many. The subclasses compute the same
+    numbers exactly, in three ways; this class uses the one that fits the net's dialect.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -44,7 +44,7 @@ class AverageDownLego(Lego):
 
 
 class FloorAverageDownLego(AverageDownLego):
-    """With round_mode FLOOR: one layer `pool_X`, only in Caffe since March 2018."""
+    """With round_mode FLOOR: one layer `pool_X`, for Caffe since March 2018 only."""
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(
@@ -54,7 +54,7 @@ class FloorAverageDownLego(AverageDownLego):
 
 
 class CropAverageDownLego(AverageDownLego):
-    """By cutting the surplus row and column off: `pool_X`, and for even sizes `size_X` and `crop_X`.
+    """Removes the surplus row and column: `pool_X`, and for even sizes `size_X` and `crop_X`.
 
     `size_X` is a 2x2 maximum with stride 2 whose values are not used: Crop takes its size from a
     second bottom. No helper parameters, any batch and image size, any Caffe from 1.0 on.
@@ -73,7 +73,7 @@ class CropAverageDownLego(AverageDownLego):
 
 
 class DepthwiseAverageDownLego(AverageDownLego):
-    """By a frozen depthwise convolution `down_X` whose nine weights are 1/9; equal up to rounding (1e-6)."""
+    """A frozen depthwise convolution `down_X` with nine weights of 1/9; equal up to rounding (1e-6)."""
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
@@ -88,7 +88,7 @@ class DepthwiseAverageDownLego(AverageDownLego):
 class SquareAverageDownLego(Lego):
     """Average `pool_X` of each square of 2x2 pixels: (n, c, h, w) -> (n, c, h/2, w/2), for even h and w only.
 
-    Raises ConfigError for odd ones: Caffe leaves the missing row out of the mean, and the references differ.
+    Raises ConfigError for odd ones: Caffe excludes the missing row from the mean, but the references differ.
     Source: ResNet-D (He et al. 2018, arXiv 1812.01187).
     """
 
@@ -97,19 +97,19 @@ class SquareAverageDownLego(Lego):
         if height % 2 or width % 2:
             raise self._refuse(
                 f"needs an even height and width, got {height}x{width}: beyond an odd edge the official "
-                "code counts zeros, and Caffe counts nothing",
+                "code counts zeros, but Caffe counts nothing",
                 "input_size",
-                hint="give an input_size that is a multiple of 32",
+                hint="use an input_size that is a multiple of 32",
             )
         return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="AVE", kernel_size=2, stride=2)
 
 
 class EdgeAverageLego(Lego):
-    """Average `pool_X` of 2x2 pixels at stride 1, of those inside the image: (n, c, h, w) -> the same.
+    """Average `pool_X` of 2x2 pixels at stride 1, over pixels inside the image: (n, c, h, w) -> the same.
 
-    Pixel (i, j) is the mean of (i, j) to (i + 1, j + 1), of fewer at the last row and column. Copies of those
-    give the same mean, so they pad the image (see `legos.edges`), which fixes its size.
-    Source: Assembled-CNN's ResNet-D, which pools with TensorFlow's SAME even at stride 1.
+    Pixel (i, j) is the mean of (i, j) to (i + 1, j + 1), with fewer at the last row and column. Copies of
+    those give the same mean, so they pad the image (see `legos.edges`); this fixes the image size. Source:
+    Assembled-CNN's ResNet-D, which pools with TensorFlow's SAME even at stride 1.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
@@ -120,9 +120,9 @@ class EdgeAverageLego(Lego):
 
 
 class UpLego(Lego):
-    """Upsampling of bottom 0 to the size of bottom 1: by a whole factor, then cropped if that is too much.
+    """Upsampling of bottom 0 to the size of bottom 1, by an integer factor, then cropped if too large.
 
-    The factor is the least with which height and width reach those of bottom 1. Equal sizes add
+    The factor is the smallest with which height and width reach those of bottom 1. Equal sizes add
     no layer. Layers: `up_X`, and `crop_X` where the factor overshoots (odd sizes).
     """
 
@@ -146,10 +146,10 @@ class UpLego(Lego):
 
 
 class NearestUpLego(UpLego):
-    """Nearest neighbour: each pixel becomes a square of its own value, then the last rows are cut off.
+    """Nearest neighbour: each pixel becomes a square of its value, then the last rows are cut off.
 
-    At factor 2 that is PyTorch's interpolate to the size, also for odd sizes. At larger factors that holds
-    only if the size is a multiple: pixel i takes the value of i // factor.
+    At factor 2 this equals PyTorch's interpolate to the size, also for odd sizes. At larger factors this
+    holds only if the size is a multiple: pixel i takes the value of i // factor.
     """
 
     def _filter(self, factor: int) -> dict[str, object]:
@@ -184,7 +184,7 @@ DOWNSAMPLINGS: dict[str, type[AverageDownLego]] = {
     "depthwise": DepthwiseAverageDownLego,
     "floor": FloorAverageDownLego,
 }
-# Averages of the same kind by the size of their window; "none" is for a shortcut that does not average.
+# Averages by the size of their window; "none" is a shortcut that does not average.
 AVERAGES: dict[str, type[Lego] | None] = {
     "none": None,
     "2x2": SquareAverageDownLego,

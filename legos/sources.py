@@ -1,7 +1,8 @@
-"""Where train and test nets get their images from: Caffe's data layers, and those of CaffeOnSpark.
+"""The sources of images for train and test nets: Caffe's data layers, and those of CaffeOnSpark.
 
-Every source is a lego without bottoms that gives images (n, c, h, w) and labels (n,), so that one net takes
-any of them. `SOURCES` names them for the command line. Not in `legos.data`, because most builds need none.
+Every source is a lego without bottoms that gives images (n, c, h, w) and labels (n,), so a net works with any
+of them. `SOURCES` names them for the command line. They are not in `legos.data`, because most builds need
+none.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ _SPARK = "com.yahoo.ml.caffe."
 
 @dataclass(frozen=True, kw_only=True)
 class Transform:
-    """What Caffe does to each image: crop, mirror, then (x - mean) * scale.
+    """Caffe's transformation of each image: crop, mirror, then (x - mean) * scale.
 
-    The crop is square; random in TRAIN, central in TEST. `mirror` flips every other image in any
-    phase. `mean_value` is one number, or one for each channel as they are stored (B, G, R); `mean_file` has
-    the size of the stored images. Source: data_transformer.cpp.
+    The crop is square, random in TRAIN and central in TEST. `mirror` flips an image with probability 1/2 in
+    any phase. `mean_value` is one number, or one for each channel as they are stored (B, G, R); `mean_file`
+    has the size of the stored images. Source: data_transformer.cpp.
     """
 
     crop_size: int = 0
@@ -95,7 +96,7 @@ class ImageListLego(_Source):
     """ImageData `X` over a text file of lines "path label" -> (n, c, h, w), (n,).
 
     Paths are relative to `root_folder`, which ends in "/". `resize` (h, w) comes before the crop. `shuffle`
-    draws a new order at the beginning and at each epoch.
+    draws a new order at the start and at each epoch.
     """
 
     transform: Transform = Transform()
@@ -117,7 +118,7 @@ class ImageListLego(_Source):
 class HDF5DataLego(_Source):
     """HDF5Data `X` over a list of HDF5 files with the datasets `X` and label -> (n, c, h, w), (n,).
 
-    Caffe transforms nothing here: it takes the values as stored.
+    Caffe does not transform these values.
     """
 
     shuffle: bool = False
@@ -133,7 +134,7 @@ class HDF5DataLego(_Source):
 class SparkLMDBLego(_Source):
     """MemoryData `X` that CaffeOnSpark fills from an LMDB -> (n, c, h, w), (n,).
 
-    The driver transforms the images: (h, w) is the size after that.
+    The driver transforms the images; (h, w) is the size after the transformation.
     """
 
     transform: Transform = Transform()
@@ -163,9 +164,8 @@ class SparkSequenceFileLego(SparkLMDBLego):
 class SparkImageFrameLego(SparkLMDBLego):
     """MemoryData `X` that CaffeOnSpark fills from a data frame of encoded images -> (n, c, h, w), (n,).
 
-    The frame has the columns data (bytes) and label. CaffeOnSpark takes the label as text, and needs a column
-    that says that the images are encoded: the default selection makes both. A selection drops all columns
-    that it does not name.
+    The frame has the columns data (bytes) and label. CaffeOnSpark accepts the label only as text, and needs a
+    column `encoded`; the default selection makes both. A selection drops all columns that it does not name.
     """
 
     dataframe_format: str = "parquet"
@@ -188,8 +188,8 @@ class SparkImageFrameLego(SparkLMDBLego):
 class DataFrameLego(_Source):
     """CoSData `X` over a data frame of encoded images -> (n, c, h, w), (n,).
 
-    The frame has the columns `X` (bytes) and label (int). `stored_size` (h, w) is that of the images in it;
-    without it, as they are taken.
+    The frame has the columns `X` (bytes) and label (int). `stored_size` (h, w) is the size of its images; by
+    default it is the size of the top.
     """
 
     transform: Transform = Transform()

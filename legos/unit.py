@@ -1,4 +1,4 @@
-"""Spatial units: what a main branch has between its 1x1 convolutions, and what can be put around it.
+"""Spatial units, which a main branch has between its 1x1 convolutions, and wrappers around them.
 
 A unit takes `name`, `num_output`, `stride` and `group`, and returns a lego that maps its bottom to
 (n, num_output, h/stride, w/stride), without negative values. A wrapper also takes another unit, as `unit`,
@@ -24,7 +24,7 @@ def square(*, name: str, num_output: int, stride: int = 1, group: int = 1) -> Le
 
 
 def factored(*, name: str, num_output: int, stride: int = 1, group: int = 1, letter: str = "") -> Lego:
-    """The same in two: 1x3 `X_3by1`, which takes the stride along the width, then 3x1 `X_1by3`.
+    """The 3x3 unit split into two: 1x3 `X_3by1` with the stride along the width, then 3x1 `X_1by3`.
 
     `letter` is appended to these names, for a branch with several such units.
     """
@@ -50,7 +50,7 @@ def blurred(
 ) -> Lego:
     """Anti-aliased downsampling: a unit of stride 2 runs at stride 1, and `blur(name=...)` halves its top.
 
-    A unit of stride 1 stays as it is. Source: Zhang 2019 (arXiv 1904.11486), section 3.2.
+    A unit of stride 1 is unchanged. Source: Zhang 2019 (arXiv 1904.11486), section 3.2.
     """
     if stride == 1:
         return unit(name=name, num_output=num_output, stride=1, group=group)

@@ -1,4 +1,4 @@
-"""Whitening of small patches by a frozen convolution whose weights are made from images."""
+"""Whitening of small patches by a frozen convolution whose weights are computed from images."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["WhiteningLego", "whitening_filter"]
 class WhiteningLego(Lego):
     """The frozen convolution `whiten_X` over patches: (n, c, h, w) -> (n, c * kernel^2, h, w).
 
-    Its weights are those of `whitening_filter`, which the net must be given (`caffe train --weights`); until
-    then they are random ones. `kernel` is odd, or ConfigError is raised.
-    Source: Page's cifar10-fast, "bag of tricks".
+    `whitening_filter` computes its weights, which must be loaded into the net (`caffe train --weights`);
+    until then they are random. Raises ConfigError for an even `kernel`. Source: Page's cifar10-fast, "bag of
+    tricks".
     """
 
     kernel: int = 3
@@ -53,10 +53,10 @@ def whitening_filter(
 ) -> npt.NDArray[np.float32]:
     """Weights (c * kernel^2, c, kernel, kernel) for `WhiteningLego` from images (n, c, h, w).
 
-    Row i is the eigenvector i of the uncentred second moment of all patches inside the images, the largest
+    Row i is eigenvector i of the uncentred second moment of all patches inside the images, the largest
     eigenvalue first, over sqrt(eigenvalue + epsilon). The sign of a row is arbitrary. Give the images as the
-    net sees them: normalised, without borders. Directions whose eigenvalue is not far above epsilon stay
-    small; that is meant.
+    net sees them: normalised, without borders. Directions with an eigenvalue not far above epsilon stay
+    small on purpose.
     """
     import numpy as np
 
@@ -64,7 +64,7 @@ def whitening_filter(
     channels = pixels.shape[1]
     size = channels * kernel**2
     moment, patches = np.zeros((size, size)), 0
-    for start in range(0, len(pixels), 500):  # the patches of all images at once would fill the memory
+    for start in range(0, len(pixels), 500):  # all patches of all images together would exhaust the memory
         batch = pixels[start : start + 500].astype(np.float64)
         windows = np.lib.stride_tricks.sliding_window_view(batch, (kernel, kernel), (2, 3))
         rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, size)

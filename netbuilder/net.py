@@ -275,7 +275,7 @@ class Net:
             possible: Possible = ()
             if unknown:
                 facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
-                unknown = "" if top_shapes and len(top_shapes) == len(tops) else unknown
+                unknown = "" if top_shapes and not bottoms and len(top_shapes) == len(tops) else unknown
             else:
                 facts, unknown, possible = self._infer(proto, rule, bottoms, len(tops), top_shapes)
             for shape in facts.tops:

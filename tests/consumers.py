@@ -163,7 +163,10 @@ def _varint(number: int) -> bytes:
 
 
 def opencv(folder: Path, data: Any, output: str) -> Any:
-    """What OpenCV computes for the layer of this name from the model in the folder; AssertionError if it fails."""
+    """What OpenCV computes for the layer of this name from the model in the folder.
+
+    Raises AssertionError if it fails.
+    """
     return computed("opencv", folder, {"": data}, [(output, 0, output)])[0]
 
 

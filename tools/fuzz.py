@@ -2,7 +2,7 @@
 """Compare netbuilder's rules with real Caffe on random nets: `tools/fuzz.py --nets 5000 --seed 1`.
 
 Prints how many nets Caffe accepted and refused, how often each layer type occurred, and every net on which
-the two differ, cut down to the layers that show the difference. Progress goes to stderr.
+the two differ, reduced to the layers that show the difference. Progress goes to stderr.
 `--reader 20000` feeds as many damaged texts and models to the readers instead, without Caffe.
 Exit status: 0 no difference, 1 differences (or a crash instead of a reported error), 2 no Caffe.
 """
@@ -31,7 +31,7 @@ CHUNK = 50
 
 
 def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], Counter[str], list[Finding]]:
-    """The nets of these seeds: (verdict, last layer's type) and verdicts counted, and what differs."""
+    """Run these nets; returns counts of (verdict, last layer's type) and of verdicts, and the differences."""
     types: Counter[tuple[str, str]] = Counter()
     verdicts: Counter[str] = Counter()
     findings = []
@@ -41,7 +41,7 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], Counter[str], list[
             verdict, finding = judge(net, real)
             verdicts[verdict] += 1
             names = net.types
-            # Of a refused net the last layer is at fault; the ones before it were fine.
+            # In a refused net the last layer is at fault; those before it were accepted.
             for i, name in enumerate(names):
                 at_fault = verdict == "refused" and i == len(names) - 1
                 types["refused" if at_fault else "accepted", name] += 1
@@ -51,7 +51,7 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], Counter[str], list[
 
 
 def read(seeds: list[str]) -> tuple[Counter[str], list[str]]:
-    """The texts and models of these seeds: verdicts counted, and what should not have come of them."""
+    """Run the texts and models of these seeds; returns counts of verdicts, and the wrong results."""
     verdicts: Counter[str] = Counter()
     found = []
     with tempfile.TemporaryDirectory(prefix="netbuilder-fuzz-") as folder:
@@ -85,17 +85,17 @@ def fuzz_reader(seeds: list[str], jobs: int) -> int:
             progress(done, len(seeds), start)
     print(file=sys.stderr)
     counted = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items()))
-    print(f"{counted}; {findings} gave something else than an error that is told")
+    print(f"{counted}; {findings} failed without a reported error")
     return 1 if findings else 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--nets", type=int, default=1000, help="how many nets (1000)")
+    parser.add_argument("--nets", type=int, default=1000, help="number of nets (1000)")
     parser.add_argument("--seed", default="1", help="seed of the first net; the n-th has SEED:n (1)")
-    parser.add_argument("--jobs", type=int, default=2, help="how many Caffes at a time (2)")
-    parser.add_argument("--only", help="one net, by its whole seed, as a difference prints it")
-    parser.add_argument("--reader", type=int, metavar="N", help="try N damaged texts and models instead")
+    parser.add_argument("--jobs", type=int, default=2, help="number of Caffes in parallel (2)")
+    parser.add_argument("--only", help="run one net, by the seed that a difference prints")
+    parser.add_argument("--reader", type=int, metavar="N", help="run N damaged texts and models instead")
     args = parser.parse_args()
     if args.reader is not None:
         seeds = [f"reader:{args.seed}:{i}" for i in range(args.reader)]

@@ -20,6 +20,7 @@ from netbuilder.checks.fitting import Needs, fitting, meant, needs
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
+from netbuilder.prototxt.inputs import givable
 from netbuilder.prototxt.reader import net_of_solver, parse
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
@@ -116,7 +117,7 @@ def examine_text(text: str, path: str, wanted: Wanted) -> Examined:
         for name in (*wanted.caffes, *(wanted.others if phase == last else ())):
             findings += targets.check(net, name, fits)
         if wanted.model is not None:
-            findings += weights.fits(net, wanted.model)
+            findings = weights.replaced(findings, wanted.model) + weights.fits(net, wanted.model)
         by_phase[phase] = findings
     findings = _merged(by_phase)
     if len(nets) == 2:
@@ -153,8 +154,8 @@ def _read(
             text, phase, dialect=ANY.name, path=path, unknown="keep", refused=errors, computes=computes
         )
         if wanted.inputs:
-            tops = {top.name for layer in net if not layer.bottoms for top in layer.tops}
-            given = {name: shape for name, shape in wanted.inputs.items() if name in tops}
+            known = givable(net)
+            given = {name: shape for name, shape in wanted.inputs.items() if name in known}
             if given:
                 errors = []
                 net = parse(
@@ -168,7 +169,7 @@ def _read(
 
 
 def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:
-    known = {top.name for net in nets.values() for x in net if not x.bottoms for top in x.tops}
+    known = {name for net in nets.values() for name in givable(net)}
     for name in wanted.inputs or ():
         if name not in known:
             error = FieldError(f"'{name}' is not an input of this net", hint=did_you_mean(name, known))

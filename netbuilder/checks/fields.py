@@ -18,8 +18,13 @@ __all__ = ["CHECKS", "lone_pairs", "readers"]
 
 _STOCHASTIC, _MAX, _WITHIN, _BILINEAR = 2, 2, 1, "bilinear"
 
-# Fields of data layers that moved to transform_param; today's format ignores them in the old place.
-_MOVED = ("scale", "mean_file", "crop_size", "mirror")
+# Fields of data layers that moved to transform_param; today's format ignores them in the old place, but that
+# WindowData still reads its scale there (window_data_layer.cpp, load_batch).
+_MOVED = {
+    "data_param": ("scale", "mean_file", "crop_size", "mirror"),
+    "image_data_param": ("scale", "mean_file", "crop_size", "mirror"),
+    "window_data_param": ("mean_file", "crop_size", "mirror"),
+}
 
 
 def _ignored_params(graph: Graph) -> Iterator[Finding]:
@@ -65,7 +70,7 @@ def _without_effect(layer: Layer) -> Iterator[tuple[str, str, str]]:
     source = source_of(layer.type)
     if source and source.stored and source.transforms:
         own = getattr(proto, source.message)
-        for name in _MOVED:
+        for name in _MOVED.get(source.message, ()):
             if has_field(own, name) and own.HasField(name):
                 yield (
                     f"{source.message}.{name}",

@@ -134,21 +134,29 @@ def _compatible(attempts: Sequence[_Attempt]) -> list[_Attempt]:
     """The attempts that can be made together: of two that touch one place, the first."""
     first = {a.finding.layer: a for a in reversed(attempts) if a.finding.code in NEW_TOP}
     kept = [a for a in attempts if a.finding.code not in NEW_TOP or first[a.finding.layer] is a]
+    text = attempts[0].place.text if attempts else ""
     while True:
         edits = sorted((edit, i) for i, attempt in enumerate(kept) for edit in attempt.edits)
-        clashing = {max(i, j) for (a, i), (b, j) in pairwise(edits) if i != j and _clash(a, b)}
+        clashing = {max(i, j) for (a, i), (b, j) in pairwise(edits) if i != j and _clash(text, a, b)}
         if not clashing:
             return kept
         kept = [attempt for i, attempt in enumerate(kept) if i not in clashing]
 
 
-def _clash(a: Edit, b: Edit) -> bool:
+def _clash(text: str, a: Edit, b: Edit) -> bool:
     """Whether two edits in order touch one place; equal ones do not, nor do insertions of two fields."""
-    if a == b:
+    if a == b or _behind(text, a, b):
         return False
     if a.start == a.end == b.start == b.end:
         return a.new.split()[:1] == b.new.split()[:1]
     return b.start < a.end or b.start == a.start
+
+
+def _behind(text: str, removal: Edit, insertion: Edit) -> bool:
+    """Whether a field is inserted right after one that is left out, and so takes its place."""
+    start, end, _ = insertion
+    inside = not removal.new and start == end and removal.start < start < removal.end
+    return inside and not text[start : removal.end].strip(" \t\n,;")
 
 
 def _edited(text: str, attempts: Sequence[_Attempt]) -> str:
@@ -157,6 +165,9 @@ def _edited(text: str, attempts: Sequence[_Attempt]) -> str:
     edits += _renamed({a.place.span.start: a for a in attempts if a.finding.code in NEW_TOP}, attempts)
     pieces, at = [], 0
     for start, end, new in sorted(dict.fromkeys(edits), key=lambda edit: edit.start):
+        if start < at:  # it takes the place of what is left out there
+            pieces.append(new[1:] + new[:1])
+            continue
         pieces += [text[at:start], new]
         at = end
     return "".join((*pieces, text[at:]))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.errors import shape_text
 from netbuilder.layers import RULES, known
 from netbuilder.layers.normalization import AFFINE, scales
-from netbuilder.net import Layer
+from netbuilder.net import PHASES, Layer
 
 if TYPE_CHECKING:
     from netbuilder.schema import FillerParameter
@@ -18,6 +19,7 @@ __all__ = ["CHECKS"]
 
 _CAFFE = 1
 _BY_FAN = ("msra", "xavier")
+_FILL = 'give a weight_filler, such as { type: "msra" }; Caffe\'s default is constant 0'
 _FAN_IN, _FAN_OUT = 0, 1
 
 
@@ -73,32 +75,74 @@ def _scaled_by_engine(graph: Graph, layer: Layer) -> bool:
     return bool(graph.dialects) and all(d.scales for d in graph.dialects) and not off
 
 
+def _one_value(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        rule = RULES.get(layer.type)
+        normalises = known(rule.traits.normalises, None) if rule else None
+        bottom = layer.bottoms[0].shape if layer.bottoms else None
+        if normalises is None or layer.unknown or bottom is None:
+            continue
+        phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+        if normalises(layer.proto, bottom, phase) == 1:
+            yield found(
+                "one-value", layer,
+                f"{layer.type} normalises over a single value of its bottom {shape_text(bottom)}: its result "
+                "is constant, and nothing before it learns",
+                "give it more values: a larger batch or image, or two classes or more"
+            )  # fmt: skip
+
+
 def _zero_weights(graph: Graph) -> Iterator[Finding]:
     if not graph.trained:
         return
     for layer in graph.layers:
-        filler = _weight_filler(layer)
-        if (
-            filler is None
-            or not layer.params[0].learnable
-            or layer.params[0].shared_with
-            or layer.proto.blobs
-        ):
+        if layer.proto.blobs or any(p.shared_with for p in layer.params):
             continue
-        if filler.type == "constant" and filler.value == 0:
+        if _frozen(layer):
+            if _starts_at_zero(layer):
+                yield found(
+                    "frozen-zero", layer,
+                    "its weights start at 0 and are not learnt: they stay 0 unless a model brings them",
+                    f"train with --weights (check --weights MODEL compares the names), or {_fill(layer)}",
+                )  # fmt: skip
+        elif _is_zero(_weight_filler(layer)):
             yield found(
                 "zero-weights", layer, "all weights start at 0, and may stay there",
-                "give a weight_filler, such as { type: \"msra\" }; Caffe's default is constant 0",
+                _FILL,
             )  # fmt: skip
+
+
+def _fill(layer: Layer) -> str:
+    if layer.type != "Deconvolution":
+        return "give it a filler"
+    return 'for upsampling give weight_filler { type: "bilinear" }, with as many groups as channels'
+
+
+def _frozen(layer: Layer) -> bool:
+    """Whether the rates of all weights of a layer are 0."""
+    weights = [p for p in layer.params if p.role == "weight"]
+    if weights:
+        return not any(p.learnable for p in weights)
+    return bool(layer.proto.param) and layer.proto.param[0].lr_mult == 0
+
+
+def _starts_at_zero(layer: Layer) -> bool:
+    """Whether all weights of a layer are filled with 0."""
+    if not layer.params:  # of unknown shape
+        return _is_zero(_weight_filler(layer))
+    facts = RULES[layer.type].infer(layer.proto, [b.known_shape for b in layer.bottoms])
+    weights = [p for p in facts.params if p.role == "weight"]
+    return bool(weights) and all(_is_zero(p.filler) if p.filler else not p.filled for p in weights)
+
+
+def _is_zero(filler: FillerParameter | None) -> bool:
+    return filler is not None and filler.type == "constant" and filler.value == 0
 
 
 def _weight_filler(layer: Layer) -> FillerParameter | None:
     rule = RULES.get(layer.type)
     message = known(rule.traits.weight_filler, "") if rule else ""
-    filler: FillerParameter | None = None
-    if message and layer.params:
-        filler = getattr(layer.proto, message).weight_filler
-    return filler
+    return getattr(layer.proto, message).weight_filler if message else None
 
 
 def _zero_scale(graph: Graph) -> Iterator[Finding]:
@@ -121,7 +165,7 @@ def _filler_fans(graph: Graph) -> Iterator[Finding]:
         return
     for layer in graph.layers:
         filler = _weight_filler(layer)
-        if filler is None or filler.type not in _BY_FAN:
+        if filler is None or filler.type not in _BY_FAN or not layer.params:
             continue
         if layer.type == "InnerProduct":
             swapped = layer.proto.inner_product_param.transpose
@@ -183,6 +227,7 @@ def _mirrors(graph: Graph) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _batch_norm,
+    _one_value,
     _zero_weights,
     _zero_scale,
     _filler_fans,

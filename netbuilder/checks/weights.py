@@ -15,8 +15,9 @@ from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
 from netbuilder.weights.model import Model, ModelLayer, joined, read_model
 
-__all__ = ["Fit", "fit", "fit_files", "fits", "require_any", "unused"]
+__all__ = ["Fit", "fit", "fit_files", "fits", "replaced", "require_any", "unused"]
 
+_OF_START = ("zero-weights", "frozen-zero", "zero-scale")
 _COMPARED = 2000  # names; searching more for a near miss takes too long
 _LISTED = 20  # names in a line of text
 
@@ -111,6 +112,12 @@ def fits(net: Net, model: Model) -> list[Finding]:
         elif layer in copy.new:
             findings.append(_missing(layer, free))
     return findings
+
+
+def replaced(findings: Iterable[Finding], model: Model) -> list[Finding]:
+    """The findings, without those about start values in the place of which the model's parameters come."""
+    brought = {layer.name for layer in model.layers if layer.blobs}
+    return [f for f in findings if f.code not in _OF_START or f.layer not in brought]
 
 
 def unused(nets: Iterable[Net], model: Model, file: str) -> list[Finding]:

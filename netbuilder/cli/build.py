@@ -1,7 +1,7 @@
-"""`netbuilder build NETWORK|CONFIG`: write train, test and deploy prototxt files, print what the net costs.
+"""`netbuilder build NETWORK|CONFIG`: write train, test and deploy prototxt files, and print the net's cost.
 
-A network takes flags, which are read off its config dataclass; a config is a YAML file, or the name of one.
-With `--data` the files have data layers to train from, and a fourth, train_val, has both phases.
+A network's flags are the fields of its config dataclass; a config is a YAML file, or the name of one. With
+`--data` the files have data layers for training, and a fourth file, train_val, has both phases.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["add_parser", "script_parser"]
 
 
 def add_parser(verbs: Verbs, name: str = "") -> None:
-    """Add the verb to the command, with a sub-command for `name`, or one per network if there is no name."""
+    """Add the verb to the command, with a sub-command for `name`, or one per network if `name` is None."""
     parser = verbs.add_parser(
         "build",
-        description="Write train, test and deploy prototxt files, and print what the net costs.",
-        epilog="A config is a YAML file, or the name of one: `netbuilder list` lists those that there are, "
-        "`netbuilder build NAME --help` says what they take.",
+        description="Write train, test and deploy prototxt files, and print the cost of the net.",
+        epilog="A config is a YAML file, or the name of one: `netbuilder list` lists the shipped ones, "
+        "`netbuilder build NAME --help` lists the options of one.",
     )
     names = parser.add_subparsers(dest="network", required=True, metavar="NETWORK|CONFIG")
     if not name or name.startswith("-"):
@@ -41,7 +41,7 @@ def add_parser(verbs: Verbs, name: str = "") -> None:
         entry = find_network(name)
         _add_options(names.add_parser(name, description=entry.about), entry)
     else:
-        _add_config_options(names.add_parser(name, description=f"Build the net of config {name}."), name)
+        _add_config_options(names.add_parser(name, description=f"Build the net of the config {name}."), name)
 
 
 def script_parser(name: str) -> argparse.ArgumentParser:
@@ -56,8 +56,8 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
     taken = {f.name for f in options(DataOptions)} & {f.name for f in options(entry.config)}
     if taken:
         raise ConfigError(
-            f"network {entry.name} has an option '{min(taken)}', which is one of build's own", key=min(taken),
-            hint="give that option of the network another name",
+            f"network {entry.name} has an option '{min(taken)}', which build itself has", key=min(taken),
+            hint="rename the network's option",
         )  # fmt: skip
     add_options(parser, entry.config)
     _add_output_options(parser)
@@ -67,11 +67,11 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_output_folder(parser, "folder for the prototxt files")
     add_force(parser)
-    parser.add_argument("--by-block", action="store_true", help="print what each block costs, too")
+    parser.add_argument("--by-block", action="store_true", help="also print the cost of each block")
     add_json(parser)
     add_debug(parser)
     group = parser.add_argument_group(
-        "data", "With --data one can train from the files (docs/data-layers.md)."
+        "data", "With --data the files are ready for training (docs/data-layers.md)."
     )
     add_options(group, DataOptions)
 
@@ -100,7 +100,7 @@ def _run_config(args: argparse.Namespace) -> int:
         loaded = load(args.config, args.set, args.configs)
     except ConfigError as error:
         if error.key == "name":
-            error.text = f"there is no network and no config '{args.config}'"
+            error.text = f"no network or config is named '{args.config}'"
             error.hint = did_you_mean(args.config, all_networks()) or error.hint
         raise
     config = data.fitted(loaded.config)
@@ -121,11 +121,11 @@ def _finish(
     args: argparse.Namespace, entry: Network, config: NetConfig, data: DataOptions,
     nets: dict[str, Net], counted: counts.Counts, header: str,
 ) -> None:  # fmt: skip
-    """Put the data layers in, write the files, and report: counts are those of one image."""
+    """Add the data layers, write the files, and print the counts of one image."""
     written = nets
     old = args.output_folder / "train_val.prototxt"
     if not data.kind and old.exists():
-        print(f"note: {old} is not of this build: --data writes one", file=sys.stderr)
+        print(f"note: {old} is from an earlier build; --data writes a new one", file=sys.stderr)
     if data.kind:
         written = nets | {p: with_data(nets[p], data.lego(config, p)) for p in ("train", "test")}
         check_nets(written)
@@ -178,7 +178,7 @@ def _report(
 
 
 def _data_table(data: DataOptions, config: NetConfig) -> str:
-    """What each phase reads, and what is done to it."""
+    """The source of each phase, and the transformations of its images."""
     train, test = (data.about(config, phase) for phase in ("train", "test"))
     rows = [(key, train[key], test[key]) for key in train]
     return report.format_table((f"data: {data.kind}", "TRAIN", "TEST"), rows)

@@ -1,4 +1,4 @@
-"""Flags that several verbs share: those of a config, and those read off the fields of a dataclass."""
+"""Flags that several verbs share: --set, --configs, and flags made from the fields of a dataclass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
     """Add --set and --configs, the flags of all verbs that take a config."""
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[],
-        help="set an option, or a field of defaults, as in --set classes=10 or "
+        help="set an option or a field of defaults: --set classes=10 or "
         "--set defaults.BatchNorm.eps=1e-4; may be repeated",
     )  # fmt: skip
     add_folders(parser)
@@ -30,7 +30,7 @@ def add_folders(parser: argparse.ArgumentParser) -> None:
     """Add the flag --configs."""
     parser.add_argument(
         "--configs", metavar="DIR", action="append", default=[],
-        help="a folder of your own configs, which are then found by name; may be repeated "
+        help="a folder of your own configs, to find them by name; may be repeated "
         "(environment variable: NETBUILDER_CONFIGS)",
     )  # fmt: skip
 
@@ -42,7 +42,7 @@ def add_options(parser: Options, config: type[object]) -> None:
 
 
 def given_values(args: argparse.Namespace, config: type[object]) -> dict[str, Any]:
-    """The values of the options of a config, as its dataclass takes them."""
+    """The values of a config's options, as arguments for its dataclass."""
     values = {field.name: getattr(args, field.name) for field in options(config)}
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
@@ -50,7 +50,7 @@ def given_values(args: argparse.Namespace, config: type[object]) -> dict[str, An
 def _add_option(parser: Options, field: dataclasses.Field[object]) -> None:
     meta = field.metadata
     required = field.default is dataclasses.MISSING
-    # With a default of None, the help text itself says what holds.
+    # If the default is None, the help text itself states what applies.
     shown = not (required or meta["switch"] or field.default is None)
     settings: dict[str, Any] = {
         "help": meta["help"] + (f" (default: {option_text(field, field.default)})" if shown else ""),
@@ -63,7 +63,7 @@ def _add_option(parser: Options, field: dataclasses.Field[object]) -> None:
         settings |= {"metavar": "WORD", "help": _HelpWithWords(settings["help"])}
         settings["help"].words = meta["choices"]
     elif meta["choices"]:
-        # The config refuses an unknown word itself, and names the nearest known one; argparse does not.
+        # The config itself refuses an unknown word and suggests the nearest; argparse would not.
         settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
     else:
         metavar = {int: "N", float: "X", str: "NAME"}.get(meta["parse"], "SIZE")
@@ -73,7 +73,7 @@ def _add_option(parser: Options, field: dataclasses.Field[object]) -> None:
 
 
 class _HelpWithWords(str):
-    """A help text that ends in words which are looked up when it is shown."""
+    """A help text whose last words are looked up when it is shown."""
 
     words: Words
 

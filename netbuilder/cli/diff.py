@@ -11,6 +11,7 @@ from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, given_
 from netbuilder.errors import shape_text
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
+from netbuilder.prototxt.inputs import givable
 
 __all__ = ["add_parser"]
 
@@ -66,8 +67,8 @@ def _read(path: str, args: argparse.Namespace) -> dict[str, Net]:
     nets = {}
     for phase in args.phase or PHASES:
         net = prototxt.read(path, phase, dialect="any", unknown="keep")
-        tops = {top.name for top in net.inputs}
-        given = {name: shape for name, shape in inputs.items() if name in tops}
+        known = givable(net)
+        given = {name: shape for name, shape in inputs.items() if name in known}
         if given:
             net = prototxt.read(path, phase, dialect="any", unknown="keep", inputs=given)
         nets[phase] = net

@@ -28,19 +28,20 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "fit",
-        description="Find the width, or the list of blocks, with which a config's net comes nearest to a "
-        "budget and stays within it. Several budgets must all be kept.",
+        description="Find the width, or the list of blocks, that brings a config's net as near to a budget "
+        "as "
+        "possible without exceeding it. The net stays within every given budget.",
         epilog="example: netbuilder fit resnet_50 --macs 1G -o small.yaml",
     )
     parser.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of a config")
     for flag, (_, about) in BUDGETS.items():
-        parser.add_argument(f"--{flag}", metavar="N", help=f"at most so many {about}: 1.5G, 10M, 64MiB")
+        parser.add_argument(f"--{flag}", metavar="N", help=f"limit of {about}: 1.5G, 10M, 64MiB")
     parser.add_argument(
         "--vary", metavar="OPTION",
-        help="the option to change, a number or a list of numbers (default: the width, or else the blocks)",
+        help="the option to change, a number or a list of numbers (default: the width, else the blocks)",
     )  # fmt: skip
     parser.add_argument(
-        "--phase", choices=PHASES, default="train", help="the net that is counted (default: %(default)s)"
+        "--phase", choices=PHASES, default="train", help="the net to count (default: %(default)s)"
     )
     add_choice_of_config(parser)
     add_output(parser, "write the config as YAML", "FILE")
@@ -76,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _limits(args: argparse.Namespace) -> dict[str, int | float]:
-    """The budget by figure; raises ConfigError if there is none, or one is no number above 0."""
+    """The budget by figure; raises ConfigError if none is given, or one is not a number above 0."""
     from netbuilder.designing.expressions import number
 
     limits = {}
@@ -91,7 +92,7 @@ def _limits(args: argparse.Namespace) -> dict[str, int | float]:
                 raise ConfigError(f"--{flag} must be above 0, got {text}", key=flag)
     if not limits:
         flags = ", ".join(f"--{flag}" for flag in BUDGETS)
-        raise ConfigError(f"the budget is missing: give one or more of {flags}", hint="as in --macs 1G")
+        raise ConfigError(f"the budget is missing: give one or more of {flags}", hint="for example --macs 1G")
     return limits
 
 

@@ -1,4 +1,4 @@
-"""`netbuilder list [PATTERN]`: the configs that there are, and what their nets cost."""
+"""`netbuilder list [PATTERN]`: list the available configs and the costs of their nets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "list",
-        description="The configs that `netbuilder build` takes by name, counted as they are listed: "
-        "learnable parameters, and MACs per image. Exit code 1 if one cannot be built, or does not have the "
-        "counts that it states.",
+        description="List the configs that `netbuilder build` accepts by name, with their learnable "
+        "parameters and "
+        "MACs per image. Exit code 1 if one cannot be built, or differs from the counts that it states.",
         epilog="example: netbuilder list 'bl_*'",
     )
     parser.add_argument(
@@ -47,11 +47,11 @@ def _run(args: argparse.Namespace) -> int:
     chosen = [found for found in every if _fits(found.name, args.pattern)]
     if not chosen:
         raise ConfigError(
-            f"no config has a name like '{args.pattern}'", key="pattern",
+            f"no config's name matches '{args.pattern}'", key="pattern",
             hint=did_you_mean(args.pattern, [found.name for found in every]),
         )  # fmt: skip
     rows, faults = [], []
-    counters: dict[str, Counter] = {}  # by network: what nets have in common is counted once
+    counters: dict[str, Counter] = {}  # by network: nets share cached costs
     for found in chosen:
         try:
             rows.append(_row(found, args.configs, counters))
@@ -79,7 +79,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _row(found: Found, folders: Sequence[str], counters: dict[str, Counter]) -> dict[str, Any]:
-    """A config's name, network, counts and source. Raises what its file, its net or its counts deserve."""
+    """A config's name, network, counts and source. Raises the errors of its file, its net or its counts."""
     from netbuilder.config import load_found
     from netbuilder.designing.counting import Counter
 

@@ -130,7 +130,7 @@ def add_input(parser: Options) -> None:
     parser.add_argument(
         "--input", metavar="NAME=N,C,H,W", action="append", default=[],
         help="the shape of a data layer's top: where it is stored in the data, or instead of the file's; "
-        "may be repeated",
+        "or that of an unknown layer's top; may be repeated",
     )  # fmt: skip
 
 

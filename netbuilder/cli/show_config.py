@@ -1,4 +1,4 @@
-"""`netbuilder show-config CONFIG`: every value of a config and where it is from; or the schema of configs."""
+"""`netbuilder show-config CONFIG`: every value of a config and its origin, or the schema of configs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "show-config",
-        description="Every value of a config, and where it is from: a --set, a line of the file or of its "
+        description="Show every value of a config and its origin: a --set, a line of the file or of its "
         "base, or the default of the network.",
         epilog="example: netbuilder show-config resnet_50 --set classes=10",
     )
@@ -26,7 +26,8 @@ def add_parser(verbs: Verbs) -> None:
     add_json(parser)
     parser.add_argument(
         "--schema", action="store_true",
-        help="print the JSON schema of configs instead, for editors; with the networks of CONFIG's module",
+        help="print the JSON schema of configs instead, for editors; includes the networks of CONFIG's "
+        "module",
     )  # fmt: skip
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -46,7 +47,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(schema(all_networks()), indent=2))
         return 0
     if loaded is None:
-        raise ConfigError("show-config takes a config, or --schema", hint="netbuilder list prints the names")
+        raise ConfigError("show-config needs a config or --schema", hint="netbuilder list prints the names")
     if args.json:
         data = [
             {
@@ -75,7 +76,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _short(value: object) -> str:
-    """A value of `defaults` in one line; of entries that are all alike, one."""
+    """A value of `defaults` in one line; equal entries are shown once."""
     if isinstance(value, list) and len(value) > 1 and all(one == value[0] for one in value):
         return f"{len(value)} x {flow_text(value[0])}"
     return flow_text(value)

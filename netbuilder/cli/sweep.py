@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
-from netbuilder.errors import ConfigError, FileError
+from netbuilder.errors import ConfigError, FileError, counted
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
 from netbuilder.storage.files import write_files
@@ -30,29 +30,30 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "sweep",
-        description="Count every net that the axes of a sweep file make, and keep those that keep its "
-        "constraints and that no other is better than in all objectives: the front.",
-        epilog="Stopped at any time, the same command goes on where it stopped. Sweep files are explained in "
+        description="Count every net that the axes of a sweep file give, and list the front: the nets that "
+        "satisfy "
+        "its constraints and that no other net surpasses in all objectives.",
+        epilog="You can stop it at any time; the same command resumes. For sweep files see "
         "docs/designing-to-a-budget.md.",
     )
     parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")
     add_output_folder(parser, f"folder for {', '.join(FILES)} and the journal")
     parser.add_argument(
-        "--jobs", type=_at_least_one, metavar="N", help="processes (default: one for each processor)"
+        "--jobs", type=_at_least_one, metavar="N", help="number of processes (default: one per processor)"
     )
     parser.add_argument(
         "--limit", type=_at_least_one, metavar="N", help="count a sample of N candidates, always the same"
     )
     parser.add_argument(
         "--build", nargs="*", type=_at_least_one, metavar="RANK",
-        help="write the prototxt files of the front as well, or of these ranks",
+        help="also write the prototxt files of the front, or of these ranks",
     )  # fmt: skip
     parser.add_argument(
         "--draw", action=argparse.BooleanOptionalAction, default=True,
-        help="draw the front, with matplotlib (default: if it is there)",
+        help="draw the front with matplotlib (default: if installed)",
     )  # fmt: skip
     add_choice_of_config(parser)
-    add_force(parser, "begin anew, and replace files that netbuilder did not write")
+    add_force(parser, "start over, and replace files that netbuilder did not write")
     add_json(parser)
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -65,7 +66,7 @@ def _at_least_one(text: str) -> int:
     return value
 
 
-_at_least_one.__name__ = "number"  # what argparse calls it in its refusal
+_at_least_one.__name__ = "number"  # how argparse names the option in an error
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -86,7 +87,7 @@ def _run(args: argparse.Namespace) -> int:
     finally:
         journal.close()
         progress.close()
-    building = Progress("nets of the front built whole", len(tally.front))
+    building = Progress("nets of the front verified", len(tally.front))
     found = outcome.outcome(sweep, tally, building.at)
     building.close()
     data = outcome.as_data(found)
@@ -97,9 +98,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.draw and drawing.can_draw():
         files |= {folder / f"front.{kind}": image for kind, image in drawing.pictures(found).items()}
     elif args.draw:
-        print("no picture: matplotlib is not there; install caffe-netbuilder[draw]", file=sys.stderr)
+        print("no picture: matplotlib is missing; install caffe-netbuilder[draw]", file=sys.stderr)
     chosen = _chosen(found, args.build)
-    write_files(files, force=True)  # the journal says that they are ours
+    write_files(files, force=True)  # the journal shows that they are ours
     if args.json:
         print(json.dumps(data, indent=2))
     else:
@@ -112,10 +113,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _counting(progress: Progress, journal: Journal) -> Callable[[int], None]:
-    """What shows the progress of the counting, each time that so many more candidates are counted."""
+    """A function that shows progress; it receives the number of newly counted candidates."""
     done = sum(tally.counted for tally in journal.tallies.values())
     if done:
-        progress.line(f"going on: {done:,} of {progress.total:,} {progress.what} before")
+        progress.line(f"resuming after {done:,} of {progress.total:,} {progress.what}")
     progress.at(done)
 
     def more(count: int) -> None:
@@ -127,25 +128,25 @@ def _counting(progress: Progress, journal: Journal) -> Callable[[int], None]:
 
 
 def _check_free(folder: Path, force: bool) -> None:
-    """Raise FileError if files of the outcome's names are there that no sweep has written."""
+    """Raise FileError if files with the outcome's names exist that no sweep wrote."""
     if force or (folder / JOURNAL).exists():
         return
     for name in FILES:
         if (folder / name).exists():
             raise FileError(
-                f"'{folder / name}' is in the way, and there is no {JOURNAL} beside it",
-                hint="choose another output folder, or give --force to replace it",
+                f"'{folder / name}' is in the way, without a {JOURNAL} beside it",
+                hint="choose another output folder, or use --force to replace it",
             )
 
 
 def _chosen(found: Any, ranks: list[int] | None) -> list[Any]:
-    """The nets of the front that are to be written."""
+    """The nets of the front to write."""
     if ranks is None:
         return []
     last = len(found.front)
     for rank in ranks:
         if rank > last:
-            raise ConfigError(f"--build {rank}: there are only {last} nets on the front", key="build")
+            raise ConfigError(f"--build {rank}: the front has {counted(last, 'net')}", key="build")
     return [one for one in found.front if not ranks or one.rank in ranks]
 
 

@@ -1,4 +1,4 @@
-"""Configs: nets as YAML files. Imported only by what reads one; a network built by flags needs no YAML."""
+"""Configs: nets as YAML files. Only code that reads a config imports this; flags need no YAML."""
 
 from netbuilder.config.load import Loaded, load, load_found
 from netbuilder.config.places import Found, all_configs, find_config

@@ -1,8 +1,8 @@
-"""YAML text as `Item`s: values that know the file and line they are from.
+"""YAML text as `Item`s: values that know the file and line they come from.
 
-What is read is what `yaml.safe_load` reads, less what surprises: aliases, tags of Python, keys given twice,
-and numbers of which YAML 1.1 and a reader think differently (010 is 8, 1:30 is 90) are refused; 1e-5 is a
-number, as in YAML 1.2 and JSON. A yes, no, on or off is true or false, and refused where text is wanted.
+The result is that of `yaml.safe_load`, without its surprises: aliases, Python tags, repeated keys, and
+numbers that YAML 1.1 reads differently from a human (010 is 8, 1:30 is 90) are refused. 1e-5 is a number, as
+in YAML 1.2 and JSON. Yes, no, on and off are true or false, and are refused where text is expected.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ __all__ = ["Item", "Place", "read_file", "read_setting", "refusal"]
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9_]+)([eE][-+]?[0-9]+)?")
-_POWER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+")  # text in YAML 1.1 without . or sign
+_POWER = re.compile(
+    r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+"
+)  # in YAML 1.1 this is text, without a dot and a sign
 _TRUE = ("true", "yes", "on")
 _NUMBERS = yaml.constructor.SafeConstructor()
 
 
 class Place(NamedTuple):
-    """Where a value was given: a line of a file; or, with `line` 0, a --set, the network or the project."""
+    """Where a value comes from: a line of a file or, with `line` 0, a --set, the network or the project."""
 
     kind: str  # "file", "base", "set", "network" or "project"
     path: str
@@ -40,7 +42,7 @@ class Place(NamedTuple):
 class Item(NamedTuple):
     """A value: None, a bool, int, float or str, a list of Items, or a dict of Items by key.
 
-    `text` is a scalar as it was written, without quotes.
+    `text` is a scalar as written, without quotes.
     """
 
     value: Any
@@ -49,7 +51,7 @@ class Item(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """The value for an error text."""
+        """The value as error texts show it."""
         if isinstance(self.value, str):
             return f"'{self.value}'"
         if isinstance(self.value, (list, dict)):
@@ -58,34 +60,34 @@ class Item(NamedTuple):
 
 
 def refusal(text: str, place: Place, key: str = "", hint: str = "") -> ConfigError:
-    """The error about what was given at a place, under a dotted key."""
+    """An error about the value at a place, under a dotted key."""
     error = ConfigError(text, key=key, path=place.path, hint=hint)
     error.where = f"{place}, {key}" if key and place.kind != "set" else str(place)
     return error
 
 
 def read_file(path: Path, shown: str, kind: str = "file") -> dict[str, Item]:
-    """The keys and values of a config file; `shown` is what errors call it.
+    """Read the keys and values of a config file; `shown` is its name in errors.
 
-    Raises FileError if it cannot be read, and ConfigError.
+    Raises FileError if it cannot be read, and ConfigError if it is not a config.
     """
     item = _parse(read_text(path), Place(kind, shown, 1))
     if not isinstance(item.value, dict):
         what = item.shown if item.value is not None else "nothing"
         raise refusal(
             f"a config must be a mapping of keys to values, got {what}", item.place,
-            hint="as in `network: resnet`, one key a line",
+            hint="for example `network: resnet`, one key per line",
         )  # fmt: skip
     return item.value
 
 
 def read_setting(text: str) -> tuple[list[str], Item]:
-    """The dotted key and the value of a `--set KEY=VALUE`; raises ConfigError."""
+    """The dotted key and the value of `--set KEY=VALUE`; raises ConfigError."""
     place = Place("set", f"--set {text}")
     key, equals, value = text.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise ConfigError(f"--set takes KEY=VALUE, got '{text}'", hint="as in --set classes=10")
+        raise ConfigError(f"--set takes KEY=VALUE, got '{text}'", hint="for example --set classes=10")
     return parts, _parse(value, place, key)
 
 
@@ -116,7 +118,7 @@ def _parse(text: str, place: Place, key: str = "") -> Item:
         if problem.startswith("but "):
             problem = f"{error.context}, {problem}"
         raise refusal(f"this is not YAML for a config: {problem}", place) from None
-    except yaml.YAMLError as error:  # a character that may not stand in YAML
+    except yaml.YAMLError as error:  # a character that YAML forbids
         reason = getattr(error, "reason", "") or "unreadable"
         raise refusal(f"this is not YAML for a config: {reason}", place._replace(line=0)) from None
     except RecursionError:
@@ -124,7 +126,7 @@ def _parse(text: str, place: Place, key: str = "") -> Item:
 
 
 def _item(node: Any, place: Place, key: str) -> Item:
-    """A node of PyYAML as an Item; `place` is that of its dotted key, or of the whole text."""
+    """A node of PyYAML as an Item; `place` is the place of its dotted key, or of the whole text."""
     if isinstance(node, yaml.ScalarNode):
         return Item(_scalar(node, place, key), node.value, place)
     if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
@@ -161,15 +163,15 @@ def _scalar(node: Any, place: Place, key: str) -> bool | int | float | str | Non
             if _DECIMAL.fullmatch(text):
                 return value
         except ValueError:
-            raise refusal(f"{_cut(text)} is no number that a config can have", place, key) from None
+            raise refusal(f"{_cut(text)} is not a valid number in a config", place, key) from None
         raise refusal(
-            f"{text} is {value} in YAML, and something else to a reader", place, key,
+            f"{text} means {value} in YAML, which is easy to misread", place, key,
             f"write {value}, or '{text}' in quotes if it is text",
         )  # fmt: skip
     if kind == "float" or (kind == "str" and node.style is None and _POWER.fullmatch(text)):
         number = float(text.replace("_", "")) if _FLOAT.fullmatch(text) else float("nan")
         if not abs(number) < float("inf"):
-            raise refusal(f"{_cut(text)} is no number that a config can have", place, key)
+            raise refusal(f"{_cut(text)} is not a valid number in a config", place, key)
         return number
     if kind in ("str", "timestamp", "value", "merge"):
         return str(text)

@@ -1,6 +1,6 @@
-"""The `defaults` of a config: fields that layers of a type get where nothing else gives them.
+"""The `defaults` of a config: values for fields of a layer type that the network does not set.
 
-They are checked against Caffe's schema here, so that a mistake is told with the line that it stands in.
+They are checked against Caffe's schema here, so that an error names their line.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ __all__ = ["layer_defaults", "layer_fields"]
 BOOL = 8  # FieldDescriptor.TYPE_BOOL; the next are TYPE_DOUBLE, _FLOAT, _STRING, _BYTES and _ENUM
 WANTED = {BOOL: "true or false", 1: "a number", 2: "a number", 9: "text", 12: "text", 14: "a label"}
 
-# Of the fields that any layer has, those that may hold for all layers of a type.
+# The fields common to all layers that may have a default for a whole type.
 COMMON = ("loss_weight", "param", "propagate_down", "transform_param")
 
 
 def layer_defaults(item: Item) -> dict[str, dict[str, Any]]:
-    """The fields by layer type, as `Net(defaults=...)` takes them; null leaves a field to Caffe.
+    """The default fields by layer type, for `Net(defaults=...)`; null leaves a field to Caffe.
 
     Raises ConfigError for an unknown type, field, filler or label, or a value of the wrong type.
     """
@@ -51,7 +51,7 @@ def layer_defaults(item: Item) -> dict[str, dict[str, Any]]:
 
 
 def layer_fields(rule: Rule) -> dict[str, str]:
-    """The fields that may have a default, each with the message in LayerParameter that holds it, or ""."""
+    """The fields that can have a default, each with the field of LayerParameter that holds it, or ""."""
     empty = LayerParameter()
     fields: dict[str, str] = {}
     for message in rule.params:
@@ -67,7 +67,7 @@ def _mapping(item: Item, key: str, what: str) -> dict[str, Item]:
 
 
 def _assigned(message: Any, name: str, item: Item, key: str) -> Any:
-    """The plain value of an item, after a field of this message has taken it."""
+    """The plain value of an item, checked by assigning it to a field of this message."""
     known = message.DESCRIPTOR.fields_by_name
     if name not in known:
         text = f"no field '{name}' in {message.DESCRIPTOR.name}"
@@ -83,7 +83,7 @@ def _assigned(message: Any, name: str, item: Item, key: str) -> Any:
             raise refusal(text, item.place, key, hint)
         value = {k: _assigned(_child(message, name), k, one, f"{key}.{k}") for k, one in value.items()}
     elif isinstance(value, dict) or value is None or isinstance(value, bool) != (field.type == BOOL):
-        # The rest is refused by `assign`, which would take true for 1.
+        # `assign` refuses the rest, but it would accept true as 1.
         text = f"{name} must be {WANTED.get(field.type, 'an integer')}, got {item.shown}"
         raise refusal(text, item.place, key)
     try:
@@ -96,6 +96,6 @@ def _assigned(message: Any, name: str, item: Item, key: str) -> Any:
 
 
 def _child(message: object, name: str) -> Any:
-    """An empty message of the type that a field holds, one or several of."""
+    """An empty message of the type of a field, which may be repeated."""
     held = getattr(type(message)(), name)
     return held.add() if hasattr(held, "add") else held

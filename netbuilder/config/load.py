@@ -1,6 +1,6 @@
-"""A config file, its base and the --set of the command line into a network's config dataclass.
+"""Load a config file, its base and the command line's --set into a network's config dataclass.
 
-Precedence: --set > file > base > the network's own default. What the values must be, the dataclass says.
+Precedence: --set > file > base > the network's default. The dataclass checks the values.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from netbuilder.networks.registry import flat_fields, group_of
 
 __all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found"]
 
-# The keys of a file that are no options of its network.
+# The keys of a file that are not options of its network.
 KEYS = {
-    "network": "the network whose options the other keys are; may come from the base",
-    "base": "a config, by name or by path from this file, whose values hold where this file has none",
-    "module": "Python of your own that registers networks or legos: my_nets.py beside this file, or a module",
+    "network": "the network to which the other keys belong; the base can give it",
+    "base": "another config, by name or by path from this file; its values apply where this file has none",
+    "module": "your Python module that registers networks or legos: my_nets.py beside this file, or an "
+    "installed module",
     "source": "where the net was published",
     "expect": "counts that the net must have",
-    "defaults": "fields that layers of a type get where the network does not set them itself",
+    "defaults": "values for fields of a layer type that the network does not set",
 }
 EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
 
 
 class Value(NamedTuple):
-    """One value of a loaded config, and where it is from: a Place, or None for the option's default."""
+    """One value of a loaded config, and its origin: a Place, or None for the option's default."""
 
     key: str
     value: Any
@@ -47,7 +48,7 @@ class Value(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A config that is ready for `entry.stitch(config, phase)`."""
+    """A config, ready for `entry.stitch(config, phase)`."""
 
     found: Found
     entry: Network
@@ -55,17 +56,17 @@ class Loaded:
     items: dict[str, Item]
     source: str
     expect: dict[str, int]
-    origin: str  # for the head of the written files
+    origin: str  # lines for the head of the written files
 
     def values(self) -> list[Value]:
-        """Every value: the network, its options, and the defaults of layers, those of the train net."""
+        """Every value: the network, its options, and the layer defaults of the train net."""
         values = [Value("network", self.entry.name, self.items["network"].place)]
         for field in options(self.entry.config):
             item = self.items.get(field.name)
             values.append(Value(field.name, getattr(self.config, field.name), item.place if item else None))
         given = self.items["defaults"].value if "defaults" in self.items else {}
         layers: dict[str, Value] = {}
-        # In the order in which they give way.
+        # Later ones override earlier ones.
         for origin, defaults in (
             (Place("project", "project"), PROJECT_DEFAULTS),
             (Place("network", f"network {self.entry.name}"), self.config.layer_defaults("train")),
@@ -78,13 +79,13 @@ class Loaded:
         return [*values, *(layers[key] for key in sorted(layers))]
 
     def stitch(self, phase: str) -> Net:
-        """The net of a phase; errors name the config too."""
+        """The net of a phase; errors also name the config."""
         with self.located():
             return self.entry.stitch(self.config, phase)
 
     @contextmanager
     def located(self) -> Iterator[None]:
-        """Errors that arise inside name the config too, and the defaults of a layer that is refused."""
+        """Make errors raised inside name the config too, and the defaults of a refused layer."""
         try:
             yield
         except FileError:
@@ -98,21 +99,21 @@ class Loaded:
             raise
 
     def check_expected(self, figures: Mapping[str, int | float]) -> None:
-        """Raise ConfigError if one of the net's totals is not as `expect` says."""
+        """Raise ConfigError if one of the net's totals differs from `expect`."""
         for key, number in self.expect.items():
             if figures[key] != number:
                 raise refusal(
-                    f"{key} is {figures[key]:,}, and the config expects {number:,}",
+                    f"{key} is {figures[key]:,}, but the config expects {number:,}",
                     self.items["expect"].value[key].place, f"expect.{key}",
-                    "correct the net, or what it is expected to have",
+                    "correct the net or the expected counts",
                 )  # fmt: skip
 
 
 def load(target: str, sets: Sequence[str] = (), folders: Sequence[str] = ()) -> Loaded:
-    """The config of this path or name, with KEY=VALUE settings over it.
+    """Load the config with this path or name, with KEY=VALUE settings over it.
 
-    `folders` are searched for names before NETBUILDER_CONFIGS and what is shipped. Raises FileError for a
-    file that cannot be read, and ConfigError, which names file, line and dotted key.
+    Names are searched in `folders` before NETBUILDER_CONFIGS and the shipped configs. Raises FileError if a
+    file cannot be read, and ConfigError, which names file, line and dotted key.
     """
     return load_found(find_config(target, folders), target, sets, folders)
 
@@ -124,9 +125,9 @@ def load_found(
     folders: Sequence[str] = (),
     apart: Sequence[str] = (),
 ) -> Loaded:
-    """As `load`, of a config that has been found; `target` is how it was asked for.
+    """Like `load`, for a config already found; `target` is the path or name that the user gave.
 
-    Keys that are `apart` may stand in the file, for others to read: what is loaded has them in `items`.
+    The file may also have the keys in `apart`, which the caller reads; the result holds them in `items`.
     """
     own = read_file(found.path, found.shown)
     under: dict[str, Item] = {}
@@ -149,7 +150,7 @@ def load_found(
 
 
 def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict[str, Item]]:
-    """The base that a file names, and what stands in it."""
+    """The base that a file names, and its keys."""
     if not isinstance(item.value, str) or not item.value:
         raise refusal(f"base must be the name or the path of a config, got {item.shown}", item.place, "base")
     target = item.value
@@ -161,20 +162,20 @@ def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict
             raise ConfigError("this is the config itself")
         under = read_file(base.path, base.shown, "base")
     except (ConfigError, FileError) as error:
-        if error.where:  # a mistake in the base
+        if error.where:  # an error in the base
             raise
         raise refusal(f"base '{item.value}': {error.text}", item.place, "base", error.hint) from None
     if "base" in under:
         raise refusal(
-            f"base '{item.value}' has itself a base, '{under['base'].text}', and only one level is allowed",
-            item.place, "base", "give the values of one of the two here",
+            f"base '{item.value}' itself has a base, '{under['base'].text}'; only one level is allowed",
+            item.place, "base", "copy the values of one of the two into this file",
         )  # fmt: skip
     return base, under
 
 
 def _over(own: dict[str, Item], under: dict[str, Item]) -> dict[str, Item]:
-    """The keys of a file over those of its base; `defaults` are laid over each other field by field."""
-    # What was published and counted is the base's own net.
+    """The keys of a file merged over those of its base; `defaults` are merged field by field."""
+    # `source` and `expect` describe the base's own net.
     items = {key: item for key, item in under.items() if key not in ("source", "expect")} | own
     upper, lower = own.get("defaults"), under.get("defaults")
     if upper and lower and isinstance(upper.value, dict) and isinstance(lower.value, dict):
@@ -189,7 +190,7 @@ def _over(own: dict[str, Item], under: dict[str, Item]) -> dict[str, Item]:
 
 
 def _load_module(items: dict[str, Item], file: Found) -> list[str]:
-    """Load the module that a file names, if it does; a line about it for the head of the written files."""
+    """Load the module that a file names, if any; returns a line about it for the written files."""
     if "module" not in items:
         return []
     load_module(items["module"], file.path)
@@ -199,7 +200,7 @@ def _load_module(items: dict[str, Item], file: Found) -> list[str]:
 
 
 def _flat(items: dict[str, Item], entry: Network) -> dict[str, Item]:
-    """The keys of a file, with the options of groups in place of `elements: {attention: se}`."""
+    """The keys of a file, with groups such as `elements: {attention: se}` replaced by their options."""
     groups = group_of(entry.config)
     flat = {key: item for key, item in items.items() if key not in groups.values()}
     for group in dict.fromkeys(groups.values()):
@@ -226,24 +227,24 @@ def _flat(items: dict[str, Item], entry: Network) -> dict[str, Item]:
 
 
 def _setting(keys: list[str], item: Item, entry: Network) -> list[str]:
-    """The keys of a --set: those of an option, or of one field in `defaults`."""
+    """The keys of a --set: an option, or one field in `defaults`."""
     if keys[0] == "defaults" and len(keys) < 3:
         raise refusal(
-            "--set gives one field of defaults at a time", item.place, keys[0],
-            "as in --set defaults.BatchNorm.eps=1e-4",
+            "--set sets one field of defaults at a time", item.place, keys[0],
+            "for example --set defaults.BatchNorm.eps=1e-4",
         )  # fmt: skip
     if len(keys) == 2 and group_of(entry.config).get(keys[1]) == keys[0]:
         return keys[1:]
     if keys[0] != "defaults" and (len(keys) > 1 or keys[0] in KEYS):
         raise refusal(
-            f"--set gives options of the network and fields of defaults, and {'.'.join(keys)} is neither",
-            item.place, keys[0], "write it into a config of your own, with this one as its base",
+            f"--set sets options of the network and fields of defaults; {'.'.join(keys)} is neither",
+            item.place, keys[0], "write it into your own config with this one as its base",
         )  # fmt: skip
     return keys
 
 
 def _placed(below: Item | None, keys: list[str], item: Item) -> Item:
-    """What lies below some keys, with another item at their end; what was there is left as it is."""
+    """A copy of nested items in which the item at the end of some keys is replaced."""
     if not keys:
         return item
     entries = dict(below.value) if below is not None and isinstance(below.value, dict) else {}
@@ -254,8 +255,8 @@ def _placed(below: Item | None, keys: list[str], item: Item) -> Item:
 def _network(items: dict[str, Item], found: Found) -> Network:
     if "network" not in items:
         raise ConfigError(
-            "network is missing: it names the network whose options the other keys are", key="network",
-            path=found.shown, hint="as in network: resnet; or give a base",
+            "network is missing; it names the network to which the other keys belong", key="network",
+            path=found.shown, hint="for example network: resnet; or give a base",
         )  # fmt: skip
     item = items["network"]
     if not isinstance(item.value, str):
@@ -270,13 +271,15 @@ def _network(items: dict[str, Item], found: Found) -> Network:
     clash = [name for name in names if name in KEYS]
     if clash:
         raise refusal(
-            f"network {entry.name} has an option '{clash[0]}', a key of configs", item.place, "network"
+            f"network {entry.name} has an option '{clash[0]}', which is a reserved key of configs",
+            item.place,
+            "network",
         )
     return entry
 
 
 def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequence[str]) -> NetConfig:
-    """The config dataclass of a network, of the items that are its fields."""
+    """The config dataclass of a network, from the items of its fields."""
     fields = {f.name: f for f in flat_fields(entry.config) if f.name != "defaults"}
     for key, item in items.items():
         if key not in fields and key not in KEYS and key not in apart:
@@ -289,9 +292,10 @@ def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequenc
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
+            choices = field.metadata.get("choices")
             raise refusal(
                 f"{name} is missing: network {entry.name} needs it", items["network"].place, name,
-                f"as in {name}: {field.metadata['choices'][0]}" if field.metadata.get("choices") else "",
+                f"for example {name}: {choices[0]}" if choices else "",
             )  # fmt: skip
     if "defaults" in items:
         values["defaults"] = layer_defaults(items["defaults"])
@@ -331,11 +335,11 @@ def _expect(items: dict[str, Item]) -> dict[str, int]:
 
 
 def _digest(path: Path) -> str:
-    """Enough of the file's SHA-256 to tell it from another."""
+    """The start of the file's SHA-256, long enough to identify it."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _as_given(target: str) -> str:
-    """The path or name as it was given; of an absolute path, which tells whose it is, the last part."""
+    """The path or name as given; of an absolute path only the last part, since the rest is private."""
     name = Path(target).name if Path(target).is_absolute() else target
     return name.encode(errors="backslashreplace").decode()

@@ -1,8 +1,8 @@
-"""Where configs are found: a path, or a name in the user's own folders and then in the one that is shipped.
+"""Where configs are found: by path, or by name in the user's folders and then among the shipped configs.
 
-A name is that of a file without .yaml, in a folder of configs or in one of its folders: `resnet_50`, or
+A name is a file name without .yaml, in a folder of configs or in a subfolder: `resnet_50`, or
 `imagenet/resnet_50`. The user's folders are those of --configs, then those of NETBUILDER_CONFIGS (separated
-like those of PATH). The first that has the name counts.
+as in PATH). The first folder that has the name wins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHIPPED = _INSTALLED if _INSTALLED.is_dir() else _INSTALLED.parents[1] / "config
 
 
 class Found(NamedTuple):
-    """A config file: its name, its path, and what messages call it."""
+    """A config file: its name, its path, and its name in messages."""
 
     name: str
     path: Path
@@ -32,22 +32,22 @@ class Found(NamedTuple):
 
 
 def is_path(target: str) -> bool:
-    """Whether this is the path of a config, and not a name."""
+    """Whether this is the path of a config rather than a name."""
     return target.endswith((".yaml", ".yml"))
 
 
 def find_config(target: str, folders: Sequence[str] = (), *, skip: Path | None = None) -> Found:
-    """The config of this path or name; `skip` is a file that is not meant.
+    """Find the config with this path or name; the file `skip` is ignored.
 
-    Raises ConfigError for a name that is not there (with the nearest), or twice in one folder.
+    Raises ConfigError if the name is unknown (with the nearest), or ambiguous in one folder.
     """
     if is_path(target):
         path = Path(target)
         if not path.exists() and not path.parent.name and path.stem in _names(folders):
             raise ConfigError(
-                f"there is no file '{target}'",
+                f"file '{target}' does not exist",
                 key="config",
-                hint=f"there is a config of the name {path.stem}",
+                hint=f"a config named {path.stem} exists",
             )
         return Found(path.stem, path, target)
     for folder in _folders(folders):
@@ -56,21 +56,21 @@ def find_config(target: str, folders: Sequence[str] = (), *, skip: Path | None =
         if len(found) > 1:
             files = " and ".join(str(f.path) for f in found)
             raise ConfigError(
-                f"config '{target}' is there twice: {files}", key="config",
+                f"config '{target}' is ambiguous: {files}", key="config",
                 hint="give the path, or the name with its folder",
             )  # fmt: skip
         if found:
             return found[0]
     raise ConfigError(
-        f"there is no config '{target}'", key="name",
+        f"unknown config '{target}'", key="name",
         hint=did_you_mean(target, _names(folders)) or "netbuilder list prints the names",
     )  # fmt: skip
 
 
 def all_configs(folders: Sequence[str] = ()) -> list[Found]:
-    """All configs, by name; of two folders that have a name, the one that is searched first gives it.
+    """All configs, by name; if two folders have a name, the one searched first wins.
 
-    Raises ConfigError for a folder that is none.
+    Raises ConfigError if a folder does not exist.
     """
     first: dict[str, Path] = {}
     found = []
@@ -91,15 +91,15 @@ def _folders(given: Sequence[str]) -> list[Path]:
     for folder, by in own:
         if not Path(folder).is_dir():
             raise ConfigError(
-                f"there is no folder '{folder}', which {by} names",
+                f"the folder '{folder}', which {by} names, does not exist",
                 key="configs",
-                hint="make it, or correct it",
+                hint="create it, or correct the name",
             )
     return list(dict.fromkeys([*(Path(folder) for folder, _ in own), SHIPPED]))
 
 
 def _configs(folder: Path) -> list[Found]:
-    """The configs of a folder and of the folders in it."""
+    """The configs of a folder and of its subfolders."""
     return [
         Found(path.stem, path, str(path.relative_to(folder) if folder == SHIPPED else path))
         for path in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")])
@@ -109,7 +109,7 @@ def _configs(folder: Path) -> list[Found]:
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:
-    """For sorting: numbers in names by their value, so that resnet_18 comes before resnet_101."""
+    """A sort key that compares numbers in names by value: resnet_18 comes before resnet_101."""
     import re
 
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

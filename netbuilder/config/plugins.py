@@ -1,6 +1,6 @@
-"""The module that a config names: Python of the user's own, which registers networks, legos or branches.
+"""The module that a config names: the user's Python code, which registers networks, legos or branches.
 
-Loading a config therefore runs that code; a config with a `module` is to be trusted like a program.
+Loading a config therefore runs that code. Treat a config with a `module` like a program.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["load_module", "module_path"]
 
 
 def module_path(name: str, config: Path) -> Path | None:
-    """The file of a module that is named as one (my_nets.py), relative to the config; else None."""
+    """The file of a module named by its file (my_nets.py), relative to the config; else None."""
     return config.parent / name if name.endswith(".py") else None
 
 
 def load_module(item: Item, config: Path) -> ModuleType:
-    """Import the module that the config at this path names, once; raises ConfigError if that fails."""
+    """Import once the module that the config at this path names; raises ConfigError if that fails."""
     name = item.value
     if not isinstance(name, str) or not name:
         raise refusal(
@@ -40,9 +40,9 @@ def load_module(item: Item, config: Path) -> ModuleType:
         reason = f"{type(error).__name__}: {error}"
         hint = ""
         if isinstance(error, FileNotFoundError) and path is not None and not path.exists():
-            reason, hint = f"there is no file '{path}'", "the path is relative to the config"
+            reason, hint = f"file '{path}' does not exist", "the path is relative to the config"
         elif isinstance(error, ModuleNotFoundError) and path is None:
-            hint = "give a file as in module: my_nets.py, or install the module"
+            hint = "name a file, for example module: my_nets.py, or install the module"
         elif path is not None:
             line = _line(error, path)
             reason += f" ({path}:{line})" if line else ""
@@ -50,7 +50,7 @@ def load_module(item: Item, config: Path) -> ModuleType:
 
 
 def _from_file(path: Path) -> ModuleType:
-    """The module of a file, under a name of its own: two folders may each have a nets.py."""
+    """Import a module file under a unique name: two folders may each have a nets.py."""
     path = path.resolve()
     for module in list(sys.modules.values()):
         if getattr(module, "__netbuilder_file__", None) == path:
@@ -63,7 +63,7 @@ def _from_file(path: Path) -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     module.__netbuilder_file__ = path  # type: ignore[attr-defined]
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -73,7 +73,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _line(error: BaseException, path: Path) -> int:
-    """The line of this file at which the error arose, or 0."""
+    """The line of this file that raised the error, or 0."""
     if isinstance(error, SyntaxError):
         return error.lineno or 0
     line, trace = 0, error.__traceback__

@@ -1,4 +1,4 @@
-"""Recipes of training: the shipped ones, and how a recipe's YAML file becomes a `Recipe`."""
+"""Training recipes: find the shipped ones, and read a recipe's YAML file as a `Recipe`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECIPES = SHIPPED / "solvers"
 
 
 def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
-    """Read a shipped recipe by its name, or a YAML file; `own` replaces values.
+    """Read a shipped recipe by name, or a YAML file; `own` replaces values.
 
     Raises ConfigError with file and line.
     """
@@ -33,8 +33,8 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
     if not is_file and not path.is_file():
         known = sorted(p.stem for p in RECIPES.glob("*.yaml"))
         raise ConfigError(
-            f"there is no recipe '{name}'", key="recipe",
-            hint=did_you_mean(name, known) or f"there are {', '.join(known)}",
+            f"unknown recipe '{name}'", key="recipe",
+            hint=did_you_mean(name, known) or f"the recipes are {', '.join(known)}",
         )  # fmt: skip
     items = read_file(path, name if is_file else f"solvers/{name}.yaml")
     fields = {f.name: f for f in dataclasses.fields(Recipe)}
@@ -42,7 +42,7 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
     values: dict[str, Any] = {}
     for key, item in items.items():
         if key not in fields:
-            raise refusal(f"a recipe has no key '{key}'", item.place, key, did_you_mean(key, fields))
+            raise refusal(f"unknown key '{key}' in a recipe", item.place, key, did_you_mean(key, fields))
         values[key] = _plain(item) if key == "fields" else convert(item, types[key], fields[key])
     values |= own or {}
     missing = [n for n, f in fields.items() if n not in values and _required(f)]

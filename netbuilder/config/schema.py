@@ -1,7 +1,7 @@
-"""A JSON schema of config files, for editors: draft 07, which most of them know.
+"""A JSON schema of config files, for editors: draft 07, which most editors support.
 
-Made from the config dataclasses, like everything that reads a config. It says less than `load` does: ranges,
-and combinations of options, are left to the dataclasses.
+It is generated from the config dataclasses. It is less strict than `load`: only the dataclasses check ranges
+and combinations of options.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REAL = (1, 2)
 def schema(networks: dict[str, Network]) -> dict[str, Any]:
     """The schema of a config of one of these networks.
 
-    A file without `network`, which has it from its base, may have the options of any.
+    A file without `network` inherits it from its base, so it may have the options of any network.
     """
     common = _common(networks)
     every = {field.name for entry in networks.values() for field in _fields(entry)}
@@ -79,7 +79,7 @@ def _fields(entry: Network) -> list[dataclasses.Field[object]]:
 
 
 def _network(entry: Network, common: dict[str, Any]) -> dict[str, Any]:
-    """What a file with this network may have, and must have unless it has a base."""
+    """The keys that a file with this network may have, and those it must have unless it has a base."""
     hints = field_types(entry.config)
     needed = [
         f.name
@@ -125,7 +125,7 @@ def _type(hint: object, choices: typing.Sequence[str]) -> dict[str, Any]:
         if length is not None:
             result |= {"minItems": length, "maxItems": length}
     elif base is str and choices:
-        # A word that looks like a number may stand without quotes.
+        # A word that looks like a number needs no quotes.
         result = {"enum": [*choices, *(int(word) for word in choices if word.isdigit())]}
     else:
         result = {"type": _SIMPLE[base]} if base in _SIMPLE else {}
@@ -148,12 +148,12 @@ def _definitions() -> dict[str, Any]:
 
 
 def _field(field: Any, definitions: dict[str, Any], *, null: bool = False) -> dict[str, Any]:
-    """A field of a message; one that repeats takes one value or a list of them."""
+    """A field of a message; a repeated field accepts one value or a list."""
     if field.type == _MESSAGE:
         name = field.message_type.name
         one: dict[str, Any] = {"$ref": f"#/definitions/{name}"}
         if name not in definitions:
-            definitions[name] = {}  # a message may hold itself
+            definitions[name] = {}  # messages can be recursive
             inner = {f.name: _field(f, definitions) for f in field.message_type.fields}
             definitions[name] = {"type": "object", "properties": inner, "additionalProperties": False}
     elif field.type == _ENUM:

@@ -1,4 +1,4 @@
-"""Items into the values that a config's fields are annotated with; the annotations are the only schema."""
+"""Convert items to the annotated types of a config's fields; the annotations are the only schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netbuilder.networks.registry import flat_fields, group_of
 
 __all__ = ["convert", "field_types", "parses", "tuple_items", "without_none"]
 
-# What a refusal calls a type, and several of it.
+# The words for a type in errors: singular and plural.
 _WORDS: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "true or false"),
     int: ("an integer", "integers"),
@@ -26,7 +26,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
 def field_types(config: type[Any]) -> dict[str, Any]:
     """The annotated type of each field of a config and of its groups, by name.
 
-    An option of a group takes null where that is its default, whatever the group says.
+    An option of a group accepts null if that is its default, whatever the group's annotation.
     """
     hints = typing.get_type_hints(config)
     types: dict[str, Any] = {}
@@ -44,13 +44,13 @@ def field_types(config: type[Any]) -> dict[str, Any]:
 
 
 def parses(field: dataclasses.Field[object]) -> bool:
-    """Whether one word of text makes a value of this field, as it does on the command line."""
+    """Whether one word of text is enough for a value of this field, as on the command line."""
     simple = (int, float, str)
     return field.metadata.get("parse", int) not in simple and not field.metadata.get("many", False)
 
 
 def convert(item: Item, type: object, field: dataclasses.Field[object]) -> Any:
-    """The value of a field; raises ConfigError with the place, what is wanted and what was given."""
+    """The value of a field; raises ConfigError with the place, the expected type and the given value."""
     key = field.name
     if parses(field) and isinstance(item.value, (str, int, float)) and not isinstance(item.value, bool):
         parse: Callable[[str], Any] = field.metadata["parse"]
@@ -64,7 +64,7 @@ def convert(item: Item, type: object, field: dataclasses.Field[object]) -> Any:
 
 
 def _wanted(type: object) -> str:
-    """What a refusal says that a type takes: "an integer", "a list of 2 integers", ..."""
+    """A type in the words of an error: "an integer", "a list of 2 integers", ..."""
     base, optional = without_none(type)
     if typing.get_origin(base) is tuple:
         items, length = tuple_items(base)
@@ -94,7 +94,7 @@ def _value(item: Item, type: object, key: str, choices: typing.Sequence[str]) ->
     if base in _WORDS and isinstance(value, base) and isinstance(value, bool) == (base is bool):
         return value
     if base is str and isinstance(value, int) and not isinstance(value, bool) and item.text in choices:
-        return item.text  # a word that looks like a number: depth: 50
+        return item.text  # a word that looks like a number, for example depth: 50
     wanted = f"one of {', '.join(choices)}" if base is str and choices else _wanted(type)
     raise refusal(f"{key} must be {wanted}, got {item.shown}", item.place, key, _hint(item, base, choices))
 
@@ -104,7 +104,7 @@ def _hint(item: Item, base: object, choices: typing.Sequence[str]) -> str:
         why = f"{item.text} is a truth value in YAML: " if isinstance(item.value, bool) else ""
         return f'{why}write "{item.text}" in quotes'
     if base in (int, float, bool) and isinstance(item.value, str) and _bare(item.text):
-        return "leave the quotes out"
+        return "remove the quotes"
     return ""
 
 
@@ -123,6 +123,6 @@ def without_none(type: object) -> tuple[Any, bool]:
 
 
 def tuple_items(type: object) -> tuple[Any, int | None]:
-    """The type of a tuple's items, and how many there are; None for any number."""
+    """The type of a tuple's items and their number; None for any number."""
     args = typing.get_args(type)
     return (args[0], None) if args[-1] is Ellipsis else (args[0], len(args))

@@ -1,4 +1,4 @@
-"""Image files into a database, as convert_imageset does it, with several processes.
+"""Convert image files to a database, like convert_imageset, with several processes.
 
 The records are in the order of the list, whatever the number of processes, so an unfinished database is
 continued after its last key.
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 __all__ = ["Done", "Form", "Progress", "convert"]
 
 Shape = tuple[int, int, int]  # (c, h, w)
-Progress = Callable[[int, int], None]  # records done, and of how many
+Progress = Callable[[int, int], None]  # records done, records in all
 
-_CHUNK = 16  # images that a process gets at once
-_AHEAD = 4  # chunks that may wait, for each process
+_CHUNK = 16  # images per chunk
+_AHEAD = 4  # most waiting chunks per process
 _FILE_TYPES = {"jpg": "jpg", "jpeg": "jpg", "png": "png"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How images are changed before they are stored; the defaults are those of convert_imageset."""
+    """How images are transformed before they are stored; the defaults are those of convert_imageset."""
 
     resize_height: int = 0
     resize_width: int = 0
@@ -92,7 +92,7 @@ def convert(
 ) -> Done:
     """Write the database of a listing into `folder`, or the rest of an unfinished one.
 
-    An unreadable image raises FileError or, with `skip_unreadable`, is left out together with its number, as
+    An unreadable image raises FileError or, with `skip_unreadable`, is skipped together with its number, as
     by convert_imageset. With `check_size` all images must have the size of the first.
     """
     images.pillow()
@@ -158,7 +158,7 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
         except BrokenProcessPool:
             raise FileError(
                 "a process that read images was killed, perhaps for its memory",
-                hint="run the same command again, with a smaller --jobs: it continues where this one stopped",
+                hint="run the same command again with a smaller --jobs; it resumes where this one stopped",
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -171,7 +171,7 @@ def _end_with_parent() -> None:
     import threading
     from multiprocessing import parent_process
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides
 
     def wait() -> None:
         parent = parent_process()
@@ -235,7 +235,7 @@ def _unreadable(listing: Listing, source: Source, trouble: str) -> FileError:
     return FileError(
         f"cannot read the image '{_shown(source)}' in '{listing.root}': {trouble}",
         where=_where(source),
-        hint="fix it and run the same command again, or leave such images out by --skip-unreadable",
+        hint="fix it and run the same command again, or skip such images with --skip-unreadable",
     )
 
 

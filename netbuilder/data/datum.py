@@ -66,16 +66,16 @@ def read(record: memoryview) -> Datum:
             elif number == 6:
                 floats += 1 if wire == VARINT else (end - at) // 4
             elif number <= 7:
-                raise BadDatum("it is no Datum")
+                raise BadDatum("it is not a Datum")
     except WireError as error:
-        what = "it is cut short" if isinstance(error, CutShort) else "it is no Datum"
+        what = "it is cut short" if isinstance(error, CutShort) else "it is not a Datum"
         raise BadDatum(what) from None
     encoded = bool(found.pop("encoded", 0))
     datum = Datum(data=data, floats=floats, encoded=encoded, **found)
     values = len(data) or floats
     shape = (datum.channels, datum.height, datum.width)
     if not encoded and (min(shape) < 1 or shape[0] * shape[1] * shape[2] != values):
-        raise BadDatum(f"it says {'x'.join(map(str, shape))} and has {values} values")
+        raise BadDatum(f"it states {'x'.join(map(str, shape))} but has {values} values")
     if encoded and not data:
-        raise BadDatum("it is said to be encoded, and is empty")
+        raise BadDatum("it claims to be encoded but is empty")
     return datum

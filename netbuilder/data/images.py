@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 
 def pillow() -> Any:
-    """PIL.Image; raises FileError if it is not installed."""
+    """PIL.Image; raises FileError if Pillow is not installed."""
     try:
         from PIL import Image
     except ImportError:
@@ -161,7 +161,7 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 
 def _taps(old: int, new: int) -> tuple[Any, Any]:
-    """For each new pixel, the first of its two old pixels, and the share of the second."""
+    """For each new pixel, the first of its two source pixels, and the share of the second."""
     import numpy as np
 
     scale = 1 / (new / old)

@@ -20,7 +20,7 @@ from netbuilder.storage.files import reason
 __all__ = ["ABOUT", "AlreadyMade", "Output", "about"]
 
 ABOUT = "netbuilder.json"
-# All that an output may hold; a folder with anything else is not deleted.
+# The only files that an output may hold; a folder with any other file is never deleted.
 _OURS = {ABOUT, "data.mdb", "lock.mdb", "train_lmdb", "test_lmdb", "mean.binaryproto", "labels.txt"}
 
 
@@ -68,7 +68,7 @@ class Output:
     ) -> None:
         if self._lock >= 0:
             if kind is not None and self.folder.is_dir() and os.listdir(self.folder) == [ABOUT]:
-                shutil.rmtree(self.folder)  # nothing was done yet
+                shutil.rmtree(self.folder)  # nothing has been written yet
             os.close(self._lock)
             self._lock = -1
 
@@ -95,7 +95,7 @@ class Output:
         if not os.path.lexists(place):
             return
         mine = about(place)
-        hint = "choose another output; --force replaces nothing but databases"
+        hint = "choose another output; --force replaces only databases"
         names = set(os.listdir(place)) if place.is_dir() and not place.is_symlink() else {""}
         if names and not names & {ABOUT, "data.mdb"}:
             raise FileError(f"'{place}' is in the way, and is not a database", hint=hint)
@@ -108,12 +108,12 @@ class Output:
                 raise AlreadyMade
             difference = _difference(mine.get("job"), self._job)
             raise FileError(
-                f"'{place}' exists, and was made from something else: {difference}",
-                hint="--force makes it again; or choose another output",
+                f"'{place}' exists, but was made from other input: {difference}",
+                hint="--force replaces it; or choose another output",
             )
         raise FileError(
             f"'{place}' exists already",
-            hint="--force makes it again, --resume keeps it if it is the same; or choose another output",
+            hint="--force replaces it, --resume keeps it if it is the same; or choose another output",
         )
 
     def _take_lock(self) -> None:
@@ -139,8 +139,8 @@ class Output:
             if not self._force:
                 difference = _difference(there and there.get("job"), self._job)
                 raise FileError(
-                    f"'{self.folder}' is unfinished, and of another job: {difference}",
-                    hint="run the command that began it, or --force to start again",
+                    f"'{self.folder}' is unfinished and belongs to another job: {difference}",
+                    hint="run the command that started it, or --force to start over",
                 )
             for path in self.folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

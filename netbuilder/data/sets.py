@@ -48,7 +48,7 @@ class Options:
         if self.pad_value is not None and not all(0 <= v <= 255 for v in self.pad_value):
             raise FileError("--pad-value takes numbers from 0 to 255")
         if self.per_class and min(self.per_class) < 1:
-            raise FileError("--per-class takes two numbers from 1 on, of train and test")
+            raise FileError("--per-class takes two positive numbers, for train and for test")
 
     def as_job(self) -> dict[str, object]:
         """The fields as JSON."""
@@ -102,7 +102,7 @@ def write_sets(
 
 
 def _chosen(found: ImageSet, name: str, options: Options) -> list[int]:
-    """The indices of the images to be stored, in the order to be stored."""
+    """The indices of the images to store, in order."""
     import numpy as np
 
     order = list(range(len(found.labels)))
@@ -118,7 +118,7 @@ def _chosen(found: ImageSet, name: str, options: Options) -> list[int]:
         fewest = int(np.bincount(found.labels).min())
         if fewest < wanted:
             raise FileError(
-                f"--per-class asks for {wanted} images of each label in {name}: the least has {fewest}"
+                f"--per-class asks for {wanted} images of each label in {name}; one label has only {fewest}"
             )
         order = kept
     if options.seed is not None and name == "train":

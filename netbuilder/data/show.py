@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Contents", "as_data", "contents", "rows", "sheet"]
 
-_CELL = 64  # pixels of the longer side of a sample, at least
+_CELL = 64  # least pixels of the longer side of a sample
 _NAMES = 110  # pixels for the names
 _LABELS = 50  # rows of a sheet
-_SIZES = 8  # to list
+_SIZES = 8  # most shapes to list
 
 
 @dataclass
@@ -88,7 +88,7 @@ def _shape(record: datum.Datum) -> tuple[int, int, int]:
             with images.pillow().open(file) as image:
                 return len(image.getbands()), image.height, image.width
         except OSError:
-            raise images.Unreadable("its data is not an image that Pillow knows") from None
+            raise images.Unreadable("its data is not an image that Pillow can read") from None
 
 
 def _pixels(record: datum.Datum) -> npt.NDArray[np.uint8]:
@@ -134,7 +134,7 @@ def rows(found: Contents) -> Table:
 
 
 def as_data(found: Contents) -> dict[str, Any]:
-    """The same as dicts, lists and numbers."""
+    """The figures as JSON data."""
     return {
         "version": 1,
         "database": str(found.place),
@@ -164,7 +164,7 @@ def _text(key: bytes) -> str:
 
 
 def sheet(found: Contents, *, rgb: bool = False) -> bytes:
-    """A PNG: a row for each label (the first 50) with its number, its name and its samples.
+    """A PNG with a row for each label (the first 50): its number, its name and its samples.
 
     Three channels are blue, green, red, unless netbuilder.json or `rgb` says otherwise.
     """

@@ -1,4 +1,4 @@
-"""Records into an LMDB in the order of their keys, so that the last key marks the progress."""
+"""Write records to an LMDB in the order of their keys, so that the last key marks the progress."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Writer:
         """Add a record; its key must be greater than all before it."""
         if len(key) > _MAX_KEY:
             raise FileError(
-                f"a key may have {_MAX_KEY} bytes, and has {len(key)}: '{key.decode(errors='replace')}'",
+                f"a key may have {_MAX_KEY} bytes, but one has {len(key)}: '{key.decode(errors='replace')}'",
                 hint="shorten the folders below the root",
             )
         self._batch.append((key, value))
@@ -102,9 +102,9 @@ class Writer:
                 raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> FileError:
-        # lmdb says "function: reason"; a write that falls short, as on a full disk, is an "I/O error".
+        # lmdb reports "function: reason"; an incomplete write, for example on a full disk, is an "I/O error".
         why = str(getattr(error, "strerror", "") or error).rpartition(": ")[2].lower()
         return FileError(
             f"cannot write the database '{self.folder}': {why}",
-            hint="is the disk full? Make room; then the same command continues where this one stopped",
+            hint="is the disk full? Free some space; then the same command resumes where this one stopped",
         )

@@ -1,1 +1,1 @@
-"""Designing to a budget: counting many nets of a family fast, choosing among them, scaling one to fit."""
+"""Designing to a budget: count many nets of a family fast, choose among them, scale one to fit."""

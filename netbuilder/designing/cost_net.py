@@ -1,8 +1,8 @@
-"""Nets of which only the cost is known: a lego equal to an earlier one is not built again.
+"""Nets that only know their cost: a lego equal to an earlier one is not built again.
 
-The same stitch functions run on a `CostNet` as on a `Net`, so no network needs formulas of its own. The cost
-of a lego depends on its fields, without its name, and on the shapes of its bottoms; so does that of the
-legos inside it, down to single layers. Each is worked out once (`Memo`).
+The same stitch functions run on a `CostNet` and on a `Net`, so networks need no cost formulas. The cost of a
+lego depends only on its fields, except its name, and on the shapes of its bottoms. The same holds for the
+legos inside it, down to single layers. Each cost is computed once and cached (`Memo`).
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ from netbuilder.schema.dialects import dialect as find_dialect
 
 __all__ = ["CandidateNet", "CostBlob", "CostNet", "Memo", "NotInPieces"]
 
-MOST = 20_000  # pieces to remember, about 50 MB
+MOST = 20_000  # most cached pieces, about 50 MB
 
 _NOWHERE = nullcontext()
 
 Defaults = Mapping[str, Mapping[str, Any]]
-# What the `build` of a lego returns: a blob, nothing, or several of these; and the same with slots for blobs.
+# The result of a lego's `build`: a blob, None, or a tuple of these; `Form` has slot numbers for the blobs.
 Result: TypeAlias = "CostBlob | tuple[Result, ...] | None"
 Form: TypeAlias = "int | tuple[Form, ...] | None"
 
 
 class NotInPieces(Exception):
-    """A net must be built whole to be counted: it does something that costs of pieces cannot express."""
+    """The net does something that the costs of pieces cannot express: build it whole to count it."""
 
 
 class Known(NamedTuple):
-    """What is remembered of a lego: its cost, and what it returns."""
+    """The cached facts of a lego: its cost, and the form of its result."""
 
     cost: Cost
     form: Form
 
 
 class Memo:
-    """The costs of pieces, by what they depend on."""
+    """The cache of costs of pieces; the key holds everything that the cost depends on."""
 
     def __init__(self) -> None:
         self._tables: dict[tuple[str, str, str], dict[object, Any]] = {}
         self._draft = Draft({})
+        self._newest: tuple[object, dict[object, Any]] = ((), {})
 
     def net(
         self,
@@ -58,21 +59,25 @@ class Memo:
         dialect: str = "caffe-1.0",
         defaults: Defaults | None = None,
     ) -> CandidateNet:
-        """An empty net, with the arguments of `Net`; no net that came from here before can be used again."""
+        """An empty net, with the arguments of `Net`; earlier nets of this memo become invalid."""
         table = self._table(phase, dialect, defaults)
         if self._draft.table is not table:
             self._draft = Draft(table)
         return CandidateNet(phase, dialect, defaults, self._draft)
 
     def _table(self, phase: Phase, dialect: str, defaults: Defaults | None) -> dict[object, Any]:
-        """The costs of pieces in nets of one phase, dialect and set of defaults."""
+        """The cached costs for one phase, dialect and set of defaults."""
         if sum(map(len, self._tables.values())) > MOST:
             self._tables.clear()
-        return self._tables.setdefault((phase, dialect, repr(defaults or {})), {})
+            self._newest = ((), {})
+        asked = (phase, dialect, defaults or {})
+        if self._newest[0] != asked:  # neighbours have equal defaults, which are found faster than their text
+            self._newest = asked, self._tables.setdefault((phase, dialect, repr(asked[2])), {})
+        return self._newest[1]
 
 
 class CostBlob:
-    """A blob of a `CostNet`: a handle to build on, of which only the shape is known."""
+    """A blob of a `CostNet`: a handle to build on, with a shape and nothing else."""
 
     __slots__ = ("known_shape", "ledger", "number")
 
@@ -83,7 +88,7 @@ class CostBlob:
 
     @property
     def shape(self) -> Shape:
-        """The shape, as `Blob` has it."""
+        """The shape, like `Blob.shape`."""
         return self.known_shape
 
     @property
@@ -96,10 +101,10 @@ class CostBlob:
 
 
 class CostNet:
-    """The side of a `Net` that legos and recipes build on; `cost` is that of all that was added.
+    """The interface of a `Net` that legos and recipes use; `cost` sums up everything added.
 
-    Raises NotInPieces for what only a whole net can do: looking up layers, sharing parameters by name,
-    layers of unknown cost. Whatever can be checked of a layer alone raises as in `Net`.
+    Raises NotInPieces for what only a whole net can do: looking up layers, sharing parameters by name, layers
+    of unknown cost. Errors that concern a single layer are raised as in `Net`.
     """
 
     def __init__(
@@ -131,15 +136,15 @@ class CostNet:
         return self._ledger.total()
 
     def scope(self, label: str, comment: str = "") -> AbstractContextManager[None]:
-        """As in `Net`, but costs have no origin."""
+        """Like `Net.scope`, without recording origins."""
         return _NOWHERE
 
     def default(self, type: str, field: str, fallback: object) -> object:
-        """As `Net.default`."""
+        """Like `Net.default`."""
         return self.defaults.get(type, {}).get(field, fallback)
 
     def attach(self, part: Lego, bottoms: tuple[CostBlob, ...]) -> Result:
-        """Put a lego on these blobs: enter what an equal one costs, or what building it costs."""
+        """Attach a lego to these blobs: add the cached cost of an equal one, or build it to find the cost."""
         distinct = self._distinct(bottoms)
         known, _ = self._known(part, bottoms, distinct)
         return _filled(known.form, self._enter(known.cost, distinct))
@@ -155,7 +160,7 @@ class CostNet:
         top_shapes: Sequence[Sequence[int]] | None = None,
         **fields: Any,
     ) -> Any:
-        """As `Net.add`; raises what that raises for this layer alone."""
+        """Like `Net.add`; raises the errors that concern this layer alone."""
         distinct = self._distinct(bottoms)
         over = None if tops is None else tuple(_place(top, bottoms) for top in tops)
         key = (type, in_place, over, repr(top_shapes), repr(fields), *_asked(bottoms, distinct))
@@ -169,7 +174,7 @@ class CostNet:
         return made[0] if len(made) == 1 else tuple(made)
 
     def add_many(self, type: str, /, *bottoms: CostBlob, name: str, **settings: Any) -> tuple[Result, ...]:
-        """As `Net.add_many`."""
+        """Like `Net.add_many`."""
         tops = self.add(type, *bottoms, name=name, **settings)
         return tops if isinstance(tops, tuple) else (tops,)
 
@@ -178,32 +183,32 @@ class CostNet:
     def _known(
         self, part: Lego, bottoms: tuple[CostBlob, ...], distinct: tuple[CostBlob, ...]
     ) -> tuple[Known, bool]:
-        """What a lego costs, and whether it can be compared with others."""
+        """The cost of a lego, from the cache if an equal one is there."""
         asked = _asked(bottoms, distinct)
         try:
-            # Most legos are equal to one of an earlier candidate, names and all, which is found faster.
+            # Most legos equal one of an earlier candidate, including names; this lookup is faster.
             known: Known | None = self._table.get((part, asked))
             if known is None:
                 key = (_key(part), asked)
                 known = self._table.get(key) or self._built(part, bottoms, distinct)
                 self._table[part, asked] = self._table[key] = known
-        except TypeError:  # a field that cannot be a key: this lego is built each time
+        except TypeError:  # an unhashable field: build this lego each time
             return self._built(part, bottoms, distinct), False
         return known, True
 
     def _built(self, part: Lego, bottoms: Sequence[CostBlob], distinct: Sequence[CostBlob]) -> Known:
-        """Build a lego on blobs like these."""
+        """Build a lego on blobs with the shapes of these."""
         inside = CostNet(
             self.phase, self.dialect.name, self.defaults, self._table, [b.known_shape for b in distinct]
         )
         own = dict(zip(distinct, inside._blobs, strict=True))
-        build: Callable[..., object] = part.build  # it is written for a Net, and cannot tell
+        build: Callable[..., object] = part.build  # written for a Net, but works on a CostNet
         return inside._returning(build(inside, *(own[blob] for blob in bottoms)))
 
     def _layer(
         self, type: str, bottoms: Sequence[CostBlob], distinct: Sequence[CostBlob], **settings: Any
     ) -> Cost:
-        """The cost of a layer, by adding it to a net that has only its bottoms."""
+        """The cost of a layer, found by adding it to a net with only its bottoms."""
         net = Net("", self.phase, dialect=self.dialect.name, defaults=self.defaults)
         for blob in distinct:
             net.add("a bottom", name=blob.name, top_shapes=[blob.known_shape])
@@ -216,7 +221,7 @@ class CostNet:
         return cost_of_layer(layer)
 
     def _distinct(self, bottoms: tuple[CostBlob, ...]) -> tuple[CostBlob, ...]:
-        """The bottoms, each once; raises NotInPieces if one may not be used: the whole net says why."""
+        """The distinct bottoms; raises NotInPieces if one must not be used (the whole net reports why)."""
         for blob in bottoms:
             if not self._owns(blob):
                 raise NotInPieces("a blob that may not be used")
@@ -229,11 +234,11 @@ class CostNet:
         return number < len(self._blobs) and self._blobs[number] is blob and self._ledger.usable(number)
 
     def _enter(self, cost: Cost, distinct: tuple[CostBlob, ...]) -> list[CostBlob]:
-        """Enter a cost; return the blobs of its slots."""
+        """Add a cost; return the blobs of its slots."""
         ledger = self._ledger
         for slot in cost.overwrites:
             if ledger.readers(distinct[slot].number):
-                raise NotInPieces("in place on a blob that others read")  # the whole net says which
+                raise NotInPieces("in place on a blob that others read")  # the whole net reports which blob
         numbers = ledger.enter(cost, [blob.number for blob in distinct])
         made = [CostBlob(ledger, number, top.shape or ()) for number, top in zip(numbers, cost.tops)]  # noqa: B905
         self._blobs += made
@@ -258,16 +263,16 @@ class CostNet:
 
 
 class Entry(NamedTuple):
-    """A lego or a layer in a draft: what it stands on, what it returned, and the ledger before it."""
+    """A lego or a layer in a draft: its bottoms, its result, and the ledger before it."""
 
-    what: object  # a lego, or a layer's type and fields; None equals nothing
+    what: object  # a lego, or a layer's type and fields; None never matches
     bottoms: tuple[CostBlob, ...]
     result: Result
     before: Mark
 
 
 class Draft:
-    """The net of the last candidate, for the next one to begin with."""
+    """The net of the last candidate, which the next one reuses from the start."""
 
     def __init__(self, table: dict[object, Any]) -> None:
         self.table = table
@@ -278,17 +283,17 @@ class Draft:
 
 
 class CandidateNet(CostNet):
-    """A `CostNet` that begins like the one before, as neighbouring candidates do.
+    """A `CostNet` that reuses the beginning of the previous net, since neighbouring candidates begin alike.
 
-    As long as it is given the same legos on the same blobs, there is nothing to work out. At the first
-    difference, the ledger goes back to that place.
+    While the same legos are attached to the same blobs, nothing is computed. At the first difference, the
+    ledger is rewound to that place.
     """
 
     def __init__(self, phase: Phase, dialect: str, defaults: Defaults | None, draft: Draft) -> None:
         super().__init__(phase, dialect, defaults, draft.table)
         self._draft = draft
         self._ledger, self._blobs = draft.ledger, draft.blobs
-        self._at = 0  # entries of the draft that are also of this net
+        self._at = 0  # entries of the draft that this net shares
         draft.owner = self
 
     @property
@@ -298,7 +303,7 @@ class CandidateNet(CostNet):
         return self._ledger.total()
 
     def attach(self, part: Lego, bottoms: tuple[CostBlob, ...]) -> Result:
-        """As `CostNet.attach`."""
+        """Like `CostNet.attach`."""
         again = self._again(part, bottoms)
         if again:
             return again.result
@@ -311,7 +316,7 @@ class CandidateNet(CostNet):
         return result
 
     def add(self, type: str, /, *bottoms: CostBlob, name: str, **settings: Any) -> Result:
-        """As `CostNet.add`."""
+        """Like `CostNet.add`."""
         what = (type, repr(settings))
         again = self._again(what, bottoms)
         if again:
@@ -323,7 +328,7 @@ class CandidateNet(CostNet):
         return result
 
     def _again(self, what: object, bottoms: tuple[CostBlob, ...]) -> Entry | None:
-        """The next entry of the draft, if it is this one."""
+        """The next entry of the draft, if it matches."""
         draft = self._draft
         if draft.owner is not self:
             raise NotInPieces("a net that is not the newest of its memo")
@@ -335,7 +340,7 @@ class CandidateNet(CostNet):
         return None
 
     def _cut(self) -> None:
-        """Take back what the draft has after this net's own entries."""
+        """Rewind the draft to the entries of this net."""
         draft = self._draft
         if self._at < len(draft.entries):
             before = draft.entries[self._at].before
@@ -348,7 +353,7 @@ class CandidateNet(CostNet):
 
 
 def _asked(bottoms: Sequence[CostBlob], distinct: Sequence[CostBlob]) -> tuple[Shape | int, ...]:
-    """What a piece depends on of its bottoms: their shapes, and which of them are the same."""
+    """The part of the bottoms that a cost depends on: their shapes, and which of them are the same."""
     shapes = [blob.known_shape for blob in bottoms]
     if len(distinct) < len(bottoms):
         return (*shapes, *(bottoms.index(blob) for blob in bottoms))
@@ -356,7 +361,7 @@ def _asked(bottoms: Sequence[CostBlob], distinct: Sequence[CostBlob]) -> tuple[S
 
 
 def _filled(form: Form, blobs: Sequence[CostBlob]) -> Result:
-    """What a lego returns, with the blobs of this net."""
+    """The result of a lego with this net's blobs in the slots."""
     if isinstance(form, int):
         return blobs[form]
     return None if form is None else tuple(_filled(item, blobs) for item in form)
@@ -371,7 +376,7 @@ _PLAIN = frozenset({int, str, bool, float, type(None), type, FunctionType, Built
 
 
 def _key(value: Any) -> object:
-    """What a lego depends on besides its bottoms: its class and all that it holds, without names."""
+    """The part of a lego that its cost depends on: its class and all its fields except names."""
     kind = type(value)
     if kind in _PLAIN:
         return value

@@ -1,8 +1,8 @@
-"""Counting candidates: the figures of each, the reasons of those that are none, and the best of them.
+"""Counting candidates: the figures of each valid one, the reasons for invalid ones, and the best.
 
-Candidates are counted in chunks. What is kept of a chunk is small, whatever its size: its own front, how many
-candidates each constraint and each reason took away, and a few points for the picture. Tallies of chunks add
-up in any order to the same, so it does not matter who counts what, or when.
+Candidates are counted in chunks. The tally of a chunk is small, whatever the size of the chunk: its front,
+the number of candidates that each constraint and each reason excludes, and a few points for the picture.
+Tallies add up to the same result in any order, so any process may count any chunk at any time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from netbuilder.networks import NetConfig, Network
 __all__ = ["CHUNK", "Counter", "Row", "Tally", "added", "check_whole", "pareto", "tally", "whole_figures"]
 
 CHUNK = 250
-POINTS = 2000  # of the picture's cloud, at most
+POINTS = 2000  # most points in the picture's cloud
 
 
 class Counter:
-    """Counts nets of one family; what their pieces cost is remembered."""
+    """Counts nets of one family, and caches the costs of their pieces."""
 
     def __init__(self, entry: Network, phase: str) -> None:
         self._entry = entry
@@ -37,12 +37,14 @@ class Counter:
     def figures(self, config: NetConfig) -> dict[str, Number]:
         """The FIGURES of a config's net, as `counts.count` has them; raises NetBuilderError as `stitch` does.
 
-        The net is put together from pieces. If that does not go, or if a piece is refused, it is built whole,
-        and then that is what counts.
+        The figures are added up from cached pieces. If that is impossible, or a piece is refused, the whole
+        net is built and counted instead.
         """
         object.__setattr__(config, "net_type", self._memo.net)  # the dataclass is frozen
         try:
-            net: Any = self._entry.stitch(config, self._phase)  # from the memo, whatever stitch calls it
+            net: Any = self._entry.stitch(
+                config, self._phase
+            )  # made by the memo, whatever type stitch expects
             return figures(net.cost)
         except (NotInPieces, NetBuilderError):
             pass
@@ -61,37 +63,39 @@ def whole_figures(entry: Network, config: NetConfig, phase: str) -> dict[str, Nu
 
 
 def check_whole(entry: Network, config: NetConfig, phase: str, known: dict[str, Number], named: str) -> None:
-    """Raise NetBuilderError if the net, built whole, is refused or has other figures."""
+    """Raise NetBuilderError if the whole net is refused or has other figures."""
     try:
         whole = whole_figures(entry, config, phase)
     except NetBuilderError as error:
-        error.text = f"{named} is among the best, and its net is refused: {error.text}"
+        error.text = f"{named} is among the best, but its whole net is refused: {error.text}"
         raise
     for name in FIGURES:
         if whole[name] != known[name]:
             raise NetBuilderError(
-                f"{named} has {name} {known[name]:,} by its pieces and {whole[name]:,} as a whole",
-                hint="a lego of this network depends on more than its fields and its bottoms' shapes; "
+                f"{named} has {name} {known[name]:,} as the sum of its pieces, but {whole[name]:,} as a "
+                "whole net",
+                hint="a lego of this network depends on more than its fields and the shapes of its bottoms; "
                 "if it is one of netbuilder's own, please report it",
             )
 
 
 @dataclass(frozen=True)
 class Row:
-    """A candidate that keeps all constraints."""
+    """A candidate that satisfies all constraints."""
 
     number: int
-    key: tuple[Number, ...]  # its objectives, the less the better
+    key: tuple[Number, ...]  # its objectives; less is better
     figures: tuple[Number, ...]  # in the order of FIGURES
 
 
 @dataclass
 class Tally:
-    """What is known of some candidates: all that a sweep's result is made of.
+    """The results of counting some candidates; all tallies together give the outcome of a sweep.
 
-    `reasons` has, for each kind of reason why candidates are no nets, how many there are, the number of the
-    first and what was said of it. `unmet` counts for each constraint the candidates that do not keep it,
-    `nearest` has what comes nearest to its bound (negative where more is nearer), and the candidate's number.
+    `reasons` maps each kind of reason why a candidate is not a valid net to the number of such candidates,
+    the number of the first one, and its error text. `unmet` counts the candidates that violate each
+    constraint. `nearest` has the figure nearest to each bound (negated for a lower bound), and the
+    candidate's number.
     """
 
     counted: int
@@ -103,23 +107,23 @@ class Tally:
     cloud: list[tuple[Number, Number]]
 
     def add_reason(self, kind: str, count: int, number: int, text: str) -> None:
-        """Enter more candidates of one kind, the first of which has this number."""
+        """Add `count` candidates with one kind of reason; the first has this number."""
         before, first, said = self.reasons.get(kind, (0, number, text))
         self.reasons[kind] = (before + count, first, said)
 
     def add_nearest(self, nearest: Sequence[tuple[Number, int] | None]) -> None:
-        """Enter what candidates reach; of equals the first stays."""
+        """Add the figures that candidates reach; among equals the first is kept."""
         pairs = zip_longest(self.nearest, nearest)
         self.nearest = [min((p for p in pair if p is not None), default=None) for pair in pairs]
 
     def as_data(self) -> list[Any]:
-        """As JSON has it, for `from_data`."""
+        """The tally as JSON data, for `from_data`."""
         front = [[row.number, row.key, row.figures] for row in self.front]
         return [self.counted, self.kept, front, self.reasons, self.unmet, self.nearest, self.cloud]
 
     @classmethod
     def from_data(cls, data: list[Any]) -> Tally:
-        """What `as_data` gave; raises TypeError or ValueError if it is something else."""
+        """A tally from the result of `as_data`; raises TypeError or ValueError for other data."""
         counted, kept, front, reasons, unmet, nearest, cloud = data
         return cls(
             counted,
@@ -133,7 +137,7 @@ class Tally:
 
 
 def tally(sweep: Sweep, counter: Counter, begin: int, end: int) -> Tally:
-    """Count the candidates from one place in `sweep.numbers` to another."""
+    """Count the candidates between two positions in `sweep.numbers`."""
     constraints = sweep.constraints
     bounds = [c.bound for c in constraints]
     every = -(-len(sweep.numbers) // POINTS)
@@ -164,10 +168,10 @@ def tally(sweep: Sweep, counter: Counter, begin: int, end: int) -> Tally:
 
 
 def pareto(rows: Iterable[Row]) -> list[Row]:
-    """The rows that no other is better than or equal to in all objectives; of equals the first."""
+    """The Pareto front: rows that no other row matches or beats in all objectives; the first of equals."""
     front: list[Row] = []
     for row in sorted(rows, key=lambda r: (r.key, r.number)):
-        # Sorted, no later row is better than an earlier one in all.
+        # After sorting, no later row is better than an earlier one in all objectives.
         if not any(_covers(best.key, row.key) for best in reversed(front)):
             front.append(row)
     return front
@@ -178,7 +182,7 @@ def _covers(best: tuple[Number, ...], key: tuple[Number, ...]) -> bool:
 
 
 def added(tallies: Iterable[Tally]) -> Tally:
-    """All candidates of several tallies, which come in the order of the candidates."""
+    """The sum of several tallies, given in the order of their candidates."""
     total, rows = Tally(0, 0, [], {}, [], [], []), []
     for one in tallies:
         total.counted += one.counted

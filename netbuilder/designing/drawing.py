@@ -1,4 +1,4 @@
-"""The front of a sweep as a picture. matplotlib is imported here alone, and only when something is drawn."""
+"""The front of a sweep as a picture. Only this module imports matplotlib, and only when it draws."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["can_draw", "pictures"]
 
 
 def can_draw() -> bool:
-    """Whether matplotlib is there."""
+    """Whether matplotlib is installed."""
     import importlib.util
 
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def pictures(found: Outcome) -> dict[str, bytes]:
-    """The picture by its kind, "png" and "svg"; the same bytes for the same outcome."""
+    """The picture as "png" and "svg"; equal outcomes give equal bytes."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "netbuilder", "svg.fonttype": "none"}):
@@ -49,7 +49,7 @@ def _figure(found: Outcome) -> Any:
 
     cloud = found.tally.cloud
     if cloud:
-        label = "others that keep the constraints" if found.sweep.constraints else "others"
+        label = "others that satisfy the constraints" if found.sweep.constraints else "others"
         axes.scatter(*zip(*cloud, strict=True), s=6, color="0.8", label=label, zorder=1)
     x, y = points(along.expression), points(up.expression)
     if len(found.sweep.objectives) == 2:

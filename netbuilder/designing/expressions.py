@@ -1,6 +1,6 @@
-"""Constraints and objectives: a small grammar of figures and numbers, read by our own hands.
+"""Constraints and objectives: a small grammar of figures and numbers, with a hand-written parser.
 
-    constraint:  sum (<= | < | >= | > | == | !=) sum, once or twice, as in 1G <= macs <= 1.5G
+    constraint:  sum (<= | < | >= | > | == | !=) sum, once or twice: 1G <= macs <= 1.5G
     objective:   (minimise | maximise) sum
     sum:         products with + and -;  product: values with * and /
     value:       a figure, a number (1.5G, 10M, 64MiB), a sum in brackets, or - value
@@ -38,20 +38,20 @@ _COMBINE: dict[str, Callable[[Number, Number], Number]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
 }  # fmt: skip
 _SENSES = {"minimise": 1, "minimize": 1, "maximise": -1, "maximize": -1}
-DEEPEST = 30  # brackets in brackets
+DEEPEST = 30  # levels of nested brackets
 LONGEST = 200  # words
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A sum: `value(figures)` computes it; `figures` are those that it names."""
+    """A sum: `value(figures)` computes it; `figures` lists the figures that it names."""
 
     value: Callable[[Figures], Number]
     figures: frozenset[str]
 
 
 class Bound(NamedTuple):
-    """What a number bounds: from above if `way` is 1, from below if it is -1."""
+    """A figure with a bound: an upper one if `way` is 1, a lower one if it is -1."""
 
     name: str
     expression: Expression
@@ -60,20 +60,20 @@ class Bound(NamedTuple):
 
 
 class Constraint(NamedTuple):
-    """What a net must keep: `sides` with an operator between each two."""
+    """A condition on a net: `sides` with an operator between each pair of neighbours."""
 
     text: str
     sides: tuple[Expression, ...]
     operators: tuple[str, ...]
 
     def holds(self, figures: Figures) -> bool:
-        """Whether a net of these figures keeps it."""
+        """Whether a net with these figures satisfies the constraint."""
         values = [side.value(figures) for side in self.sides]
         return all(_COMPARE[op](a, b) for op, a, b in zip(self.operators, values, values[1:], strict=False))
 
     @property
     def bound(self) -> Bound | None:
-        """What a constraint of the form `figures <= number` (or >=) bounds; None for another form."""
+        """The bound of a constraint of the form `figures <= number` (or >=); None for any other form."""
         if len(self.sides) != 2 or self.sides[1].figures:
             return None
         (sign,) = self.operators
@@ -86,7 +86,7 @@ class Constraint(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is to be small (`sense` 1) or large (-1)."""
+    """A sum to minimise (`sense` 1) or maximise (-1)."""
 
     text: str
     name: str
@@ -95,14 +95,14 @@ class Objective(NamedTuple):
 
 
 def constraint(text: str) -> Constraint:
-    """Read a constraint; raises ConfigError, which names the nearest figure."""
+    """Parse a constraint; raises ConfigError, which suggests the nearest figure."""
     reader = _Reader(text, "constraint")
     sides, operators = [reader.sum()], list[str]()
     while reader.token in _COMPARE and len(operators) < 2:
         operators.append(reader.next())
         sides.append(reader.sum())
     if not operators:
-        reader.refuse(f"compares nothing at {reader.place}", "as in macs <= 1.5G")
+        reader.refuse(f"compares nothing at {reader.place}", "for example macs <= 1.5G")
     reader.end()
     if not any(side.figures for side in sides):
         reader.refuse("names no figure", f"the figures are {', '.join(FIGURES)}")
@@ -110,12 +110,12 @@ def constraint(text: str) -> Constraint:
 
 
 def objective(text: str) -> Objective:
-    """Read an objective; raises ConfigError, which names the nearest figure."""
+    """Parse an objective; raises ConfigError, which suggests the nearest figure."""
     sense, _, rest = text.strip().partition(" ")
     if sense not in _SENSES:
         raise ConfigError(
             f"objective '{text}' must begin with minimise or maximise",
-            hint=did_you_mean(sense, ("minimise", "maximise")) or "as in minimise macs",
+            hint=did_you_mean(sense, ("minimise", "maximise")) or "for example minimise macs",
         )
     reader = _Reader(rest, "objective")
     expression = reader.sum()
@@ -128,10 +128,10 @@ def objective(text: str) -> Objective:
 
 
 def number(text: str) -> Number:
-    """A number with a unit, 1.5G or 64MiB; an integer if it is whole. Raises ConfigError."""
+    """A number with a unit, 1.5G or 64MiB, as an int if it is whole. Raises ConfigError."""
     match = _NUMBER.fullmatch(text.strip())
     if not match or (match[4] and not match[3]):
-        raise ConfigError(f"'{text}' is no number", hint="as in 1.5G, 10M or 64MiB")
+        raise ConfigError(f"'{text}' is not a number", hint="for example 1.5G, 10M or 64MiB")
     mantissa, exponent, unit, binary, _ = match.groups()
     base = 1024 if binary else 1000
     value = Fraction(mantissa) * Fraction(10) ** int(exponent or 0) * base ** _POWERS[unit]
@@ -147,7 +147,7 @@ class _Reader:
         self._tokens = [match.group().strip() for match in _TOKEN.finditer(text)]
         self._depth = 0
         if len(self._tokens) > LONGEST:
-            self.refuse(f"has {len(self._tokens)} words, and {LONGEST} is the most")
+            self.refuse(f"has {len(self._tokens)} words; at most {LONGEST} are allowed")
 
     @property
     def token(self) -> str:
@@ -160,7 +160,7 @@ class _Reader:
         return f"'{self.token}'" if self.token else "its end"
 
     def next(self) -> str:
-        """The next word, which is taken."""
+        """Consume and return the next word."""
         return self._tokens.pop(0)
 
     def refuse(self, what: str, hint: str = "") -> NoReturn:
@@ -168,9 +168,9 @@ class _Reader:
         raise ConfigError(f"{self._kind} '{self._text}' {what}", hint=hint)
 
     def end(self) -> None:
-        """Raise ConfigError if there is more."""
+        """Raise ConfigError if any words are left."""
         if self._tokens:
-            self.refuse(f"goes on with {self.place}, where it should end")
+            self.refuse(f"should end before {self.place}")
 
     def sum(self) -> Expression:
         """Products with + and - between them."""
@@ -207,18 +207,18 @@ class _Reader:
             try:
                 constant = number(token)
             except ConfigError as error:
-                self.refuse(f"has '{token}', which is no number", error.hint)
+                self.refuse(f"has '{token}', which is not a number", error.hint)
             self.next()
             return Expression(lambda figures: constant, frozenset())
         if token.isidentifier():
             if token not in FIGURES:
                 self.refuse(
-                    f"names '{token}', which is no figure",
+                    f"names '{token}', which is not a figure",
                     did_you_mean(token, FIGURES) or f"the figures are {', '.join(FIGURES)}",
                 )
             self.next()
             return Expression(operator.itemgetter(token), frozenset((token,)))
-        self.refuse(f"has {self.place} where a figure or a number should stand")
+        self.refuse(f"needs a figure or a number instead of {self.place}")
 
 
 def _combined(

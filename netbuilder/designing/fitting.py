@@ -1,8 +1,8 @@
-"""Scaling a net to a budget: the value of one option with which it lands just under.
+"""Scaling a net to a budget: find the value of one option that brings the net just under it.
 
-A whole number is searched for by halving, over the values that the config takes; a list of numbers (blocks
-per stage) is scaled as a whole in the same way. Then the neighbours are counted too, since what a figure does
-from one value to the next need not be all monotone.
+An integer is found by bisection over the values that the config accepts; a list of integers (blocks per
+stage) is scaled as a whole in the same way. Then the neighbours are counted too, because figures are not
+always monotone from one value to the next.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = ["Fit", "fit", "varied"]
 # The options that make a net wider or deeper, the usual ones first.
 USUAL = ("num_output_stage1", "width", "blocks", "N", "depth")
 
-GAP = 256  # values that a config may refuse in a row
-TIMES = 64  # how much larger than it is a value may become
-AROUND = 4  # neighbours to each side
-LISTS = 3**6  # neighbours of a list
+GAP = 256  # consecutive values that a config may refuse
+TIMES = 64  # largest factor by which a value may grow
+AROUND = 4  # neighbours on each side
+LISTS = 3**6  # most neighbours of a list
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What was found: the option, its values and the figures before and after, and how many were tried.
+    """The result: the option, its value and the figures before and after, and the number of nets counted.
 
-    `above` is the next larger value with its figures, if that does not fit: of a list, with one more in one
-    place, the one that is nearest to the budget.
+    `above` is the next larger value with its figures, if that does not fit. For a list, this is the one
+    nearest to the budget among those with one more in one place.
     """
 
     option: str
@@ -50,51 +50,52 @@ class Fit:
 
 
 def varied(config: NetConfig, name: str | None) -> str:
-    """The option to vary: this one, or the usual one. Raises ConfigError if it is not there, or no number."""
+    """The option to vary: `name`, or the usual one. Raises ConfigError if it is missing or not a number."""
     fields = {field.name: field for field in options(type(config))}
     able = [key for key in fields if _is_number(getattr(config, key)) or _is_list(getattr(config, key))]
     if name is None:
         usual = next((key for key in USUAL if key in able), None)
         if usual is None:
             raise ConfigError(
-                "this network has no option that usually makes it wider or deeper", key="vary",
-                hint=f"choose one by --vary: {', '.join(able)}",
+                "this network has no usual option for its width or depth", key="vary",
+                hint=f"choose one with --vary: {', '.join(able)}",
             )  # fmt: skip
         return usual
     if name not in fields:
         raise ConfigError(
             f"unknown option '{name}' to vary", key="vary",
-            hint=did_you_mean(name, able) or f"those that are numbers are {', '.join(able)}",
+            hint=did_you_mean(name, able) or f"numeric options are {', '.join(able)}",
         )  # fmt: skip
     if name not in able:
         raise ConfigError(
             f"{name} cannot be varied: it is {shown(getattr(config, name))}, not a number or a list of "
             "numbers",
-            key="vary", hint=f"those that are numbers are {', '.join(able)}",
+            key="vary", hint=f"numeric options are {', '.join(able)}",
         )  # fmt: skip
     return name
 
 
 def fit(loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> Fit:
-    """The value of an option with which the net comes nearest to the limits and stays within all of them.
+    """Find the value of an option that brings the net as near to the limits as possible, within all of them.
 
-    Raises ConfigError if no value fits, or if every one does.
+    Raises ConfigError if no value fits, or if all of them do.
     """
     search = _Search(loaded, limits, name, phase)
     with loaded.located():
         before = whole_figures(loaded.entry, loaded.config, phase)
     low = search.first(range(1, GAP + 1))
     if low is None:
-        raise ConfigError(f"none of the {GAP} least values of {name} is one that the config takes", key=name)
+        raise ConfigError(f"the config accepts none of the {GAP} smallest values of {name}", key=name)
     if not search.fits(search.value(low)):
         least = search.value(low)
         figures = search.figures(least)
         assert figures
         over = next(key for key, limit in limits.items() if figures[key] > limit)
         raise ConfigError(
-            f"the budget is too small: with {name} {shown(least)}, the least, {over} is {figures[over]:,}, "
-            f"and the limit is {limits[over]:,}",
-            key=name, hint="give more, or vary another option (--vary)",
+            f"the budget is too small: with the smallest {name}, {shown(least)}, {over} is "
+            f"{figures[over]:,}, "
+            f"but the limit is {limits[over]:,}",
+            key=name, hint="raise the budget, or vary another option (--vary)",
         )  # fmt: skip
     best = search.refined(search.halved(low))
     figures = search.figures(best)
@@ -106,7 +107,7 @@ def fit(loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> 
 
 
 class _Search:
-    """The nets that an option makes; each is counted once. A list is scaled by steps, a number is one."""
+    """The nets of an option's values, each counted once. A step is a number, or a scale of a list."""
 
     def __init__(self, loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> None:
         self._loaded = loaded
@@ -121,23 +122,23 @@ class _Search:
 
     @property
     def tried(self) -> int:
-        """How many nets were counted."""
+        """The number of nets counted so far."""
         return sum(figures is not None for figures in self._known.values())
 
     def value(self, step: int) -> Any:
-        """The value at a step; of a list, each number is scaled and rounded, and at least 1."""
+        """The value at a step; for a list, each number is scaled, rounded, and at least 1."""
         if not isinstance(self.reference, tuple):
             return step
         whole = 4 * max(self.reference)
         return tuple(max(1, (2 * n * step + whole) // (2 * whole)) for n in self.reference)
 
     def config(self, value: object) -> NetConfig:
-        """The config with this value; raises ConfigError if it does not take it."""
+        """The config with this value; raises ConfigError if the config refuses it."""
         changed: NetConfig = type(self._loaded.config)(**{**self._options, self._name: value})
         return changed
 
     def figures(self, value: object) -> dict[str, Number] | None:
-        """The figures with this value; None if the config does not take it."""
+        """The figures with this value; None if the config refuses it."""
         if value not in self._known:
             try:
                 self._known[value] = self._counter.figures(self.config(value))
@@ -146,16 +147,16 @@ class _Search:
         return self._known[value]
 
     def fits(self, value: object) -> bool:
-        """Whether the config takes the value, and the net is within all limits."""
+        """Whether the config accepts the value and the net is within all limits."""
         figures = self.figures(value)
         return figures is not None and all(figures[key] <= limit for key, limit in self._limits.items())
 
     def first(self, steps: Iterable[int]) -> int | None:
-        """The first of some steps whose value the config takes."""
+        """The first of these steps with a value that the config accepts."""
         return next((step for step in steps if self.figures(self.value(step)) is not None), None)
 
     def halved(self, low: int) -> int:
-        """A step that fits, from `low` on, before a step that does not; raises ConfigError if all fit."""
+        """The largest step from `low` on that fits, by bisection; raises ConfigError if all fit."""
         high = low
         while self.fits(self.value(high)):
             low = high
@@ -163,7 +164,7 @@ class _Search:
             if following is None or following > self._most:
                 raise ConfigError(
                     f"{self._name} up to {shown(self.value(low))} stays within the budget", key=self._name,
-                    hint="give a smaller budget, or vary another option (--vary)",
+                    hint="lower the budget, or vary another option (--vary)",
                 )  # fmt: skip
             high = following
         while True:
@@ -177,9 +178,9 @@ class _Search:
                 high = step
 
     def refined(self, step: int) -> Any:
-        """Of the value of a step and those around it the one that uses most of the budget."""
+        """The value at or around a step that uses most of the budget."""
         around = [value for value in self._around(step) if self.fits(value)]
-        return max(around, key=self._use)  # the first of equals
+        return max(around, key=self._use)  # the first among equals
 
     def above(self, value: Any) -> tuple[Any, dict[str, Number]] | None:
         """The nearest larger value that does not fit, with its figures."""
@@ -195,7 +196,7 @@ class _Search:
         return nearest, self._known[nearest] or {}
 
     def _around(self, step: int) -> list[Any]:
-        """A value and its neighbours: each number of a list one less, as it is, one more."""
+        """A value and its neighbours; for a list, with each number reduced by one, kept, or raised by one."""
         value = self.value(step)
         if isinstance(value, tuple):
             places = [[n, n + 1, n - 1] if n > 1 else [n, n + 1] for n in value]

@@ -1,6 +1,6 @@
-"""The journal of a sweep: one line per chunk that is counted, so that a sweep can be stopped at any time.
+"""The journal of a sweep: one line per counted chunk, so that a sweep can be stopped at any time.
 
-A line is written in one go and says by itself what it is about; one that was cut off is counted again.
+Each line is self-contained and written at once; the chunk of an incomplete line is counted again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ KIND = "netbuilder sweep journal"
 
 
 class Journal:
-    """The file, and what it says: `tallies` by the number of the chunk."""
+    """The file and its content: `tallies` by the number of the chunk."""
 
     def __init__(self, path: Path, digest: str, chunks: int, *, anew: bool = False) -> None:
-        """Read what is there, and be ready for more; begin the file if there is none, or if `anew`.
+        """Open the journal to append; start a new file if none exists, or if `anew`.
 
-        Raises FileError if it is the journal of another sweep, or none at all, or cannot be written.
+        Raises FileError if the file belongs to another sweep, is not a journal, or cannot be written.
         """
         self.path = path
         self.tallies: dict[int, Tally] = {}
@@ -36,7 +36,7 @@ class Journal:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             text = b"" if anew else path.read_bytes()
             if not text.startswith(head):
-                if not head.startswith(text):  # more than a head that was cut off
+                if not head.startswith(text):  # more than an incomplete head
                     self._refuse(text)
                 os.truncate(self._file, 0)
                 os.write(self._file, head)
@@ -51,22 +51,22 @@ class Journal:
             raise self._failed(error) from None
 
     def add(self, chunk: int, tally: Tally) -> None:
-        """Enter a chunk; raises FileError if that cannot be written."""
+        """Append a chunk; raises FileError if the file cannot be written."""
         line = _line([chunk, *tally.as_data()])
         try:
             written = os.write(self._file, line)
-            if written < len(line):  # the disk is full: the next write says so
+            if written < len(line):  # the disk is full: the next write reports it
                 os.write(self._file, line[written:])
         except OSError as error:
             raise self._failed(error) from None
         self.tallies[chunk] = tally
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         os.close(self._file)
 
     def _take(self, line: bytes) -> bool:
-        """Whether this is the whole line of a chunk, which is then known."""
+        """Store the tally of a complete line; returns whether the line is complete."""
         try:
             chunk, *data = json.loads(line)
             if not line.endswith(b"\n") or chunk not in range(self._chunks):
@@ -86,17 +86,17 @@ class Journal:
         if known:
             raise FileError(
                 f"'{self.path}' is the journal of another sweep: the file, a flag or netbuilder has changed",
-                hint="choose another output folder, or give --force to begin anew",
+                hint="choose another output folder, or use --force to start over",
             )
         raise FileError(
             f"'{self.path}' is in the way, and netbuilder did not write it",
-            hint="choose another output folder, or give --force to replace it",
+            hint="choose another output folder, or use --force to replace it",
         )
 
     def _failed(self, error: OSError) -> FileError:
         return FileError(
             f"cannot write '{self.path}': {reason(error)}",
-            hint="mend that and start the sweep again: it goes on where it stopped",
+            hint="fix that and run the sweep again: it resumes where it stopped",
         )
 
 

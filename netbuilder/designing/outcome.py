@@ -1,4 +1,4 @@
-"""The outcome of a sweep: the front, built whole to be sure, and the rest of the candidates in numbers."""
+"""The outcome of a sweep: the front, verified with whole nets, and statistics of the other candidates."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a sweep found; `reference` are the figures of the config without axes."""
+    """The result of a sweep; `reference` holds the figures of the config without axes."""
 
     sweep: Sweep
     tally: Tally
@@ -41,10 +41,10 @@ class Outcome:
 
 
 def outcome(sweep: Sweep, tally: Tally, told: Callable[[int], None]) -> Outcome:
-    """The outcome of what was counted; `told` hears of each net of the front that was built whole.
+    """The outcome of a tally; `told` is called with 1 for each net of the front that was verified.
 
-    Raises ConfigError if nothing keeps the constraints, and NetBuilderError if a net of the front, built
-    whole, is refused or has other figures than its pieces gave.
+    Raises ConfigError if no candidate satisfies the constraints, and NetBuilderError if a whole net of the
+    front is refused or has other figures than the sum of its pieces.
     """
     if not tally.front:
         raise _nothing(sweep, tally)
@@ -71,10 +71,10 @@ def _nothing(sweep: Sweep, tally: Tally) -> ConfigError:
     if not nets:
         count, _, text = max(tally.reasons.values(), key=lambda reason: reason[0])
         return ConfigError(
-            f"none of {tally.counted:,} candidates is a net", key="axes", path=sweep.loaded.found.shown,
+            f"none of {tally.counted:,} candidates is a valid net", key="axes", path=sweep.loaded.found.shown,
             hint=f"{count:,} times: {text}",
         )  # fmt: skip
-    parts = [f"{c.text} is not kept by {n:,}" for c, n in zip(sweep.constraints, tally.unmet, strict=True)]
+    parts = [f"{n:,} violate {c.text}" for c, n in zip(sweep.constraints, tally.unmet, strict=True)]
     hints = []
     for constraint, best in zip(sweep.constraints, tally.nearest, strict=True):
         bound = constraint.bound
@@ -85,13 +85,13 @@ def _nothing(sweep: Sweep, tally: Tally) -> ConfigError:
                 f"with {_named(sweep.space.candidate(best[1]))}"
             )
     return ConfigError(
-        f"no candidate keeps all constraints: of {nets:,} nets, " + "; ".join(parts), key="constraints",
+        f"no candidate satisfies all constraints: of {nets:,} nets, " + "; ".join(parts), key="constraints",
         path=sweep.loaded.found.shown, hint="; ".join(hints),
     )  # fmt: skip
 
 
 def as_data(found: Outcome) -> dict[str, Any]:
-    """All of it, as JSON has it."""
+    """The outcome as JSON data."""
     tally = found.tally
     reasons = sorted(tally.reasons.values(), key=lambda reason: (-reason[0], reason[1]))
     return {
@@ -122,7 +122,7 @@ def as_data(found: Outcome) -> dict[str, Any]:
 
 
 def as_csv(found: Outcome) -> str:
-    """The front, a row for each net with its options and all figures."""
+    """The front, with one row per net: its options and all figures."""
     import csv
     import io
 
@@ -137,7 +137,7 @@ def as_csv(found: Outcome) -> str:
 
 
 def as_text(found: Outcome, most: int) -> str:
-    """The front as a table of at most so many rows, and what became of the other candidates."""
+    """The front as a table of limited length, and the numbers of the other candidates."""
     sweep, tally = found.sweep, found.tally
     named = [o.expression.figures for o in sweep.objectives]
     named += [side.figures for c in sweep.constraints for side in c.sides]
@@ -157,19 +157,19 @@ def as_text(found: Outcome, most: int) -> str:
     head = ("rank", *axes, *figures)
     lines = [report.format_table(head, rows, right=(0, *range(len(axes) + 1, len(head))))]
     if left_out > 0:
-        lines.append(f"and {left_out:,} more: all are in front.csv")
+        lines.append(f"and {left_out:,} more; front.csv has all")
     lines.append(f"ref: {sweep.loaded.config.title}, the config without axes")
     invalid = sum(count for count, _, _ in tally.reasons.values())
     of = "" if tally.counted == sweep.space.size else f" of {sweep.space.size:,}"
     lines += ["", f"{tally.counted:,} candidates counted{of}"]
     if invalid:
-        lines.append(f"  {invalid:,} are no nets:")
+        lines.append(f"  {invalid:,} are invalid:")
         reasons = sorted(tally.reasons.values(), key=lambda reason: (-reason[0], reason[1]))
         lines += [f"    {count:,} like this one: {text}" for count, _, text in reasons]
     for constraint, count in zip(sweep.constraints, tally.unmet, strict=True):
-        lines.append(f"  {count:,} do not keep {constraint.text}")
+        lines.append(f"  {count:,} violate {constraint.text}")
     lines.append(
-        f"  {tally.kept:,} keep all constraints; the front has {len(found.front):,} of them"
+        f"  {tally.kept:,} satisfy all constraints; the front has {len(found.front):,} of them"
         if sweep.constraints
         else f"  the front has {len(found.front):,} of them"
     )

@@ -1,6 +1,6 @@
-"""A sweep file: a config with axes over it, what a candidate must keep, and what is to be small or large.
+"""A sweep file: a config with axes, constraints and objectives.
 
-All of a sweep file but the keys below is a config (see `netbuilder.config`), and itself a net: the reference.
+The keys of a sweep file besides those below are a config (see `netbuilder.config`); its net is the reference.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ __all__ = ["KEYS", "Sweep", "all_options", "read_sweep"]
 
 # The keys of a sweep file that are not those of a config.
 KEYS = {
-    "axes": "options of the network, each with the values that it takes",
-    "constraints": "what a candidate must keep, as in macs <= 1.5G",
-    "objectives": "what is to be small or large, as in minimise macs",
-    "phase": "the net that is counted: train (the default), test or deploy",
-    "limit": "how many candidates to count, if not all: a sample, always the same",
+    "axes": "options of the network, each with its values",
+    "constraints": "conditions on a candidate, for example macs <= 1.5G",
+    "objectives": "what to minimise or maximise, for example minimise macs",
+    "phase": "the net to count: train (the default), test or deploy",
+    "limit": "the size of a sample of the candidates, which is always the same; all if missing",
 }
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says, checked."""
+    """The checked content of a sweep file."""
 
     loaded: Loaded
     space: Space
@@ -50,7 +50,7 @@ class Sweep:
 
     @cached_property
     def numbers(self) -> Sequence[int]:
-        """The numbers of the candidates to be counted, rising."""
+        """The numbers of the candidates to count, ascending."""
         size = self.space.size
         if self.limit is None or self.limit >= size:
             return range(size)
@@ -71,7 +71,7 @@ class Sweep:
 
     @cached_property
     def drawn(self) -> tuple[Objective, Objective]:
-        """What a picture has along and up: the first two objectives, or the one and another figure."""
+        """The axes of a picture: the first two objectives, or the only one and another figure."""
         if len(self.objectives) > 1:
             return self.objectives[0], self.objectives[1]
         along = self.objectives[0]
@@ -81,7 +81,7 @@ class Sweep:
 
     @cached_property
     def digest(self) -> str:
-        """What tells one sweep from another: all that its result depends on."""
+        """The identity of a sweep: everything that its result depends on."""
         config = self.loaded.config
         data = [
             __version__,
@@ -97,7 +97,7 @@ class Sweep:
         return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
     def as_data(self) -> dict[str, Any]:
-        """The sweep as JSON has it."""
+        """The sweep as JSON data."""
         return {
             "network": self.loaded.entry.name,
             "reference": plain(self._reference),
@@ -110,16 +110,16 @@ class Sweep:
 
 
 def all_options(config: NetConfig) -> dict[str, Any]:
-    """All that a config is made of, with the options of its groups."""
+    """All options of a config, including those of its groups."""
     return {field.name: getattr(config, field.name) for field in flat_fields(type(config))}
 
 
 def read_sweep(
     target: str, sets: Sequence[str] = (), folders: Sequence[str] = (), limit: int | None = None
 ) -> Sweep:
-    """The sweep file of this path, with KEY=VALUE settings over its config; `limit` goes before its own.
+    """Read a sweep file, with KEY=VALUE settings over its config; `limit` overrides the file's own.
 
-    Raises FileError for a file that cannot be read, and ConfigError, which names file, line and dotted key.
+    Raises FileError if a file cannot be read, and ConfigError, which names file, line and dotted key.
     """
     loaded = load_found(find_config(target, folders), target, sets, folders, apart=tuple(KEYS))
     items = loaded.items
@@ -134,7 +134,7 @@ def read_sweep(
 
 
 def _each(item: Item | None, key: str, read: Callable[[str], T]) -> list[T]:
-    """What a list of texts says; one text may stand alone."""
+    """The parsed texts of a list; a single text needs no list."""
     if item is None:
         return []
     entries = item.value if isinstance(item.value, list) else [item]
@@ -152,7 +152,7 @@ def _each(item: Item | None, key: str, read: Callable[[str], T]) -> list[T]:
 
 def _usual(item: Item | None) -> tuple[Objective, ...]:
     if item is not None:
-        raise refusal("objectives is empty", item.place, "objectives", "as in [minimise macs]")
+        raise refusal("objectives is empty", item.place, "objectives", "for example [minimise macs]")
     return objective("minimise macs"), objective("maximise learnable_params")
 
 

@@ -1,7 +1,7 @@
-"""Running a sweep: chunks handed out to processes, their tallies into the journal.
+"""Running a sweep: distribute chunks to processes, and write their tallies to the journal.
 
-Processes are forked, so that networks of the user's own modules are there; where there is no fork, one
-process does it all. A process whose starter has died stops by itself: nobody sends it more.
+Processes are forked, so that they have the networks of the user's modules; on systems without fork, one
+process counts everything. A process stops by itself if its parent dies, because it receives no more chunks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Told = Callable[[int], None]
 
 
 def processors() -> int:
-    """How many processes can work at a time here."""
+    """The number of processes that can run in parallel here."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on this system
@@ -30,12 +30,12 @@ def processors() -> int:
 
 
 def chunks_of(sweep: Sweep) -> int:
-    """How many chunks a sweep has."""
+    """The number of chunks of a sweep."""
     return -(-len(sweep.numbers) // CHUNK)
 
 
 def run(sweep: Sweep, journal: Journal, jobs: int, told: Told) -> Tally:
-    """Count what the journal has not, and return the tally of all; `told` hears how many more there are."""
+    """Count the chunks that the journal lacks, and return the total; `told` receives each further count."""
     todo = [chunk for chunk in range(chunks_of(sweep)) if chunk not in journal.tallies]
     jobs = min(jobs, len(todo))
     if jobs > 1 and hasattr(os, "fork"):
@@ -58,7 +58,7 @@ def _share(sweep: Sweep, journal: Journal, todo: Sequence[int], jobs: int, told:
     from multiprocessing import connection, get_context
 
     context = get_context("fork")
-    _ = sweep.numbers, sweep.drawn  # made once, not in each process
+    _ = sweep.numbers, sweep.drawn  # computed once, before the fork
     shares = [list(todo[i * len(todo) // jobs : (i + 1) * len(todo) // jobs]) for i in range(jobs)]
     workers: dict[Any, tuple[Any, list[int]]] = {}
     try:
@@ -88,9 +88,9 @@ def _share(sweep: Sweep, journal: Journal, todo: Sequence[int], jobs: int, told:
 
 
 def _next(own: list[int], shares: Sequence[list[int]]) -> int | None:
-    """The next chunk of a process's own share; then the last of the longest other. None if there is none.
+    """The next chunk of a process's own share, then the last of the longest other share, or None.
 
-    Neighbours have pieces in common, so a process that stays in its share has less to work out.
+    Neighbours have pieces in common, so a process that stays in its share computes less.
     """
     if own:
         return own.pop(0)
@@ -99,7 +99,7 @@ def _next(own: list[int], shares: Sequence[list[int]]) -> int | None:
 
 
 def _exchanged(here: Any, following: int | None, process: Any) -> tuple[int, Any]:
-    """The chunk that a process has counted, for one that follows; raises NetBuilderError if it died."""
+    """Receive a counted chunk from a process and send it the next; raises NetBuilderError if it died."""
     try:
         chunk, data = here.recv()
         here.send(following)
@@ -107,7 +107,7 @@ def _exchanged(here: Any, following: int | None, process: Any) -> tuple[int, Any
         process.join()
         raise NetBuilderError(
             f"a process of the sweep died (exit code {process.exitcode})",
-            hint="if memory ran out, give fewer --jobs; started again, the sweep goes on from here",
+            hint="if memory ran out, use fewer --jobs; run again, the sweep resumes here",
         ) from None
     if chunk is None:
         raise RuntimeError(f"in a process of the sweep:\n{data}")
@@ -115,10 +115,10 @@ def _exchanged(here: Any, following: int | None, process: Any) -> tuple[int, Any
 
 
 def _work(sweep: Sweep, there: Any, others: Sequence[Any]) -> None:
-    """Count the chunks that come in, until None comes, or nobody is there any more."""
+    """Count the received chunks until None arrives or the parent is gone."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starter hears it, and ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent reports it and ends this process
     for connection in others:
         connection.close()
     counter = Counter(sweep.loaded.entry, sweep.phase)

@@ -1,4 +1,4 @@
-"""A config back as YAML, and as the command that builds it."""
+"""Write a config as YAML, or as the command that builds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["as_command", "as_yaml"]
 
 
 def as_yaml(loaded: Loaded, config: NetConfig, path: Path, about: Sequence[str]) -> str:
-    """A config of the network of `loaded`, for a file at this path; `about` are comments for its head."""
+    """The YAML of a config of `loaded`'s network, for a file at this path, below the comments `about`."""
     lines = [f"{MARK} {__version__}", *(f"# {line}" for line in about)]
     if "module" in loaded.items:
         lines.append(f"module: {flow_text(_module(loaded, path))}")
@@ -32,7 +32,7 @@ def as_yaml(loaded: Loaded, config: NetConfig, path: Path, about: Sequence[str])
 
 
 def as_command(loaded: Loaded, config: NetConfig, folder: str) -> str:
-    """The command that builds a config by flags, or "" if flags cannot say it."""
+    """The command that builds a config with flags, or "" if flags cannot express it."""
     if config.defaults or "module" in loaded.items:
         return ""
     words = ["netbuilder", "build", loaded.entry.name]
@@ -46,7 +46,7 @@ def as_command(loaded: Loaded, config: NetConfig, folder: str) -> str:
 
 
 def _own_values(config: NetConfig) -> dict[str, Any]:
-    """The options that are not at their default, or have none."""
+    """The options that differ from their default or have none."""
     values = {field.name: (field.default, getattr(config, field.name)) for field in options(type(config))}
     return {
         name: value
@@ -56,7 +56,7 @@ def _own_values(config: NetConfig) -> dict[str, Any]:
 
 
 def _module(loaded: Loaded, path: Path) -> str:
-    """The module of the config, as the file at this path has to name it."""
+    """The module of the config, relative to a file at this path."""
     item = loaded.items["module"]
     name = str(item.value)
     if not name.endswith(".py"):

@@ -27,7 +27,7 @@ from netbuilder.layers.views import Blobs, Seen, first_spatial, pointwise
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
 
-_POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
+_POINTWISE = COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=())
 
 
 def _spoils_elu(layer: LayerParameter) -> Spoils:
@@ -159,12 +159,22 @@ def _softmax_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return view if axis < 0 else None if view.flat else view.pooled([axis])._replace(size=view.size)
 
 
+def _classes(layer: LayerParameter, bottom: Shape, phase: str) -> int:
+    return bottom[canonical_axis(layer.softmax_param.axis, bottom)]
+
+
 @rule(
     "Softmax",
     "softmax_param",
     in_place="exact",
     traits=COMPUTES._replace(
-        sees=_softmax_sees, no_gradient=(), gradient_reads=GradientReads.ALL, positive=True, engine=True
+        sees=_softmax_sees,
+        keeps_shape=True,
+        no_gradient=(),
+        gradient_reads=GradientReads.ALL,
+        positive=True,
+        normalises=_classes,
+        engine=True,
     ),
 )
 def softmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

@@ -173,7 +173,7 @@ def _axis(p: ConcatParameter | SliceParameter, legacy: str, shape: Shape) -> int
     "Split",
     tops=(1, None),
     in_place="refused",
-    traits=COMPUTES._replace(sees=pointwise, no_gradient=(), shares=Shares.ALWAYS),
+    traits=COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=(), shares=Shares.ALWAYS),
 )
 def split(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The bottom, once per top, by reference. Source: split_layer.cpp."""

@@ -257,7 +257,15 @@ def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
 def python(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A layer written in Python: its class determines its shapes, parameters and operations.
 
-    Raises UnknownShape. Source: python_layer.hpp.
+    Those of published classes are known (`netbuilder.layers.python_layers`).
+    Raises ShapeError, and UnknownShape for any other class. Source: python_layer.hpp.
     """
+    from netbuilder.layers.python_layers import PYTHON_LAYERS
+
     p = layer.python_param
+    known = PYTHON_LAYERS.get((p.module, p.layer))
+    if known:
+        tops = known(layer, bottoms)
+        if len(layer.top) <= len(tops):
+            return Facts(tops[: len(layer.top)])
     raise UnknownShape(f"the Python class {p.module}.{p.layer}")

@@ -113,7 +113,7 @@ def detection_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "loss_param",
     bottoms=4,
     auto_top=True,
-    traits=_FORK._replace(sees=all_pooled, applies=Unknown("it depends on conf_loss_type")),
+    traits=_FORK._replace(sees=all_pooled, keeps_shape=True, applies=Unknown("it depends on conf_loss_type")),
 )
 def multibox_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Loss of the locations and the classes of boxes -> ().
@@ -191,7 +191,7 @@ def detection_evaluate(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts
     "loss_param",
     bottoms=(2, 4),
     auto_top=True,
-    traits=_FORK._replace(sees=all_pooled, applies=""),
+    traits=_FORK._replace(sees=all_pooled, keeps_shape=True, applies=""),
 )
 def smooth_l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Squares of small and magnitudes of large differences, optionally weighted by more bottoms -> ().

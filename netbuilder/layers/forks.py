@@ -54,7 +54,7 @@ def _normalize_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     return whole_map(layer, blobs) if layer.norm_param.across_spatial else blobs.views[0]
 
 
-@rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees, learns=1))
+@rule("Normalize", "norm_param", traits=_FORK._replace(sees=_normalize_sees, keeps_shape=True, learns=1))
 def normalize(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Scale each position (with across_spatial each image) to length 1, then by a learnt factor; same shape.
 
@@ -96,7 +96,7 @@ def axpy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "loss_param",
     bottoms=2,
     auto_top=True,
-    traits=_FORK._replace(sees=all_pooled, applies=""),
+    traits=_FORK._replace(sees=all_pooled, keeps_shape=True, applies=""),
 )
 def l1_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean over the batch of the magnitudes of all differences -> ().
@@ -250,7 +250,7 @@ def _is_segnets(layer: LayerParameter) -> bool:
     "bn_param",
     tops=(1, 3),
     in_place="exact",
-    traits=_FORK._replace(sees=_bn_sees, spoils=Spoils.NOTHING, learns=_bn_learns),
+    traits=_FORK._replace(sees=_bn_sees, keeps_shape=True, spoils=Spoils.NOTHING, learns=_bn_learns),
 )
 def bn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Normalisation by channel to mean 0 and variance 1, then scale and shift; shape unchanged.

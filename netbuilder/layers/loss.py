@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SCALAR: Shape = ()
 L2 = 2
-_REFUSING = COMPUTES._replace(sees=all_pooled)  # Caffe refuses them in place
+_REFUSING = COMPUTES._replace(sees=all_pooled, keeps_shape=True)  # Caffe refuses them in place
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
@@ -38,6 +38,10 @@ def _accuracy_scores(layer: LayerParameter) -> Scores:
     return Scores(p.axis, p.ignore_label if p.HasField("ignore_label") else None)
 
 
+def _softmax_classes(layer: LayerParameter, bottom: Shape, phase: str) -> int:
+    return bottom[canonical_axis(layer.softmax_param.axis, bottom)]
+
+
 @rule(
     "SoftmaxWithLoss",
     "loss_param",
@@ -45,7 +49,9 @@ def _accuracy_scores(layer: LayerParameter) -> Scores:
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_REFUSING._replace(no_gradient=(1,), applies="Softmax", scores=_softmax_scores),
+    traits=_REFUSING._replace(
+        no_gradient=(1,), applies="Softmax", normalises=_softmax_classes, scores=_softmax_scores
+    ),
 )
 def softmax_with_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
@@ -106,7 +112,9 @@ def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     tops=(1, 2),
     in_place="wrong",
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1, 2), applies="Softmax", scores=_infogain_scores),
+    traits=_LOSS._replace(
+        no_gradient=(1, 2), applies="Softmax", scores=_infogain_scores, normalises=_softmax_classes
+    ),
 )
 def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Softmax loss against a matrix of label weights (label smoothing), bottom 2 or a file -> ().
@@ -205,7 +213,12 @@ def contrastive_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     bottoms=2,
     tops=(1, 2),
     traits=COMPUTES._replace(
-        sees=all_pooled, no_gradient=(0, 1), spoils=Spoils.VALUES, scores=_accuracy_scores, metric=True
+        sees=all_pooled,
+        keeps_shape=True,
+        no_gradient=(0, 1),
+        spoils=Spoils.VALUES,
+        scores=_accuracy_scores,
+        metric=True,
     ),
 )
 def accuracy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from netbuilder.schema.messages import BatchNormParameter, BiasParameter, ScaleParameter
 
 WITHIN = 1
-_POINTWISE = COMPUTES._replace(sees=pointwise, no_gradient=())
+_POINTWISE = COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=())
 
 
 # As in TEST: with batch statistics, each element would see the whole channel.
@@ -39,12 +39,19 @@ def _batch_norm_learns(layer: LayerParameter) -> int:
     return 3 + (len(_affine(p, (1, 1, 1, 1))[0]) if layer.HasField("batch_norm_param") else 0)
 
 
+def _batch_values(layer: LayerParameter, bottom: Shape, phase: str) -> int | None:
+    p = layer.batch_norm_param
+    stored = p.use_global_stats if p.HasField("use_global_stats") else phase == "TEST"
+    return None if stored else elements(bottom[:1] + bottom[2:])
+
+
 @rule(
     "BatchNorm",
     "batch_norm_param",
     in_place="exact",
     traits=_POINTWISE._replace(
         learns=_batch_norm_learns,
+        normalises=_batch_values,
         engine=True,
         defaults={"param": [{"lr_mult": 0, "decay_mult": 0}] * 3},
     ),
@@ -181,7 +188,12 @@ def _lrn_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     "LRN",
     "lrn_param",
     traits=COMPUTES._replace(
-        sees=_lrn_sees, no_gradient=(), spoils=_spoils_lrn, gradient_reads=_lrn_reads, engine=True
+        sees=_lrn_sees,
+        keeps_shape=True,
+        no_gradient=(),
+        spoils=_spoils_lrn,
+        gradient_reads=_lrn_reads,
+        engine=True,
     ),
 )
 def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
@@ -201,11 +213,21 @@ def lrn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((bottom,), ops=elements(bottom) * (p.local_size**2 + 5 if p.norm_region == WITHIN else 7))
 
 
+def _image_values(layer: LayerParameter, bottom: Shape, phase: str) -> int:
+    shape = legacy_shape(bottom)
+    return elements(shape[1 if layer.mvn_param.across_channels else 2 :])
+
+
 @rule(
     "MVN",
     "mvn_param",
     traits=COMPUTES._replace(
-        sees=whole_map, no_gradient=(), spoils=Spoils.GRADIENT, gradient_reads=GradientReads.ALL
+        sees=whole_map,
+        keeps_shape=True,
+        no_gradient=(),
+        spoils=Spoils.GRADIENT,
+        gradient_reads=GradientReads.ALL,
+        normalises=_image_values,
     ),
 )
 def mvn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

@@ -170,6 +170,8 @@ class Traits(NamedTuple):
     """What a layer type is; the fields are in the order in which to decide them.
 
     `sees`: what the tops see of what the bottoms see (`netbuilder.layers.views`).
+    `keeps_shape`: whether the shapes of its tops follow from those of its bottoms, so that no field of a fork
+    changes them.
     `sizes_only`: the bottoms from which it reads only the shape.
     `kernel`: the window that it slides; None: it has none.
     `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
@@ -183,6 +185,8 @@ class Traits(NamedTuple):
     `shares`: whether the tops live in the memory of the bottom.
     `diff`: where the gradients of its top and its bottom lie in memory.
     `learns`: how many parameter blobs it has; a rule knows their shapes, once those of the bottoms are known.
+    `normalises`: over how many values of its bottom it normalises, so that with one its top is constant:
+    a function of the layer, the shape of the bottom and the phase it runs in; None: it does not normalise.
     `draws`: whether a forward pass in TRAIN draws random numbers.
     `linear`: whether it multiplies by its weights, so that its outputs are unbounded scores and a following
     BatchNorm cancels its bias.
@@ -197,6 +201,7 @@ class Traits(NamedTuple):
     """
 
     sees: Sees | Unknown = UNDECIDED
+    keeps_shape: bool | Unknown = UNDECIDED
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
     no_gradient: tuple[int, ...] | Unknown = UNDECIDED
@@ -209,6 +214,7 @@ class Traits(NamedTuple):
     shares: Shares | Unknown = UNDECIDED
     diff: Diff | Callable[[LayerParameter], Diff] | Unknown = UNDECIDED
     learns: int | Callable[[LayerParameter], int] | Unknown = UNDECIDED
+    normalises: Callable[[LayerParameter, tuple[int, ...], str], int | None] | Unknown | None = UNDECIDED
     draws: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     linear: bool | Unknown = UNDECIDED
     weight_filler: str | Unknown = UNDECIDED
@@ -262,6 +268,7 @@ def completed(
 # The traits of a type without a path from a bottom to a top.
 _NO_PATH: dict[str, Any] = {
     "sees": nothing,
+    "keeps_shape": False,
     "sizes_only": (),
     "kernel": None,
     "no_gradient": (),
@@ -279,6 +286,7 @@ _NO_PATH: dict[str, Any] = {
 # `sees`, `no_gradient` and `spoils` undecided, because they have no safe default; `unforced` follows from
 # whether it is a loss.
 COMPUTES = Traits(
+    keeps_shape=False,
     sizes_only=(),
     kernel=None,
     gradient_reads=GradientReads.NOTHING,
@@ -288,6 +296,7 @@ COMPUTES = Traits(
     no_backward=False,
     diff=Diff.OWN,
     learns=0,
+    normalises=None,
     draws=False,
     linear=False,
     weight_filler="",

@@ -1,13 +1,13 @@
 """Assembled ResNets for ImageNet, and the steps that lead to them from ResNet-50.
 
 Source: Lee et al. 2020, "Compounding the Performance Improvements of Assembled Techniques" (arXiv
-2001.06268), and the official code (clovaai/assembled-cnn), which decides where the two differ; with its
-weights these nets give its logits. Kept from it: the first block of each stage and branch projects in any
-case (in IBM's Big-Little nets it does where channels change); ResNet-D averages its first stage's shortcut,
-too, at stride 1; with Big-Little, ResNet-D changes the stem and the last stage's shortcut only; no biases in
-attention; xavier by fan-in; fc Glorot uniform; running averages with fraction 0.997; gammas and betas not
-decayed, the bias of fc decayed. Deviations: 1000 classes unless asked for 1001; input sizes are multiples of
-32, since the official paddings are Caffe's on even maps only. Layer names are our own.
+2001.06268), and the official code (clovaai/assembled-cnn), which takes precedence where the two differ. With
+its weights these nets give its logits. Kept from it: the first block of each stage and branch always projects
+(in IBM's Big-Little nets it projects only where channels change); ResNet-D also averages the first stage's
+shortcut, at stride 1; with Big-Little, ResNet-D changes only the stem and the last stage's shortcut;
+attention has no biases; xavier by fan-in; fc Glorot uniform; running averages with fraction 0.997; gammas and
+betas are not decayed, the bias of fc is. Deviations: 1000 classes by default, not 1001; input sizes are
+multiples of 32, since the official paddings equal Caffe's only on even maps. Layer names are our own.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ DEPTHS = {
     False: {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3), "200": (3, 24, 36, 3)},
     True: {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)},
 }
-# By stage: the factor of DropBlock's probability. The other stages have no DropBlock.
+# The factor of DropBlock's probability by stage. The other stages have no DropBlock.
 DROPBLOCK_SCALES = {2: 0.25, 3: 1.0}
 BLURRED = ("main", "shortcut", "both")
 
 _PLAIN = {"depth": "50", "resnet_d": False, "big_little": False, "attention": "none", "antialias": "none"}
 _BIG_LITTLE = {**_PLAIN, "big_little": True, "alpha": 2, "beta": 4}
 _ASSEMBLED = {**_BIG_LITTLE, "attention": "sk", "antialias": "reflect"}
-# The two nets of the paper and the steps on the way, as values of the options.
+# The two nets of the paper, and the steps towards them, as values of the options.
 PRESETS: dict[str, dict[str, Any]] = {
     "resnet50": _PLAIN,
     "resnet50_d": {**_PLAIN, "resnet_d": True},
@@ -77,7 +77,7 @@ class AssembledElementOptions(ElementOptions):
 
     antialias_size: int = option(help="size of the blur, 2 to 7", default=3)
     antialias_in: str = option(
-        help="where to blur: behind the 3x3 (sconv), before the shortcut's 1x1 (proj), or both",
+        help="where to blur: after the 3x3 (sconv), before the shortcut's 1x1 (proj), or both",
         default="main",
         choices=BLURRED,
     )
@@ -93,11 +93,9 @@ class AssembledElementOptions(ElementOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ScaleOptions(GammaOptions):
-    """How Scale layers start and decay."""
+    """The initial values and decay of Scale layers."""
 
-    decay_scale: bool = option(
-        help="decay gammas and betas as well (default: no)", default=False, switch=True
-    )
+    decay_scale: bool = option(help="also decay gammas and betas (default: no)", default=False, switch=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +108,7 @@ class DropBlockOptions(OptionSet):
         parse=float,
     )
     dropblock_driven: bool = option(
-        help="DropBlock whose probability a driver sets while training (default: no)",
+        help="DropBlock with a probability that a driver sets during training (default: no)",
         default=False,
         switch=True,
     )
@@ -122,50 +120,51 @@ class DropBlockOptions(OptionSet):
             )
         if self.dropblock_driven and self.dropblock is None:
             raise ConfigError(
-                "dropblock_driven needs dropblock, the probability to start with",
+                "dropblock_driven needs dropblock, the initial probability",
                 key="dropblock_driven",
-                hint="give dropblock 1 to start without dropping",
+                hint="use dropblock 1 to start without dropping",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssembleResNetConfig(BottleneckConfig):
-    """A preset, and what is to be different; after construction the options have their values.
+    """A preset, and options that override it; after construction all options have values.
 
-    Raises ConfigError, in particular for sizes that are no multiple of 32 and for options without effect.
+    Raises ConfigError, for example for a size that is not a multiple of 32, or an option without effect.
     """
 
     preset: str = option(
-        help="the net whose values the next options have unless they are given",
+        help="the net that provides the values of the next options unless they are given",
         default="assemble_resnet50",
         choices=tuple(PRESETS),
     )
     depth: str | None = option(
-        help="number of layers (by the preset)", default=None, choices=tuple(DEPTHS[False])
+        help="number of layers (default: the preset's)", default=None, choices=tuple(DEPTHS[False])
     )
     resnet_d: bool | None = option(
-        help="ResNet-D: a stem of three 3x3, and 2x2 averages in the shortcuts (by the preset)",
+        help="ResNet-D: a stem of three 3x3, and 2x2 averages in the shortcuts (default: the preset's)",
         default=None,
         switch=True,
     )
     big_little: bool | None = option(
-        help="stages of a big and a little branch (by the preset)", default=None, switch=True
+        help="stages with a big and a little branch (default: the preset's)", default=None, switch=True
     )
     branches: BigLittleOptions = group(
         BigLittleOptions,
-        notes={"alpha": "by the preset, or 2", "beta": "by the preset, or 4"},
+        notes={"alpha": "default: the preset's, or 2", "beta": "default: the preset's, or 4"},
         alpha=None,
         beta=None,
     )
     elements: AssembledElementOptions = group(
         AssembledElementOptions,
-        notes={"attention": "by the preset", "antialias": "by the preset"},
+        notes={"attention": "default: the preset's", "antialias": "default: the preset's"},
         attention=None,
         antialias=None,
     )
-    no_downsample: bool = option(help="let the last stage keep the size", default=False, switch=True)
+    no_downsample: bool = option(help="keep the image size in the last stage", default=False, switch=True)
     average_stride1: bool = option(
-        help="resnet_d: average before projections of stride 1 too, as the official code does (default: yes)",
+        help="resnet_d: also average before projections of stride 1, as the official code does (default: "
+        "yes)",
         default=True,
         switch=True,
     )
@@ -187,7 +186,7 @@ class AssembleResNetConfig(BottleneckConfig):
             height, width = self.input_size
             raise ConfigError(
                 f"input_size must be a multiple of 32 in height and width, got {height}x{width}: "
-                "on odd maps the official code's paddings are not Caffe's",
+                "on odd maps the official code's paddings differ from Caffe's",
                 key="input_size",
             )
         if self.num_output_stage1 % self.branch.expansion or self.num_output_stage1 < 1:
@@ -200,7 +199,7 @@ class AssembleResNetConfig(BottleneckConfig):
             check_big_little(self, self.branches, stages=self.stages, style=self.style("train", 0))
 
     def _apply(self, preset: Mapping[str, Any]) -> None:
-        """Give the options that were left out the preset's values."""
+        """Give unset options the preset's values."""
         for key in ("depth", "resnet_d", "big_little"):
             if getattr(self, key) is None:
                 object.__setattr__(self, key, preset[key])
@@ -214,9 +213,9 @@ class AssembleResNetConfig(BottleneckConfig):
         depths = DEPTHS[bool(self.big_little)]
         if self.depth in DEPTHS[False] and self.depth not in depths:
             raise ConfigError(
-                f"depth {self.depth} has no Big-Little form: there are {', '.join(depths)}",
+                f"depth {self.depth} has no Big-Little version: the depths are {', '.join(depths)}",
                 key="depth",
-                hint="give --no-big_little, or another depth",
+                hint="use --no-big_little, or another depth",
             )
         self.check_known("depth", depths)
         self.elements.check_stride(self.stride_in if self._takes_stride_in else "3x3")
@@ -226,15 +225,15 @@ class AssembleResNetConfig(BottleneckConfig):
         for key in ("alpha", "beta"):
             if getattr(self.branches, key) is not None and not self.big_little:
                 raise ConfigError(
-                    f"{key} goes with big_little", key=key, hint=f"give --big_little, or leave {key} out"
+                    f"{key} needs big_little", key=key, hint=f"use --big_little, or remove {key}"
                 )
         if self.elements.antialias_in != "main" and (self.resnet_d or self.big_little):
             pooled = "resnet_d" if self.resnet_d else "big_little"
             raise ConfigError(
                 f"antialias_in {self.elements.antialias_in}: the shortcuts of {pooled} are averaged already, "
-                "and the official code blurs none of them",
+                "and the official code does not blur them",
                 key="antialias_in",
-                hint="leave antialias_in out",
+                hint="remove antialias_in",
             )
 
     @property
@@ -243,7 +242,7 @@ class AssembleResNetConfig(BottleneckConfig):
         return DEPTHS[bool(self.big_little)][self.depth or "50"]
 
     def style(self, phase: str, stage: int) -> BlockStyle:
-        """How the residual blocks of a stage are made."""
+        """The style of a stage's residual blocks."""
         drop: Callable[..., Lego] | None = None
         if self.drop.dropblock is not None and phase == "train" and stage in DROPBLOCK_SCALES:
             drop = partial(
@@ -299,7 +298,7 @@ class AssembleResNetConfig(BottleneckConfig):
         return "_".join(parts)
 
     def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
-        """As the official code initialises, normalises and decays; see the module's text."""
+        """Initialisation, normalisation and decay as in the official code; see the module's docstring."""
         decayed = {"lr_mult": 1, "decay_mult": 1}
         own: dict[str, dict[str, Any]] = {
             "Convolution": {"weight_filler": {"type": "xavier"}},
@@ -337,7 +336,7 @@ def _plain(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, entry: Call
 
 
 def _big_little(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, entry: Callable[..., Lego]) -> Blob:
-    """The Big-Little stem, modules, and a last stage that is plain; the last module keeps the size."""
+    """The Big-Little stem, the modules, and a plain last stage; the last module keeps the size."""
     alpha, beta = cfg.branches.divisors
     with net.scope("stem", comment="stem"):
         stem = BigLittleStemLego(name="stem", num_output=STEM_WIDTH, alpha=alpha, entry=entry)
@@ -356,7 +355,7 @@ def _big_little(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, entry:
 
 
 def _stage(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, stage: int) -> Blob:
-    """A stage of residual blocks, the first of which halves the image except in the first stage."""
+    """A stage of residual blocks; its first block halves the image, except in the first stage."""
     last, width = stage == len(cfg.stages) - 1, cfg.width(stage)
     stride = 1 if stage == 0 or (last and cfg.no_downsample) else 2
     style = cfg.style(phase, stage)
@@ -373,6 +372,6 @@ def _stage(cfg: AssembleResNetConfig, net: Net, x: Blob, phase: str, stage: int)
 
 
 def _filled(options: Any, values: Mapping[str, Any], *keys: str) -> Any:
-    """The options, with these values for those of the keys that are None."""
+    """The options, in which these values replace None."""
     given = {key: values[key] for key in keys if getattr(options, key) is None}
     return replace(options, **given) if given else options

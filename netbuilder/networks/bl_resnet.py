@@ -1,11 +1,11 @@
 """Big-Little ResNet, ResNeXt and SE-ResNeXt for ImageNet.
 
 Source: Chen et al., ICLR 2019 (arXiv 1807.03848), and the official code (IBM/BigLittleNet, models blresnet,
-blresnext, blseresnext), with whose weights these nets give its logits. Kept from it: nearest-neighbour
-upsampling; stride on the 3x3; shortcuts that pool, and project only where channels change; depths 101 and
-152 with their own block lists; the last gamma of each block at 0; msra by fan-out; fc uniform in
-+-1/sqrt(2048); running averages with fraction 0.9 (PyTorch's momentum 0.1); all parameters decayed alike.
-Layer names are our own. A stage of two blocks has a big branch of one, which keeps its ReLU, as there.
+blresnext, blseresnext). With its weights these nets give its logits. Kept from it: nearest-neighbour
+upsampling; stride on the 3x3; shortcuts that pool, and project only where channels change; depths 101 and 152
+with their own block lists; the last gamma of each block at 0; msra by fan-out; fc uniform in +-1/sqrt(2048);
+running averages with fraction 0.9 (PyTorch's momentum 0.1); equal decay of all parameters. In a stage of two
+blocks the big branch has one, which keeps its ReLU, as in the official code. Layer names are our own.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["DEPTHS", "FAMILIES", "BLResNetConfig", "stitch"]
 
 
 class Family(NamedTuple):
-    """What tells the families apart: groups inside the blocks, squeeze-and-excitation behind them."""
+    """The differences of the families: groups inside the blocks, squeeze-and-excitation after them."""
 
     grouped: bool
     excites: bool
@@ -46,15 +46,15 @@ FAMILIES = {
     "resnext": Family(grouped=True, excites=False),
     "seresnext": Family(grouped=True, excites=True),
 }
-# Blocks per stage by depth; 101 and 152 are not those of ResNet.
+# Blocks per stage by depth; those of 101 and 152 differ from ResNet's.
 DEPTHS = {"50": (3, 4, 6, 3), "101": (4, 8, 18, 3), "152": (5, 12, 30, 3)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BLResNetConfig(BottleneckConfig):
-    """A Big-Little net: all stages but the last are Big-Little modules.
+    """A Big-Little net: all stages except the last are Big-Little modules.
 
-    Raises ConfigError, in particular where alpha does not divide a width or the cardinality, and where a
+    Raises ConfigError, for example if alpha does not divide a width or the cardinality, or if a
     stage is too short for a big branch.
     """
 
@@ -64,7 +64,7 @@ class BLResNetConfig(BottleneckConfig):
         choices=tuple(FAMILIES),
     )
     depth: str | None = option(
-        help="number of layers, which stands for numbers of blocks (default: 50)",
+        help="number of layers, which selects the numbers of blocks (default: 50)",
         default=None,
         choices=tuple(DEPTHS),
     )
@@ -72,10 +72,10 @@ class BLResNetConfig(BottleneckConfig):
         "-b", help="number of blocks in each stage, instead of a depth", default=None, many=True
     )
     big_little: BigLittleOptions = group(BigLittleOptions)
-    cardinality: int | None = option(help="groups, in a grouped family (default: 32)", default=None)
+    cardinality: int | None = option(help="number of groups in a grouped family (default: 32)", default=None)
     base_width: int | None = option(help="width of a group in the first stage (default: 4)", default=None)
     upsample: str = option(
-        help="how the big branch is enlarged", default="nearest", choices=tuple(UPSAMPLINGS)
+        help="the upsampling of the big branch", default="nearest", choices=tuple(UPSAMPLINGS)
     )
     elements: StemElementOptions = group(
         StemElementOptions, notes={"attention": "default: se in family seresnext, else none"}, attention=None
@@ -100,7 +100,7 @@ class BLResNetConfig(BottleneckConfig):
                 f"family {self.family} has squeeze-and-excitation, attention {self.elements.attention} "
                 "has not",
                 key="attention",
-                hint="take family resnet or resnext, or leave attention out",
+                hint="use family resnet or resnext, or remove attention",
             )
         if self.depth is not None:
             self.check_known("depth", DEPTHS)
@@ -116,13 +116,13 @@ class BLResNetConfig(BottleneckConfig):
             self.check_at_least(key, 1)
             if not FAMILIES[self.family].grouped:
                 raise ConfigError(
-                    f"{key} goes with a grouped family, and {self.family} is not one", key=key,
-                    hint=f"leave {key} out, or take family resnext or seresnext",
+                    f"{key} needs a grouped family, which {self.family} is not", key=key,
+                    hint=f"remove {key}, or use family resnext or seresnext",
                 )  # fmt: skip
         if self.branch.expansion == 1 and FAMILIES[self.family].grouped:
             raise ConfigError(
                 f"family {self.family} needs a bottleneck, whose inner convolutions it groups; "
-                f"main_branch {self.main_branch} is none",
+                f"main_branch {self.main_branch} is not one",
                 key="main_branch",
             )
         self.big_little.check_dialect(self.dialect)
@@ -144,7 +144,7 @@ class BLResNetConfig(BottleneckConfig):
         return self.elements.attention or ("se" if FAMILIES[self.family].excites else "none")
 
     def style(self, phase: str) -> BlockStyle:
-        """How the residual blocks are made."""
+        """The style of the residual blocks."""
         grouped = FAMILIES[self.family].grouped
         around, behind = block_parts(
             attention=self._attention,
@@ -194,7 +194,7 @@ class BLResNetConfig(BottleneckConfig):
         return "_".join(parts)
 
     def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
-        """As the official code initialises and normalises; see the module's text."""
+        """Initialisation and normalisation as in the official code; see the module's docstring."""
         last = self.width(len(self.stages) - 1)
         uniform = {"type": "uniform", "min": -(last**-0.5), "max": last**-0.5}
         own: dict[str, dict[str, Any]] = {

@@ -3,8 +3,8 @@
 Source: He et al. 2015 (arXiv 1512.03385), section 4.2; pynetbuilder's app/cifar10/build_resnet.py, whose
 layer names are kept; torch-residual-networks (gcr) for BatchNorm after the addition and for blocks without
 their last ReLU; He et al. 2016 (arXiv 1603.05027) and their code for pre-activation. Depth is 6N+2 for normal
-and 9N+2 for bottleneck. Deviations: the default shortcut is B, a projection, as in pynetbuilder, where the
-paper has A, zero channels. The bottleneck keeps the widths 16, 32, 64 and so has 4, 8 and 16 channels inside.
+and 9N+2 for bottleneck. Deviations: the default shortcut is B, a projection, as in pynetbuilder, while the
+paper has A, zero channels. The bottleneck keeps the widths 16, 32, 64 and so has 4, 8 and 16 inner channels.
 """
 
 from __future__ import annotations
@@ -34,35 +34,36 @@ MERGES = {"before": EltwiseReLULego, "after": EltwiseBNReLULego}
 
 @dataclass(frozen=True, kw_only=True)
 class CifarResNetConfig(ResidualConfig):
-    """`N` is the number of blocks in each of the three stages; `depth` is another way to say it.
+    """`N` is the number of blocks in each of the three stages; `depth` states it in another way.
 
-    Raises ConfigError, in particular for a depth that no N gives, and for options of the other kind of block.
+    Raises ConfigError, for example for a depth that no N gives, or an option of the other kind of block.
     """
 
     main_branch: str = with_default(ResidualConfig, "main_branch", "normal")
     N: int | None = option(
-        "-n", help="number of blocks in each of the three stages (or give the depth)", default=None
+        "-n", help="number of blocks in each of the three stages (or use --depth)", default=None
     )
     depth: int | None = option(
-        help="number of layers: 6N+2 for normal, 9N+2 for bottleneck (or give N)", default=None
+        help="number of layers: 6N+2 for normal, 9N+2 for bottleneck (or use -n)", default=None
     )
     shortcut: str = option(
-        help="where the shape changes: B is a projection; A takes every second pixel and adds zero channels",
+        help="the shortcut where the shape changes: B projects; A takes every second pixel and adds zero "
+        "channels",
         default="B",
         choices=tuple(SHORTCUTS),
     )
     block: str = option(
-        help="BatchNorm and ReLU behind the convolutions, or before them",
+        help="BatchNorm and ReLU after the convolutions, or before them",
         default="postactivation",
         choices=("postactivation", "preactivation"),
     )
     bn: str | None = option(
-        help="the last BatchNorm of a block, before the addition or after it (default: before)",
+        help="put the last BatchNorm of a block before or after the addition (default: before)",
         default=None,
         choices=tuple(MERGES),
     )
     final_relu: bool | None = option(
-        help="end each block in ReLU (default: yes, in postactivation)", default=None, switch=True
+        help="end each block in ReLU (default: yes in postactivation)", default=None, switch=True
     )
     classes: int = with_default(ResidualConfig, "classes", 10)
     input_size: tuple[int, int] = with_default(ResidualConfig, "input_size", (32, 32))
@@ -84,7 +85,7 @@ class CifarResNetConfig(ResidualConfig):
             if self.N is None:
                 raise ConfigError(
                     "the number of blocks is missing", key="N",
-                    hint="give -n, the blocks of each of the three stages, or --depth, such as 20",
+                    hint="use -n, the blocks of each of the three stages, or --depth, for example 20",
                 )  # fmt: skip
             return
         n, rest = divmod(self.depth - 2, each)
@@ -98,7 +99,7 @@ class CifarResNetConfig(ResidualConfig):
         if self.N not in (None, n):
             raise ConfigError(
                 f"depth {self.depth} has {n} blocks in each stage with main_branch {self.main_branch}, "
-                f"and N says {self.N}",
+                f"but N is {self.N}",
                 key="depth",
                 hint="give one of the two",
             )
@@ -108,8 +109,8 @@ class CifarResNetConfig(ResidualConfig):
         for key, about in (("bn", "a place for BatchNorm"), ("final_relu", "a ReLU at its end")):
             if preactivation and getattr(self, key) is not None:
                 raise ConfigError(
-                    f"{key} chooses {about}, which a preactivation block has not", key=key,
-                    hint=f"leave {key} out, or take block postactivation",
+                    f"{key} chooses {about}, which a preactivation block lacks", key=key,
+                    hint=f"remove {key}, or use block postactivation",
                 )  # fmt: skip
         if self.branch.ends_in_relu and (preactivation or self.bn == "after"):
             what = "block preactivation" if preactivation else "bn after"
@@ -117,7 +118,7 @@ class CifarResNetConfig(ResidualConfig):
                 f"{what} needs a main branch whose last convolution can stand alone; "
                 f"main_branch {self.main_branch} ends in ReLU",
                 key="main_branch",
-                hint="take main_branch normal or a bottleneck",
+                hint="use main_branch normal or a bottleneck",
             )
 
     @property
@@ -130,7 +131,7 @@ class CifarResNetConfig(ResidualConfig):
 
     @property
     def title(self) -> str:
-        """The depth and what is not usual: cifar_resnet_110, cifar_resnet_326_bottleneck, ..."""
+        """The depth and the options that differ: cifar_resnet_110, cifar_resnet_326_bottleneck, ..."""
         parts = [f"cifar_resnet_{STAGES * self.branch.depth * self.blocks + 2}"]
         parts += [self.main_branch] if self.main_branch != "normal" else []
         parts += ["a"] if self.shortcut == "A" else []
@@ -140,7 +141,7 @@ class CifarResNetConfig(ResidualConfig):
         return "_".join(parts)
 
     def residual_block(self, name: str, num_output: int, stride: int, *, first: bool, projects: bool) -> Lego:
-        """One residual block of the chosen style; where it `projects`, by the chosen shortcut."""
+        """One residual block of the chosen style; if it `projects`, with the chosen shortcut."""
         return STYLES[self.block].block(self, name, num_output, stride, first, projects)
 
 
@@ -160,7 +161,7 @@ def _postactivation(
 def _preactivation(
     cfg: CifarResNetConfig, name: str, num_output: int, stride: int, first: bool, projects: bool
 ) -> Lego:
-    """The first block of a stage has its first BatchNorm and ReLU before the shortcut as well."""
+    """In the first block of a stage, the first BatchNorm and ReLU also precede the shortcut."""
     shortcut = PREACTIVATION_SHORTCUTS[cfg.shortcut]
     skip = shortcut(name=name, num_output=num_output, stride=stride) if projects else None
     activation = BNReLULego(name=f"{name}_preact")
@@ -174,7 +175,7 @@ def _preactivation(
 
 
 class Style(NamedTuple):
-    """The stem, a block, and what comes between the last block and the head."""
+    """The stem, a block, and the layers between the last block and the head."""
 
     stem: Callable[..., Lego]
     block: Callable[..., Lego]
@@ -189,7 +190,7 @@ STYLES = {
 
 @network("cifar_resnet", CifarResNetConfig)
 def stitch(cfg: CifarResNetConfig, phase: str) -> Net:
-    """ResNet for CIFAR-10 and the like: small images, three stages of N blocks."""
+    """ResNet for CIFAR-10 and similar data: small images, three stages of N blocks."""
     net = cfg.net(phase)
     style = STYLES[cfg.block]
     x, label = source(cfg, net, phase)

@@ -1,11 +1,11 @@
 """DavidNet: the residual net of eight layers with 94 % on CIFAR-10 in 24 epochs, and its search space.
 
 Source: David Page, "How to Train Your ResNet", and the code cifar10-fast (`dawn_utils.net`, `experiments`,
-`bag_of_tricks`). Order inside a layer: convolution, BatchNorm, ReLU, pooling, residual, extra. The addition
-comes behind the ReLU of the residual branch, and no ReLU follows it. Kept from the code: PyTorch's uniform
-weights within 1/sqrt(fan-in), running averages with fraction 0.9, all parameters decayed alike, the gammas
-of the backbone studies uniform in 0..1. Layer names are our own. What stock Caffe cannot say is in
-docs/davidnet.md.
+`bag_of_tricks`). The order inside a layer is convolution, BatchNorm, ReLU, pooling, residual, extra. The
+addition follows the ReLU of the residual branch, and no ReLU follows the addition. Kept from the code:
+PyTorch's uniform weights within 1/sqrt(fan-in), running averages with fraction 0.9, equal decay of all
+parameters, and gammas uniform in 0..1 in the backbone studies. Layer names are our own. docs/davidnet.md
+lists what stock Caffe cannot express.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ NONE = "none"
 class Backbone(NamedTuple):
     """One of the studies that led to the final net.
 
-    `kernel` of the layers' convolutions, which have stride 2 unless they are `pooled`; `widths` of the layers
-    over that of prep; the head's `pooling` and `bias`, and what the scores are multiplied by.
+    `kernel` is that of the layers' convolutions, which have stride 2 unless `pooled`; `widths` are multiples
+    of prep's width; `pooling` and `bias` belong to the head; `scale` multiplies the scores.
     """
 
     kernel: int
@@ -53,7 +53,7 @@ class Backbone(NamedTuple):
     residual: tuple[str, ...]
 
 
-# In the order in which they were made.
+# In the order of the studies.
 BACKBONES = {
     "no_repeats": Backbone(1, False, (2, 4, 4), ConcatPoolLego, True, 1, True, ()),
     "strided": Backbone(3, False, (2, 4, 4), ConcatPoolLego, True, 1, True, ()),
@@ -65,11 +65,13 @@ BACKBONES = {
 
 @dataclass(frozen=True, kw_only=True)
 class PageConfig(NetConfig):
-    """What Page's nets share: CIFAR-10's images, and how layers start and learn. Raises ConfigError."""
+    """The common part of Page's nets: CIFAR-10's images, initial values and learning. Raises ConfigError."""
 
     classes: int = with_default(NetConfig, "classes", 10)
     input_size: tuple[int, int] = with_default(NetConfig, "input_size", (32, 32))
-    width: int = option(help="channels of the first convolution; the others are multiples of it", default=64)
+    width: int = option(
+        help="channels of the first convolution; the other widths are multiples of it", default=64
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,7 +88,7 @@ class PageConfig(NetConfig):
         return {"filler": {"type": "uniform", "min": 0, "max": 1}}
 
     def layer_defaults(self, phase: str) -> dict[str, dict[str, Any]]:
-        """As PyTorch initialises, and as Page normalises and decays; see the module's text."""
+        """Initialisation as in PyTorch, normalisation and decay as in Page's; see the module docstring."""
         bound = self.features**-0.5
         uniform = {"type": "uniform", "min": -bound, "max": bound}
         own: dict[str, dict[str, Any]] = {
@@ -104,22 +106,22 @@ class PageConfig(NetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DavidNetConfig(PageConfig):
-    """The final net unless the options say otherwise. Raises ConfigError."""
+    """The options; the defaults give the final net. Raises ConfigError."""
 
     residual: tuple[str, ...] | None = option(
-        help="the layers that end in a residual block, or none (default: layer1 layer3, none in the studies)",
+        help="layers that end in a residual block, or none (default: layer1 layer3; none in the studies)",
         default=None,
         many=True,
         parse=str,
     )
     extra: tuple[str, ...] = option(
-        help="the layers that have a second convolution, or none", default=(NONE,), many=True, parse=str
+        help="layers with a second convolution, or none", default=(NONE,), many=True, parse=str
     )
     backbone: str = option(
-        help="the final one, or that of an earlier study", default="final", choices=tuple(BACKBONES)
+        help="the final backbone, or one of an earlier study", default="final", choices=tuple(BACKBONES)
     )
     logits_scale: float | None = option(
-        help="what the scores are multiplied by (default: 0.125, 1 in the studies)", default=None, parse=float
+        help="factor of the scores (default: 0.125; 1 in the studies)", default=None, parse=float
     )
     label_smoothing: float | None = option(
         help="weight of the mean over all classes in the loss (Page: 0.2; default: the plain loss)",
@@ -130,17 +132,18 @@ class DavidNetConfig(PageConfig):
         help="alpha of CELU (Page: 0.075, then 0.3; default: ReLU)", default=None, parse=float
     )
     ghost: int | None = option(
-        help="parts into which BatchNorm cuts a training batch (Page: 16; default: plain BatchNorm)",
+        help="number of parts into which BatchNorm cuts a training batch (Page: 16; default: plain "
+        "BatchNorm)",
         default=None,
     )
     pool_first: bool = option(
-        help="maximum before BatchNorm instead of behind ReLU", default=False, switch=True
+        help="max pooling before BatchNorm instead of after ReLU", default=False, switch=True
     )
     frozen_gamma: bool = option(
-        help="gammas stay 1, betas learn 64 times as fast, with as much decay", default=False, switch=True
+        help="keep gammas at 1; betas learn 64 times as fast, with the same decay", default=False, switch=True
     )
     whitening: bool = option(
-        help="first a frozen 3x3 convolution, whose weights app/cifar10/whiten.py makes from images",
+        help="start with a frozen 3x3 convolution; app/cifar10/whiten.py computes its weights from images",
         default=False,
         switch=True,
     )
@@ -165,16 +168,16 @@ class DavidNetConfig(PageConfig):
             raise ConfigError("label_smoothing needs at least 2 classes, got 1", key="label_smoothing")
         if self.pool_first and not self.design.pooled:
             raise ConfigError(
-                f"pool_first needs a backbone that pools; {self.backbone} has convolutions of stride 2",
+                f"pool_first needs a backbone with pooling; {self.backbone} has convolutions of stride 2",
                 key="pool_first",
-                hint="leave pool_first out, or take backbone pooled, global_max or final",
+                hint="remove pool_first, or use backbone pooled, global_max or final",
             )
         height, width = self.input_size
         if self.design.pooled and (height % 8 or width % 8):
             raise ConfigError(
-                f"input_size must be a multiple of 8, which is halved three times, got {height}x{width}",
+                f"input_size must be a multiple of 8, since it is halved three times, got {height}x{width}",
                 key="input_size",
-                hint="Caffe's pooling rounds odd sizes up, where PyTorch's rounds them down",
+                hint="Caffe's pooling rounds odd sizes up, but PyTorch's rounds them down",
             )
 
     def _check_layers(self, key: str, names: tuple[str, ...]) -> None:
@@ -183,7 +186,7 @@ class DavidNetConfig(PageConfig):
         for name in names:
             if name not in LAYERS:
                 raise ConfigError(
-                    f"{key} must name layers among {', '.join(LAYERS)}, or be none, got '{name}'",
+                    f"{key} must be none, or layers among {', '.join(LAYERS)}, got '{name}'",
                     key=key,
                     hint=did_you_mean(name, LAYERS),
                 )
@@ -192,7 +195,7 @@ class DavidNetConfig(PageConfig):
 
     @property
     def design(self) -> Backbone:
-        """The backbone that was chosen."""
+        """The chosen backbone."""
         return BACKBONES[self.backbone]
 
     @property
@@ -202,7 +205,7 @@ class DavidNetConfig(PageConfig):
 
     @property
     def extra_layers(self) -> tuple[str, ...]:
-        """The layers that have a second convolution."""
+        """The layers with a second convolution."""
         return _without_none(self.extra)
 
     @property
@@ -220,7 +223,7 @@ class DavidNetConfig(PageConfig):
 
     @property
     def title(self) -> str:
-        """davidnet, and whatever is not as in the final net."""
+        """davidnet, and the options that differ from the final net."""
         parts = ["davidnet"]
         parts += [self.backbone] if self.backbone != "final" else []
         parts += [f"w{self.width}"] if self.width != 64 else []
@@ -237,7 +240,7 @@ class DavidNetConfig(PageConfig):
     def unit(
         self, name: str, num_output: int, *, kernel: int = 3, stride: int = 1, pooled: bool = False
     ) -> Lego:
-        """Convolution, normalisation, activation, and pooling, where this config has it."""
+        """Convolution, normalisation, activation, and pooling at the place that the config states."""
         convolution = ConvLego(
             name=name, num_output=num_output, kernel=kernel, stride=stride, fan_in_uniform=True
         )
@@ -254,7 +257,7 @@ class DavidNetConfig(PageConfig):
         return SequenceLego(name=name, parts=parts)
 
     def prep(self) -> Lego:
-        """The first unit, behind the whitening if there is one."""
+        """The first unit, after the whitening if there is one."""
         if not self.whitening:
             return self.unit("prep", self.width)
         parts = (WhiteningLego(name="prep"), self.unit("prep", self.width, kernel=1))
@@ -280,7 +283,7 @@ class DavidNetConfig(PageConfig):
 def stitch(cfg: DavidNetConfig, phase: str) -> Net:
     """DavidNet for CIFAR-10, its search space, its backbone studies, and its bag of tricks."""
     net = cfg.net(phase)
-    # Ghost BatchNorm needs a batch that it can cut.
+    # Ghost BatchNorm needs a batch that is a multiple of its parts.
     x, label = source(cfg, net, phase, batch=cfg.ghost if phase == "train" else None)
     with net.scope("prep", comment="prep"):
         x = cfg.prep().attach(net, x)

@@ -1,9 +1,9 @@
-"""DAWN net: the pre-activation net from which DavidNet came, four layers of two blocks.
+"""DAWN net: the pre-activation net from which DavidNet was developed, with four layers of two blocks.
 
 Source: David Page, "How to Train Your ResNet"; the code cifar10-fast (`dawn.ipynb`), after Ben Johnson's
 DAWNBench entry. A block is BatchNorm and ReLU, then a branch (3x3, BatchNorm, ReLU, 3x3) beside a shortcut.
-Unlike in He et al. 2016, every shortcut starts behind that first ReLU, it is a bare 1x1 convolution where the
-shape changes, no BatchNorm stands before the head, and the last layer has as many channels as the one before.
+Unlike in He et al. 2016, every shortcut starts after that first ReLU and is a plain 1x1 convolution where the
+shape changes, no BatchNorm precedes the head, and the last layer has as many channels as the one before.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from netbuilder.networks.residual import finish, source
 
 __all__ = ["DawnNetConfig", "stitch"]
 
-# (width over that of the first convolution, stride) of each layer.
+# (width as a multiple of the first convolution's, stride) of each layer.
 LAYERS = {"layer1": (1, 1), "layer2": (2, 2), "layer3": (4, 2), "layer4": (4, 2)}
 BLOCKS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class DawnNetConfig(PageConfig):
-    """The baseline as it was tuned. Raises ConfigError."""
+    """The options; the defaults give the tuned baseline. Raises ConfigError."""
 
     prep_bn: bool = option(
-        help="BatchNorm and ReLU behind the first convolution, as before the tuning",
+        help="BatchNorm and ReLU after the first convolution, as before the tuning",
         default=False,
         switch=True,
     )
     branches: bool = option(
-        help="with --no-branches the shortcuts alone, the first of the backbone studies",
+        help="residual branches; --no-branches leaves only the shortcuts, the first of the backbone studies",
         default=True,
         switch=True,
     )
@@ -51,7 +51,7 @@ class DawnNetConfig(PageConfig):
 
     @property
     def title(self) -> str:
-        """dawnnet, and what is not usual."""
+        """dawnnet, and the options that differ."""
         parts = ["dawnnet"]
         parts += [f"w{self.width}"] if self.width != 64 else []
         parts += ["prep_bn"] if self.prep_bn else []
@@ -59,7 +59,7 @@ class DawnNetConfig(PageConfig):
         return "_".join(parts)
 
     def block(self, name: str, num_output: int, stride: int, projects: bool) -> Lego:
-        """One block; `projects` where the shape changes."""
+        """One block; it `projects` where the shape changes."""
         skip = _conv(f"{name}_proj_shortcut", num_output, 1, stride) if projects else None
         activation = BNReLULego(name=f"{name}_preact")
         if not self.branches:

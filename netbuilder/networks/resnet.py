@@ -2,12 +2,11 @@
 
 Source: He et al. 2015 (arXiv 1512.03385), table 1; pynetbuilder's app/imagenet/build_resnet.py, whose layer
 names are kept. Deviations from pynetbuilder, all off with conv_bias: convolutions before BatchNorm have no
-bias; use_global_stats is not written, since BatchNorm follows the phase by itself. Rectangular kernels
-always have both halves of kernel, pad and stride, where pynetbuilder writes one pad: OpenCV loses it.
-From the paper: pool1 has no pad, and 18 and 34 layers project where the width changes (option B).
+bias; use_global_stats is not written, since BatchNorm follows the phase by itself. Rectangular kernels always
+have both halves of kernel, pad and stride; pynetbuilder writes one pad, which OpenCV ignores. From the paper:
+pool1 has no pad, and 18 and 34 layers project where the width changes (option B).
 
-Options take in elements of other nets, all off unless asked for: attention, blurs, ResNet-D's stem and
-shortcut.
+Options add elements of other nets, all off by default: attention, blurs, ResNet-D's stem and shortcut.
 """
 
 from __future__ import annotations
@@ -65,19 +64,19 @@ class ResNetConfig(ImageNetConfig):
                 f"-m {self.main_branch} needs -n {STEM_WIDTH}, got {n}: the first block of stage 0 adds the "
                 f"{STEM_WIDTH} channels of the stem to its own {n} through an identity shortcut",
                 key="num_output_stage1",
-                hint=f"give -n {STEM_WIDTH}, or take a bottleneck branch, which projects there",
+                hint=f"use -n {STEM_WIDTH}, or a bottleneck branch, which projects there",
             )
         if n < expansion or n % expansion:
             raise ConfigError(
                 f"-n must be a multiple of {expansion} for -m {self.main_branch}, got {n}: "
                 "the inner convolutions have a quarter of the width",
                 key="num_output_stage1",
-                hint=f"give -n {max(1, round(n / expansion)) * expansion}",
+                hint=f"use -n {max(1, round(n / expansion)) * expansion}",
             )
 
     @property
     def title(self) -> str:
-        """The name by which pynetbuilder's model folders go: resnet_50, resnet_34_inception_trick, ..."""
+        """The name of pynetbuilder's model folder: resnet_50, resnet_34_inception_trick, ..."""
         depth = self.branch.depth * sum(self.blocks) + (4 if self.fc_layers else 2)
         usual = STEM_WIDTH * self.branch.expansion
         n = self.num_output_stage1
@@ -96,7 +95,7 @@ class ResNetConfig(ImageNetConfig):
         return "_".join(parts)
 
     def residual_block(self, name: str, num_output: int, stride: int, *, first: bool, projects: bool) -> Lego:
-        """One residual block, with the elements that were asked for."""
+        """One residual block, with the chosen elements."""
         block = super().residual_block(name, num_output, stride, first=first, projects=projects)
         elements = self.elements
         if elements.attention == elements.antialias == self.shortcut_average == "none":

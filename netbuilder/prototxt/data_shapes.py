@@ -226,7 +226,7 @@ def _check_mean(layer: LayerParameter, shape: Shape, folder: Path) -> None:
     Raises ShapeError. Source: data_transformer.cpp, the constructor and Transform.
     """
     transform = layer.transform_param
-    if not transform.HasField("mean_file"):
+    if not transform.HasField("mean_file") or transform.mean_value:  # both are refused, whatever they hold
         return
     name = _printable(transform.mean_file)
     try:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import FieldError, ShapeError, did_you_mean, shape_text
 from netbuilder.layers import RULES, Shape, is_source, source_of
+from netbuilder.layers.python_layers import is_known
 from netbuilder.layers.traits import Source, Tops
-from netbuilder.net import Net, Origin
+from netbuilder.net import Layer, Net, Origin
 from netbuilder.schema.fields import has_field
 
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
 
-__all__ = ["apply", "checked", "find", "how_to_give"]
+__all__ = ["apply", "checked", "complete", "find", "givable", "how_to_give", "unknown_makers"]
 
 _IMAGE_AXES = 4
+_GIVEN = "; the shape is given"
 
 
 def checked(
@@ -25,13 +27,17 @@ def checked(
 ) -> dict[str, Shape]:
     """The shapes by top name as tuples.
 
-    Raises FieldError for a name that is not a data layer's top, and for an invalid shape.
+    Raises FieldError for a name that is not the top of a layer, and for an invalid shape.
     """
-    known = [top for layer in layers if is_source(layer) for top in layer.top]
+    layers = list(layers)
+    known = [top for layer in layers for top in layer.top]
     for name, shape in given.items():
         if name not in known:
-            there = "; it has none" if not known else f": they are {', '.join(repr(k) for k in known)}"
-            error = FieldError(f"'{name}' is not an input of this net{there}", hint=did_you_mean(name, known))
+            inputs = [top for layer in layers if is_source(layer) for top in layer.top]
+            there = "; it has none" if not inputs else f": they are {', '.join(repr(k) for k in inputs)}"
+            error = FieldError(
+                f"'{name}' is not an input of this net{there}", hint=did_you_mean(name, inputs or known)
+            )
             error.where = path
             raise error
         if not all(isinstance(n, int) and n > 0 for n in shape):
@@ -44,8 +50,11 @@ def apply(layer: LayerParameter, shapes: Mapping[str, Shape], origin: Origin) ->
 
     Raises FieldError for a wrong number of axes, located at `origin`.
     """
-    if not is_source(layer) or not any(top in shapes for top in layer.top):
+    given = [top for top in layer.top if top in shapes]
+    if not given or not is_source(layer) or is_known(layer):
         return None
+    if layer.HasField("python_param") and len(given) < len(layer.top):
+        return None  # each by itself, in `complete`
     try:
         if layer.type == "Input":
             _reshape(layer, shapes)
@@ -79,6 +88,40 @@ def find(
         error.args = (error.text,)
         error.where = str(origin)
         raise
+
+
+def complete(layer: Layer, shapes: Mapping[str, Shape]) -> None:
+    """Give the tops of a layer of the net the shapes of which nothing else is known, or only a beginning.
+
+    A layer of unknown type, with unknown fields or in Python stays uncounted, and what comes after it is
+    counted. The classes of Python that are known by their shapes after loading take other ones.
+    Raises FieldError for a shape that is not the one that follows from the layer.
+    """
+    for top in layer.tops:
+        shape = shapes.get(top.name)
+        if shape is None or shape == top.shape:
+            continue
+        if top.shape is not None and not is_known(layer.proto):
+            error = FieldError(
+                f"the shape of '{top.name}' follows from {layer.type} '{layer.name}': it is "
+                f"{shape_text(top.shape)}, got {shape_text(shape)}",
+                hint="give the shapes of data, and of layers whose shapes are unknown",
+            )
+            error.where = str(layer.origin)
+            raise error
+        if layer.unknown and top.shape is None:
+            layer.unknown = f"{layer.unknown.removesuffix(_GIVEN)}{_GIVEN}"
+        top.shape = shape
+
+
+def givable(net: Net) -> set[str]:
+    """The names of the tops whose shapes may be given: data, and what no rule infers."""
+    return {
+        top.name
+        for layer in net.layers
+        if not layer.bottoms or layer.unknown or is_known(layer.proto)
+        for top in layer.tops
+    }
 
 
 def _stored(type: str) -> Source | None:
@@ -133,6 +176,18 @@ def _top_shapes(layer: LayerParameter, shapes: Mapping[str, Shape]) -> list[Shap
         missing = others[len(known) - 1]
         raise FieldError(f"the shape of '{missing}' must be given too, as it comes before '{left[0]}'")
     return known
+
+
+def unknown_makers(net: Net) -> list[str]:
+    """A template of `--input` for each shape that the layer itself leaves unknown, and that others need."""
+    read = {blob for layer in net.layers for blob in layer.bottoms}
+    return [
+        f"{top.name}=N,..."
+        for layer in net.layers
+        if layer.bottoms and all(bottom.shape is not None for bottom in layer.bottoms)
+        for top in layer.tops
+        if top.shape is None and top in read
+    ]
 
 
 def how_to_give(net: Net) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, StaleBlob
-from netbuilder.layers import RULES
+from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, ShapeError, StaleBlob
+from netbuilder.layers import RULES, Facts, UnknownShape
 from netbuilder.net import Layer, Net, Origin, as_phase
 from netbuilder.prototxt import inputs as given_inputs
 from netbuilder.prototxt.comments import above_layers
@@ -128,15 +128,41 @@ def _append(
 ) -> None:
     """Append a layer of the file, with the shapes of its tops that `inputs` or its data provide."""
     why = _why_unknown(net, layer) if lenient else ""
+    facts = _facts_despite(net, layer) if why else None
+    if facts and not facts.params:
+        why, facts = "", None  # whatever the unknown field is about, it changes no figure
     # An unknown field may change the shape, so the data does not determine it.
     top_shapes, unread = given_inputs.find(layer, shapes, None if why else folder, origin)
     if not lenient and layer.type not in net.dialect.types:
         top_shapes = None  # with shapes, `append` would take it for a custom type of the user's
     if top_shapes and len(top_shapes) < len(layer.top):
         why = why or f"the shape of its top '{layer.top[len(top_shapes)]}' is not given"
+    if facts:
+        top_shapes = list(facts.tops)
     appended = net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why, of_dialect=True)
     if unread and appended.unknown:
         appended.unknown += f" ({unread})"
+    if appended.unknown and appended.in_place:
+        for bottom, top in zip(appended.bottoms, appended.tops, strict=False):
+            if bottom.name == top.name and top.shape is None:
+                top.shape = bottom.shape  # one blob, which its own layer does not reshape
+    if shapes:
+        given_inputs.complete(appended, shapes)
+
+
+def _facts_despite(net: Net, layer: LayerParameter) -> Facts | None:
+    """The facts of a layer with an unknown field, if its type keeps the shape of its bottoms; else None."""
+    rule = RULES.get(layer.type) if layer.type in net.dialect.types else None
+    if rule is None or not (rule.auto_top or rule.traits.keeps_shape is True):
+        return None
+    bottoms = [net.blobs[name].shape for name in layer.bottom if name in net.blobs]
+    known = [shape for shape in bottoms if shape is not None]
+    if len(known) < len(layer.bottom):
+        return None
+    try:
+        return rule.infer(layer, known)
+    except (ShapeError, UnknownShape, IndexError, ValueError):
+        return None  # the fork's layer may take what ours refuses
 
 
 def net_of_solver(text: str, path: Path, phase: str) -> Path | None:

@@ -91,7 +91,7 @@ def _check_free(path: Path, content: bytes, force: bool) -> None:
     if not ours and not force:
         raise FileError(
             f"'{path}' is in the way, and netbuilder did not write it",
-            hint="choose another output folder, or give --force to replace it",
+            hint="choose another output folder, or use --force to replace it",
         )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import ConfigError, NetBuilderError, shape_text
 from netbuilder.layers import Shape, is_source
+from netbuilder.layers.python_layers import is_known
 from netbuilder.measure.counts import batch_size
 from netbuilder.net import Layer, Net
 from netbuilder.schema.fields import has_field
@@ -52,6 +53,7 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
             error.text = f"batch {batch} does not go through this net: {error.text}"
             raise
         copy.unknown = layer.unknown
+        _keep_given(layer, copy, old, batch)
         for k, (ours, theirs) in enumerate(zip(layer.params, copy.params, strict=True)):
             if ours.shape != theirs.shape:
                 raise ConfigError(
@@ -62,6 +64,15 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
                     "write 0 there, which copies the bottom's",
                 )
     return new
+
+
+def _keep_given(layer: Layer, copy: Layer, old: int, batch: int) -> None:
+    """Give the tops of the copy the shapes that were given and that no rule infers."""
+    for ours, theirs in zip(layer.tops, copy.tops, strict=True):
+        if layer.bottoms and is_known(layer.proto):
+            theirs.shape = ours.shape  # of regions, whose number is not the batch
+        elif theirs.shape is None and ours.shape is not None:
+            theirs.shape = _resized(ours.shape, old, batch)
 
 
 def _source(layer: Layer, old: int, batch: int) -> tuple[Any, list[Shape] | None]:

@@ -1,67 +1,100 @@
 """Write Caffe's binary files: weights by layer name (.caffemodel) and single arrays (.binaryproto).
 
-Both are written atomically. An existing file is replaced only with `force`: a binary file has no header that
-shows whether netbuilder made it.
+Both are written atomically, one array at a time: memory holds no second copy of a model. An existing file is
+replaced only with `force`: a binary file has no header that shows whether netbuilder made it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import FileError
-from netbuilder.schema import BlobProto, NetParameter
+from netbuilder.storage.wire import BYTES, packed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    # A layer: its name and its arrays.
+    Stored = tuple[str, Sequence[npt.ArrayLike]]
+
 __all__ = ["write_blob", "write_model"]
+
+# Numbers of fields in caffe.proto: of NetParameter, LayerParameter, BlobProto and BlobShape.
+_LAYER, _NAME, _BLOBS, _DATA, _SHAPE, _DIM = 100, 1, 7, 5, 7, 1
+_LIMIT = 2**31 - 1  # of a message, in Caffe and in protobuf
 
 
 def write_model(
-    path: str | Path, params: Mapping[str, Sequence[npt.ArrayLike]], *, force: bool = False
+    path: str | Path,
+    params: Mapping[str, Sequence[npt.ArrayLike]] | Iterable[Stored],
+    *,
+    force: bool = False,
 ) -> None:
-    """Write the parameters of some or all layers as a .caffemodel.
+    """Write the parameters of some or all layers as a .caffemodel, float32.
 
     Caffe copies them into the layers of the same name (`caffe train --weights`), where the shapes must be
-    equal, and leaves the other layers unchanged. Raises FileError.
+    equal, and leaves the other layers unchanged. `params` maps names to arrays, or yields such pairs.
+    Raises FileError, also for a model of 2 GiB or more, which Caffe cannot read.
     """
-    model = NetParameter()
-    for name, arrays in params.items():
-        layer = model.layer.add(name=name)
-        for array in arrays:
-            _fill(layer.blobs.add(), array)
-    _write(Path(path), model.SerializeToString(), force)
+    pairs = params.items() if isinstance(params, Mapping) else params
+    _write(Path(path), (part for name, arrays in pairs for part in _layer(name, arrays)), force)
 
 
 def write_blob(path: str | Path, array: npt.ArrayLike, *, force: bool = False) -> None:
     """Write an array as a .binaryproto: a mean image, the matrix of InfogainLoss. Raises FileError."""
-    blob = BlobProto()
-    _fill(blob, array)
-    _write(Path(path), blob.SerializeToString(), force)
+    _write(Path(path), iter(_blob(array)), force)
 
 
-def _fill(blob: BlobProto, array: npt.ArrayLike) -> None:
+def _layer(name: str, arrays: Sequence[npt.ArrayLike]) -> list[bytes]:
+    """A layer of a NetParameter, in parts that follow one another."""
+    parts: list[bytes] = [_field(_NAME, name.encode())]
+    for array in arrays:
+        blob = _blob(array)
+        parts += [_head(_BLOBS, sum(map(len, blob))), *blob]
+    return [_head(_LAYER, sum(map(len, parts))), *parts]
+
+
+def _blob(array: npt.ArrayLike) -> list[bytes]:
+    """A BlobProto: its shape, and its numbers."""
     import numpy as np
 
-    values = np.asarray(array, np.float32)
-    blob.shape.dim.extend(values.shape)
-    blob.data.extend(values.ravel().tolist())
+    values = np.asarray(array, "<f4", order="C")
+    dims = b"".join(packed(n) for n in values.shape)
+    shape = _field(_SHAPE, _field(_DIM, dims) if dims else b"")
+    return [shape, _head(_DATA, values.nbytes), values.tobytes()]
 
 
-def _write(path: Path, data: bytes, force: bool) -> None:
+def _head(number: int, length: int) -> bytes:
+    """The tag and the length of a length-delimited field."""
+    return packed(number << 3 | BYTES) + packed(length)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _head(number, len(content)) + content
+
+
+def _write(path: Path, parts: Iterator[bytes], force: bool) -> None:
     if path.exists() and not force:
         raise FileError(
             f"cannot write '{path}': it exists already", hint="give another name, or use force=True"
         )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(data)
+        with open(partial, "wb") as file:
+            for part in parts:
+                file.write(part)
+            size = file.tell()
+        if size > _LIMIT:
+            raise FileError(
+                f"cannot write '{path}': it would have {size} bytes, and Caffe reads up to {_LIMIT}"
+            )
         partial.replace(path)
     except OSError as error:
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)
         reason = (error.strerror or str(error)).lower()
         raise FileError(f"cannot write '{path}': {reason}", hint="choose another place") from None
+    finally:
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)

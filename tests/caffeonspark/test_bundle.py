@@ -216,7 +216,7 @@ def test_a_foreign_file_is_refused_and_nothing_is_written(name: str, tmp_path: P
         bundle(ready(tmp_path), tmp_path / "job")
     assert str(caught.value) == (
         f"'{other}' is in the way, and netbuilder did not write it\n"
-        "  hint:    choose another output folder, or give --force to replace it"
+        "  hint:    choose another output folder, or use --force to replace it"
     )
     assert [path.name for path in (tmp_path / "job").iterdir()] == [name]
     bundle(ready(tmp_path), tmp_path / "job", force=True)

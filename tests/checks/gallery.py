@@ -108,6 +108,11 @@ CASES: dict[str, Case] = {
         "kernel_size: 1", "kernel_size: 2", "t", 2,
     ),
     "no-backward": Case(learnt(one("Threshold")), '"Threshold"', '"TanH"', "t", 3),
+    "one-value": Case(
+        trained(one("Pooling", "pooling_param { global_pooling: true }", top="p").replace('name: "t"', 'name: "p"')
+                + one("BatchNorm", FROZEN, bottom="p") + SCALE, "s").replace("batch_size: 2", "batch_size: 1"),
+        "batch_size: 1", "batch_size: 2", "t", 3,
+    ),
     "gradient-lost": Case(
         learnt(one("Reshape", "reshape_param { shape { dim: 0 dim: -1 } }")
                + one("Flatten", bottom="t", top="f").replace('name: "t"', 'name: "f"'), "f"),
@@ -170,6 +175,10 @@ CASES: dict[str, Case] = {
     "zero-weights": Case(
         trained(one("Convolution", "convolution_param { num_output: 2 kernel_size: 1 }")), "kernel_size: 1",
         f"kernel_size: 1 {FILLER}", "t", 2,
+    ),
+    "frozen-zero": Case(
+        trained(one("Convolution", "param { lr_mult: 0 } convolution_param { num_output: 2 kernel_size: 1 }")),
+        "kernel_size: 1", f"kernel_size: 1 {FILLER}", "t", 2,
     ),
     "zero-scale": Case(
         trained(one("Scale", "scale_param { filler { } }")), "filler { }", "filler { value: 1 }", "t", 2

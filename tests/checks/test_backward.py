@@ -37,6 +37,7 @@ HIDDEN = scores("data", "hidden")
 LOSS = layer("SoftmaxWithLoss", "fc label", "loss")
 DOWN, CUT = "propagate_down: true", "propagate_down: false"
 FORCED = "force_backward: true\n"
+RATES_0 = "param { lr_mult: 0 } param { lr_mult: 0 }"
 END = layer("Reduction", "end", "loss", "loss_weight: 1")
 
 # Each net, and the layers with a no-backward (and the bottoms, of those that abort for single bottoms).
@@ -331,3 +332,45 @@ def test_a_gradient_that_nobody_wants_is_not_lost() -> None:
     assert lost(text.replace('bottom: "t1" top: "fc"', 'bottom: "t1" top: "fc" propagate_down: false')) == []
     test = prototxt.parse(text, "TEST")
     assert [f for f in checks.check(test) if f.code == "gradient-lost"] == []
+
+
+# -- what is written over, where the backward pass does not come ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "code"),
+    [
+        (layer("Sigmoid", "hidden", "s") + layer("Dropout", "s", "s", name="d"), "in-place-chain"),
+        (layer("Power", "hidden", "hidden", "power_param { power: 2 }", name="s") + layer("Split", "hidden", "s"),
+         "in-place-gradient"),
+    ],
+)  # fmt: skip
+def test_values_may_be_spoilt_where_no_gradient_is_computed(layers: str, code: str) -> None:
+    def codes(text: str) -> set[str]:
+        return {f.code for f in checks.check(prototxt.parse(text, "TRAIN"))}
+
+    net = DATA + HIDDEN + layers + scores("s", "fc") + LOSS
+    assert code in codes(net)
+    assert code not in codes(net.replace('top: "fc"', f'top: "fc" {CUT}'))
+    nothing_learnt = net.replace(HIDDEN, HIDDEN.replace('top: "hidden"', f'top: "hidden" {RATES_0}'))
+    assert code not in codes(nothing_learnt)
+    assert code in codes(FORCED + nothing_learnt)
+
+
+def test_a_net_of_data_that_is_not_there_is_judged_too() -> None:
+    """Which layers learn does not depend on the shape of the data."""
+    data = layer("Data", "", "data label", 'data_param { source: "db" batch_size: 2 }', name="data")
+    text = data + HIDDEN + layer("Threshold", "hidden", "t") + scores("t", "fc") + LOSS
+    assert [f.layer for f in refused(text)] == ["t"]
+    assert refused(text.replace('top: "hidden"', f'top: "hidden" {RATES_0}')) == []
+
+
+def test_a_deploy_net_with_force_backward_is_for_its_users_backward_pass(real_caffe: Caffe) -> None:
+    text = FORCED + fed("data", 2, 4) + scores("data", "fc") + layer("ArgMax", "fc", "best")
+    found = checks.check(prototxt.parse(text, "TEST"))
+    assert [f.layer for f in found if f.code == "no-backward"] == ["best"]
+    with pytest.raises(CaffeRefused):
+        real_caffe.run(text, phase="TEST", seed=1, backward=True)
+    assert [
+        f for f in checks.check(prototxt.parse(text.replace(FORCED, ""), "TEST")) if f.code == "no-backward"
+    ] == []

@@ -257,18 +257,53 @@ def test_a_fix_that_fails_is_left_out_and_the_others_are_made() -> None:
     )
 
 
-def test_fixes_of_one_place_are_made_in_turn() -> None:
-    """Leaving the last field of a message out, and writing one after it."""
-    text = trained(
-        one(
-            "Convolution",
-            "\n  convolution_param {\n    num_output: 2\n    kernel_h: 3\n    kernel_w: 3\n    pad_h: 1\n    engine: CUDNN\n  }\n",
-        )
-    )
-    after = mended(text)
+LAST_LINE = one(
+    "Convolution",
+    "\n  convolution_param {\n    num_output: 2\n    kernel_size: 3\n    engine: CUDNN\n  }\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fixed"),
+    [
+        (LAST_LINE, LAST_LINE.replace("engine: CUDNN", 'weight_filler { type: "msra" }')),
+        (
+            one("Convolution", "convolution_param { num_output: 2 kernel_size: 3 engine: CUDNN }"),
+            one(
+                "Convolution",
+                'convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "msra" } }',
+            ),
+        ),
+    ],
+)
+def test_a_field_takes_the_place_of_one_that_is_left_out(layer: str, fixed: str) -> None:
+    text = trained(layer)
+    wanted = Wanted()
+    with patch("netbuilder.checks.fixes.examine_text", wraps=examine_text) as examinations:
+        result = mend(examine_text(text, "net.prototxt", wanted), wanted)
+    assert result.text == trained(fixed)
+    assert examinations.call_count == 1
+
+
+def test_three_fixes_of_one_message_are_all_made() -> None:
+    fields = "num_output: 2\n    kernel_h: 3\n    kernel_w: 3\n    pad_h: 1\n    engine: CUDNN\n"
+    after = mended(trained(one("Convolution", f"\n  convolution_param {{\n    {fields}  }}\n")))
     assert "engine" not in after
     assert "pad_w: 0" in after
     assert "msra" in after
+
+
+def test_fixes_of_one_place_are_made_in_turn() -> None:
+    """Leaving a message out, and writing into it."""
+    text = INPUT + one("ReLU", "lrn_param { k: 2 }")
+
+    def write(place: Place, finding: Finding) -> tuple[list[Edit], str]:
+        return [place.insert("alpha: 1", "lrn_param")], "wrote alpha"
+
+    with patch.dict(FIXES, {"ignored-param": FIXES["ignored-param"], "input-overwritten": write}, clear=True):
+        assert mended(text) == INPUT + one("ReLU").replace("  }", " }")
+        text = INPUT + one("ReLU", "lrn_param { k: 2 }", top="x")
+        assert mended(text) == INPUT + one("ReLU", top="x").replace("  }", " }")
 
 
 def test_all_readers_of_one_input_get_the_new_name_once() -> None:

@@ -396,3 +396,16 @@ def test_without_a_target_a_message_names_the_fork(name: str) -> None:
     text, target = PUBLISHED[name]
     found = examine_text(text, "n", Wanted()).findings
     assert any(target in f.fix for f in found if f.code in ("no-such-type", "no-such-field"))
+
+
+def test_fields_that_data_layers_read_in_their_own_message_are_not_called_without_effect() -> None:
+    """BVLC's WindowData reads its scale there, SegNet's DenseImageData its mirror and mean_file."""
+    windows = 'layer { name: "d" type: "WindowData" top: "data" top: "label" transform_param { crop_size: 7 } window_data_param { source: "w" batch_size: 2 scale: 0.5 mirror: true } }\n'
+    findings = examine_text(windows, "n", Wanted()).findings
+    assert [f.text for f in findings if f.code == "ignored-field"] == [
+        "mirror in window_data_param has no effect in today's format"
+    ]
+    assert "scale: 0.5" in fixed(windows)
+    dense = SEGNET.replace("shuffle: true", 'shuffle: true mirror: true mean_file: "m"')
+    assert "ignored-field" not in codes(dense, "any")
+    assert fixed(dense, "any") == dense

@@ -345,7 +345,7 @@ def test_a_foreign_file_in_the_way_is_refused_and_left_alone(netbuilder: Command
         2,
         "",
         f"FileError: '{foreign}' is in the way, and netbuilder did not write it\n"
-        "  hint:    choose another output folder, or give --force to replace it\n",
+        "  hint:    choose another output folder, or use --force to replace it\n",
     )
     assert contents(tmp_path) == {"test.prototxt": b'name: "mine"\n'}
 
@@ -445,18 +445,18 @@ REFUSED = {
         ["resnet", "-m", "normal"],
         "ConfigError: -m normal needs -n 64, got 128: the first block of stage 0 adds the 64 channels of the "
         "stem to its own 128 through an identity shortcut\n"
-        "  hint:    give -n 64, or take a bottleneck branch, which projects there\n",
+        "  hint:    use -n 64, or a bottleneck branch, which projects there\n",
     ),
     "inception_trick with 256": (
         ["resnet", "-m", "inception_trick", "-n", "256"],
         "ConfigError: -m inception_trick needs -n 64, got 256: the first block of stage 0 adds the 64 "
         "channels of the stem to its own 256 through an identity shortcut\n"
-        "  hint:    give -n 64, or take a bottleneck branch, which projects there\n",
+        "  hint:    use -n 64, or a bottleneck branch, which projects there\n",
     ),
     "a bottleneck of no quarter": (
         ["resnet", "-m", "bottleneck", "-n", "130"],
         "ConfigError: -n must be a multiple of 4 for -m bottleneck, got 130: the inner convolutions have a "
-        "quarter of the width\n  hint:    give -n 128\n",
+        "quarter of the width\n  hint:    use -n 128\n",
     ),
     "stride_in without a bottleneck": (
         ["resnet", "-m", "normal", "-n", "64", "--stride_in", "3x3"],
@@ -553,7 +553,7 @@ def test_an_unknown_network_or_config_is_refused_with_the_nearest(
 ) -> None:
     assert netbuilder("build", "resnt", "-o", tmp_path / "out") == Ran(
         2, "",
-        "ConfigError: there is no network and no config 'resnt'\n  hint:    did you mean 'resnet'?\n",
+        "ConfigError: no network or config is named 'resnt'\n  hint:    did you mean 'resnet'?\n",
     )  # fmt: skip
     assert names(tmp_path) == []
 

@@ -65,7 +65,9 @@ def test_without_data_the_files_are_as_they_were(build: Command) -> None:
 def test_a_file_of_an_earlier_build_is_not_taken_for_this_one_s(build: Command) -> None:
     build(*NET, *LMDB, "-o", "out")
     ran = build(*NET, "-o", "out")
-    assert ran.err.startswith("note: out/train_val.prototxt is not of this build: --data writes one\n")
+    assert ran.err.startswith(
+        "note: out/train_val.prototxt is from an earlier build; --data writes a new one\n"
+    )
 
 
 def test_counts_are_those_of_one_image(build: Command) -> None:

@@ -210,7 +210,7 @@ def test_a_mended_file_is_replaced_and_anothers_is_not(capsys: Printed) -> None:
     assert check("--fix") == 2
     assert capsys.readouterr().err.splitlines()[-2:] == [
         "FileError: 'net.fixed.prototxt' is in the way, and netbuilder did not write it",
-        "  hint:    choose another output folder, or give --force to replace it",
+        "  hint:    choose another output folder, or use --force to replace it",
     ]
     assert Path("net.fixed.prototxt").read_text() == "mine\n"
     assert check("--fix", "--force") == 0

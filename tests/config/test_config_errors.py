@@ -40,8 +40,8 @@ MISTAKES = {
     ),
     "no network": (
         "main_branch: bottleneck\n",
-        "network is missing: it names the network whose options the other keys are\n"
-        "  where:   case.yaml\n  hint:    as in network: resnet; or give a base",
+        "network is missing; it names the network to which the other keys belong\n"
+        "  where:   case.yaml\n  hint:    for example network: resnet; or give a base",
     ),
     "a network that is none": (
         "network: 3\n",
@@ -50,7 +50,7 @@ MISTAKES = {
     "a missing option": (
         "network: resnet\n",
         "main_branch is missing: network resnet needs it\n"
-        "  where:   case.yaml:1, main_branch\n  hint:    as in main_branch: normal",
+        "  where:   case.yaml:1, main_branch\n  hint:    for example main_branch: normal",
     ),
     # types
     "text for an integer": (
@@ -76,7 +76,7 @@ MISTAKES = {
     "an integer in quotes": (
         NET + "classes: '10'\n",
         "classes must be an integer, got '10'\n  where:   case.yaml:3, classes\n"
-        "  hint:    leave the quotes out",
+        "  hint:    remove the quotes",
     ),
     "text for a number": (
         "network: davidnet\ncelu: much\n",
@@ -89,7 +89,7 @@ MISTAKES = {
     "a truth value in quotes": (
         NET + "fc_layers: 'yes'\n",
         "fc_layers must be true or false, got 'yes'\n  where:   case.yaml:3, fc_layers\n"
-        "  hint:    leave the quotes out",
+        "  hint:    remove the quotes",
     ),
     "a truth value for a word": (
         "network: resnet\nmain_branch: no\n",
@@ -125,17 +125,17 @@ MISTAKES = {
     # numbers of which YAML thinks differently
     "an octal number": (
         NET + "classes: 010\n",
-        "010 is 8 in YAML, and something else to a reader\n  where:   case.yaml:3, classes\n"
+        "010 means 8 in YAML, which is easy to misread\n  where:   case.yaml:3, classes\n"
         "  hint:    write 8, or '010' in quotes if it is text",
     ),
     "a number to the base 60": (
         NET + "input_size: 3:44\n",
-        "3:44 is 224 in YAML, and something else to a reader\n  where:   case.yaml:3, input_size\n"
+        "3:44 means 224 in YAML, which is easy to misread\n  where:   case.yaml:3, input_size\n"
         "  hint:    write 224, or '3:44' in quotes if it is text",
     ),
     "an endless number": (
         NET + "classes: .inf\n",
-        ".inf is no number that a config can have\n  where:   case.yaml:3, classes",
+        ".inf is not a valid number in a config\n  where:   case.yaml:3, classes",
     ),
     # values out of range, as the config dataclass says
     "a number out of range": (
@@ -151,7 +151,7 @@ MISTAKES = {
         "network: resnet\nmain_branch: normal\n",
         "-m normal needs -n 64, got 128: the first block of stage 0 adds the 64 channels of the stem to its "
         "own 128 through an identity shortcut\n  where:   case.yaml, num_output_stage1 (by default)\n"
-        "  hint:    give -n 64, or take a bottleneck branch, which projects there",
+        "  hint:    use -n 64, or a bottleneck branch, which projects there",
     ),
     # YAML
     "an open bracket": (
@@ -189,12 +189,12 @@ MISTAKES = {
     "an empty file": (
         "",
         "a config must be a mapping of keys to values, got nothing\n  where:   case.yaml:1\n"
-        "  hint:    as in `network: resnet`, one key a line",
+        "  hint:    for example `network: resnet`, one key per line",
     ),
     "a list": (
         "- network: resnet\n",
         "a config must be a mapping of keys to values, got a list\n  where:   case.yaml:1\n"
-        "  hint:    as in `network: resnet`, one key a line",
+        "  hint:    for example `network: resnet`, one key per line",
     ),
     # expect
     "an unknown count": (
@@ -286,7 +286,7 @@ MISTAKES = {
         "  where:   case.yaml:1, base"),
     "an unknown base": (
         "classes: 10\nbase: resnet_5\n",
-        "base 'resnet_5': there is no config 'resnet_5'\n  where:   case.yaml:2, base\n"
+        "base 'resnet_5': unknown config 'resnet_5'\n  where:   case.yaml:2, base\n"
         "  hint:    did you mean 'resnet_50'?",
     ),
     "a missing base file": (
@@ -300,8 +300,8 @@ MISTAKES = {
     ),
     "a base with a base": (
         "base: resnet_50_stride_in_3x3\n",
-        "base 'resnet_50_stride_in_3x3' has itself a base, 'resnet_50', and only one level is allowed\n"
-        "  where:   case.yaml:1, base\n  hint:    give the values of one of the two here",
+        "base 'resnet_50_stride_in_3x3' itself has a base, 'resnet_50'; only one level is allowed\n"
+        "  where:   case.yaml:1, base\n  hint:    copy the values of one of the two into this file",
     ),
     "a mistake in the base": (
         "base: base.yaml\n",
@@ -318,14 +318,14 @@ MISTAKES = {
     ),
     "a missing file of a module": (
         NET + "module: none.py\n",
-        "cannot load module 'none.py': there is no file 'none.py'\n  where:   case.yaml:3, module\n"
+        "cannot load module 'none.py': file 'none.py' does not exist\n  where:   case.yaml:3, module\n"
         "  hint:    the path is relative to the config",
     ),
     "a missing module": (
         NET + "module: no_such_module\n",
         "cannot load module 'no_such_module': ModuleNotFoundError: No module named 'no_such_module'\n"
         "  where:   case.yaml:3, module\n"
-        "  hint:    give a file as in module: my_nets.py, or install the module",
+        "  hint:    name a file, for example module: my_nets.py, or install the module",
     ),
 }  # fmt: skip
 
@@ -353,25 +353,26 @@ def test_a_mistake_is_told_with_file_line_and_key(what: str) -> None:
 
 
 SETTINGS = {
-    "classes": "--set takes KEY=VALUE, got 'classes'\n  hint:    as in --set classes=10",
-    "=3": "--set takes KEY=VALUE, got '=3'\n  hint:    as in --set classes=10",
-    "defaults..eps=3": "--set takes KEY=VALUE, got 'defaults..eps=3'\n  hint:    as in --set classes=10",
+    "classes": "--set takes KEY=VALUE, got 'classes'\n  hint:    for example --set classes=10",
+    "=3": "--set takes KEY=VALUE, got '=3'\n  hint:    for example --set classes=10",
+    "defaults..eps=3": "--set takes KEY=VALUE, got 'defaults..eps=3'\n  hint:    for example --set "
+    "classes=10",
     "clases=10": "unknown key 'clases': network resnet has no such option\n"
     "  where:   --set clases=10\n  hint:    did you mean 'classes'?",
     "classes=ten": "classes must be an integer, got 'ten'\n  where:   --set classes=ten",
     "classes=0": "classes must be at least 1, got 0\n  where:   --set classes=0",
-    "classes=010": "010 is 8 in YAML, and something else to a reader\n  where:   --set classes=010\n"
+    "classes=010": "010 means 8 in YAML, which is easy to misread\n  where:   --set classes=010\n"
     "  hint:    write 8, or '010' in quotes if it is text",
     "blocks=[3, 4": "this is not YAML for a config: expected ',' or ']', but got '<stream end>'\n"
     "  where:   --set blocks=[3, 4",
-    "blocks.0=3": "--set gives options of the network and fields of defaults, and blocks.0 is neither\n"
+    "blocks.0=3": "--set sets options of the network and fields of defaults; blocks.0 is neither\n"
     "  where:   --set blocks.0=3\n"
-    "  hint:    write it into a config of your own, with this one as its base",
-    "network=bl_resnet": "--set gives options of the network and fields of defaults, and network is neither\n"
+    "  hint:    write it into your own config with this one as its base",
+    "network=bl_resnet": "--set sets options of the network and fields of defaults; network is neither\n"
     "  where:   --set network=bl_resnet\n"
-    "  hint:    write it into a config of your own, with this one as its base",
-    "defaults.BatchNorm={eps: 3}": "--set gives one field of defaults at a time\n"
-    "  where:   --set defaults.BatchNorm={eps: 3}\n  hint:    as in --set defaults.BatchNorm.eps=1e-4",
+    "  hint:    write it into your own config with this one as its base",
+    "defaults.BatchNorm={eps: 3}": "--set sets one field of defaults at a time\n"
+    "  where:   --set defaults.BatchNorm={eps: 3}\n  hint:    for example --set defaults.BatchNorm.eps=1e-4",
     "defaults.BatchNorm.epz=3": "no field 'epz' in layer type BatchNorm\n"
     "  where:   --set defaults.BatchNorm.epz=3\n  hint:    did you mean 'eps'?",
 }
@@ -410,9 +411,9 @@ def test_counts_that_the_net_does_not_have_write_nothing(
     (folder / "case.yaml").write_text(f"{NET}expect:\n  learnable_params: 1\n", encoding="utf-8")
     assert main(["build", "case.yaml", "-o", "out"]) == 2
     assert capsys.readouterr().err == (  # the published count of resnet_50_1by2
-        "ConfigError: learnable_params is 6,927,528, and the config expects 1\n"
+        "ConfigError: learnable_params is 6,927,528, but the config expects 1\n"
         "  where:   case.yaml:4, expect.learnable_params\n"
-        "  hint:    correct the net, or what it is expected to have\n"
+        "  hint:    correct the net or the expected counts\n"
     )
     assert not (folder / "out").exists()
 
@@ -442,13 +443,13 @@ def told(target: str, *folders: str) -> str:
 
 
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
-    assert told("resnt_50") == "there is no config 'resnt_50'\n  hint:    did you mean 'resnet_50'?"
-    assert told("???") == "there is no config '???'\n  hint:    netbuilder list prints the names"
+    assert told("resnt_50") == "unknown config 'resnt_50'\n  hint:    did you mean 'resnet_50'?"
+    assert told("???") == "unknown config '???'\n  hint:    netbuilder list prints the names"
 
 
 def test_a_missing_file_of_a_known_name_is_told_with_the_name() -> None:
     assert told("resnet_50.yaml") == (
-        "there is no file 'resnet_50.yaml'\n  hint:    there is a config of the name resnet_50"
+        "file 'resnet_50.yaml' does not exist\n  hint:    a config named resnet_50 exists"
     )
 
 
@@ -457,19 +458,19 @@ def test_a_name_that_is_twice_in_one_folder_is_refused(folder: Path) -> None:
         (folder / "mine" / sub).mkdir(parents=True)
         (folder / "mine" / sub / "net.yaml").write_text("network: cifar_resnet\nN: 1\n", encoding="utf-8")
     assert told("net", "mine") == (
-        "config 'net' is there twice: mine/a/net.yaml and mine/b/net.yaml\n"
+        "config 'net' is ambiguous: mine/a/net.yaml and mine/b/net.yaml\n"
         "  hint:    give the path, or the name with its folder"
     )
     assert load("b/net", folders=["mine"]).found.path == Path("mine/b/net.yaml")
 
 
 def test_a_folder_that_is_not_there_is_named_with_who_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    hint = "\n  hint:    make it, or correct it"
-    assert told("net", "none") == f"there is no folder 'none', which --configs names{hint}"
+    hint = "\n  hint:    create it, or correct the name"
+    assert told("net", "none") == f"the folder 'none', which --configs names, does not exist{hint}"
     monkeypatch.setenv(ENVIRONMENT, "gone")
-    assert told("net") == f"there is no folder 'gone', which NETBUILDER_CONFIGS names{hint}"
+    assert told("net") == f"the folder 'gone', which NETBUILDER_CONFIGS names, does not exist{hint}"
 
 
 def test_show_config_of_a_network_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show-config", "resnet"]) == 2
-    assert capsys.readouterr().err.startswith("ConfigError: there is no config 'resnet'\n")
+    assert capsys.readouterr().err.startswith("ConfigError: unknown config 'resnet'\n")

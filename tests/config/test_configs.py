@@ -413,9 +413,9 @@ def test_list_shows_ones_own_configs_and_goes_on_after_a_wrong_one(netbuilder: C
     # By He et al.: 40,813,184 of ResNet-20, less 2 x 3 blocks of 4,718,592, less 3 classes of 64 inputs.
     assert ran == Ran(
         1, "",
-        "ConfigError: macs is 12,501,440, and the config expects 12\n"
+        "ConfigError: macs is 12,501,440, but the config expects 12\n"
         "  where:   mine/other.yaml:4, expect.macs\n"
-        "  hint:    correct the net, or what it is expected to have\n",
+        "  hint:    correct the net or the expected counts\n",
     )  # fmt: skip
     ran = netbuilder("list", "--configs", "mine", "--json")
     assert ran.code == 1
@@ -425,7 +425,7 @@ def test_list_shows_ones_own_configs_and_goes_on_after_a_wrong_one(netbuilder: C
 
 def test_a_pattern_that_fits_nothing_is_refused_with_the_nearest(netbuilder: Command, folder: Path) -> None:
     assert netbuilder("list", "resnt_50") == Ran(
-        2, "", "ConfigError: no config has a name like 'resnt_50'\n  hint:    did you mean 'resnet_50'?\n"
+        2, "", "ConfigError: no config's name matches 'resnt_50'\n  hint:    did you mean 'resnet_50'?\n"
     )
 
 
@@ -483,5 +483,5 @@ def test_show_config_without_a_config_says_what_to_give(netbuilder: Command, fol
     assert netbuilder("show-config") == Ran(
         2,
         "",
-        "ConfigError: show-config takes a config, or --schema\n  hint:    netbuilder list prints the names\n",
+        "ConfigError: show-config needs a config or --schema\n  hint:    netbuilder list prints the names\n",
     )

@@ -222,7 +222,8 @@ def test_an_option_that_is_called_like_a_key_of_configs_is_refused(folder: Path)
     text = MODULE.replace("slope:", "source:")
     Path("nets/clash.py").write_text(text, encoding="utf-8")
     assert refused("module: clash.py\nnetwork: tiny\ndepth: 2\n") == (
-        "network tiny has an option 'source', a key of configs\n  where:   nets/case.yaml:2, network"
+        "network tiny has an option 'source', which is a reserved key of configs\n  where:   "
+        "nets/case.yaml:2, network"
     )
 
 
@@ -233,7 +234,7 @@ def test_an_option_that_is_called_like_one_of_build_s_is_refused(folder: Path) -
     load("nets/tiny.yaml")  # registers it
     with pytest.raises(ConfigError) as refused:
         script_parser("tiny")
-    assert refused.value.text == "network tiny has an option 'batch', which is one of build's own"
+    assert refused.value.text == "network tiny has an option 'batch', which build itself has"
 
 
 def test_list_counts_own_networks_with_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

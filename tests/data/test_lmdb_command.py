@@ -125,7 +125,7 @@ def test_killed_and_started_again_it_ends_with_the_same_database(
     os.link(small / "cat" / "3.png", blocked)
     code, _, err = data(*words)
     assert code == 0
-    assert err.startswith(f"going on with what is in '{partial}'\n")
+    assert err.startswith(f"resuming from '{partial}'\n")
     assert data("lmdb", source, "-o", tmp_path / "whole", "--shuffle")[0] == 0
     assert records(tmp_path / "db") == records(tmp_path / "whole")
     assert not partial.exists()
@@ -153,7 +153,7 @@ def test_a_full_disk_is_told_and_gone_on_from(small: Path, data: Run, records: R
     assert done.returncode == 2
     assert done.stderr == (
         f"FileError: cannot write the database '{tmp_path}/.db.partial': input/output error\n"
-        "  hint:    is the disk full? Make room; then the same command continues where this one stopped\n"
+        "  hint:    is the disk full? Free some space; then the same command resumes where this one stopped\n"
     )
     assert not (tmp_path / "db").exists()
     assert 1000 <= len(records(tmp_path / ".db.partial")) < 2100
@@ -183,14 +183,14 @@ def test_an_existing_database_is_refused_resumed_or_replaced(
         2,
         "",
         f"FileError: '{db}' exists already\n"
-        "  hint:    --force makes it again, --resume keeps it if it is the same; or choose another output\n",
+        "  hint:    --force replaces it, --resume keeps it if it is the same; or choose another output\n",
     )
-    assert data("lmdb", small, "-o", db, "--resume") == (0, "", f"'{db}' is there and whole\n")
+    assert data("lmdb", small, "-o", db, "--resume") == (0, "", f"'{db}' is complete already\n")
     assert data("lmdb", small, "-o", db, "--resume", "--gray") == (
         2,
         "",
-        f"FileError: '{db}' exists, and was made from something else: gray false, now true\n"
-        "  hint:    --force makes it again; or choose another output\n",
+        f"FileError: '{db}' exists, but was made from other input: gray false, now true\n"
+        "  hint:    --force replaces it; or choose another output\n",
     )
     assert (db / "data.mdb").stat().st_ino == before
     assert data("lmdb", small, "-o", db, "--force", "--gray")[0] == 0
@@ -207,7 +207,7 @@ def test_force_replaces_databases_only(small: Path, data: Run, tmp_path: Path) -
             2,
             "",
             f"FileError: '{place}' is in the way, and is not a database\n"
-            "  hint:    choose another output; --force replaces nothing but databases\n",
+            "  hint:    choose another output; --force replaces only databases\n",
         )
     data("lmdb", small, "-o", tmp_path / "db")
     (tmp_path / "db" / "thesis.txt").write_text("...")
@@ -215,7 +215,7 @@ def test_force_replaces_databases_only(small: Path, data: Run, tmp_path: Path) -
         2,
         "",
         f"FileError: '{tmp_path}/db' is in the way, and has other files: 'thesis.txt'\n"
-        "  hint:    choose another output; --force replaces nothing but databases\n",
+        "  hint:    choose another output; --force replaces only databases\n",
     )
     assert (precious / "thesis.txt").read_text() == (tmp_path / "db/thesis.txt").read_text() == "..."
 
@@ -229,9 +229,9 @@ def test_an_unfinished_database_of_something_else_is_not_mixed_in(
     code, _, err = data("lmdb", small, "-o", tmp_path / "db")
     assert code == 2
     assert err == (
-        f"FileError: '{tmp_path}/.db.partial' is unfinished, and of another job: list differs, "
+        f"FileError: '{tmp_path}/.db.partial' is unfinished and belongs to another job: list differs, "
         "images 2, now 24\n"
-        "  hint:    run the command that began it, or --force to start again\n"
+        "  hint:    run the command that started it, or --force to start over\n"
     )
     assert data("lmdb", small, "-o", tmp_path / "db", "--force")[0] == 0
     assert len(records(tmp_path / "db")) == 24
@@ -250,7 +250,7 @@ def test_an_unfinished_database_that_is_damaged_is_not_gone_on_with(
     assert data(*words) == (
         2,
         "",
-        f"going on with what is in '{partial}'\n"
+        f"resuming from '{partial}'\n"
         f"FileError: cannot continue the database '{partial}': it is cut short: "
         f"it needs {len(whole)} bytes and has {len(whole) - 4096}\n"
         "  hint:    remove it to start again\n",
@@ -283,13 +283,13 @@ def test_an_unreadable_image_is_named_or_left_out(
         f"FileError: cannot read the image 'text.png' in '{tmp_path}': "
         "it is not a JPEG, PNG, BMP, PNM or TIFF image\n"
         "  where:   line 3 of the list\n"
-        "  hint:    fix it and run the same command again, or leave such images out by --skip-unreadable\n",
+        "  hint:    fix it and run the same command again, or skip such images with --skip-unreadable\n",
     )
     assert not (tmp_path / "db").exists()
     code, _, err = data("lmdb", listing, "-o", tmp_path / "db", "--skip_unreadable")
     assert (code, err) == (
         0,
-        f"going on with what is in '{tmp_path}/.db.partial'\n"
+        f"resuming from '{tmp_path}/.db.partial'\n"
         "left out: text.png\nleft out: cut.png\nleft out: gone.png\n"
         f"wrote {tmp_path}/db: 2 records, channels in the order B, G, R\n",
     )
@@ -390,7 +390,7 @@ def test_what_is_likely_a_mistake_is_said(small: Path, data: Run, tmp_path: Path
     err = data("lmdb", tmp_path / "a", "-o", tmp_path / "2", "--gray", "--encoded")[2]
     assert err == (
         f"left out: 1 file in '{tmp_path}/a' without a class folder or image suffix\n"
-        "files are stored as they are, colors too, as convert_imageset does: set force_gray when training\n"
+        "files are stored unchanged, in color, as convert_imageset does: set force_gray when training\n"
         f"wrote {tmp_path}/2: 1 record\n"
     )
 

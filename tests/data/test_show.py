@@ -82,8 +82,7 @@ def test_the_picture_has_the_samples_in_their_colors(
     code, _, err = data("show", tmp_path / "db", "--draw", picture)
     assert (code, err) == (
         2,
-        f"FileError: '{picture}' is there already\n"
-        "  hint:    choose another name, or --force to replace it\n",
+        f"FileError: '{picture}' exists already\n  hint:    choose another name, or --force to replace it\n",
     )
 
 
@@ -124,4 +123,4 @@ def test_what_is_no_database_or_damaged_is_told(database: Path, data: Run, tmp_p
     )
     key = whole.index(b"00000003_ant/3.png")
     path.write_bytes(whole[: key + 18] + b"\xff" + whole[key + 19 :])
-    assert told(database) == f"record '00000003_ant/3.png' of '{database}' is bad: it is no Datum\n"
+    assert told(database) == f"record '00000003_ant/3.png' of '{database}' is bad: it is not a Datum\n"

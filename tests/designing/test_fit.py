@@ -1,4 +1,4 @@
-"""`netbuilder fit`: the net just under a budget that halving finds is the one that trying all finds."""
+"""`netbuilder fit`: bisection finds the same net just under a budget as trying all values."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_blocks_come_as_near_to_the_budget_as_any_neighbours(fit: Any) -> No
     assert macs[first, second] == max(macs.values()) == data["after"]["figures"]["macs"]
 
 
-def test_what_was_found_is_said_and_written_as_a_config_that_builds_it(
+def test_the_result_is_printed_and_written_as_a_config_that_builds_it(
     fit: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = fit("cifar10/cifar_resnet_110", "--params", "1M", "-o", "small.yaml")
@@ -114,22 +114,22 @@ def test_the_command_that_is_printed_builds_the_net(fit: Any, capsys: pytest.Cap
         (
             ["resnet_50"],
             "the budget is missing: give one or more of --macs, --params, --activations, --memory\n"
-            "  hint:    as in --macs 1G",
+            "  hint:    for example --macs 1G",
         ),
         (
             ["resnet_50", "--macs", "1x"],
-            "--macs: '1x' is no number\n  hint:    as in 1.5G, 10M or 64MiB",
+            "--macs: '1x' is not a number\n  hint:    for example 1.5G, 10M or 64MiB",
         ),
         (["resnet_50", "--memory", "0"], "--memory must be above 0, got 0"),
         (
             ["resnet_50", "--macs", "1k"],
-            "the budget is too small: with num_output_stage1 4, the least, macs is 119,946,368, and the "
-            "limit is 1,000\n  hint:    give more, or vary another option (--vary)",
+            "the budget is too small: with the smallest num_output_stage1, 4, macs is 119,946,368, but the "
+            "limit is 1,000\n  hint:    raise the budget, or vary another option (--vary)",
         ),
         (
             ["cifar_resnet_20", "--memory", "1GiB", "--vary", "depth"],
             "depth up to 764 stays within the budget\n"
-            "  hint:    give a smaller budget, or vary another option (--vary)",
+            "  hint:    lower the budget, or vary another option (--vary)",
         ),
         (
             ["resnet_50", "--macs", "1G", "--vary", "block"],
@@ -138,19 +138,19 @@ def test_the_command_that_is_printed_builds_the_net(fit: Any, capsys: pytest.Cap
         (
             ["resnet_50", "--macs", "1G", "--vary", "main_branch"],
             "main_branch cannot be varied: it is bottleneck, not a number or a list of numbers\n"
-            "  hint:    those that are numbers are classes, input_size, num_output_stage1, blocks",
+            "  hint:    numeric options are classes, input_size, num_output_stage1, blocks",
         ),
     ],
 )
-def test_a_budget_that_makes_no_sense_is_refused(fit: Any, args: list[str], said: str) -> None:
+def test_an_impossible_budget_is_refused(fit: Any, args: list[str], said: str) -> None:
     assert fit(*args) == (2, "", f"ConfigError: {said}\n")
 
 
-def test_a_file_of_somebody_else_is_not_replaced(fit: Any) -> None:
+def test_a_foreign_file_is_not_overwritten(fit: Any) -> None:
     Path("mine.yaml").write_text("network: resnet\n")
     code, _, err = fit("cifar_resnet_20", "--macs", "30M", "-o", "mine.yaml")
     assert (code, Path("mine.yaml").read_text()) == (2, "network: resnet\n")
     assert err == (
         "FileError: 'mine.yaml' is in the way, and netbuilder did not write it\n"
-        "  hint:    choose another output folder, or give --force to replace it\n"
+        "  hint:    choose another output folder, or use --force to replace it\n"
     )

@@ -1,4 +1,4 @@
-"""`netbuilder sweep` as its users meet it: what it finds, what it writes, how it goes on, what it refuses."""
+"""`netbuilder sweep` as a command: its results, the files it writes, how it resumes, what it refuses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ objectives: [minimise macs, maximise learnable_params, maximise depth]
 
 @pytest.fixture
 def sweep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Write a sweep file and run `netbuilder sweep` on it in this process, with the output folder out."""
+    """Write a sweep file and run `netbuilder sweep` on it in this process; the output folder is `out`."""
     monkeypatch.chdir(tmp_path)
 
     def run(text: str, *args: str, jobs: int = 1) -> Ran:
@@ -76,7 +76,7 @@ def small_candidates() -> list[tuple[dict[str, Any], Any]]:
     return found
 
 
-def test_the_front_is_that_of_all_candidates_built_whole_and_compared_one_by_one(sweep: Any) -> None:
+def test_the_front_matches_a_pairwise_comparison_of_all_whole_nets(sweep: Any) -> None:
     data = json.loads(sweep(SMALL, "--json").out)
     every = small_candidates()
     nets = [(options, *found) for options, found in every if found]
@@ -109,7 +109,7 @@ def test_the_front_is_that_of_all_candidates_built_whole_and_compared_one_by_one
     ]  # fmt: skip
 
 
-def test_the_table_says_what_became_of_every_candidate(sweep: Any) -> None:
+def test_the_table_accounts_for_every_candidate(sweep: Any) -> None:
     text = SMALL.replace("[62..72 step 2]", "[62, 64]").replace("  blocks: [[1..3, [1, 2], 1]]\n", "")
     ran = sweep(text.replace("0.39M", "0.38M"))
     assert ran.code == 0
@@ -126,14 +126,14 @@ def test_the_table_says_what_became_of_every_candidate(sweep: Any) -> None:
         "resnet_11_1by4, the config without axes\n"
         "\n"
         "4 candidates counted\n"
-        "  2 are no nets:\n"
+        "  2 are invalid:\n"
         "    1 like this one: -n must be a multiple of 4 for -m bottleneck, got 62: the inner convolutions "
         "have a quarter of the width\n"
         "    1 like this one: -n must be a multiple of 4 for -m inception_trick_bottleneck, got 62: the "
         "inner convolutions have a quarter of the width\n"
-        "  0 do not keep macs <= 4.8M\n"
-        "  1 do not keep learnable_params > 0.38M\n"
-        "  1 keep all constraints; the front has 1 of them\n"
+        "  0 violate macs <= 4.8M\n"
+        "  1 violate learnable_params > 0.38M\n"
+        "  1 satisfy all constraints; the front has 1 of them\n"
     )
 
 
@@ -161,7 +161,7 @@ def test_the_chosen_nets_are_written_with_a_config_that_builds_the_same(sweep: A
         assert len(body) > 50
 
 
-def test_a_sample_is_always_the_same_and_so_is_what_is_said_of_it(sweep: Any) -> None:
+def test_a_sample_and_its_report_are_always_the_same(sweep: Any) -> None:
     ran = sweep(SMALL, "--limit", "40")
     assert "\n40 candidates counted of 72\n" in ran.out
     assert sweep(SMALL + "limit: 40\n", "--force").out == ran.out
@@ -182,19 +182,17 @@ def test_the_pictures_are_the_same_bytes_each_time(sweep: Any) -> None:
     assert b">learnable_params<" in made[0][1]
 
 
-def test_without_matplotlib_there_is_a_note_and_no_picture(
-    sweep: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_matplotlib_a_note_replaces_the_picture(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     ran = sweep(SMALL, "--draw")
     assert ran.code == 0
-    assert "no picture: matplotlib is not there; install caffe-netbuilder[draw]\n" in ran.err
+    assert "no picture: matplotlib is missing; install caffe-netbuilder[draw]\n" in ran.err
     assert not list(Path("out").glob("front.[ps]*g"))
 
 
 # ---- going on ----------------------------------------------------------------------------------------------
 
-# Many candidates of few pieces.
+# Many candidates that consist of few pieces.
 LARGE = """\
 network: resnet
 main_branch: bottleneck
@@ -213,14 +211,14 @@ def outcome(folder: str = "out") -> list[bytes]:
     return [Path(folder, name).read_bytes() for name in ("sweep.json", "front.csv")]
 
 
-def test_any_number_of_processes_finds_the_same(sweep: Any) -> None:
+def test_any_number_of_processes_gives_the_same_result(sweep: Any) -> None:
     sweep(LARGE)
     one = outcome()
     sweep(LARGE, "--force", jobs=3)
     assert outcome() == one
 
 
-def test_a_sweep_that_was_killed_goes_on_and_ends_with_the_same_files(sweep: Any) -> None:
+def test_a_killed_sweep_resumes_and_ends_with_the_same_files(sweep: Any) -> None:
     sweep(LARGE)
     whole, journal = outcome(), Path("out/sweep.journal").read_bytes()
     command = [
@@ -246,11 +244,11 @@ def test_a_sweep_that_was_killed_goes_on_and_ends_with_the_same_files(sweep: Any
     done = half.read_bytes().count(b"\n") - 1
     assert 1 <= done < journal.count(b"\n") - 1, "it was not stopped in the middle"
     resumed = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    assert resumed.stderr.startswith("going on: ")
+    assert resumed.stderr.startswith("resuming after ")
     assert outcome("killed") == whole
 
 
-def test_a_journal_that_was_cut_off_anywhere_is_gone_on_with(sweep: Any) -> None:
+def test_a_journal_cut_off_anywhere_is_resumed(sweep: Any) -> None:
     sweep(LARGE)
     whole, path = outcome(), Path("out/sweep.journal")
     text = path.read_bytes()
@@ -267,10 +265,10 @@ def test_a_finished_sweep_is_not_counted_again(sweep: Any, monkeypatch: pytest.M
     monkeypatch.setattr("netbuilder.designing.counting.Counter.figures", None)
     again = sweep(SMALL)
     assert again.out == first.out
-    assert again.err.startswith("going on: 72 of 72 candidates counted before\n")
+    assert again.err.startswith("resuming after 72 of 72 candidates counted\n")
 
 
-def test_processes_stop_when_their_starter_is_killed(sweep: Any, tmp_path: Path) -> None:
+def test_processes_stop_when_their_parent_is_killed(sweep: Any, tmp_path: Path) -> None:
     Path("s.yaml").write_text(LARGE.replace("1..8]]", "1..99]]"))
     command = [
         sys.executable,
@@ -297,7 +295,7 @@ def test_processes_stop_when_their_starter_is_killed(sweep: Any, tmp_path: Path)
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.stderr
-    # All who have the pipe's other end must be gone for the end to be seen.
+    # The pipe reports its end only after every process with its other end has died.
     begin = time.monotonic()
     process.stderr.read()
     process.wait()
@@ -314,17 +312,17 @@ FIGURES = (
     "pynetbuilder_flops, depth, layers"
 )
 
-# A sweep file, and what is said of it: the text, where, and the hint.
+# A sweep file, and its error: the text, the place, and the hint.
 REFUSALS = {
     "no axes": (
         HEAD,
-        "axes is missing: it says which options to vary, and over which values",
+        "axes is missing; it lists the options to vary and their values",
         "",
-        "as in axes: {num_output_stage1: [64..256 step 8]}",
+        "for example axes: {num_output_stage1: [64..256 step 8]}",
     ),
     "axes that are none": (
         HEAD + "axes: 3\n",
-        "axes must be a mapping of options to lists of values, got 3",
+        "axes must map options to lists of values, got 3",
         "s.yaml:3, axes",
         "",
     ),
@@ -350,7 +348,7 @@ REFUSALS = {
         HEAD + "axes: {num_output_stage1: []}\n",
         "axis num_output_stage1 is empty",
         "s.yaml:3, axes.num_output_stage1",
-        "give it values, or leave it out",
+        "give it values, or remove it",
     ),
     "empty choices": (
         HEAD + "axes: {blocks: [[3, [], 6]]}\n",
@@ -360,17 +358,17 @@ REFUSALS = {
     ),
     "no range": (
         HEAD + "axes: {num_output_stage1: [64..]}\n",
-        "'64..' is no range",
+        "'64..' is not a range",
         "s.yaml:3, axes.num_output_stage1",
-        "as in 64..256 step 8",
+        "for example 64..256 step 8",
     ),
     "backward range": (
         HEAD + "axes: {num_output_stage1: [256..64 step 8]}\n",
-        "range 256..64 step 8 is empty: it ends below its beginning",
+        "range 256..64 step 8 is empty: its end is below its start",
         "s.yaml:3, axes.num_output_stage1",
         "write 64..256 step 8",
     ),
-    "range that stands still": (
+    "range with step 0": (
         HEAD + "axes: {num_output_stage1: [64..256 step 0]}\n",
         "range 64..256 step 0 must have a step above 0",
         "s.yaml:3, axes.num_output_stage1",
@@ -380,11 +378,11 @@ REFUSALS = {
         HEAD + "axes: {num_output_stage1: [0.5..2]}\n",
         "range 0.5..2 needs a step",
         "s.yaml:3, axes.num_output_stage1",
-        "as in 0.5..2 step 0.1",
+        "for example 0.5..2 step 0.1",
     ),
     "endless range": (
         HEAD + "axes: {num_output_stage1: [1..9000000]}\n",
-        "range 1..9000000 has 9,000,000 values, and 1,000,000 is the most",
+        "range 1..9000000 has 9,000,000 values; at most 1,000,000 are allowed",
         "s.yaml:3, axes.num_output_stage1",
         "",
     ),
@@ -402,7 +400,7 @@ REFUSALS = {
     ),
     "constraint of an unknown figure": (
         AXES + "constraints: [learnable_parms <= 1M]\n",
-        "constraint 'learnable_parms <= 1M' names 'learnable_parms', which is no figure",
+        "constraint 'learnable_parms <= 1M' names 'learnable_parms', which is not a figure",
         "s.yaml:4, constraints[0]",
         "did you mean 'learnable_params'?",
     ),
@@ -410,7 +408,7 @@ REFUSALS = {
         AXES + "constraints:\n  - macs\n",
         "constraint 'macs' compares nothing at its end",
         "s.yaml:5, constraints[0]",
-        "as in macs <= 1.5G",
+        "for example macs <= 1.5G",
     ),
     "constraint without a figure": (
         AXES + "constraints: 1G <= 2G\n",
@@ -420,9 +418,9 @@ REFUSALS = {
     ),
     "constraint with a bad number": (
         AXES + "constraints: [macs <= 1.5X]\n",
-        "constraint 'macs <= 1.5X' has '1.5X', which is no number",
+        "constraint 'macs <= 1.5X' has '1.5X', which is not a number",
         "s.yaml:4, constraints[0]",
-        "as in 1.5G, 10M or 64MiB",
+        "for example 1.5G, 10M or 64MiB",
     ),
     "constraint with an open bracket": (
         AXES + "constraints: [(macs + 1G <= 2G]\n",
@@ -430,21 +428,21 @@ REFUSALS = {
         "s.yaml:4, constraints[0]",
         "",
     ),
-    "constraint that goes on": (
+    "constraint with words left over": (
         AXES + "constraints: [macs <= 1G learnable_params]\n",
-        "constraint 'macs <= 1G learnable_params' goes on with 'learnable_params', where it should end",
+        "constraint 'macs <= 1G learnable_params' should end before 'learnable_params'",
         "s.yaml:4, constraints[0]",
         "",
     ),
     "constraint that is code": (
         AXES + "constraints: ['__import__(\"os\") <= 1']\n",
-        "constraint '__import__(\"os\") <= 1' names '__import__', which is no figure",
+        "constraint '__import__(\"os\") <= 1' names '__import__', which is not a figure",
         "s.yaml:4, constraints[0]",
         f"the figures are {FIGURES}",
     ),
     "constraint that ends early": (
         AXES + "constraints: [macs <=]\n",
-        "constraint 'macs <=' has its end where a figure or a number should stand",
+        "constraint 'macs <=' needs a figure or a number instead of its end",
         "s.yaml:4, constraints[0]",
         "",
     ),
@@ -464,7 +462,7 @@ REFUSALS = {
         AXES + "objectives: []\n",
         "objectives is empty",
         "s.yaml:4, objectives",
-        "as in [minimise macs]",
+        "for example [minimise macs]",
     ),
     "unknown phase": (
         AXES + "phase: deply\n",
@@ -480,15 +478,15 @@ REFUSALS = {
     ),
     "nothing is a net": (
         HEAD + "axes: {num_output_stage1: [62, 66]}\n",
-        "none of 2 candidates is a net",
+        "none of 2 candidates is a valid net",
         "s.yaml",
         "2 times: -n must be a multiple of 4 for -m bottleneck, got 62: the inner convolutions have a "
         "quarter of the width",
     ),
     "nothing keeps the constraints": (
         SMALL.replace("4.8M", "1k").replace("> 0.39M", ">= 10k"),
-        "no candidate keeps all constraints: of 36 nets, macs <= 1k is not kept by 36; "
-        "learnable_params >= 10k is not kept by 0",
+        "no candidate satisfies all constraints: of 36 nets, 36 violate macs <= 1k; "
+        "0 violate learnable_params >= 10k",
         "s.yaml",
         "the least macs is 3,811,328, with main_branch inception_trick_bottleneck, num_output_stage1 64, "
         "blocks 1 1 1",
@@ -497,47 +495,49 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("kind", REFUSALS)
-def test_a_sweep_file_that_is_wrong_is_refused_with_its_line_and_a_hint(sweep: Any, kind: str) -> None:
+def test_a_wrong_sweep_file_is_refused_with_its_line_and_a_hint(sweep: Any, kind: str) -> None:
     text, said, where, hint = REFUSALS[kind]
     details = (("where:   ", where), ("hint:    ", hint))
     lines = [f"ConfigError: {said}", *(f"  {label}{detail}" for label, detail in details if detail)]
     assert sweep(text) == Ran(2, "", "\n".join(lines) + "\n")
 
 
-def test_the_journal_of_another_sweep_is_not_gone_on_with(sweep: Any) -> None:
+def test_the_journal_of_another_sweep_is_not_resumed(sweep: Any) -> None:
     sweep(SMALL)
     before = outcome()
     assert sweep(SMALL.replace("4.8M", "4.7M")) == Ran(
         2,
         "",
         "FileError: 'out/sweep.journal' is the journal of another sweep: the file, a flag or netbuilder "
-        "has changed\n  hint:    choose another output folder, or give --force to begin anew\n",
+        "has changed\n  hint:    choose another output folder, or use --force to start over\n",
     )
     assert outcome() == before
     assert sweep(SMALL.replace("4.8M", "4.7M"), "--force").code == 0
     assert outcome() != before
 
 
-def test_files_of_others_are_left_alone(sweep: Any) -> None:
+def test_foreign_files_are_not_overwritten(sweep: Any) -> None:
     Path("out").mkdir()
     Path("out/front.csv").write_text("mine")
     assert sweep(SMALL) == Ran(
         2,
         "",
-        "FileError: 'out/front.csv' is in the way, and there is no sweep.journal beside it\n"
-        "  hint:    choose another output folder, or give --force to replace it\n",
+        "FileError: 'out/front.csv' is in the way, without a sweep.journal beside it\n"
+        "  hint:    choose another output folder, or use --force to replace it\n",
     )
     Path("out/front.csv").rename("out/sweep.journal")
     assert sweep(SMALL) == Ran(
         2,
         "",
         "FileError: 'out/sweep.journal' is in the way, and netbuilder did not write it\n"
-        "  hint:    choose another output folder, or give --force to replace it\n",
+        "  hint:    choose another output folder, or use --force to replace it\n",
     )
     assert Path("out/sweep.journal").read_text() == "mine"
 
 
-def test_a_full_disk_is_told_and_the_sweep_can_go_on(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_and_the_sweep_can_resume(
+    sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write, left = os.write, [2]
 
     def full(file: int, data: bytes) -> int:
@@ -551,19 +551,19 @@ def test_a_full_disk_is_told_and_the_sweep_can_go_on(sweep: Any, monkeypatch: py
         2,
         "",
         "FileError: cannot write 'out/sweep.journal': no space left on device\n"
-        "  hint:    mend that and start the sweep again: it goes on where it stopped\n",
+        "  hint:    fix that and run the sweep again: it resumes where it stopped\n",
     )
     monkeypatch.setattr(os, "write", write)
-    assert sweep(LARGE).err.startswith("going on: 250 of 1,024 candidates counted before\n")
+    assert sweep(LARGE).err.startswith("resuming after 250 of 1,024 candidates counted\n")
 
 
-def test_an_output_folder_that_cannot_be_made_is_refused(sweep: Any) -> None:
+def test_an_output_folder_that_cannot_be_created_is_refused(sweep: Any) -> None:
     Path("out").write_text("a file")
     ran = sweep(SMALL)
     assert ran.code == 2
     assert ran.err == (
         "FileError: cannot write 'out/sweep.journal': file exists\n"
-        "  hint:    mend that and start the sweep again: it goes on where it stopped\n"
+        "  hint:    fix that and run the sweep again: it resumes where it stopped\n"
     )
 
 
@@ -607,7 +607,7 @@ objectives: [maximise learnable_params, minimise layers]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_network_of_ones_own_is_swept_like_any_other(sweep: Any, jobs: int) -> None:
+def test_a_users_network_is_swept_like_any_other(sweep: Any, jobs: int) -> None:
     name = f"own_{jobs}"
     Path("nets.py").write_text(MODULE.replace("NAME", name).replace("HOW", "0"))
     data = json.loads(sweep(OWN.replace("NAME", name), "--json", jobs=jobs).out)
@@ -616,28 +616,29 @@ def test_a_network_of_ones_own_is_swept_like_any_other(sweep: Any, jobs: int) ->
     assert params == [(3, 60), (2, 40), (1, 20)]
 
 
-def test_a_lego_whose_cost_hangs_on_its_name_is_found_out(sweep: Any) -> None:
+def test_a_lego_whose_cost_depends_on_its_name_is_detected(sweep: Any) -> None:
     Path("nets.py").write_text(MODULE.replace("NAME", "impure").replace("HOW", "len(self.name)"))
     assert sweep(OWN.replace("NAME", "impure")) == Ran(
         2,
         "",
-        # Units of 5, 6 and 7 channels, which look like three of 5.
-        "NetBuilderError: count 3 has learnable_params 75 by its pieces and 90 as a whole\n"
-        "  hint:    a lego of this network depends on more than its fields and its bottoms' shapes; if it is "
+        # Units of 5, 6 and 7 channels, which look like three units of 5.
+        "NetBuilderError: count 3 has learnable_params 75 as the sum of its pieces, but 90 as a whole net\n"
+        "  hint:    a lego of this network depends on more than its fields and the shapes of its bottoms; if "
+        "it is "
         "one of netbuilder's own, please report it\n",
     )
 
 
-def test_a_process_that_dies_is_told(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_death_of_a_process_is_reported(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netbuilder.designing.counting.Counter.figures", lambda self, config: os._exit(9))
     assert sweep(LARGE, jobs=2) == Ran(
         2,
         "",
         "NetBuilderError: a process of the sweep died (exit code 9)\n"
-        "  hint:    if memory ran out, give fewer --jobs; started again, the sweep goes on from here\n",
+        "  hint:    if memory ran out, use fewer --jobs; run again, the sweep resumes here\n",
     )
 
 
 def test_a_rank_that_is_not_on_the_front_is_refused(sweep: Any) -> None:
     ran = sweep(SMALL, "--build", "99")
-    assert (ran.code, ran.err) == (2, "ConfigError: --build 99: there are only 12 nets on the front\n")
+    assert (ran.code, ran.err) == (2, "ConfigError: --build 99: the front has 12 nets\n")

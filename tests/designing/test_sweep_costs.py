@@ -1,4 +1,4 @@
-"""Costs put together from pieces equal what `counts.count` says of the whole net, in every figure."""
+"""Costs added up from pieces equal the figures of `counts.count` for the whole net."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def depth(net: Net) -> int:
     return max(known.values())
 
 
-def test_the_figures_are_all_that_counts_gives_and_two_more() -> None:
+def test_the_figures_are_those_of_counts_and_two_more() -> None:
     net = Net("one")
     net.add("Input", name="data", shape={"dim": [1, 3, 8, 8]})
     assert tuple(figures(cost_of_net(net))) == FIGURES == (*totals(count(net)), "depth", "layers")
@@ -97,7 +97,7 @@ def test_the_figures_are_all_that_counts_gives_and_two_more() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Grown(Lego):
-    """A lego that builds something of its own choice, which hangs on its seed alone."""
+    """A lego that builds something random, which depends only on its seed."""
 
     seed: int
     level: int
@@ -107,7 +107,7 @@ class Grown(Lego):
 
 
 def grow(net: Net, blobs: list[Blob], dice: random.Random, name: str, level: int) -> Any:
-    """Add a few layers and legos; return one of the blobs or several, or none."""
+    """Add a few layers and legos; return one blob, several, or none."""
     live, read, foreign = list(blobs), set(), set(blobs)
     for i in range(dice.randint(1, 5)):
         part = f"{name}_{i}"
@@ -123,7 +123,7 @@ def grow(net: Net, blobs: list[Blob], dice: random.Random, name: str, level: int
             continue
         four = len(x.known_shape) == 4
         if kind == "relu":
-            in_place = x not in read and x not in foreign  # others may have read it, or still hold it
+            in_place = x not in read and x not in foreign  # other layers may have read it, or hold it
             y = net.add("ReLU", x, name=part, in_place=in_place)
             if in_place:
                 live.remove(x)
@@ -194,12 +194,12 @@ def block(name: str, width: int) -> Lego:
     )
 
 
-def costing(memo: Memo, channels: int = 64) -> tuple[Any, Any]:  # what legos take for a Net and its blob
+def costing(memo: Memo, channels: int = 64) -> tuple[Any, Any]:  # they stand in for a Net and its blob
     net = memo.net("net", "TEST")
     return net, net.add("Input", name="data", shape={"dim": [1, channels, 8, 8]})
 
 
-def test_a_lego_of_another_name_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_equal_lego_with_another_name_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
     memo, built = Memo(), []
     real = BottleneckBranch.build
 
@@ -230,7 +230,7 @@ def test_nets_of_another_phase_or_other_defaults_share_nothing() -> None:
     assert found == [12 + 8, 12 + 4 + 8]
 
 
-def test_a_lego_with_a_field_that_cannot_be_a_key_is_built_each_time() -> None:
+def test_a_lego_with_an_unhashable_field_is_built_each_time() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Odd(Lego):
         widths: set[int] = field(default_factory=lambda: {3, 5})
@@ -266,13 +266,13 @@ def test_a_lego_with_a_field_that_cannot_be_a_key_is_built_each_time() -> None:
     ],
     ids=["layer", "len", "layers", "origin", "shared", "data", "read before", "stale", "foreign"],
 )
-def test_what_pieces_cannot_say_is_left_to_the_whole_net(use: Any) -> None:
+def test_what_pieces_cannot_express_is_counted_as_a_whole_net(use: Any) -> None:
     net, x = costing(Memo())
     with pytest.raises(NotInPieces):
         use(net, x)
 
 
-def test_a_net_that_cannot_be_put_together_is_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_net_that_pieces_cannot_form_is_counted_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = find_network("resnet")
     options = {"main_branch": "normal", "num_output_stage1": 64, "blocks": (1, 1), "input_size": (64, 64)}
     config = entry.config(**options)
@@ -286,7 +286,7 @@ def test_a_net_that_cannot_be_put_together_is_counted_whole(monkeypatch: pytest.
     ) | {"depth": 6, "layers": 30}
 
 
-def test_what_the_whole_net_refuses_is_refused_in_its_words() -> None:
+def test_an_error_of_the_whole_net_keeps_its_text() -> None:
     entry = find_network("resnet")
     config = entry.config(main_branch="bottleneck", input_size=(1, 1))
     with pytest.raises(NetBuilderError) as whole:

@@ -157,13 +157,13 @@ def layer(fields: str) -> Callable[[], None]:
         (no_leveldb, "the LevelDB 'db' cannot be opened: Invalid argument: db: does not exist"),
         (
             transform('mean_file: "mean"'),
-            "the mean file does not fit the images: its height is 9, and theirs is 10",
+            "Data 'data': mean_file 'mean' is 3x9x9, and the images are 3x10x10",
         ),
-        (transform('mean_file: "no_mean"'), "a binary file of the net, such as mean_file, is not a file of"),
-        (transform('mean_file: "mean" mean_value: 3'), "mean_file and mean_value are both given"),
+        (transform('mean_file: "no_mean"'), "Data 'data': mean_file 'no_mean' is not a mean image"),
+        (transform('mean_file: "mean" mean_value: 3'), "Data 'data': mean_file and mean_value are both"),
         (
             transform("mean_value: 1 mean_value: 2"),
-            "mean_value must be given once, or once for each of the 3 channels",
+            "Data 'data': mean_value must be given once, or once for each of the 3 channels",
         ),
         (images("8.png 0", "no.png 1"), "the image 'no.png' cannot be read: it is not there, damaged"),
         (images("8.png 0", "9.png 1"), "the images differ in size: width 9, where the first of the"),

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from netbuilder import prototxt
 from netbuilder.layers import COMPUTES, RULES, Coverage, Rule, Traits, Unknown
 from netbuilder.layers.base import Facts
-from netbuilder.layers.traits import GradientReads, Shares, Source, Spoils, undecided
+from netbuilder.layers.traits import GradientReads, Shares, Source, Spoils, of_layer, undecided
 from netbuilder.prototxt import data_shapes
 from netbuilder.schema import LayerParameter
 from netbuilder.schema.dialects import ANY, DIALECTS
 from netbuilder.training import labels
+from tests.fuzz.generate import case
 
 PACKAGE = Path(__file__).parents[2] / "netbuilder"
 # These may name layer types in tables: what consumers and dialects have, CaffeOnSpark's own classes, and the
@@ -195,3 +197,18 @@ def test_no_table_of_layer_types_is_outside_of_their_rules() -> None:
         for table in found
         if not table.startswith(OWN_TABLES)
     ] == []
+
+
+def test_the_number_of_parameters_is_the_rules_own() -> None:
+    """`learns` is asked where the shapes of the bottoms are unknown; elsewhere the rule knows."""
+    compared = set()
+    for i in range(300):
+        made = case(f"learns:{i}")
+        refused: list[Any] = []
+        net = prototxt.parse(made.text, made.phase, refused=refused)
+        for layer in net.layers:
+            if not layer.unknown and (layer.params or RULES[layer.type].traits.learns):
+                assert of_layer(RULES[layer.type].traits.learns, layer.proto, 0) == len(layer.params), layer
+                compared.add(layer.type)
+    learning = "Convolution Deconvolution InnerProduct Embed BatchNorm Scale Bias PReLU LSTM RNN Parameter"
+    assert compared >= set(learning.split())

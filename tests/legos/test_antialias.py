@@ -157,7 +157,7 @@ def test_an_odd_image_is_refused_with_a_filter_of_even_size(form: type[BlurLego]
     assert str(refused.value) == (
         f"{form.__name__} 'a': a filter of size 4 needs an even height and width, got 8x7: of an odd image "
         "it makes a row or column less than the shortcut\n"
-        "  hint:    take size 3, 5 or 7, or another input_size"
+        "  hint:    use size 3, 5 or 7, or another input_size"
     )
 
 
@@ -173,7 +173,7 @@ def test_an_image_that_is_too_small_to_be_mirrored_is_refused() -> None:
         attached(ReflectBlurLego(name="a", size=5), 1, 3, 2, 8)
     assert str(refused.value) == (
         "ReflectBlurLego 'a': reflection of 2 pixels needs a larger image, got 2x8\n"
-        "  hint:    give a larger input_size, or take zero padding"
+        "  hint:    use a larger input_size, or zero padding"
     )
 
 
@@ -205,8 +205,8 @@ def test_the_average_of_squares_refuses_odd_images() -> None:
         attached(SquareAverageDownLego(name="a"), 1, 3, 57, 56)
     assert str(refused.value) == (
         "SquareAverageDownLego 'a': needs an even height and width, got 57x56: beyond an odd edge the "
-        "official code counts zeros, and Caffe counts nothing\n"
-        "  hint:    give an input_size that is a multiple of 32"
+        "official code counts zeros, but Caffe counts nothing\n"
+        "  hint:    use an input_size that is a multiple of 32"
     )
 
 

@@ -254,7 +254,7 @@ def test_groups_in_a_main_branch_that_has_none_are_refused_and_not_forgotten(mai
     with pytest.raises(ConfigError) as refused:
         BlockLego(name="b", num_output=256, style=style(main, cardinality=32))
     assert str(refused.value) == (
-        f"BlockLego 'b': cardinality 32 needs a main branch that has groups, and {main.__name__} has none"
+        f"BlockLego 'b': cardinality 32 needs a main branch with groups, but {main.__name__} has none"
     )
     assert refused.value.key == "cardinality"
 
@@ -264,7 +264,7 @@ def test_groups_that_would_have_no_channels_are_refused() -> None:
         BlockLego(name="b", num_output=32, style=BlockStyle(cardinality=32, base_width=4))
     assert str(refused.value) == (
         "BlockLego 'b': base_width 4 leaves the groups of a block of width 32 without channels\n"
-        "  hint:    give a base_width of at least 8"
+        "  hint:    use a base_width of at least 8"
     )
     assert refused.value.key == "base_width"
 

@@ -99,9 +99,7 @@ def test_a_branch_without_a_spatial_unit_refuses_wrappers() -> None:
     for fields in ({"around": AROUND}, {"after": MarkLego}):
         with pytest.raises(ConfigError) as refused:
             OwnBranch(name="b", num_output=8, **fields)
-        assert str(refused.value) == (
-            "OwnBranch 'b': there is no spatial unit in this branch that could be wrapped"
-        )
+        assert str(refused.value) == ("OwnBranch 'b': this branch has no spatial unit to wrap")
 
 
 def test_attention_behind_the_branch_follows_what_follows_its_last_unit() -> None:

@@ -125,5 +125,5 @@ def test_an_image_smaller_than_a_square_is_refused() -> None:
         attached(DropBlockLego(name="a", keep_prob=0.9), 1, 4, 14, 6)
     assert str(refused.value) == (
         "DropBlockLego 'a': a square of 7x7 pixels does not fit into 14x6\n"
-        "  hint:    give a larger input_size, or leave DropBlock out"
+        "  hint:    use a larger input_size, or remove DropBlock"
     )

@@ -171,7 +171,7 @@ def test_infogain_is_refused_where_it_takes_probabilities(dialect: str) -> None:
         InfogainLossLego(name="loss").attach(net, blobs)
     assert str(refused.value) == (
         f"InfogainLossLego 'loss': InfogainLoss takes probabilities, not scores, in dialect {dialect}\n"
-        "  hint:    for label smoothing take LabelSmoothingLossLego, which is the same in every dialect"
+        "  hint:    for label smoothing use LabelSmoothingLossLego, which is the same in every dialect"
     )
 
 

@@ -182,4 +182,4 @@ def test_the_statistics_for_the_test_net_are_the_means_over_the_parts(real_caffe
 def test_a_batch_that_does_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError) as refused:
         attached(GhostBNLego(name="a", splits=4))
-    assert refused.value.text == "GhostBNLego 'a': a batch of 6 has no 4 equal parts"
+    assert refused.value.text == "GhostBNLego 'a': a batch of 6 cannot be cut into 4 equal parts"

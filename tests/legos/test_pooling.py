@@ -35,5 +35,5 @@ def test_odd_sizes_are_refused_with_the_reason(height: int, width: int) -> None:
         attached(height, width)
     assert refused.value.text == (
         f"HalvingMaxPoolLego 'a': needs an even height and width, got {height}x{width}: "
-        "Caffe would round up, and the reference rounds down"
+        "Caffe would round up, but the reference rounds down"
     )

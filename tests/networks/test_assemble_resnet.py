@@ -276,7 +276,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
     ),
     (
         {"depth": "200"}, "depth", "depth 200 has no Big-Little form: there are 50, 101, 152",
-        "give --no-big_little, or another depth",
+        "use --no-big_little, or another depth",
     ),
     ({"depth": "34"}, "depth", "depth must be one of 50, 101, 152, got '34'", ""),
     (
@@ -297,11 +297,11 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
         {"antialias_in": "both"}, "antialias_in",
         "antialias_in both: the shortcuts of big_little are averaged already, and the official code blurs "
         "none of them",
-        "leave antialias_in out",
+        "remove antialias_in",
     ),
     (
-        {"preset": "resnet50", "alpha": 2}, "alpha", "alpha goes with big_little",
-        "give --big_little, or leave alpha out",
+        {"preset": "resnet50", "alpha": 2}, "alpha", "alpha needs big_little",
+        "use --big_little, or remove alpha",
     ),
     (
         {"alpha": 3}, "alpha", "alpha 3 does not divide the stem's width 64",
@@ -318,8 +318,8 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
     ),
     (
         {"dropblock_driven": True}, "dropblock_driven",
-        "dropblock_driven needs dropblock, the probability to start with",
-        "give dropblock 1 to start without dropping",
+        "dropblock_driven needs dropblock, the initial probability",
+        "use dropblock 1 to start without dropping",
     ),
     (
         {"num_output_stage1": 30, "big_little": False, "antialias": "none"}, "num_output_stage1",
@@ -346,7 +346,7 @@ def test_dropblock_on_maps_smaller_than_its_squares_is_refused(
     assert capsys.readouterr().err == (
         "ConfigError: DropBlockLego 'stage2_big_block0_proj_shortcut': a square of 7x7 pixels does not fit "
         "into 4x4\n"
-        "  hint:    give a larger input_size, or leave DropBlock out\n"
+        "  hint:    use a larger input_size, or remove DropBlock\n"
     )
     assert list(tmp_path.iterdir()) == []
 

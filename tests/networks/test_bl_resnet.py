@@ -642,13 +642,13 @@ REFUSED = {
     ),
     "cardinality without groups": (
         ["--cardinality", "32"],
-        "ConfigError: cardinality goes with a grouped family, and resnet is not one\n"
-        "  hint:    leave cardinality out, or take family resnext or seresnext\n",
+        "ConfigError: cardinality needs a grouped family, which resnet is not\n"
+        "  hint:    remove cardinality, or use family resnext or seresnext\n",
     ),
     "base_width without groups": (
         ["--family", "resnet", "--base_width", "4"],
-        "ConfigError: base_width goes with a grouped family, and resnet is not one\n"
-        "  hint:    leave base_width out, or take family resnext or seresnext\n",
+        "ConfigError: base_width needs a grouped family, which resnet is not\n"
+        "  hint:    remove base_width, or use family resnext or seresnext\n",
     ),
     "cardinality 0": (
         ["--family", "resnext", "--cardinality", "0"],
@@ -673,7 +673,7 @@ REFUSED = {
         ["-m", "inception_trick", "--zero_gamma"],
         "ConfigError: InceptionTrickBranch 'stage0_big_block0': zero_gamma would switch this branch off for "
         "good: its last Scale is followed by a ReLU, which passes no gradient at 0\n"
-        "  hint:    leave zero_gamma out, or take another main branch\n",
+        "  hint:    remove zero_gamma, or use another main branch\n",
     ),
     "no width": (
         ["-n", "0"],
@@ -713,7 +713,7 @@ def test_groups_without_channels_are_refused_by_their_settings(build: Command, t
         2,
         "",
         "ConfigError: BlockLego 'stage0_big_block0': base_width 4 leaves the groups of a block of width 32 "
-        "without channels\n  hint:    give a base_width of at least 8\n",
+        "without channels\n  hint:    use a base_width of at least 8\n",
     )
     assert names(tmp_path) == []
 

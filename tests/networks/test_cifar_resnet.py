@@ -236,7 +236,7 @@ REFUSED = {
     "no number of blocks": (
         [],
         "ConfigError: the number of blocks is missing\n"
-        "  hint:    give -n, the blocks of each of the three stages, or --depth, such as 20\n",
+        "  hint:    use -n, the blocks of each of the three stages, or --depth, for example 20\n",
     ),
     "a depth between two": (
         ["--depth", "21"],
@@ -262,25 +262,25 @@ REFUSED = {
     ),
     "a place for BatchNorm in preactivation": (
         ["-n", "3", "--block", "preactivation", "--bn", "after"],
-        "ConfigError: bn chooses a place for BatchNorm, which a preactivation block has not\n"
-        "  hint:    leave bn out, or take block postactivation\n",
+        "ConfigError: bn chooses a place for BatchNorm, which a preactivation block lacks\n"
+        "  hint:    remove bn, or use block postactivation\n",
     ),
     "a last ReLU in preactivation": (
         ["-n", "3", "--block", "preactivation", "--no-final_relu"],
-        "ConfigError: final_relu chooses a ReLU at its end, which a preactivation block has not\n"
-        "  hint:    leave final_relu out, or take block postactivation\n",
+        "ConfigError: final_relu chooses a ReLU at its end, which a preactivation block lacks\n"
+        "  hint:    remove final_relu, or use block postactivation\n",
     ),
     "preactivation with a branch that ends in ReLU": (
         ["-n", "3", "--block", "preactivation", "-m", "inception_trick"],
         "ConfigError: block preactivation needs a main branch whose last convolution can stand alone; "
         "main_branch inception_trick ends in ReLU\n"
-        "  hint:    take main_branch normal or a bottleneck\n",
+        "  hint:    use main_branch normal or a bottleneck\n",
     ),
     "BatchNorm after the sum with a branch that ends in ReLU": (
         ["-n", "3", "--bn", "after", "-m", "inception_trick"],
         "ConfigError: bn after needs a main branch whose last convolution can stand alone; "
         "main_branch inception_trick ends in ReLU\n"
-        "  hint:    take main_branch normal or a bottleneck\n",
+        "  hint:    use main_branch normal or a bottleneck\n",
     ),
 }
 

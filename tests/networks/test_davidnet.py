@@ -265,12 +265,12 @@ def test_label_smoothing_is_the_loss_of_both_phases(phase: str) -> None:
 REFUSED = {
     "an unknown layer": (
         ["--residual", "layer4"],
-        "ConfigError: residual must name layers among layer1, layer2, layer3, or be none, got 'layer4'\n"
+        "ConfigError: residual must be none, or layers among layer1, layer2, layer3, got 'layer4'\n"
         "  hint:    did you mean 'layer3'?\n",
     ),
     "none and a layer": (
         ["--extra", "none", "layer1"],
-        "ConfigError: extra must name layers among layer1, layer2, layer3, or be none, got 'none'\n",
+        "ConfigError: extra must be none, or layers among layer1, layer2, layer3, got 'none'\n",
     ),
     "a layer twice": (
         ["--extra", "layer1", "layer1"],
@@ -278,8 +278,8 @@ REFUSED = {
     ),
     "an odd image": (
         ["--input_size", "36"],
-        "ConfigError: input_size must be a multiple of 8, which is halved three times, got 36x36\n"
-        "  hint:    Caffe's pooling rounds odd sizes up, where PyTorch's rounds them down\n",
+        "ConfigError: input_size must be a multiple of 8, since it is halved three times, got 36x36\n"
+        "  hint:    Caffe's pooling rounds odd sizes up, but PyTorch's rounds them down\n",
     ),
     "too much smoothing": (
         ["--label_smoothing", "1"],
@@ -291,8 +291,8 @@ REFUSED = {
     ),
     "the maximum first where there is none": (
         ["--pool_first", "--backbone", "strided"],
-        "ConfigError: pool_first needs a backbone that pools; strided has convolutions of stride 2\n"
-        "  hint:    leave pool_first out, or take backbone pooled, global_max or final\n",
+        "ConfigError: pool_first needs a backbone with pooling; strided has convolutions of stride 2\n"
+        "  hint:    remove pool_first, or use backbone pooled, global_max or final\n",
     ),
     "no alpha": (["--celu", "0"], "ConfigError: celu must be above 0, got 0\n"),
     "no scale": (["--logits_scale", "-1"], "ConfigError: logits_scale must be above 0, got -1\n"),

@@ -137,7 +137,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
     (
         "bl_resnet", {"family": "seresnext", "attention": "sk"},
         "family seresnext has squeeze-and-excitation, attention sk has not\n"
-        "  hint:    take family resnet or resnext, or leave attention out",
+        "  hint:    use family resnet or resnext, or remove attention",
     ),
 ]  # fmt: skip
 

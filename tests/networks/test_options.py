@@ -84,11 +84,11 @@ def test_a_note_and_a_default_of_a_config_leave_the_other_configs_alone() -> Non
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Noted(NetConfig):
-        blur: Blur = group(Blur, notes={"size": "by the preset"}, size=None)
+        blur: Blur = group(Blur, notes={"size": "default: the preset's"}, size=None)
         classes: int = with_default(NetConfig, "classes", 10)
 
     last = options(Noted)[-1]
-    assert (last.metadata["help"], last.default) == ("size of the blur (by the preset)", None)
+    assert (last.metadata["help"], last.default) == ("size of the blur (default: the preset's)", None)
     last = options(Plain)[-1]
     assert (last.metadata["help"], last.default) == ("size of the blur", 3)
     (own, base) = (next(f for f in options(c) if f.name == "classes") for c in (Noted, NetConfig))

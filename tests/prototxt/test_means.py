@@ -13,7 +13,7 @@ from netbuilder import prototxt
 from netbuilder.engines.caffe import Caffe, CaffeRefused
 from netbuilder.errors import FieldError, NetBuilderError, ShapeError
 from netbuilder.schema import message
-from tests.prototxt.test_data_shapes import (
+from tests.prototxt.data_files import (
     SMALL,
     WINDOW_DATA,
     Make,
@@ -128,13 +128,6 @@ CASES: dict[str, tuple[Make, Make, str, str]] = {
     ),
     "in memory, which transforms nothing here": (nothing, nothing, MEMORY.replace("MEANS", VALUES), ""),
 }  # fmt: skip
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, in which the test runs."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -77,7 +77,7 @@ def test_a_file_of_somebody_else_is_refused_and_kept(tmp_path: Path) -> None:
         prototxt.write(small(), path)
     assert str(caught.value) == (
         f"'{path}' is in the way, and netbuilder did not write it\n"
-        "  hint:    choose another output folder, or give --force to replace it"
+        "  hint:    choose another output folder, or use --force to replace it"
     )
     assert path.read_text() == "mine"
     prototxt.write(small(), path, force=True)

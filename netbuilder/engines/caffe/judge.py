@@ -265,7 +265,9 @@ class Caffe:
             "fetch_params": fetch_params or backward,
             "seed": seed,
         }
-        return RunResult(**self._ask(request, timeout))
+        answer = self._ask(request, timeout)
+        del answer["log"]
+        return RunResult(**answer)
 
     def close(self) -> None:
         """End the worker; the next request starts a new one."""

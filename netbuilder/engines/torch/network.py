@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,11 @@ from netbuilder.engines.torch.operators import OPERATORS
 from netbuilder.errors import EngineError, did_you_mean
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import Blob, Layer, Net
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from netbuilder.checks.weights import Fit
 
 __all__ = ["NetModule", "Outputs"]
 
@@ -151,6 +156,28 @@ class NetModule(nn.Module):
     def operators(self) -> dict[str, Operator]:
         """The operators by layer name, in the net's order."""
         return {name: op for name, op in self._modules.items() if isinstance(op, Operator)}
+
+    def by_name(self) -> tuple[dict[str, Operator], dict[str, Operator]]:
+        """The first and the last operator of each layer name, which need not be unique."""
+        last = {op.name: op for op in self.operators().values()}
+        first = {op.name: op for op in reversed(self.operators().values())}
+        return first, last
+
+    def load_caffemodel(self, path: str | Path) -> Fit:
+        """Copy the parameters of a model (binary or HDF5) into the layers of the same name, as Caffe does.
+
+        Returns which layers were taken, which are new in the net and which are unused in the model.
+        Raises EngineError if shapes differ; nothing is copied then. Raises FileError, PrototxtError.
+        """
+        from netbuilder.engines.torch.weights import load
+
+        return load(self, path)
+
+    def save_caffemodel(self, path: str | Path, *, force: bool = False) -> None:
+        """Write all parameter blobs as a .caffemodel. Raises FileError; only `force` replaces a file."""
+        from netbuilder.engines.torch.weights import save
+
+        save(self, path, force=force)
 
     @property
     def inputs(self) -> tuple[str, ...]:
