@@ -228,8 +228,8 @@ def _parts(first: float, last: float, scale: float, number: int, size: int) -> l
     length = _single(max(_single((_round(last) + 1) * scale) - start, 0.1) / number)
     return [
         (
-            min(max(math.floor(_single(i * length + start)), 0), size),
-            min(max(math.ceil(_single((i + 1) * length + start)), 0), size),
+            min(max(math.floor(_single(_single(i * length) + start)), 0), size),
+            min(max(math.ceil(_single(_single((i + 1) * length) + start)), 0), size),
         )
         for i in range(number)
     ]
