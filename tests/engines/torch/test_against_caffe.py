@@ -32,7 +32,7 @@ IGNORED = ["", "ignore_label: 1", "ignore_label: 255"]
 
 
 def net(values: Values, type: str, fields: str, tops: int = 1, learnt: tuple[str, ...] = ()) -> Combination:
-    """A layer over inputs; those in `learnt` are Parameter layers, where Caffe cannot go back to all bottoms."""
+    """A layer over inputs; those in `learnt` are Parameter layers, which alone get gradients."""
     text = "" if learnt else "force_backward: true\n"
     for name, value in values.items():
         shape = f"shape {{ {' '.join(f'dim: {d}' for d in value.shape)} }}"
