@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from netbuilder.engines.torch.operator import Operator
-from netbuilder.engines.torch.operators.data import Fed
+from netbuilder.engines.torch.operators.data import Input
 from netbuilder.errors import EngineError
 from netbuilder.layers.detection import aspect_ratios
 from netbuilder.net import Layer
@@ -266,13 +266,13 @@ class SmoothL1Loss(Operator):
         return errors.sum() / n
 
 
-class Annotated(Fed):
+class Annotated(Input):
     """Images and boxes that the caller gives."""
 
     why = "the PyTorch engine does not read annotated databases"
 
 
-class Video(Fed):
+class Video(Input):
     """Frames that the caller gives."""
 
     why = "the PyTorch engine does not read videos"
