@@ -234,3 +234,130 @@ def test_what_is_not_computed_is_refused_with_the_reason() -> None:
     inputs = {"scores": np.zeros((1, 18, 2, 2)), "shifts": np.zeros((1, 36, 2, 2)), "info": np.zeros((1, 3))}
     with pytest.raises(EngineError, match="does not compute Proposal 'y': forks publish several layers"):
         made(inputs, "Proposal", "proposal_param { ratio: 1 scale: 8 }")
+
+
+MULTIBOX = [
+    "code_type: CENTER_SIZE",
+    "code_type: CORNER loc_loss_type: L2 loc_weight: 0.5 match_type: BIPARTITE neg_pos_ratio: 2",
+    "code_type: CORNER_SIZE mining_type: NONE overlap_threshold: 0.3 use_difficult_gt: false",
+    "code_type: CENTER_SIZE encode_variance_in_target: true neg_overlap: 0.2 overlap_threshold: 0.2 "
+    "ignore_cross_boundary_bbox: true",
+]
+
+
+def jaccard(a: Any, b: Any) -> float:
+    w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    common = max(w, 0) * max(h, 0)
+    return float(common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common))
+
+
+def matched(priors: Any, boxes: Any, fields: str) -> tuple[list[int], list[float]]:
+    """MatchBBox as published, by dictionaries."""
+    threshold = 0.3 if "old: 0.3" in fields else 0.2 if "old: 0.2" in fields else 0.5
+    matches, best = [-1] * len(priors), [0.0] * len(priors)
+    table: dict[int, dict[int, float]] = {}
+    for i, prior in enumerate(priors):
+        if "ignore_cross" in fields and (min(prior) < 0 or max(prior) > 1):
+            matches[i] = -2
+            continue
+        for j, box in enumerate(boxes):
+            overlap = jaccard(prior, box)
+            if overlap > 1e-6:
+                best[i] = max(best[i], overlap)
+                table.setdefault(i, {})[j] = overlap
+    pool = set(range(len(boxes)))
+    while pool:
+        pairs = [(o, i, j) for i, of in table.items() if matches[i] == -1 for j, o in of.items() if j in pool]
+        if not pairs:
+            break
+        overlap, i, j = max(pairs)
+        matches[i], best[i] = j, overlap
+        pool.remove(j)
+    if "BIPARTITE" not in fields:
+        for i, of in table.items():
+            if matches[i] == -1 and max(of.values()) >= threshold:
+                matches[i] = max(of, key=lambda j: of[j])
+    return matches, best
+
+
+def encoded(box: Any, prior: Any, variance: Any, fields: str) -> Any:
+    size = np.tile(prior[2:] - prior[:2], 2)
+    if "CENTER_SIZE" in fields:
+        center = ((box[:2] + box[2:]) - (prior[:2] + prior[2:])) / 2 / size[:2]
+        return np.concatenate([center, np.log((box[2:] - box[:2]) / size[:2])]) / variance
+    return (box - prior) / (size if "CORNER_SIZE" in fields else 1) / variance
+
+
+@pytest.mark.parametrize("fields", MULTIBOX)
+@pytest.mark.parametrize("normalization", ["VALID", "BATCH_SIZE", "NONE"])
+def test_multibox_loss_is_the_published_procedure_also_backward(fields: str, normalization: str) -> None:
+    n, count, classes = 3, 30, 4
+    low = rng(1).random((count, 2)) * 0.7 - 0.02
+    priors = np.concatenate([low, low + 0.15 + rng(2).random((count, 2)) * 0.2], 1)
+    variance = np.array([0.1, 0.1, 0.2, 0.2])
+    truth = np.zeros((6, 8))  # the last image has none
+    truth[:, 0] = [0, 0, 0, 1, 1, -1]
+    truth[:, 1] = rng(3).integers(1, classes, 6)
+    near = priors[rng(4).integers(0, count, 6)].clip(0, 1)
+    truth[:, 3:7] = near + rng(5).normal(size=near.shape) * 0.02
+    truth[4, 7] = 1
+    inputs = {
+        "shifts": rng(6).normal(size=(n, count * 4)),
+        "scores": rng(7).normal(size=(n, count * classes)) * 2,
+        "priors": np.stack([priors.ravel(), np.tile(variance, count)])[None],
+        "truth": truth[None, None],
+    }
+    mining = "mining_type: NONE" not in fields
+    shifts, scores = inputs["shifts"].reshape(n, count, 4), inputs["scores"].reshape(n, count, classes)
+    loss, found = 0.0, 0
+    slopes, moves = np.zeros_like(scores), np.zeros_like(shifts)
+    weight = 0.5 if "loc_weight" in fields else 1
+    for i in range(n):
+        rows = [row for row in truth if row[0] == i and not ("use_difficult_gt: false" in fields and row[7])]
+        matches, best = matched(priors, [row[3:7] for row in rows], fields)
+        labels = [int(rows[m][1]) if m >= 0 else 0 for m in matches]
+        p = np.exp(scores[i])
+        p /= p.sum(1, keepdims=True)
+        losses = [-math.log(p[j, labels[j]]) for j in range(count)]
+        positive = [j for j in range(count) if matches[j] >= 0]
+        limit = 0.2 if "neg_overlap: 0.2" in fields else 0.5
+        negative = sorted(
+            (j for j in range(count) if matches[j] == -1 and best[j] < limit), key=lambda j: -losses[j]
+        )
+        negative = negative[: int(len(positive) * (2 if "neg_pos_ratio" in fields else 3))]
+        for j in [*positive, *negative] if mining else range(count):
+            loss += losses[j]
+            slopes[i, j] = p[j] - np.eye(classes)[labels[j]]
+        for j in positive:
+            scale = variance if "encode_variance" in fields else 1
+            d = shifts[i, j] / scale - encoded(rows[matches[j]][3:7], priors[j], variance, fields)
+            small = (np.abs(d) < 1) | ("L2" in fields)
+            loss += weight * np.where(small, d * d / 2, np.abs(d) - 0.5).sum()
+            moves[i, j] = weight * np.where(small, d, np.sign(d)) / scale
+        found += len(positive)
+    divisor = {"VALID": found, "BATCH_SIZE": n, "NONE": 1}[normalization]
+    assert found >= 5
+    m = made(
+        inputs,
+        "MultiBoxLoss",
+        f"multibox_loss_param {{ num_classes: 4 {fields} }} loss_param {{ normalization: {normalization} }}",
+    )
+    given = {k: torch.tensor(v, dtype=torch.float32, requires_grad=True) for k, v in inputs.items()}
+    top = m(**given)["y"]
+    assert float(top.detach()) == pytest.approx(loss / divisor, rel=MOST)
+    top.backward()
+    for name, slope in (("scores", slopes), ("shifts", moves)):
+        grad = given[name].grad
+        assert grad is not None
+        assert difference(grad.reshape(slope.shape), slope / divisor) <= MOST
+
+
+def test_what_multibox_loss_does_not_compute_is_named() -> None:
+    inputs = {
+        "shifts": np.zeros((1, 4)),
+        "scores": np.zeros((1, 2)),
+        "priors": np.zeros((1, 2, 4)),
+        "truth": np.zeros((1, 1, 1, 8)),
+    }
+    with pytest.raises(EngineError, match="mining_type: HARD_EXAMPLE of MultiBoxLoss 'y'"):
+        made(inputs, "MultiBoxLoss", "multibox_loss_param { num_classes: 2 mining_type: HARD_EXAMPLE }")
