@@ -221,6 +221,40 @@ def test_the_state_goes_on_from_pass_to_pass_as_within_one(type: str) -> None:
     assert not torch.equal(again, halves(x=x[3:], c=torch.ones(3, 2))["y0"])
 
 
+@pytest.mark.parametrize("type", ["LSTM", "RNN"])
+def test_the_state_goes_on_under_autocast(type: str) -> None:
+    values = {"x": np.random.default_rng(6).normal(size=(3, 2, 4)), "c": np.ones((3, 2))}
+    fields = "recurrent_param { num_output: 3 weight_filler { type: 'uniform' min: -1 } }"
+    m = module(prototxt.parse(net(values, type, fields)[0]), seed=0)
+    x, c = (torch.tensor(values[name], dtype=torch.float32) for name in "xc")
+    wanted = [m(x=x, c=c)["y0"] for _ in range(2)][1]
+    half = module(prototxt.parse(net(values, type, fields)[0]), seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [half(x=x, c=c)["y0"] for _ in range(2)][1]
+    torch.testing.assert_close(found.float(), wanted, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "combinations", [c for n, c in COMBINATIONS.items() if n.endswith(("losses", "ies"))]
+)
+def test_losses_of_half_precision_are_computed_in_single(combinations: list[Combination]) -> None:
+    for text, values in combinations:
+        m = module(prototxt.parse(text, "TRAIN", dialect="caffe-master"))
+        whole = {n: torch.tensor(v, dtype=torch.bfloat16).float() for n, v in values.items()}
+        labels = {n for n in whole if n in "ls"}
+        half = {n: v if n in labels else v.bfloat16().requires_grad_() for n, v in whole.items()}
+        out = m(**half)
+        assert out.loss is not None or "Accuracy" in text
+        for name, blob in m(**whole).items():
+            assert out[name].dtype == torch.float32
+            torch.testing.assert_close(out[name], blob)
+        if out.loss is not None:
+            out.loss.backward()
+            grad = half[next(iter(half))].grad
+            assert grad is not None
+            assert grad.dtype == torch.bfloat16
+
+
 def test_an_infogain_matrix_comes_from_a_file(tmp_path: Any) -> None:
     from netbuilder.schema import message
 

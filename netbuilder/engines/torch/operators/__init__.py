@@ -7,12 +7,40 @@ in `netbuilder.layers`; see docs/add-an-operator.md.
 from __future__ import annotations
 
 from netbuilder.engines.torch.operator import Operator
-from netbuilder.engines.torch.operators import activation, combine, data, detection, loss, recurrent, reshape
+from netbuilder.engines.torch.operators import (
+    activation,
+    combine,
+    converted,
+    data,
+    detection,
+    faces,
+    loss,
+    ohem,
+    recurrent,
+    reshape,
+    segmentation,
+    volumes,
+    yolo,
+)
 from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
 
-FAMILIES = (activation, combine, data, detection, loss, recurrent, reshape)
+FAMILIES = (
+    activation,
+    combine,
+    converted,
+    data,
+    detection,
+    faces,
+    loss,
+    ohem,
+    recurrent,
+    reshape,
+    segmentation,
+    volumes,
+    yolo,
+)
 
 _COVERED: dict[str, type[Operator]] = {}
 _REFUSED: dict[str, str] = {}
