@@ -41,7 +41,8 @@ class Transform:
         crop = t.crop_size
         channels, height, width = planes[0].shape
         batch = np.empty((len(planes), channels, crop or height, crop or width), np.float32)
-        # Of one size: Caffe takes that of the batch's first image for all.
+        # One draw for the batch: mirroring, then the place of the crop, for each image.
+        drawn = torch.rand(len(planes), 3).tolist() if t.mirror or crop else [()] * len(planes)
         for i, image in enumerate(planes):
             if not crop and image.shape != planes[0].shape:
                 raise ValueError(
@@ -49,7 +50,7 @@ class Transform:
                 )
             if mean is not None and mean.shape != image.shape:
                 raise ValueError(f"mean_file is {mean.shape}, and an image {image.shape}")
-            window, mirrored = self._window(image.shape)
+            window, mirrored = self._window(image.shape, drawn[i])
             values = image[window]
             if mean is not None:
                 values = values - mean[window]
@@ -62,10 +63,10 @@ class Transform:
             data -= torch.tensor(values_of, dtype=torch.float32)[:, None, None]
         return data.mul_(t.scale) if t.scale != 1 else data
 
-    def _window(self, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], bool]:
+    def _window(self, shape: tuple[int, ...], drawn: Sequence[float]) -> tuple[tuple[slice, ...], bool]:
         """The part of an image that is used, and whether it is mirrored."""
         t = self.layer.proto.transform_param
-        mirrored = bool(t.mirror) and bool(torch.randint(2, ()))
+        mirrored = bool(t.mirror) and drawn[0] < 0.5
         crop = t.crop_size
         if not crop:
             return (slice(None),) * 3, mirrored
@@ -73,7 +74,7 @@ class Transform:
         if min(room) < 0:
             raise ValueError(f"crop_size {crop} is larger than an image of {shape[1]}x{shape[2]}")
         if self.layer.trains:
-            first = [int(torch.randint(size + 1, ())) for size in room]
+            first = [int(place * (size + 1)) for place, size in zip(drawn[1:], room, strict=True)]
         else:
             first = [size // 2 for size in room]
         return (slice(None), *(slice(at, at + crop) for at in first)), mirrored

@@ -60,7 +60,7 @@ def test_a_database_is_read_as_caffe_read_it(
     torch.manual_seed(0)
     m = module(prototxt.parse(case["prototxt"], case["phase"], dialect="caffe-master"))
     for forward in case["forwards"]:
-        passes = [m() for _ in range(100 if case["phase"] == "TRAIN" else 1)]
+        passes = [m() for _ in range(600 if case["phase"] == "TRAIN" else 1)]
         for name, key in forward.items():
             theirs = arrays()[key]
             if case["phase"] == "TRAIN" and name == "data":
@@ -257,6 +257,23 @@ def test_a_copy_of_a_module_goes_on_from_the_same_record(tmp_path: Path) -> None
     twin = copy.deepcopy(m)
     assert m()["label"].tolist() == twin()["label"].tolist() == [3, 4, 5]
     assert m()["label"].tolist() == [6, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (b"\xff\xff", "record 0 of 'db': Error parsing message"),
+        (pack_planes((1, 2, 2), b"123", 0), "record 0 of 'db': cannot reshape array of size 3"),
+        (pack_encoded(b"none", 0), "record 0 of 'db': it is not a JPEG"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path: Path, record: bytes, why: str) -> None:
+    lmdb_of(tmp_path / "db", [record])
+    net = tmp_path / "net.prototxt"
+    net.write_text(source("Data", 'data_param { source: "db" backend: LMDB batch_size: 3 }'))
+    m = module(prototxt.read(net, inputs={"data": (3, 1, 2, 2), "label": (3,)}))
+    with pytest.raises(EngineError, match=why):
+        m()
 
 
 def test_tops_that_are_given_are_not_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from netbuilder.data import datum, images
+from netbuilder.data import images
 from netbuilder.engines.torch.files import find
 from netbuilder.engines.torch.fillers import draw
 from netbuilder.engines.torch.operator import Operator, Tops
@@ -153,18 +153,20 @@ class Data(_Images):
             self._records, self.position = None, 0
 
     def batch(self) -> Iterator[tuple[Array, int]]:
+        from google.protobuf.message import DecodeError
+
+        from netbuilder.schema import message
         from netbuilder.storage.lmdb_file import DamagedDatabase
 
-        source = self.proto.data_param.source
+        parse, source = message("Datum").FromString, self.proto.data_param.source
         for _ in range(self.proto.data_param.batch_size):
             try:
-                record = self._next()
-                found = datum.read(record)
-                yield self._planes(found, record), found.label
-            except (DamagedDatabase, datum.BadDatum, images.Unreadable) as error:
+                found = parse(self._next())
+                yield self._planes(found), found.label
+            except (DamagedDatabase, DecodeError, ValueError, images.Unreadable) as error:
                 raise self.error(f"record {self.position - 1} of '{source}': {error}") from None
 
-    def _planes(self, found: datum.Datum, record: memoryview) -> Array:
+    def _planes(self, found: Any) -> Array:
         import io
 
         import numpy as np
@@ -175,12 +177,9 @@ class Data(_Images):
                 raise self.error("force_color and force_gray are both set: choose one")
             gray = False if t.force_color else True if t.force_gray else None
             return _channels_first(images.decode(io.BytesIO(found.data), gray=gray))
-        shape = found.channels, found.height, found.width
-        if found.data:
-            return np.frombuffer(found.data, np.uint8).reshape(shape)
-        from netbuilder.schema import message
-
-        return np.array(message("Datum").FromString(record).float_data, np.float32).reshape(shape)
+        data = found.data
+        values = np.frombuffer(data, np.uint8) if data else np.array(found.float_data, np.float32)
+        return values.reshape(found.channels, found.height, found.width)
 
 
 class ImageData(_Images):
