@@ -10,19 +10,47 @@ from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import (
     activation,
     combine,
+    converted,
     convolution,
     data,
+    detection,
+    faces,
     forks,
     linear,
+    loss,
     normalization,
+    ohem,
     pooling,
+    recurrent,
     reshape,
+    segmentation,
+    volumes,
+    yolo,
 )
 from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
 
-FAMILIES = (activation, combine, convolution, data, forks, linear, normalization, pooling, reshape)
+FAMILIES = (
+    activation,
+    combine,
+    converted,
+    convolution,
+    data,
+    detection,
+    faces,
+    forks,
+    linear,
+    loss,
+    normalization,
+    ohem,
+    pooling,
+    recurrent,
+    reshape,
+    segmentation,
+    volumes,
+    yolo,
+)
 
 _COVERED: dict[str, type[Operator]] = {}
 _REFUSED: dict[str, str] = {}
