@@ -1,0 +1,202 @@
+"""Convolution, its depthwise forms in forks, Deconvolution and Im2col, over any number of spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from netbuilder.engines.torch.operator import Operator, Tops, canonical
+from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent
+from netbuilder.net import Layer
+
+__all__ = ["COVERED", "REFUSED"]
+
+_CONV: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv1d,
+    2: functional.conv2d,
+    3: functional.conv3d,
+}
+_DECONV: dict[int, Callable[..., Tensor]] = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
+
+
+class _Sliding(Operator):
+    """A kernel that slides over the spatial axes, all those after `axis`.
+
+    PyTorch's own functions compute bottoms of one batch axis and one to three spatial axes; `_odd` brings all
+    others to such a form, or unrolls the windows.
+    """
+
+    native: dict[int, Callable[..., Tensor]]
+
+    def __init__(self, layer: Layer, phase: str) -> None:
+        super().__init__(layer, phase)
+        p = self.message
+        self._axes = self.blob(0).dim() - 2
+        self._window = conv_window(p, self._axes)
+        self._group = self._groups()
+        self._bias = 1 if p.bias_term else None
+        self._slope = p.negative_slope if p.relu else None  # intel/caffe: a ReLU in the layer
+        self._function = self.native.get(self._axes)
+        self._plain = self._function is not None and 0 not in self._window.dilation
+        # The size along each axis from which on PyTorch's function agrees with Caffe's; () if it always does.
+        least = self._smallest()
+        self._least = least if max(least, default=0) > 1 else ()
+
+    def _groups(self) -> int:
+        return int(self.message.group)
+
+    def _smallest(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def forward(self, *bottoms: Tensor) -> Tops:
+        """One top from each bottom."""
+        if len(bottoms) == 1:
+            return self._slide(bottoms[0])
+        return tuple(self._slide(x) for x in bottoms)
+
+    def _slide(self, x: Tensor) -> Tensor:
+        weight = self.blob(0)
+        bias = None if self._bias is None else self.blob(self._bias)
+        fits = self._plain and x.dim() == self._axes + 2
+        if fits and all(x.shape[i] >= n for i, n in enumerate(self._least, 2)):
+            top = self._native(x, weight, bias)
+        else:
+            top = self._odd(x, weight, bias)
+        return top if self._slope is None else functional.leaky_relu(top, self._slope)
+
+    def _native(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def _odd(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Any number of batch axes and of spatial axes, a dilation of 0, and images that are too small."""
+        leading = x.shape[: x.dim() - self._axes - 1]
+        x = x.reshape(prod(leading), *x.shape[len(leading) :])
+        top = self._one_batch_axis(x, weight, bias)
+        return top.reshape(*leading, *top.shape[1:])
+
+    def _one_batch_axis(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+
+class Convolution(_Sliding):
+    """Cross-correlation."""
+
+    native = _CONV
+
+    def _smallest(self) -> tuple[int, ...]:
+        k, _, pad, d = self._window
+        return tuple(d[i] * (k[i] - 1) + 1 - 2 * pad[i] for i in range(self._axes))
+
+    def _native(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        _, stride, pad, dilation = self._window
+        assert self._function is not None
+        return self._function(x, weight, bias, stride, pad, dilation, self._group)
+
+    def _one_batch_axis(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        columns = unrolled(x, self._window)
+        out = columns.shape[2 + self._axes :]
+        n, g, inputs = x.shape[0], self._group, prod(weight.shape[1:])
+        columns = columns.reshape(n, g, inputs, prod(out))
+        top = weight.reshape(g, weight.shape[0] // g, inputs) @ columns
+        top = top.reshape(n, weight.shape[0], *out)
+        return top if bias is None else top + bias.view(-1, *(1,) * self._axes)
+
+
+class ConvolutionDepthwise(Convolution):
+    """One kernel for each channel; num_output and group are ignored."""
+
+    def _groups(self) -> int:
+        return self.blob(0).shape[0]
+
+    def _slide(self, x: Tensor) -> Tensor:
+        return super()._slide(x if x.dim() == 4 else x.reshape(*x.shape, *(1,) * (4 - x.dim())))
+
+
+class Deconvolution(_Sliding):
+    """The transpose of a convolution with the same weights."""
+
+    native = _DECONV
+
+    def _smallest(self) -> tuple[int, ...]:
+        k, s, pad, d = self._window
+        # From this size on the top, s * (n - 1) + d * (k - 1) + 1 - 2 * pad, has an element.
+        return tuple(1 - (d[i] * (k[i] - 1) - 2 * pad[i]) // s[i] for i in range(self._axes))
+
+    def _native(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        _, stride, pad, dilation = self._window
+        assert self._function is not None
+        return self._function(x, weight, bias, stride, pad, 0, self._group, dilation)
+
+    def _one_batch_axis(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        kernel = weight.shape[2:]
+        n, g, size = x.shape[0], self._group, x.shape[2:]
+        rows = x.reshape(n, g, x.shape[1] // g, prod(size))
+        columns = weight.reshape(g, weight.shape[0] // g, prod(weight.shape[1:])).transpose(1, 2) @ rows
+        channels = weight.shape[1] * g
+        top = rolled(columns.reshape(n, channels, *kernel, *size), self._window)
+        return top if bias is None else top + bias.view(-1, *(1,) * self._axes)
+
+
+class Im2col(Operator):
+    """The windows of a convolution, unrolled into channels."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        p = self.message
+        axis = canonical(p.axis, x.shape)
+        window = conv_window(p, x.dim() - axis - 1)
+        columns = unrolled(x.reshape(prod(x.shape[:axis]), *x.shape[axis:]), window)
+        return columns.reshape(self.top_shapes(x)[0])
+
+
+def unrolled(x: Tensor, window: Window) -> Tensor:
+    """The windows of (n, c, *size), as (n, c, *kernel, *out); beyond the image they hold zeros."""
+    axes = len(window.kernel)
+    for i, (k, s, p, d) in enumerate(zip(*window, strict=True)):
+        n = x.shape[2 + 2 * i]
+        out = conv_extent(n, k, s, p, d)
+        index = _index(k, s, d, out, x.device)
+        after = max(0, s * max(out - 1, 0) + d * (k - 1) + 1 - n - p)
+        x = functional.pad(x, (*(0, 0) * (axes - 1 - i), p, after))
+        x = x.index_select(2 + 2 * i, index.flatten())
+        x = x.reshape(*x.shape[: 2 + 2 * i], k, out, *x.shape[3 + 2 * i :])
+    return x.permute(0, 1, *range(2, 2 + 2 * axes, 2), *range(3, 3 + 2 * axes, 2))
+
+
+def rolled(columns: Tensor, window: Window) -> Tensor:
+    """The windows (n, c, *kernel, *size) added up, each at its place in an image: `unrolled` transposed."""
+    axes = len(window.kernel)
+    x = columns
+    for i, (k, s, p, d) in reversed(list(enumerate(zip(*window, strict=True)))):
+        # The axes are now (n, c, kernel 0 to i, size 0 to i, image i + 1 to the last).
+        n = x.shape[3 + 2 * i]
+        index = _index(k, s, d, n, x.device).flatten()
+        x = x.movedim(2 + i, 2 + 2 * i).flatten(2 + 2 * i, 3 + 2 * i)
+        shape = list(x.shape)
+        out = deconv_extent(n, k, s, p, d)
+        shape[2 + 2 * i] = out + 2 * p
+        x = x.new_zeros(shape).index_add(2 + 2 * i, index, x).narrow(2 + 2 * i, p, out)
+    assert x.dim() == 2 + axes
+    return x
+
+
+def _index(k: int, s: int, d: int, out: int, device: torch.device) -> Tensor:
+    """The position in the padded image that element t of window o reads, by t and o."""
+    return torch.arange(k, device=device)[:, None] * d + torch.arange(out, device=device) * s
+
+
+COVERED: dict[str, type[Operator]] = {
+    "Convolution": Convolution,
+    "DepthwiseConvolution": Convolution,
+    "ConvolutionDepthwise": ConvolutionDepthwise,
+    "Deconvolution": Deconvolution,
+    "Im2col": Im2col,
+}
+REFUSED: dict[str, str] = {}

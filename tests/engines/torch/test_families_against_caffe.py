@@ -1,0 +1,74 @@
+"""Layers in combinations of fields that the numeric cases lack, against real Caffe."""
+
+from __future__ import annotations
+
+import pytest
+
+from netbuilder.engines.caffe.judge import Caffe
+from tests.engines.torch.differential import Layer, differences
+
+MOST = 5e-6
+
+
+def conv(type: str, fields: str, *bottoms: tuple[int, ...]) -> Layer:
+    return Layer(type, f"convolution_param {{ {fields} }}", bottoms, tops=len(bottoms))
+
+
+CONVOLUTIONS = {
+    "no spatial axis": conv("Convolution", "num_output: 4 kernel_size: 1 group: 2", (3, 4)),
+    "no spatial axis, axis 0": conv("Convolution", "num_output: 3 kernel_size: 1 axis: 0", (4,)),
+    "one axis": conv("Convolution", "num_output: 4 kernel_size: 3 stride: 2 pad: 1", (2, 3, 7)),
+    "three axes": conv(
+        "Convolution", "num_output: 2 kernel_size: 2 kernel_size: 3 kernel_size: 1 pad: 1", (2, 2, 3, 4, 3)
+    ),
+    "four axes": conv(
+        "Convolution", "num_output: 4 kernel_size: 2 stride: 2 pad: 1 group: 2", (2, 2, 3, 4, 3, 2)
+    ),
+    "two batch axes": conv("Convolution", "num_output: 3 kernel_size: 2 axis: 2", (2, 2, 3, 4, 5)),
+    "no batch axis": conv("Convolution", "num_output: 3 kernel_size: 3 axis: -3", (2, 5, 5)),
+    "three bottoms": conv(
+        "Convolution", "num_output: 3 kernel_size: 3 dilation: 2 pad: 2", *((2, 2, 5, 5),) * 3
+    ),
+    "a dilation of 0": conv(
+        "Convolution", "num_output: 2 kernel_size: 3 dilation: 0 dilation: 1", (1, 2, 4, 5)
+    ),
+    "truncates": conv("Convolution", "num_output: 2 kernel_size: 5 stride: 2", (2, 2, 4, 6)),
+    "truncates, padded": conv(
+        "Convolution", "num_output: 2 kernel_size: 4 stride: 3 pad: 1 pad: 0", (2, 2, 1, 3)
+    ),
+    "a pair alone": conv("Convolution", "num_output: 2 kernel_h: 3 kernel_w: 2 pad_w: 3", (2, 2, 4, 2)),
+    "much padding": conv("Convolution", "num_output: 2 kernel_size: 2 stride: 3 pad: 7", (1, 2, 3, 4)),
+    "deconvolution, one axis": conv(
+        "Deconvolution", "num_output: 4 kernel_size: 3 stride: 2 pad: 1", (2, 3, 5)
+    ),
+    "deconvolution, groups": conv(
+        "Deconvolution", "num_output: 4 kernel_size: 4 stride: 2 pad: 1 group: 2 dilation: 2", (2, 6, 3, 4)
+    ),
+    "deconvolution, four axes": conv(
+        "Deconvolution", "num_output: 4 kernel_size: 2 stride: 2 pad: 1 group: 2", (2, 2, 3, 2, 2, 3)
+    ),
+    "deconvolution, no spatial axis": conv("Deconvolution", "num_output: 4 kernel_size: 1 group: 2", (3, 2)),
+    "deconvolution, two batch axes": conv(
+        "Deconvolution", "num_output: 3 kernel_size: 2 axis: 2", (2, 2, 3, 4, 5)
+    ),
+    "deconvolution, dilation 0": conv(
+        "Deconvolution", "num_output: 2 kernel_size: 2 dilation: 0", (1, 2, 3, 4)
+    ),
+    "deconvolution, two bottoms": conv(
+        "Deconvolution", "num_output: 1 kernel_size: 2 pad: 1", *((1, 2, 3, 4),) * 2
+    ),
+    "im2col, one axis": conv("Im2col", "kernel_size: 3 stride: 2 pad: 1", (2, 3, 7)),
+    "im2col, three axes": conv("Im2col", "kernel_size: 2 dilation: 2 pad: 1", (2, 2, 4, 4, 3)),
+    "im2col, truncates": conv("Im2col", "kernel_size: 4 stride: 2", (2, 2, 3, 5)),
+}
+
+
+def check(caffe: Caffe, layer: Layer) -> None:
+    found = differences(caffe, layer)
+    assert found
+    assert all(value <= MOST for value in found.values()), found
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_sliding_kernel(real_caffe: Caffe, name: str) -> None:
+    check(real_caffe, CONVOLUTIONS[name])
