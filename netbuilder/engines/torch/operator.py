@@ -8,6 +8,7 @@ operator brings a `torch.autograd.Function` of its own and says why.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +37,7 @@ class Operator(nn.Module):
         proto: LayerParameter = layer.proto
         self.proto = proto
         self.name = layer.name
+        self.folder = Path(layer.origin.file).parent  # where files are looked up second
         # A layer may override the phase of the net, which changes how it runs.
         self.trains = (PHASES[proto.phase] if proto.HasField("phase") else phase) == "TRAIN"
         self.lr_mults: list[float] = []
