@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
 from netbuilder.engines.caffe.judge import Caffe
@@ -63,6 +66,40 @@ CONVOLUTIONS = {
 }
 
 
+def pool(fields: str, *size: int, type: str = "Pooling", **more: Any) -> Layer:
+    message = "pooling_param" if type == "Pooling" else "spp_param"
+    return Layer(type, f"{message} {{ {fields} }}", [(2, 2, *size)], **more)
+
+
+# Many equal values: the first maximum gets the gradient.
+TIES = np.random.default_rng(3).integers(0, 3, (2, 2, 7, 8))
+POOLINGS = {
+    "pad above half the kernel": pool("kernel_size: 3 pad: 2 stride: 2", 5, 6),
+    "pad above half the kernel, average": pool("pool: AVE kernel_size: 3 pad: 2", 5, 6),
+    "a pad on one axis": pool("kernel_h: 1 kernel_w: 3 stride_h: 3 stride_w: 1 pad_h: 0 pad_w: 1", 8, 5),
+    "a window outside": pool("kernel_size: 1 stride: 2", 8, 5, tops=2, graded=()),
+    "a window outside, average": pool("pool: AVE kernel_size: 1 stride: 3", 5, 6, graded=()),
+    "far outside, average": pool("pool: AVE kernel_size: 1 stride: 5", 7, 4, graded=()),
+    "kernel above the image": pool("kernel_size: 4 stride: 2", 3, 7),
+    "kernel above the image, average": pool("pool: AVE kernel_size: 4 stride: 2", 7, 3),
+    "rounded down": pool("kernel_size: 2 stride: 3 round_mode: FLOOR", 7, 6),
+    "rounded down, average": pool("pool: AVE kernel_size: 3 stride: 2 pad: 2 round_mode: FLOOR", 7, 6),
+    "indices": pool("kernel_size: 3 stride: 2 pad: 1", 7, 8, tops=2, graded=(0,)),
+    "indices, much padding": pool("kernel_size: 3 stride: 2 pad: 2", 7, 8, tops=2, graded=(0,)),
+    "global": pool("global_pooling: true", 5, 3),
+    "global, indices": pool("global_pooling: true", 5, 3, tops=2, graded=(0,)),
+    "global average": pool("pool: AVE global_pooling: true", 5, 3),
+    "ties": Layer("Pooling", "pooling_param { kernel_size: 3 stride: 2 }", [TIES]),
+    "ties, much padding": Layer(
+        "Pooling", "pooling_param { kernel_size: 3 stride: 2 pad: 2 }", [TIES], tops=2, graded=(0,)
+    ),
+    "ties, global": Layer("Pooling", "pooling_param { global_pooling: true }", [TIES]),
+    "pyramid": pool("pyramid_height: 3", 7, 8, type="SPP"),
+    "pyramid, average": pool("pyramid_height: 2 pool: AVE", 3, 8, type="SPP"),
+    "pyramid, one level": pool("pyramid_height: 1 pool: AVE", 3, 4, type="SPP"),
+}
+
+
 def check(caffe: Caffe, layer: Layer) -> None:
     found = differences(caffe, layer)
     assert found
@@ -72,3 +109,8 @@ def check(caffe: Caffe, layer: Layer) -> None:
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_a_sliding_kernel(real_caffe: Caffe, name: str) -> None:
     check(real_caffe, CONVOLUTIONS[name])
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_pooling(real_caffe: Caffe, name: str) -> None:
+    check(real_caffe, POOLINGS[name])

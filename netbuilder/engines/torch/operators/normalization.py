@@ -1,0 +1,213 @@
+"""BatchNorm, Scale, Bias, LRN and MVN. Source: Forward_cpu and Backward_cpu in each layer's .cpp file."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from netbuilder.engines.torch.operator import Operator, canonical
+from netbuilder.net import Layer
+
+__all__ = ["COVERED", "REFUSED", "batch_normalized"]
+
+_WITHIN = 1
+
+
+class BatchNorm(Operator):
+    """Normalisation of each channel by the statistics of the batch, or by stored ones.
+
+    Blobs: decaying sums of the means and of the variances of the batches, and the sum of their weights.
+    intel/caffe adds a scale and a bias, and a ReLU. NVIDIA/caffe, with scale and bias, stores averages
+    instead of sums: the last of the first two batches, and then decaying ones.
+    """
+
+    def __init__(self, layer: Layer, phase: str) -> None:
+        super().__init__(layer, phase)
+        p = self.proto.batch_norm_param
+        intel = any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
+        self._averages = self.number > 3 and not intel
+        self._scale = 3 if self.number > 3 else None
+        self._bias = 4 if self.number > 4 else None
+        self._relu = p.relu
+        self._fraction = p.moving_average_fraction
+        self._eps = max(p.eps, 1e-5) if self._averages else p.eps
+        stored = p.use_global_stats if p.HasField("use_global_stats") else not self.trains
+        self._stored = not self.trains if self._averages else stored
+        if self._averages:  # how many batches it has seen
+            self.register_buffer("batches", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def initial(self, i: int) -> float:
+        """A scale starts at 1; so does NVIDIA's third blob, which nothing reads."""
+        return 1.0 if i == 3 or (i == 2 and self._averages) else 0.0
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """In TRAIN, unless use_global_stats is set, it updates the stored statistics."""
+        scale = None if self._scale is None else self.blob(self._scale)
+        bias = None if self._bias is None else self.blob(self._bias)
+        if self._stored:
+            mean, variance = self.statistics()
+            top = functional.batch_norm(x, mean, variance, scale, bias, False, 0.0, self._eps)
+        else:
+            top, mean, variance = batch_normalized(x, scale, bias, self._eps)
+            self.update(mean, variance, x.numel() // x.shape[1])
+        return functional.relu(top) if self._relu else top
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """The stored mean and variance of each channel."""
+        mean, variance, factor = self.blob(0), self.blob(1), self.blob(2)
+        if self._averages:
+            return mean, variance
+        weight = torch.where(factor == 0, factor, 1 / factor)
+        return mean * weight, variance * weight
+
+    @torch.no_grad()
+    def update(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Add the statistics of a batch; the variance is the unbiased one of `count` values."""
+        if self._averages:
+            stored = variance * ((count - 1) / count) + self._eps
+            weight = torch.where(self.get_buffer("batches") > 1, 1.0 - self._fraction, 1.0)
+            self.blob(0).lerp_(mean, weight.to(mean.dtype))
+            self.blob(1).lerp_(stored, weight.to(mean.dtype))
+            self.get_buffer("batches").add_(1)
+            return
+        sums = [self.blob(0), self.blob(1), self.blob(2)]
+        torch._foreach_mul_(sums, self._fraction)
+        torch._foreach_add_(sums, [mean, variance, torch.ones_like(sums[2])])
+
+
+def batch_normalized(
+    x: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The bottom normalised by its own statistics, its mean and its unbiased variance, by channel.
+
+    The variance of one value is 0.
+    """
+    channels = x.shape[1]
+    statistics = torch.zeros(2, channels, dtype=_statistics_dtype(x), device=x.device)
+    mean, variance = statistics.unbind()
+    if x.numel() == channels:  # PyTorch refuses one value per channel
+        mean.copy_(x.detach().view(-1))
+        top = x - x
+        shape = (-1, *(1,) * (x.dim() - 2))
+        top = top if scale is None else top * scale.view(shape)
+        return top if bias is None else top + bias.view(shape), mean, variance
+    # With momentum 1 the running statistics become those of this batch.
+    top = functional.batch_norm(x, mean, variance, scale, bias, True, 1.0, eps)
+    return top, mean, variance
+
+
+def _statistics_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+class Scale(Operator):
+    """The product with a factor, learnt or bottom 1, that spans some axes from `axis` on; plus a bias."""
+
+    def __init__(self, layer: Layer, phase: str) -> None:
+        super().__init__(layer, phase)
+        p = self.proto.scale_param
+        self._axis = p.axis
+        self._learnt = len(layer.bottoms) == 1
+        self._bias = self.number - 1 if p.bias_term else None
+
+    def initial(self, i: int) -> float:
+        """The factor starts at 1, the bias at 0."""
+        return 1.0 if i == 0 and self._learnt else 0.0
+
+    def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """One product, and one sum."""
+        if factor is None:
+            factor = self.blob(0)
+        shape = spread(factor, self._axis, x)
+        if self._bias is None:
+            return x * factor.view(shape)
+        return torch.addcmul(self.blob(self._bias).view(shape), x, factor.reshape(shape))
+
+
+class Bias(Operator):
+    """The sum with a bias, learnt or bottom 1, that spans some axes from `axis` on."""
+
+    def __init__(self, layer: Layer, phase: str) -> None:
+        super().__init__(layer, phase)
+        self._axis = self.proto.bias_param.axis
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """One sum."""
+        if bias is None:
+            bias = self.blob(0)
+        return x + bias.reshape(spread(bias, self._axis, x))
+
+
+def spread(factor: Tensor, axis: int, x: Tensor) -> tuple[int, ...]:
+    """The shape in which a factor that spans axes from `axis` on is broadcast to x."""
+    if factor.dim() == 0:
+        return ()
+    after = x.dim() - canonical(axis, x.shape) - factor.dim()
+    return (*factor.shape, *(1,) * after)
+
+
+class LRN(Operator):
+    """Division by a power of the mean square of the neighbouring channels, or of a square of the image.
+
+    Within a channel Caffe ignores k, and uses 1.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        p = self.proto.lrn_param
+        n = p.local_size
+        square = x * x
+        if p.norm_region == _WITHIN:
+            mean = functional.avg_pool2d(square, n, 1, n // 2)
+            k = 1.0
+        else:
+            rows = square.reshape(x.shape[0], 1, x.shape[1], x.shape[2] * x.shape[3])
+            mean = functional.avg_pool2d(rows, (n, 1), 1, (n // 2, 0)).view(x.shape)
+            k = p.k
+        return x * (mean * p.alpha + k).pow(-p.beta)
+
+
+class _Standardised(torch.autograd.Function):
+    """(x - mean) / (deviation + eps) of each row, with Caffe's gradient.
+
+    Caffe takes the deviation plus eps for the deviation; so a constant row has a gradient as well.
+    """
+
+    @staticmethod
+    def forward(ctx, x, eps):  # type: ignore[no-untyped-def]
+        centred = x - x.mean(-1, keepdim=True)
+        deviation = centred.square().mean(-1, keepdim=True).sqrt_().add_(eps)
+        top = centred / deviation
+        ctx.save_for_backward(top, deviation)
+        return top
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        top, deviation = ctx.saved_tensors
+        along = (grad * top).mean(-1, keepdim=True)
+        return (grad - grad.mean(-1, keepdim=True) - top * along) / deviation, None
+
+
+class MVN(Operator):
+    """Each channel of each image, or each image, to mean 0 and deviation 1."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """The top always has 4 axes."""
+        p = self.proto.mvn_param
+        shape = (*x.shape, *(1,) * (4 - x.dim()))
+        rows = x.reshape(shape).flatten(1 if p.across_channels else 2)
+        if p.normalize_variance:
+            top: Tensor = _Standardised.apply(rows, p.eps)  # type: ignore[no-untyped-call]
+        else:
+            top = rows - rows.mean(-1, keepdim=True)
+        return top.view(shape)
+
+
+COVERED: dict[str, type[Operator]] = {
+    "BatchNorm": BatchNorm,
+    "Scale": Scale,
+    "Bias": Bias,
+    "LRN": LRN,
+    "MVN": MVN,
+}
+REFUSED: dict[str, str] = {}
