@@ -48,23 +48,23 @@ def write_blob(path: str | Path, array: npt.ArrayLike, *, force: bool = False) -
     _write(Path(path), iter(_blob(array)), force)
 
 
-def _layer(name: str, arrays: Sequence[npt.ArrayLike]) -> list[bytes | memoryview]:
+def _layer(name: str, arrays: Sequence[npt.ArrayLike]) -> list[bytes]:
     """A layer of a NetParameter, in parts that follow one another."""
-    parts: list[bytes | memoryview] = [_field(_NAME, name.encode())]
+    parts: list[bytes] = [_field(_NAME, name.encode())]
     for array in arrays:
         blob = _blob(array)
         parts += [_head(_BLOBS, sum(map(len, blob))), *blob]
     return [_head(_LAYER, sum(map(len, parts))), *parts]
 
 
-def _blob(array: npt.ArrayLike) -> list[bytes | memoryview]:
-    """A BlobProto: its shape, and its numbers as they lie in memory."""
+def _blob(array: npt.ArrayLike) -> list[bytes]:
+    """A BlobProto: its shape, and its numbers."""
     import numpy as np
 
     values = np.asarray(array, "<f4", order="C")
     dims = b"".join(packed(n) for n in values.shape)
     shape = _field(_SHAPE, _field(_DIM, dims) if dims else b"")
-    return [shape, _head(_DATA, values.nbytes), memoryview(values.reshape(-1)).cast("B")]
+    return [shape, _head(_DATA, values.nbytes), values.tobytes()]
 
 
 def _head(number: int, length: int) -> bytes:
@@ -76,7 +76,7 @@ def _field(number: int, content: bytes) -> bytes:
     return _head(number, len(content)) + content
 
 
-def _write(path: Path, parts: Iterator[bytes | memoryview], force: bool) -> None:
+def _write(path: Path, parts: Iterator[bytes], force: bool) -> None:
     if path.exists() and not force:
         raise FileError(
             f"cannot write '{path}': it exists already", hint="give another name, or use force=True"
