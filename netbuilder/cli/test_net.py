@@ -11,6 +11,7 @@ from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import (
     add_net,
     add_weights,
+    chosen_engine,
     net_file,
     one_device,
     report_weights,
@@ -28,7 +29,7 @@ def add_parser(verbs: Verbs) -> None:
         "test",
         description="The mean accuracy, loss and other outputs of the TEST net over so many passes.",
         epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
-        "Exit code: 0 tested, 2 a mistake, or Caffe failed, 130 stopped by Ctrl-C",
+        "Exit code: 0 tested, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     add_net(parser)
     add_weights(parser, "to test", required=True)
@@ -39,7 +40,6 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from netbuilder import prototxt, report
-    from netbuilder.engines import find_engine
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.plan import plan_net
 
@@ -48,9 +48,10 @@ def _run(args: argparse.Namespace) -> int:
     passes = _passes(args, net)
     devices = one_device(args.gpu)
     weights = weights_files(args)
-    engine = find_engine(args.engine)
-    engine.describe()
-    plan = plan_net(path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads)
+    engine = chosen_engine(args)
+    plan = plan_net(
+        path, net, weights=weights, iterations=passes, devices=devices, threads=args.threads, dtype=args.dtype
+    )
     taken = report_weights([net], weights)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):

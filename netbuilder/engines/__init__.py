@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from netbuilder.training.plan import NetPlan, TrainingPlan
     from netbuilder.training.snapshots import SnapshotNames
 
-__all__ = ["DEFAULT", "ENGINES", "Engine", "find_engine", "register"]
+__all__ = ["DEFAULT", "ENGINES", "Engine", "default_engine", "find_engine", "register"]
 
-DEFAULT = "caffe"
+DEFAULT = "caffe"  # for training
 # Each engine's class, as MODULE:CLASS. It is called without arguments.
-ENGINES: dict[str, str] = {"caffe": "netbuilder.engines.caffe.engine:CaffeEngine"}
+ENGINES: dict[str, str] = {
+    "caffe": "netbuilder.engines.caffe.engine:CaffeEngine",
+    "torch": "netbuilder.engines.torch.engine:TorchEngine",
+}
 
 _MEMBERS = {
     "snapshots": "the names of its snapshots, a SnapshotNames",
@@ -53,6 +56,13 @@ def register(name: str, target: str) -> None:
     """Add an engine; `target` is MODULE:CLASS. Raises EngineError for a name that is taken."""
     if ENGINES.setdefault(name, target) != target:
         raise EngineError(f"there is an engine '{name}' already: {ENGINES[name]}", hint="choose another name")
+
+
+def default_engine() -> str:
+    """The engine that tests, times and runs nets unless another is named: PyTorch where it is installed."""
+    import importlib.util
+
+    return "caffe" if importlib.util.find_spec("torch") is None else "torch"
 
 
 def find_engine(name: str) -> Engine:

@@ -78,7 +78,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetPlan:
-    """A net to test or to time: `iterations` passes with these weights."""
+    """A net to test or to time: `iterations` passes with these weights, computed in `dtype`."""
 
     path: str
     net: Net
@@ -86,6 +86,7 @@ class NetPlan:
     iterations: int
     devices: Devices
     threads: int
+    dtype: str = "float32"
 
 
 def plan_training(
@@ -153,14 +154,16 @@ def plan_net(
     iterations: int,
     devices: Sequence[int | str] = (),
     threads: int = 1,
+    dtype: str = "float32",
 ) -> NetPlan:
     """Plan the test or the timing of the net of a file. Raises FileError, ConfigError."""
     _existing(weights)
     check_files(net, path)
     check_labels(net, path)
     return NetPlan(
-        path=path, net=net, weights=weights, iterations=iterations, devices=tuple(devices), threads=threads
-    )
+        path=path, net=net, weights=weights, iterations=iterations, devices=tuple(devices), threads=threads,
+        dtype=dtype,
+    )  # fmt: skip
 
 
 def parse_devices(text: str) -> list[int | str]:

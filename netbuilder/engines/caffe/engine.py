@@ -18,7 +18,7 @@ from netbuilder.engines.caffe.binary_worker import BinaryWorker
 from netbuilder.engines.caffe.install import INSTALL_COMMAND, Install, find, missing
 from netbuilder.engines.caffe.jobs import NET_JOBS, TRAIN_JOBS, JobFields
 from netbuilder.engines.caffe.worker import Worker
-from netbuilder.errors import EngineError
+from netbuilder.errors import ConfigError, EngineError
 from netbuilder.measure.counts import batch_size
 from netbuilder.training.plan import NetPlan, TrainingPlan
 from netbuilder.training.snapshots import SnapshotNames
@@ -26,6 +26,7 @@ from netbuilder.training.snapshots import SnapshotNames
 __all__ = ["CaffeEngine", "CaffeJob"]
 
 _WORKERS: dict[str, type[Worker] | type[BinaryWorker]] = {"pycaffe": Worker, "binary": BinaryWorker}
+_ONLY_TORCH = "leave --dtype out, or use --engine torch"
 _NVIDIA = " (NVIDIA's Caffe divides the batch of the file instead)"
 
 
@@ -86,6 +87,8 @@ class CaffeEngine:
         return self._net_job("time", plan)
 
     def _net_job(self, do: str, plan: NetPlan) -> CaffeJob:
+        if plan.dtype != "float32":
+            raise ConfigError(f"Caffe computes in float32, not {plan.dtype}", key="dtype", hint=_ONLY_TORCH)
         fields = NET_JOBS[self.install.kind](do, plan, self.install)
         return CaffeJob(install=self.install, fields=fields, threads=plan.threads)
 

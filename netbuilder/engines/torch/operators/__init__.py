@@ -7,7 +7,18 @@ in `netbuilder.layers`; see docs/add-an-operator.md.
 from __future__ import annotations
 
 from netbuilder.engines.torch.operator import Operator
-from netbuilder.engines.torch.operators import activation, combine, convolution, data, linear, loss, normalization, pooling, recurrent, reshape
+from netbuilder.engines.torch.operators import (
+    activation,
+    combine,
+    convolution,
+    data,
+    linear,
+    loss,
+    normalization,
+    pooling,
+    recurrent,
+    reshape,
+)
 from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
