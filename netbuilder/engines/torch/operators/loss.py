@@ -190,8 +190,8 @@ class InfogainLoss(Operator):
         )
         rows = weights[indices.squeeze(axis)].movedim(-1, axis)
         scale = torch.ones_like(indices, dtype=scores.dtype) if counts is None else counts.to(scores.dtype)
-        along = canonical(self.proto.softmax_param.axis, scores.shape)
-        p: Tensor = _Straight.apply(scores, along)  # type: ignore[no-untyped-call]
+        # The inner Softmax is along the loss's own axis, whatever softmax_param says.
+        p: Tensor = _Straight.apply(scores, axis)  # type: ignore[no-untyped-call]
         loss: Tensor = _InfogainLoss.apply(p, rows, scale / divisor, axis)  # type: ignore[no-untyped-call]
         # A loss weight of the probabilities adds to the loss, but has no gradient.
         return (loss, p.detach()) if len(self.proto.top) > 1 else loss

@@ -112,7 +112,7 @@ class LSTM(_Recurrent):
         weight = self.blob(3 if self.static else 2)
         goes_on = cont.detach().unsqueeze(-1)
         steps = []
-        for inputs, same in zip(self.inputs(x, bottoms).split(1), goes_on.split(1), strict=True):
+        for inputs, same in zip(self.inputs(x, bottoms).chunk(len(x)), goes_on.chunk(len(x)), strict=True):
             gates = torch.nn.functional.linear(hidden * same, weight) + inputs
             cell, hidden = _Unit.apply(cell, gates, same)  # type: ignore[no-untyped-call]
             steps.append(hidden)
@@ -132,7 +132,7 @@ class RNN(_Recurrent):
         weight, out, bias = self.blob(first), self.blob(first + 1), self.blob(first + 2)
         goes_on = cont.detach().unsqueeze(-1)
         steps = []
-        for inputs, same in zip(self.inputs(x, bottoms).split(1), goes_on.split(1), strict=True):
+        for inputs, same in zip(self.inputs(x, bottoms).chunk(len(x)), goes_on.chunk(len(x)), strict=True):
             hidden = torch.tanh(torch.nn.functional.linear(hidden * same, weight) + inputs)
             steps.append(hidden)
         ended = self.after([hidden])
