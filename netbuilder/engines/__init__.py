@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Protocol, cast
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
     from netbuilder.training.events import Job
     from netbuilder.training.plan import NetPlan, TrainingPlan
     from netbuilder.training.snapshots import SnapshotNames
 
-__all__ = ["DEFAULT", "ENGINES", "Engine", "default_engine", "find_engine", "register"]
+__all__ = ["DEFAULT", "ENGINES", "Computes", "Engine", "default_engine", "find_engine", "register"]
 
 DEFAULT = "caffe"  # for training
 # Each engine's class, as MODULE:CLASS. It is called without arguments.
@@ -50,6 +55,18 @@ class Engine(Protocol):
 
     def time(self, plan: NetPlan) -> Job:
         """Accept a timing: its run gives one Timed, then Ended."""
+
+
+class Computes(Protocol):
+    """What an engine also has if `netbuilder run` can use it."""
+
+    def compute(
+        self,
+        plan: NetPlan,
+        inputs: Iterable[Mapping[str, npt.NDArray[np.float32]]],
+        blobs: Sequence[str],
+    ) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+        """The values of these blobs after each pass, one for each of `inputs`, which has all input blobs."""
 
 
 def register(name: str, target: str) -> None:

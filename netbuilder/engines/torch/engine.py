@@ -6,6 +6,7 @@ PyTorch is imported only when the engine is used. Training comes with a later ve
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
@@ -15,9 +16,13 @@ from netbuilder.training.plan import NetPlan, TrainingPlan
 from netbuilder.training.snapshots import SnapshotNames
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import torch
 
     from netbuilder.engines.torch.network import NetModule
+
+    Array = npt.NDArray[np.float32]
 
 __all__ = ["DTYPES", "TorchEngine", "TorchJob", "device_of"]
 
@@ -72,6 +77,14 @@ class TorchEngine:
     def time(self, plan: NetPlan) -> TorchJob:
         """The job for a timing. Raises ConfigError or EngineError for what this PyTorch cannot do."""
         return self._job("time", plan)
+
+    def compute(
+        self, plan: NetPlan, inputs: Iterable[Mapping[str, Array]], blobs: Sequence[str]
+    ) -> Iterator[dict[str, Array]]:
+        """The values of these blobs after each pass."""
+        from netbuilder.engines.torch.runs import compute
+
+        return compute(self._job("run", plan).module, plan, inputs, blobs)
 
     def _job(self, do: str, plan: NetPlan) -> TorchJob:
         from netbuilder.engines.torch import module

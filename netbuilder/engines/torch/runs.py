@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,7 +18,13 @@ from netbuilder.layers.traits import Form
 from netbuilder.training.events import Ended, Event, LayerTime, Tested, Testing, Timed, Timing
 from netbuilder.training.plan import NetPlan
 
-__all__ = ["TestRun", "TimeRun", "precision"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
+__all__ = ["TestRun", "TimeRun", "compute", "precision"]
 
 _EVERY = 0.5  # seconds between two reports of a test
 
@@ -28,6 +34,16 @@ def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
     if dtype == "float32":
         return nullcontext()
     return torch.autocast(device.type, getattr(torch, dtype))
+
+
+def compute(
+    module: NetModule, plan: NetPlan, inputs: Iterable[Mapping[str, Array]], blobs: Sequence[str]
+) -> Iterator[dict[str, Array]]:
+    """The values of these blobs after each pass."""
+    with _Run(module, plan) as run, torch.no_grad():
+        for arrays in inputs:
+            out = run.once({name: torch.from_numpy(array) for name, array in arrays.items()}, blobs)
+            yield {name: out[name].float().cpu().numpy() for name in blobs}
 
 
 class _Run:
@@ -54,9 +70,11 @@ class _Run:
         """End after the operator that runs: the caller raises KeyboardInterrupt."""
         self._stopped = True
 
-    def _pass(self, inputs: dict[str, Tensor]) -> Outputs:
+    def once(self, inputs: dict[str, Tensor], keep: Sequence[str] = ()) -> Outputs:
+        """One pass on the device."""
+        moved = {name: value.to(self._device) for name, value in inputs.items()}
         with precision(self._device, self._plan.dtype):
-            out: Outputs = self._module(**inputs)
+            out: Outputs = self._module(keep=keep, **moved)
         return out
 
     def _fed(self, forms: set[Form], value: Any) -> dict[str, Tensor]:
@@ -81,7 +99,7 @@ class TestRun(_Run):
         inputs = self._fed({Form.FED}, torch.zeros)
         for done in range(1, passes + 1):
             with torch.no_grad():
-                out = self._pass(inputs)
+                out = self.once(inputs)
             for name in sorted(out):  # in Caffe's order
                 value = out[name].double().flatten()
                 sums[name] = sums[name] + value if name in sums else value
@@ -117,7 +135,7 @@ class TimeRun(_Run):
         for done in range(1, passes + 1):
             for clock in clocks.values():
                 clock.begin(seen)
-            self._backward(self._pass(inputs))
+            self._backward(self.once(inputs))
             seen.clear()
             for clock in clocks.values():
                 clock.end()
@@ -158,7 +176,7 @@ class TimeRun(_Run):
         if gpu:
             torch.cuda.reset_peak_memory_stats(self._device)
         with saved_tensors_hooks(pack, lambda value: value):
-            out = self._pass(inputs)
+            out = self.once(inputs)
         held.clear()
         self._backward(out)
         memory = {"parameters": sum(own.values()), "kept for backward": sum(kept.values())}

@@ -24,7 +24,8 @@ from netbuilder.weights.write import write_model
 from tests.databases import noise, write_lmdb
 from tests.engines.case import NET, ROOT, SOLVER, refusal
 
-INPUTS = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }
+INPUTS = """layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
   convolution_param { num_output: 8 kernel_size: 3 weight_filler { type: "msra" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
