@@ -22,6 +22,7 @@ class Layer(NamedTuple):
     """A layer `t` by its type and fields, the shapes of its bottoms, its number of tops, its phase.
 
     `bottoms` may also be arrays. `graded` are the tops that get a gradient; `positive` bottoms are above 0.
+    `to_inputs` makes Caffe compute the gradients of the inputs too, which Embed refuses.
     """
 
     type: str
@@ -32,17 +33,18 @@ class Layer(NamedTuple):
     graded: tuple[int, ...] | None = None
     positive: bool = False
     params: Sequence[Array] | None = None
+    to_inputs: bool = True
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
         return [b.shape if isinstance(b, np.ndarray) else b for b in self.bottoms]
 
     def net(self) -> str:
-        """The layer with its inputs; force_backward makes Caffe compute the inputs' gradients."""
+        """The layer with its inputs."""
         bottoms = "".join(f' bottom: "x{i}"' for i in range(len(self.bottoms)))
         tops = "".join(f' top: "y{i}"' for i in range(self.tops))
         return (
-            "force_backward: true\n"
+            ("force_backward: true\n" if self.to_inputs else "")
             + "".join(_input(f"x{i}", shape) for i, shape in enumerate(self.shapes))
             + f'layer {{ name: "t" type: "{self.type}"{bottoms}{tops} {self.fields} }}\n'
         )
@@ -97,7 +99,7 @@ def differences(caffe: Caffe, layer: Layer, seed: int = 0) -> dict[str, float]:
         torch.autograd.backward(
             [out[f"y{i}"] for i in roots], [torch.from_numpy(inputs[f"r{i}"]) for i in roots]
         )
-    for name, x in given.items() if graded else ():
+    for name, x in given.items() if graded and layer.to_inputs else ():
         found[f"d{name}"] = difference(torch.zeros_like(x) if x.grad is None else x.grad, theirs.diffs[name])
     for i, blob in enumerate(ours):
         found[f"blob {i}"] = difference(blob, theirs.params["t"][i])

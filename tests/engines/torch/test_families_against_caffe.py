@@ -100,6 +100,74 @@ POOLINGS = {
 }
 
 
+def batch_norm(fields: str, *shape: int, factor: float = 2.5, **more: Any) -> Layer:
+    rng = np.random.default_rng(shape[1])
+    blobs = [rng.normal(0, 1, shape[1]), rng.uniform(0.1, 2, shape[1]), np.array([factor])]
+    params = [blob.astype(np.float32) for blob in blobs]
+    return Layer("BatchNorm", f"batch_norm_param {{ {fields} }}", [shape], params=params, **more)
+
+
+INDICES = np.random.default_rng(4).uniform(0, 4.99, (2, 3))
+NORMALIZATIONS = {
+    "BatchNorm, TRAIN": batch_norm("", 4, 3, 5, 2, phase="TRAIN"),
+    "BatchNorm, two axes": batch_norm("moving_average_fraction: 0.5", 9, 4, phase="TRAIN"),
+    "BatchNorm, five axes": batch_norm("eps: 0.01", 3, 2, 2, 2, 3, phase="TRAIN"),
+    "BatchNorm, one value": batch_norm("", 1, 3, 1, 1, phase="TRAIN"),
+    "BatchNorm, fraction 1": batch_norm("moving_average_fraction: 1", 4, 3, 3, 3, phase="TRAIN"),
+    "BatchNorm, fraction 0": batch_norm("moving_average_fraction: 0", 4, 3, 3, 3, phase="TRAIN"),
+    "BatchNorm, stored in TRAIN": batch_norm("use_global_stats: true", 4, 3, 3, 3, phase="TRAIN"),
+    "BatchNorm, TEST": batch_norm("", 4, 3, 3, 3),
+    "BatchNorm, own statistics in TEST": batch_norm("use_global_stats: false", 4, 3, 3, 3),
+    "BatchNorm, never trained": batch_norm("", 4, 3, 3, 3, factor=0),
+    "Scale": Layer("Scale", "scale_param { bias_term: true }", [(2, 3, 4, 5)]),
+    "Scale, one axis": Layer("Scale", "scale_param { axis: 0 bias_term: true }", [(4,)]),
+    "Scale, a run of axes": Layer("Scale", "scale_param { axis: -3 num_axes: 2 }", [(2, 3, 4, 5)]),
+    "Scale, to the end": Layer(
+        "Scale", "scale_param { axis: 2 num_axes: -1 bias_term: true }", [(2, 3, 4, 5)]
+    ),
+    "Scale, a scalar": Layer("Scale", "scale_param { num_axes: 0 bias_term: true }", [(2, 3, 4)]),
+    "Scale, two bottoms": Layer("Scale", "scale_param { axis: 0 }", [(2, 3, 4, 5), (2, 3)]),
+    "Scale, two bottoms and bias": Layer(
+        "Scale", "scale_param { axis: 1 bias_term: true }", [(2, 3, 4), (3, 4)]
+    ),
+    "Scale, a scalar bottom": Layer("Scale", "scale_param { bias_term: true }", [(2, 3, 4), ()]),
+    "Bias": Layer("Bias", "", [(2, 3, 4, 5)]),
+    "Bias, a run of axes": Layer("Bias", "bias_param { axis: -2 num_axes: -1 }", [(2, 3, 4, 5)]),
+    "Bias, a scalar": Layer("Bias", "bias_param { num_axes: 0 }", [(2, 3, 4)]),
+    "Bias, two bottoms": Layer("Bias", "bias_param { axis: 0 }", [(2, 3, 4), (2, 3)]),
+    "LRN": Layer("LRN", "lrn_param { local_size: 3 alpha: 0.5 beta: 0.6 k: 2 }", [(2, 6, 3, 4)]),
+    "LRN, wider than the channels": Layer("LRN", "lrn_param { local_size: 9 }", [(2, 3, 2, 2)]),
+    "LRN, within": Layer(
+        "LRN", "lrn_param { local_size: 3 alpha: 2 k: 5 norm_region: WITHIN_CHANNEL }", [(2, 2, 4, 5)]
+    ),
+    "LRN, within, wide": Layer(
+        "LRN", "lrn_param { local_size: 7 norm_region: WITHIN_CHANNEL }", [(2, 2, 3, 2)]
+    ),
+    "MVN": Layer("MVN", "", [(2, 3, 4, 5)]),
+    "MVN, large eps": Layer("MVN", "mvn_param { eps: 0.3 }", [(2, 3, 4, 5)]),
+    "MVN, across channels": Layer("MVN", "mvn_param { across_channels: true eps: 0.1 }", [(2, 3, 4)]),
+    "MVN, the mean alone": Layer(
+        "MVN", "mvn_param { normalize_variance: false across_channels: true }", [(2, 6)]
+    ),
+    "InnerProduct": Layer("InnerProduct", "inner_product_param { num_output: 4 }", [(2, 3, 2, 2)]),
+    "InnerProduct, axis": Layer(
+        "InnerProduct", "inner_product_param { num_output: 4 axis: -1 }", [(2, 3, 5)]
+    ),
+    "InnerProduct, transposed": Layer(
+        "InnerProduct",
+        "inner_product_param { num_output: 4 axis: 2 transpose: true bias_term: false }",
+        [(2, 3, 2, 2)],
+    ),
+    "InnerProduct, one axis": Layer(
+        "InnerProduct", "inner_product_param { num_output: 3 axis: 0 transpose: true }", [(5,)]
+    ),
+    "Embed": Layer("Embed", "embed_param { num_output: 3 input_dim: 5 }", [INDICES], to_inputs=False),
+    "Embed, no bias": Layer(
+        "Embed", "embed_param { num_output: 3 input_dim: 5 bias_term: false }", [INDICES], to_inputs=False
+    ),
+}
+
+
 def check(caffe: Caffe, layer: Layer) -> None:
     found = differences(caffe, layer)
     assert found
@@ -114,3 +182,8 @@ def test_a_sliding_kernel(real_caffe: Caffe, name: str) -> None:
 @pytest.mark.parametrize("name", POOLINGS)
 def test_pooling(real_caffe: Caffe, name: str) -> None:
     check(real_caffe, POOLINGS[name])
+
+
+@pytest.mark.parametrize("name", NORMALIZATIONS)
+def test_normalizations_and_products(real_caffe: Caffe, name: str) -> None:
+    check(real_caffe, NORMALIZATIONS[name])

@@ -12,6 +12,7 @@ from netbuilder.engines.torch.operators import (
     combine,
     convolution,
     data,
+    forks,
     linear,
     loss,
     normalization,
@@ -23,7 +24,19 @@ from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
 
-FAMILIES = (activation, combine, convolution, data, linear, loss, normalization, pooling, recurrent, reshape)
+FAMILIES = (
+    activation,
+    combine,
+    convolution,
+    data,
+    forks,
+    linear,
+    loss,
+    normalization,
+    pooling,
+    recurrent,
+    reshape,
+)
 
 _COVERED: dict[str, type[Operator]] = {}
 _REFUSED: dict[str, str] = {}
