@@ -69,6 +69,7 @@ def _fan(shape: tuple[int, ...], filler: FillerParameter) -> float:
 def _bilinear(blob: Tensor) -> Tensor:
     size = blob.shape[-1]
     f = math.ceil(size / 2)
-    center = (2 * f - 1 - f % 2) / (2 * f)
+    # As master has it; Caffe 1.0 and older use (2 * f - 1 - f % 2), another kernel for sizes 2, 3, 6, 7, ...
+    center = (size - 1) / (2 * f)
     weights = 1 - (torch.arange(size, dtype=torch.float32) / f - center).abs()
     return blob.copy_((weights[:, None] * weights[None, :]).expand(blob.shape))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
@@ -30,6 +31,33 @@ class Outputs(dict[str, Tensor]):
     """
 
     loss: Tensor | None = None
+
+
+def _flatten(out: Outputs) -> tuple[list[Any], Any]:
+    return [*out.values(), out.loss], list(out)
+
+
+def _unflatten(values: Iterable[Any], names: Any) -> Outputs:
+    *blobs, loss = values
+    out = Outputs(zip(names, blobs, strict=True))
+    out.loss = loss
+    return out
+
+
+def _flatten_with_keys(out: Outputs) -> tuple[list[tuple[Any, Any]], Any]:
+    keys = [*map(pytree.MappingKey, out), pytree.GetAttrKey("loss")]
+    values, names = _flatten(out)
+    return list(zip(keys, values, strict=True)), names
+
+
+# For torch.export, DistributedDataParallel and others that look for the tensors of a result.
+pytree.register_pytree_node(
+    Outputs,
+    _flatten,
+    _unflatten,
+    serialized_type_name="netbuilder.Outputs",
+    flatten_with_keys_fn=_flatten_with_keys,
+)
 
 
 class Step(NamedTuple):
@@ -143,6 +171,11 @@ class NetModule(nn.Module):
                 if spec.name in owners:
                     owner, j = owners[spec.name]
                     operator.share(i, owner, j)
+                    # One place may give the multipliers for all. Source: net.cpp, AppendParam.
+                    for field, of in ("lr_mult", "lr_mults"), ("decay_mult", "decay_mults"):
+                        if spec.HasField(field):
+                            getattr(owner, of)[j] = getattr(spec, field)
+                        getattr(operator, of)[i] = getattr(owner, of)[j]
                 else:
                     owners[spec.name] = operator, i
 
@@ -241,9 +274,13 @@ class NetModule(nn.Module):
             raise EngineError(f"the net has no blob '{name}'", hint=did_you_mean(name, self._names))
         return self._names[name]
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickled whole by `torch.save(module)`."""
-        return self.__dict__.copy()
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        """Report the keys that no blob has; Module's own check fails for layers with a dot in their name."""
+        metadata, strict, missing, unexpected, errors = rest
+        super()._load_from_state_dict(state, prefix, metadata, strict, missing, [], errors)
+        known = {f"{prefix}{name}.{key}" for name, op in self.operators().items() for key in op.state_dict()}
+        if strict:
+            unexpected += [key for key in state if key.startswith(prefix) and key not in known]
 
 
 def _run(step: Step, slots: Sequence[Tensor | None]) -> tuple[Tensor, ...]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from netbuilder.engines.torch.fields import Fields
 from netbuilder.layers import RULES
 from netbuilder.net import PHASES, Layer
 
@@ -34,8 +35,10 @@ class Operator(nn.Module):
 
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__()
-        proto: LayerParameter = layer.proto
-        self.proto = proto
+        self.proto = proto = cast("LayerParameter", Fields.of(layer.proto, without=("blobs",)))
+        self._message = type(layer.proto)()
+        self._message.CopyFrom(layer.proto)
+        self._message.ClearField("blobs")
         self.name = layer.name
         self.folder = Path(layer.origin.file).parent  # where files are looked up second
         # A layer may override the phase of the net, which changes how it runs.
@@ -58,14 +61,19 @@ class Operator(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Messages of the schema's private pool do not pickle; their bytes do."""
         state = self.__dict__.copy()
-        state["proto"] = self.proto.SerializeToString()
+        state["_message"] = self._message.SerializeToString()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         from netbuilder.schema import LayerParameter
 
         self.__dict__.update(state)
-        self.proto = LayerParameter.FromString(state["proto"])
+        self._message = LayerParameter.FromString(state["_message"])
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        """Leave unexpected keys to the net: those of layer "a.b" would be some of layer "a"."""
+        metadata, strict, missing, _, errors = rest
+        super()._load_from_state_dict(state, prefix, metadata, strict, missing, [], errors)
 
     @property
     def number(self) -> int:
@@ -87,12 +95,14 @@ class Operator(nn.Module):
 
     def share(self, i: int, owner: Operator, j: int) -> None:
         """Let blob i be blob j of another operator, in this one's shape. Source: net.cpp, AppendParam."""
-        mine, other = self.blob(i), owner.blob(j)
-        if mine.shape == other.shape and j not in owner._shared:
-            self._parameters[str(i)] = owner._parameters[str(j)]
-        else:
-            del self._parameters[str(i)]
-            self._shared[i] = (owner, j, tuple(mine.shape))
+        shape = tuple(self.blob(i).shape)
+        parameter = owner._parameters.get(str(j))
+        if parameter is not None and parameter.shape == shape and str(i) in self._parameters:
+            self._parameters[str(i)] = parameter
+        else:  # of another shape, or statistics: buffers would part with `.to()`
+            self._parameters.pop(str(i), None)
+            self._buffers.pop(str(i), None)
+            self._shared[i] = (owner, j, shape)
 
     @property
     def message(self) -> Any:
@@ -103,7 +113,7 @@ class Operator(nn.Module):
         """The shapes of the tops by the rule of the layer type, for bottoms of any size."""
         shapes = tuple(tuple(bottom.shape) for bottom in bottoms)
         if shapes not in self._tops_of:
-            self._tops_of[shapes] = RULES[self.proto.type].infer(self.proto, shapes).tops
+            self._tops_of[shapes] = _tops(self._message, shapes)
         return self._tops_of[shapes]
 
     def initial(self, i: int) -> float:
@@ -117,6 +127,11 @@ class Operator(nn.Module):
     def extra_repr(self) -> str:
         """As the module prints itself."""
         return f"{self.proto.type} {self.name!r}"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _tops(layer: LayerParameter, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
+    return RULES[layer.type].infer(layer, shapes).tops
 
 
 def canonical(axis: int, shape: Sequence[int]) -> int:
