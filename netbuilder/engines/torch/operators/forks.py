@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, Tops
-from netbuilder.engines.torch.operators.data import Input
+from netbuilder.engines.torch.operators.data import Fed
 from netbuilder.engines.torch.operators.normalization import batch_normalized
 from netbuilder.errors import EngineError
 from netbuilder.layers.base import legacy_shape
@@ -208,6 +208,6 @@ COVERED: dict[str, type[Operator]] = {
     "Reorg": Reorg,
     "BN": BN,
     "ContinuationIndicator": ContinuationIndicator,
-    "CoSData": Input,  # rows of a data frame, which the caller gives
+    "CoSData": Fed,  # rows of a data frame, which the caller gives
 }
 REFUSED: dict[str, str] = {}
