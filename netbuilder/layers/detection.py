@@ -42,7 +42,7 @@ def prior_box(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     _, _, h, w = legacy_shape(bottoms[0], "bottom 0")
     if not p.min_size or any(size <= 0 for size in p.min_size):
         raise ShapeError(f"min_size must be given, and positive, got [{_numbers(p.min_size)}]")
-    priors = len(p.min_size) * len(_aspect_ratios(p))
+    priors = len(p.min_size) * len(aspect_ratios(p))
     if p.max_size:
         if len(p.max_size) != len(p.min_size):
             raise ShapeError(f"max_size is given {len(p.max_size)} times for {len(p.min_size)} min_size")
@@ -65,7 +65,7 @@ def _numbers(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _aspect_ratios(p: PriorBoxParameter) -> list[float]:
+def aspect_ratios(p: PriorBoxParameter) -> list[float]:
     found = [1.0]
     for ratio in p.aspect_ratio:
         if all(abs(ratio - known) >= 1e-6 for known in found):

@@ -7,6 +7,7 @@ in `netbuilder.layers`; see docs/add-an-operator.md.
 from __future__ import annotations
 
 from netbuilder.engines.torch.operator import Operator
+<<<<<<< HEAD
 from netbuilder.engines.torch.operators import (
     activation,
     combine,
@@ -20,10 +21,14 @@ from netbuilder.engines.torch.operators import (
     recurrent,
     reshape,
 )
+=======
+from netbuilder.engines.torch.operators import activation, combine, data, detection, loss, recurrent, reshape
+>>>>>>> t2
 from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
 
+<<<<<<< HEAD
 FAMILIES = (
     activation,
     combine,
@@ -37,6 +42,9 @@ FAMILIES = (
     recurrent,
     reshape,
 )
+=======
+FAMILIES = (activation, combine, data, detection, loss, recurrent, reshape)
+>>>>>>> t2
 
 _COVERED: dict[str, type[Operator]] = {}
 _REFUSED: dict[str, str] = {}
