@@ -7,12 +7,12 @@ in `netbuilder.layers`; see docs/add-an-operator.md.
 from __future__ import annotations
 
 from netbuilder.engines.torch.operator import Operator
-<<<<<<< HEAD
 from netbuilder.engines.torch.operators import (
     activation,
     combine,
     convolution,
     data,
+    detection,
     forks,
     linear,
     loss,
@@ -21,19 +21,16 @@ from netbuilder.engines.torch.operators import (
     recurrent,
     reshape,
 )
-=======
-from netbuilder.engines.torch.operators import activation, combine, data, detection, loss, recurrent, reshape
->>>>>>> t2
 from netbuilder.layers import Coverage
 
 __all__ = ["OPERATORS"]
 
-<<<<<<< HEAD
 FAMILIES = (
     activation,
     combine,
     convolution,
     data,
+    detection,
     forks,
     linear,
     loss,
@@ -42,9 +39,6 @@ FAMILIES = (
     recurrent,
     reshape,
 )
-=======
-FAMILIES = (activation, combine, data, detection, loss, recurrent, reshape)
->>>>>>> t2
 
 _COVERED: dict[str, type[Operator]] = {}
 _REFUSED: dict[str, str] = {}
