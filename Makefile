@@ -6,10 +6,10 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe torch fuzz clean
+.PHONY: help demo test lint format caffe torch configs-torch fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'with PYTHON=python3.12 another Python, with VENV=DIR another environment'
 
 demo: $(VENV)/.installed ## build ResNet-50 from nothing but a Python (OUT=DIR: where)
@@ -58,6 +58,9 @@ else
 endif
 
 export TORCH
+
+configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
+	NETBUILDER_CONFIGS=all NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
 
 NETS ?= 5000
 SEED ?= 1
