@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from netbuilder import prototxt
 from netbuilder.engines.caffe.judge import Caffe
+from netbuilder.engines.torch import module
 from tests.engines.torch.differential import Layer, differences
 
 MOST = 5e-6
@@ -187,3 +190,11 @@ def test_pooling(real_caffe: Caffe, name: str) -> None:
 @pytest.mark.parametrize("name", NORMALIZATIONS)
 def test_normalizations_and_products(real_caffe: Caffe, name: str) -> None:
     check(real_caffe, NORMALIZATIONS[name])
+
+
+def test_the_indices_of_maxima_stay_exact_in_half_precision() -> None:
+    text = pool("kernel_size: 2 stride: 2", 40, 40, tops=2).net()
+    m = module(prototxt.parse(text, "TEST"))
+    x = torch.randint(0, 4, (2, 2, 40, 40)).float()
+    full, half = m(x), m(x.bfloat16())
+    assert torch.equal(full["y1"], half["y1"])

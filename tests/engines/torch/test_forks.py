@@ -275,7 +275,7 @@ def test_batch_norm_of_nvidia_stores_averages() -> None:
         (4, 3, 2, 5),
         phase="TRAIN",
     )
-    assert [float(blob[0]) for blob in m.params["t"]] == [0, 0, 1, 1, 0]
+    assert [blob[0].item() for blob in m.params["t"]] == [0, 0, 1, 1, 0]
     scale, bias = normal(3), normal(3)
     fill(m, *(blob.detach().numpy().copy() for blob in m.params["t"][:3]), scale, bias)
     mean, variance = np.zeros(3), np.zeros(3)
@@ -317,3 +317,20 @@ def test_depthwise_convolutions_are_grouped_ones() -> None:
         m = net(text, x.shape)
         fill(m, weight, bias)
         close(run(m, x)[0]["y0"], np.maximum(expected, 0) if "relu" in text else expected)
+
+
+@pytest.mark.parametrize("pad", [1, 2])
+def test_an_average_of_intel_may_leave_the_padding_out(pad: int) -> None:
+    x = normal(2, 1, 5, 5)
+    size = -(-(5 + 2 * pad - 3) // 2) + 1
+    expected = np.zeros((2, 1, size, size))
+    for i, j in product(range(size), range(size)):
+        a, b = 2 * i - pad, 2 * j - pad
+        expected[:, :, i, j] = x[:, :, max(a, 0) : a + 3, max(b, 0) : b + 3].mean((2, 3))
+    fields = f"pool: AVE kernel_size: 3 stride: 2 pad: {pad} avg_include_pad: false"
+    close(run(net(f'type: "Pooling" pooling_param {{ {fields} }}', x.shape), x)[0]["y0"], expected)
+
+
+def test_statistics_of_parts_of_a_batch_are_refused() -> None:
+    with pytest.raises(EngineError, match="stats_batch_size"):
+        net('type: "BatchNorm" batch_norm_param { stats_batch_size: 2 }', (4, 3, 2, 5), phase="TRAIN")

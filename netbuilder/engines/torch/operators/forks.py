@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, Tops
-from netbuilder.engines.torch.operators.data import Fed
+from netbuilder.engines.torch.operators.data import Input
 from netbuilder.engines.torch.operators.normalization import batch_normalized
 from netbuilder.errors import EngineError
 from netbuilder.layers.base import legacy_shape
@@ -160,7 +160,7 @@ class BN(Operator):
         if self.message.bn_mode == _INFERENCE:
             top = torch.addcmul(shift.view(one), x, scale.view(one))
             return (top, *(x.new_zeros(one) for _ in range(tops - 1))) if tops > 1 else top
-        top, mean, variance = batch_normalized(x, scale, shift, _SEGNET_EPS)
+        top, (mean, variance, _) = batch_normalized(x, scale, shift, _SEGNET_EPS)
         biased = variance * _biased(x)
         return (top, mean.view(one), biased.view(one))[:tops] if tops > 1 else top
 
@@ -170,7 +170,7 @@ class BN(Operator):
         if p.frozen or not self.trains:
             mean, variance = (blob.flatten() for blob in stored)
             return functional.batch_norm(x, mean, variance, scale, shift, False, 0.0, p.eps)
-        top, mean, variance = batch_normalized(x, scale, shift, p.eps)
+        top, (mean, variance, _) = batch_normalized(x, scale, shift, p.eps)
         with torch.no_grad():
             stored[0].lerp_(mean.view(1, -1), 1 - p.momentum)
             stored[1].lerp_(variance.view(1, -1) * _biased(x), 1 - p.momentum)
@@ -208,6 +208,6 @@ COVERED: dict[str, type[Operator]] = {
     "Reorg": Reorg,
     "BN": BN,
     "ContinuationIndicator": ContinuationIndicator,
-    "CoSData": Fed,  # rows of a data frame, which the caller gives
+    "CoSData": Input,  # rows of a data frame, which the caller gives
 }
 REFUSED: dict[str, str] = {}

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, canonical
+from netbuilder.errors import EngineError
 from netbuilder.net import Layer
 
 __all__ = ["COVERED", "REFUSED", "batch_normalized"]
@@ -25,6 +26,12 @@ class BatchNorm(Operator):
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.proto.batch_norm_param
+        if p.stats_batch_size:
+            raise EngineError(
+                f"BatchNorm '{layer.name}': the PyTorch engine does not compute stats_batch_size",
+                where=str(layer.origin),
+                hint="leave it out; the statistics are then those of the whole batch",
+            )
         intel = any(p.HasField(field) for field in ("use_weight_bias", "bias_term", "filler"))
         self._averages = self.number > 3 and not intel
         self._scale = 3 if self.number > 3 else None
@@ -47,10 +54,11 @@ class BatchNorm(Operator):
         bias = None if self._bias is None else self.blob(self._bias)
         if self._stored:
             mean, variance = self.statistics()
-            top = functional.batch_norm(x, mean, variance, scale, bias, False, 0.0, self._eps)
+            cudnn = torch.backends.cudnn.enabled
+            top = torch.batch_norm(x, scale, bias, mean, variance, False, 0.0, self._eps, cudnn)
         else:
-            top, mean, variance = batch_normalized(x, scale, bias, self._eps)
-            self.update(mean, variance, x.numel() // x.shape[1])
+            top, statistics = batch_normalized(x, scale, bias, self._eps)
+            self.update(statistics, x.numel() // x.shape[1])
         return functional.relu(top) if self._relu else top
 
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -61,44 +69,42 @@ class BatchNorm(Operator):
         weight = torch.where(factor == 0, factor, 1 / factor)
         return mean * weight, variance * weight
 
-    @torch.no_grad()
-    def update(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Add the statistics of a batch; the variance is the unbiased one of `count` values."""
-        if self._averages:
-            stored = variance * ((count - 1) / count) + self._eps
-            weight = torch.where(self.get_buffer("batches") > 1, 1.0 - self._fraction, 1.0)
-            self.blob(0).lerp_(mean, weight.to(mean.dtype))
-            self.blob(1).lerp_(stored, weight.to(mean.dtype))
-            self.get_buffer("batches").add_(1)
+    def update(self, statistics: list[Tensor], count: int) -> None:
+        """Add the statistics of a batch of `count` values by channel, as `batch_normalized` returns them."""
+        if not self._averages:
+            sums = [self.blob(0), self.blob(1), self.blob(2)]
+            torch._foreach_mul_(sums, self._fraction)
+            torch._foreach_add_(sums, statistics)
             return
-        sums = [self.blob(0), self.blob(1), self.blob(2)]
-        torch._foreach_mul_(sums, self._fraction)
-        torch._foreach_add_(sums, [mean, variance, torch.ones_like(sums[2])])
+        mean, variance, _ = statistics
+        batches = self.get_buffer("batches")
+        weight = torch.where(batches > 1, 1.0 - self._fraction, 1.0).to(mean.dtype)
+        self.blob(0).lerp_(mean, weight)
+        self.blob(1).lerp_(variance * ((count - 1) / count) + self._eps, weight)
+        batches.add_(1)
 
 
 def batch_normalized(
     x: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The bottom normalised by its own statistics, its mean and its unbiased variance, by channel.
+) -> tuple[Tensor, list[Tensor]]:
+    """The bottom normalised by its own statistics by channel; its mean, its unbiased variance, and a 1.
 
-    The variance of one value is 0.
+    The variance of a single value is 0.
     """
     channels = x.shape[1]
-    statistics = torch.zeros(2, channels, dtype=_statistics_dtype(x), device=x.device)
-    mean, variance = statistics.unbind()
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    both = torch.ones(2 * channels + 1, dtype=dtype, device=x.device)
+    mean, variance, one = both.split_with_sizes((channels, channels, 1))
     if x.numel() == channels:  # PyTorch refuses one value per channel
         mean.copy_(x.detach().view(-1))
+        variance.zero_()
         top = x - x
         shape = (-1, *(1,) * (x.dim() - 2))
         top = top if scale is None else top * scale.view(shape)
-        return top if bias is None else top + bias.view(shape), mean, variance
+        return top if bias is None else top + bias.view(shape), [mean, variance, one]
     # With momentum 1 the running statistics become those of this batch.
-    top = functional.batch_norm(x, mean, variance, scale, bias, True, 1.0, eps)
-    return top, mean, variance
-
-
-def _statistics_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+    top = torch.batch_norm(x, scale, bias, mean, variance, True, 1.0, eps, torch.backends.cudnn.enabled)
+    return top, [mean, variance, one]
 
 
 class Scale(Operator):
@@ -116,13 +122,16 @@ class Scale(Operator):
         return 1.0 if i == 0 and self._learnt else 0.0
 
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """One product, and one sum."""
+        """One product, and one sum, in the precision of x, which autocast may have lowered."""
         if factor is None:
             factor = self.blob(0)
         shape = spread(factor, self._axis, x)
+        factor = factor.to(x.dtype).reshape(shape)
         if self._bias is None:
-            return x * factor.view(shape)
-        return torch.addcmul(self.blob(self._bias).view(shape), x, factor.reshape(shape))
+            return x * factor
+        bias = self.blob(self._bias).to(x.dtype).view(shape)
+        # The gradient of addcmul passes over x once more than these two.
+        return (x * factor).add_(bias) if torch.is_grad_enabled() else torch.addcmul(bias, x, factor)
 
 
 class Bias(Operator):
@@ -133,10 +142,10 @@ class Bias(Operator):
         self._axis = self.proto.bias_param.axis
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """One sum."""
+        """One sum, in the precision of x."""
         if bias is None:
             bias = self.blob(0)
-        return x + bias.reshape(spread(bias, self._axis, x))
+        return x + bias.to(x.dtype).reshape(spread(bias, self._axis, x))
 
 
 def spread(factor: Tensor, axis: int, x: Tensor) -> tuple[int, ...]:
@@ -184,8 +193,9 @@ class _Standardised(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         top, deviation = ctx.saved_tensors
-        along = (grad * top).mean(-1, keepdim=True)
-        return (grad - grad.mean(-1, keepdim=True) - top * along) / deviation, None
+        # In Caffe's order: of a row of two values the gradient is what rounding leaves.
+        along = top * (grad * top).sum(-1, keepdim=True) + grad.sum(-1, keepdim=True)
+        return torch.add(grad, along, alpha=-1 / top.shape[-1]) / deviation, None
 
 
 class MVN(Operator):

@@ -32,6 +32,7 @@ class Pooling(Operator):
         self._window = None if self._global else pool_window(p, (1, 1))
         self._floor = p.round_mode == _FLOOR or not p.ceil_mode
         self._indices = len(layer.tops) > 1
+        self._count_pad = p.avg_include_pad  # intel/caffe may leave the padding out of the divisor
 
     def forward(self, x: Tensor) -> Tops:  # type: ignore[override]
         """The pooled blob, and with two tops the index of each maximum in its plane."""
@@ -42,7 +43,7 @@ class Pooling(Operator):
             return stochastic(x, window, self._floor, draw=self.trains)
         if self._indices:
             return maximum_and_index(x, window, self._floor)
-        return pooled(x, window, self._floor, self._pool == _AVE)
+        return pooled(x, window, self._floor, self._pool == _AVE, self._count_pad)
 
 
 class SPP(Operator):
@@ -63,12 +64,12 @@ class SPP(Operator):
         return pooled(x, window, False, self.message.pool == _AVE)
 
 
-def pooled(x: Tensor, window: Window, floor: bool, average: bool) -> Tensor:
-    """The maximum or average of each window."""
+def pooled(x: Tensor, window: Window, floor: bool, average: bool, count_pad: bool = True) -> Tensor:
+    """The maximum or average of each window; with `count_pad` the padding counts in an average, as zeros."""
     kernel, stride, pad, _ = window
     if _ordinary(x, window, floor):
         if average:
-            return functional.avg_pool2d(x, kernel, stride, pad, not floor)
+            return functional.avg_pool2d(x, kernel, stride, pad, not floor, count_pad)
         return functional.max_pool2d(x, kernel, stride, pad, 1, not floor)
     out = _extent(x, window, floor)
     if 0 in out:
@@ -76,26 +77,30 @@ def pooled(x: Tensor, window: Window, floor: bool, average: bool) -> Tensor:
     if not average:
         return functional.max_pool2d(_padded(x, window, out, torch.finfo(x.dtype).min), kernel, stride)
     sums = functional.avg_pool2d(_padded(x, window, out, 0.0), kernel, stride, divisor_override=1)
-    rows, columns = (_divisor(x, window, out, i) for i in (0, 1))
+    rows, columns = (_divisor(x, window, out, i, count_pad) for i in (0, 1))
     return sums / (rows[:, None] * columns)
 
 
 def maximum_and_index(x: Tensor, window: Window, floor: bool) -> tuple[Tensor, Tensor]:
-    """The maximum of each window and its index in the plane of the image, -1 if the window is outside."""
+    """The maximum of each window and its index in the plane of the image, -1 if the window is outside.
+
+    The index is at least a float32: bfloat16 holds only those up to 256.
+    """
     kernel, stride, pad, _ = window
+    kind = torch.promote_types(x.dtype, torch.float32)
     if _ordinary(x, window, floor):
         top, index = functional.max_pool2d_with_indices(x, kernel, stride, pad, (1, 1), not floor)
-        return top, index.to(x.dtype)
+        return top, index.to(kind)
     out = _extent(x, window, floor)
     if 0 in out:
-        return _nothing(x, out), x.new_zeros(*x.shape[:2], *out)
+        return _nothing(x, out), x.new_zeros(*x.shape[:2], *out, dtype=kind)
     wide = _padded(x, window, out, torch.finfo(x.dtype).min)
     top, index = functional.max_pool2d_with_indices(wide, kernel, stride)
     row = index // wide.shape[3] - pad[0]
     column = index % wide.shape[3] - pad[1]
     h, w = x.shape[2:]
     inside = (row >= 0) & (row < h) & (column >= 0) & (column < w)
-    return top, torch.where(inside, row * w + column, -1).to(x.dtype)
+    return top, torch.where(inside, row * w + column, -1).to(kind)
 
 
 def stochastic(x: Tensor, window: Window, floor: bool, *, draw: bool) -> Tensor:
@@ -152,11 +157,13 @@ def _padded(x: Tensor, window: Window, out: tuple[int, int], value: float) -> Te
     return functional.pad(x, (pad[1], max(0, after[1]), pad[0], max(0, after[0])), value=value)
 
 
-def _divisor(x: Tensor, window: Window, out: tuple[int, int], i: int) -> Tensor:
+def _divisor(x: Tensor, window: Window, out: tuple[int, int], i: int, count_pad: bool) -> Tensor:
     """What Caffe counts along one axis of each window: its elements up to one padding beyond the image."""
     kernel, stride, pad, _ = window
     start = torch.arange(out[i], device=x.device, dtype=x.dtype) * stride[i] - pad[i]
-    return (start + kernel[i]).clamp(max=x.shape[2 + i] + pad[i]) - start
+    beyond = pad[i] if count_pad else 0
+    end = (start + kernel[i]).clamp(max=x.shape[2 + i] + beyond)
+    return end - (start if count_pad else start.clamp(min=0))
 
 
 def _nothing(x: Tensor, out: tuple[int, int]) -> Tensor:
