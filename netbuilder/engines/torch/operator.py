@@ -90,8 +90,17 @@ class Operator(nn.Module):
         return self._buffers[name] if found is None else found  # type: ignore[return-value]
 
     def blobs(self) -> list[Tensor]:
-        """All parameter blobs in Caffe's order."""
-        return [self.blob(i) for i in range(self.number)]
+        """All parameter blobs in Caffe's order; one that is shared has the gradient of its owner."""
+        return [self._seen(i) for i in range(self.number)]
+
+    def _seen(self, i: int) -> Tensor:
+        if i not in self._shared:
+            return self.blob(i)
+        owner, j, shape = self._shared[i]
+        whole = owner._seen(j)
+        view = whole.detach().view(shape).requires_grad_(whole.requires_grad)
+        view.grad = None if whole.grad is None else whole.grad.view(shape)
+        return view
 
     def share(self, i: int, owner: Operator, j: int) -> None:
         """Let blob i be blob j of another operator, in this one's shape. Source: net.cpp, AppendParam."""

@@ -151,6 +151,20 @@ def test_shared_blobs_are_one_parameter_whose_gradients_add() -> None:
     assert gradient(m, out).tolist() == [-1.0] * 3  # d(-2 w^2)/dw at w = 1/4
 
 
+def test_a_blob_shared_in_another_shape_shows_the_same_gradient() -> None:
+    m = made(
+        source(x=(2, 6))
+        + parameter("v", "2 3", SHARED)
+        + layer("PReLU", "p", "x", "y", "param { name: 'w' share_mode: PERMISSIVE } loss_weight: 1")
+    )
+    out = m(x=-torch.arange(12.0).view(2, 6))
+    wanted = torch.tensor([-6.0, -8, -10, -12, -14, -16])
+    assert torch.equal(gradient(m, out), wanted)
+    grad = m.params["v"][0].grad
+    assert grad is not None
+    assert torch.equal(grad.flatten(), wanted)
+
+
 def test_one_layer_may_give_the_multipliers_of_a_shared_blob() -> None:
     m = made(
         source(x=(2, 3))

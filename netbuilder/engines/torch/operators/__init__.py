@@ -10,16 +10,22 @@ from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import (
     activation,
     combine,
+    converted,
     convolution,
     data,
     detection,
+    faces,
     forks,
     linear,
     loss,
     normalization,
+    ohem,
     pooling,
     recurrent,
     reshape,
+    segmentation,
+    volumes,
+    yolo,
 )
 from netbuilder.layers import Coverage
 
@@ -28,16 +34,22 @@ __all__ = ["OPERATORS"]
 FAMILIES = (
     activation,
     combine,
+    converted,
     convolution,
     data,
     detection,
+    faces,
     forks,
     linear,
     loss,
     normalization,
+    ohem,
     pooling,
     recurrent,
     reshape,
+    segmentation,
+    volumes,
+    yolo,
 )
 
 _COVERED: dict[str, type[Operator]] = {}

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
-__all__ = ["COVERED", "REFUSED", "Fed", "Source"]
+__all__ = ["COVERED", "REFUSED", "Input", "Source"]
 
 _LMDB = 1
 
@@ -48,7 +48,7 @@ class Source(Operator):
         return EngineError(f"{self.proto.type} '{self.name}': {what}", hint=hint)
 
 
-class Fed(Source):
+class Input(Source):
     """Blobs that the caller gives."""
 
     why = ""
@@ -62,7 +62,7 @@ class Fed(Source):
         )
 
 
-class Window(Fed):
+class Window(Input):
     """Windows that the caller gives."""
 
     why = "the PyTorch engine does not draw windows, which Caffe chooses at random in both phases"
@@ -334,8 +334,8 @@ def _leading_integer(text: str) -> int:
 
 
 COVERED: dict[str, type[Operator]] = {
-    "Input": Fed,
-    "MemoryData": Fed,
+    "Input": Input,
+    "MemoryData": Input,
     "WindowData": Window,
     "DummyData": DummyData,
     "Parameter": Parameter,

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from netbuilder.engines.torch.operator import Operator
-from netbuilder.engines.torch.operators.data import Fed
+from netbuilder.engines.torch.operators.boxes import decode, overlaps
+from netbuilder.engines.torch.operators.data import Input
+from netbuilder.engines.torch.operators.multibox import MultiBoxLoss
 from netbuilder.errors import EngineError
 from netbuilder.layers.detection import aspect_ratios
 from netbuilder.net import Layer
 
 __all__ = ["COVERED", "REFUSED"]
-
-_CORNER, _CENTER_SIZE = 1, 2
 
 
 # ---- boxes -----------------------------------------------------------------------------------------------
@@ -60,28 +60,6 @@ class PriorBox(Operator):
                 if abs(ratio - 1) >= 1e-6
             ]
         return sizes
-
-
-def decode(shifts: Tensor, priors: Tensor, variances: Tensor, code: int, encoded: bool) -> Tensor:
-    """Boxes (..., 4) from shifts and priors (..., 4). Source: bbox_util.cpp, DecodeBBox."""
-    scaled = shifts if encoded else shifts * variances
-    if code == _CORNER:
-        return priors + scaled
-    size = priors[..., 2:] - priors[..., :2]
-    if code == _CENTER_SIZE:
-        center = scaled[..., :2] * size + (priors[..., :2] + priors[..., 2:]) / 2
-        half = scaled[..., 2:].exp() * size / 2
-        return torch.cat([center - half, center + half], -1)
-    return priors + scaled * torch.cat([size, size], -1)
-
-
-def overlaps(box: Tensor, boxes: Tensor) -> Tensor:
-    """Intersection over union of a box with others. Source: bbox_util.cpp, JaccardOverlap."""
-    size = torch.minimum(box[2:], boxes[:, 2:]) - torch.maximum(box[:2], boxes[:, :2])
-    common = size.clamp(min=0).prod(-1)
-    areas = [(b[..., 2:] - b[..., :2]).clamp(min=0).prod(-1) for b in (box, boxes)]
-    union = areas[0] + areas[1] - common
-    return torch.where(common > 0, common / union, 0)
 
 
 class DetectionOutput(Operator):
@@ -228,8 +206,8 @@ def _parts(first: float, last: float, scale: float, number: int, size: int) -> l
     length = _single(max(_single((_round(last) + 1) * scale) - start, 0.1) / number)
     return [
         (
-            min(max(math.floor(_single(i * length + start)), 0), size),
-            min(max(math.ceil(_single((i + 1) * length + start)), 0), size),
+            min(max(math.floor(_single(_single(i * length) + start)), 0), size),
+            min(max(math.ceil(_single(_single((i + 1) * length) + start)), 0), size),
         )
         for i in range(number)
     ]
@@ -266,13 +244,13 @@ class SmoothL1Loss(Operator):
         return errors.sum() / n
 
 
-class Annotated(Fed):
+class Annotated(Input):
     """Images and boxes that the caller gives."""
 
     why = "the PyTorch engine does not read annotated databases"
 
 
-class Video(Fed):
+class Video(Input):
     """Frames that the caller gives."""
 
     why = "the PyTorch engine does not read videos"
@@ -281,6 +259,7 @@ class Video(Fed):
 COVERED: dict[str, type[Operator]] = {
     "PriorBox": PriorBox,
     "DetectionOutput": DetectionOutput,
+    "MultiBoxLoss": MultiBoxLoss,
     "SmoothL1Loss": SmoothL1Loss,
     "ROIPooling": ROIPooling,
     "PSROIPooling": PSROIPooling,
@@ -288,7 +267,6 @@ COVERED: dict[str, type[Operator]] = {
     "VideoData": Video,
 }
 REFUSED: dict[str, str] = {
-    "MultiBoxLoss": "its matching and mining exist only in SSD's fork, which could not be run to check them",
     "DetectionEvaluate": "it prepares detections for the evaluation in SSD's own solver",
     "Proposal": "forks publish several layers of this name, whose anchors and rounding differ",
 }

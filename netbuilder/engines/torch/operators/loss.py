@@ -13,7 +13,7 @@ from netbuilder.engines.torch.operator import Operator, Tops, canonical
 from netbuilder.errors import EngineError
 from netbuilder.net import Layer
 
-__all__ = ["COVERED", "REFUSED", "normalization_of", "normalizer"]
+__all__ = ["COVERED", "REFUSED", "normalization_of", "normalizer", "softmax_loss"]
 
 FULL, VALID, BATCH_SIZE, NONE, PRE_FIXED = 0, 1, 2, 3, 20000
 _SMALLEST = torch.finfo(torch.float32).tiny  # FLT_MIN
@@ -101,6 +101,12 @@ class _SoftmaxLoss(torch.autograd.Function):
         result = p * (scale if counts is None else counts * scale)
         change = (-scale).expand(indices.shape) if counts is None else counts * -scale
         return result.scatter_add(ctx.axis, indices, change.to(p.dtype)), None, None, None, None
+
+
+def softmax_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """The sum of the losses of scores (n, classes) and n labels."""
+    loss: Tensor = _SoftmaxLoss.apply(scores, labels[:, None], None, 1.0, 1)  # type: ignore[no-untyped-call]
+    return loss
 
 
 class SoftmaxWithLoss(Operator):

@@ -81,8 +81,8 @@ class _Recurrent(Operator):
         found = []
         for name in self.states:
             kept = self._buffers[name]
-            usable = kept is not None and kept.shape == shape and kept.dtype == x.dtype
-            found.append(kept if usable and kept is not None else x.new_zeros(shape))
+            usable = kept is not None and kept.shape == shape
+            found.append(kept.to(x) if usable and kept is not None else x.new_zeros(shape))
         return found
 
     def after(self, states: list[Tensor]) -> tuple[Tensor, ...]:
