@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["REQUIRE_TORCH", "install_wheel", "missing_torch", "run"]
+__all__ = ["REQUIRE_TORCH", "install_wheel", "missing_torch", "require_torch", "run"]
 
 ROOT = Path(__file__).parents[1]
 REQUIRE = "NETBUILDER_REQUIRE_WHEEL"  # set to 1, a wheel that cannot be made or installed is a failure
@@ -49,6 +49,15 @@ def install_wheel(folder: Path) -> Path:
             pytest.fail(f"{REQUIRE}=1, but no wheel could be installed: {error}", pytrace=False)
         pytest.skip(f"no wheel could be made and installed by pip: {str(error).splitlines()[0]}")
     return folder / "env" / "bin"
+
+
+def require_torch() -> None:
+    """Skip the test if it cannot use PyTorch, or fail it where it must."""
+    reason = missing_torch()
+    if reason and os.environ.get(REQUIRE_TORCH) == "1":
+        pytest.fail(f"{REQUIRE_TORCH}=1, but {reason}", pytrace=False)
+    if reason:
+        pytest.skip(reason, allow_module_level=True)
 
 
 def missing_torch() -> str:
