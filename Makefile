@@ -6,7 +6,7 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe fuzz fuzz-consumers clean
+.PHONY: help demo test lint format caffe torch configs-torch fuzz fuzz-consumers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,13 +17,18 @@ demo: $(VENV)/.installed ## build ResNet-50 from nothing but a Python (OUT=DIR: 
 	$(PY) app/imagenet/build_resnet.py -m bottleneck -b 3 4 6 3 -n 256 --no-fc_layers -o $(OUT)
 	@echo && echo 'The files are in $(OUT):' && ls -l $(OUT)
 
-test: lint caffe ## ruff, mypy and every test, with real Caffe where it can be had
+test: torch lint caffe ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch)
 	$(PY) -m pytest
+
+# Without PyTorch its types are unknown.
+ifeq ($(TORCH),no)
+MYPY := --follow-imports=silent --exclude '(netbuilder|tests)/engines/torch/'
+endif
 
 lint: $(VENV)/.installed-test ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy
+	$(PY) -m mypy $(MYPY)
 
 format: $(VENV)/.installed-test ## fix what ruff can fix
 	$(PY) -m ruff check --fix .
@@ -36,6 +41,26 @@ caffe: $(VENV)/.installed-test ## install real Caffe, if it is missing and the m
 	if [ $$status = 3 ] && [ "$$NETBUILDER_REQUIRE_CAFFE" != 1 ]; then \
 	    echo 'Tests that need real Caffe will be skipped (docs/real-caffe.md).'; status=0; fi; \
 	exit $$status
+
+# The tested version. TORCH=no leaves out the tests that need it, with the reason; other tests do not need it.
+TORCH_VERSION := 2.13.0
+
+torch: $(VENV)/.installed-test ## install PyTorch for the tests, if it is missing (a download of 200 MB, or of GBs with CUDA)
+ifneq ($(TORCH),no)
+	@$(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' || { \
+	    echo 'Downloading PyTorch $(TORCH_VERSION) for the tests: 200 MB, or several GB where pip chooses the build'; \
+	    echo 'with CUDA. `TORCH=no make test` leaves out the tests that need it.'; \
+	    $(PY) -m pip install --quiet --disable-pip-version-check --retries 10 'torch==$(TORCH_VERSION)' || { \
+	        echo 'PyTorch $(TORCH_VERSION) cannot be installed; the tests that need it will be skipped.' >&2; \
+	        [ "$$NETBUILDER_REQUIRE_TORCH" != 1 ]; }; }
+else
+	@echo 'TORCH=no: the tests that need PyTorch are left out.'
+endif
+
+export TORCH
+
+configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
+	NETBUILDER_CONFIGS=all NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
 
 NETS ?= 5000
 SEED ?= 1

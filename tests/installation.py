@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["install_wheel", "run"]
+__all__ = ["REQUIRE_TORCH", "install_wheel", "missing_torch", "require_torch", "run"]
 
 ROOT = Path(__file__).parents[1]
 REQUIRE = "NETBUILDER_REQUIRE_WHEEL"  # set to 1, a wheel that cannot be made or installed is a failure
+REQUIRE_TORCH = "NETBUILDER_REQUIRE_TORCH"  # set to 1, tests that need PyTorch fail without it
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
@@ -47,3 +49,21 @@ def install_wheel(folder: Path) -> Path:
             pytest.fail(f"{REQUIRE}=1, but no wheel could be installed: {error}", pytrace=False)
         pytest.skip(f"no wheel could be made and installed by pip: {str(error).splitlines()[0]}")
     return folder / "env" / "bin"
+
+
+def require_torch() -> None:
+    """Skip the test if it cannot use PyTorch, or fail it where it must."""
+    reason = missing_torch()
+    if reason and os.environ.get(REQUIRE_TORCH) == "1":
+        pytest.fail(f"{REQUIRE_TORCH}=1, but {reason}", pytrace=False)
+    if reason:
+        pytest.skip(reason, allow_module_level=True)
+
+
+def missing_torch() -> str:
+    """Why tests that need PyTorch are left out; "" if they are not."""
+    if os.environ.get("TORCH") == "no":
+        return "TORCH=no leaves out the tests that need PyTorch"
+    if importlib.util.find_spec("torch") is None:
+        return "PyTorch is not installed; `make torch` installs it"
+    return ""

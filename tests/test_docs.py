@@ -16,6 +16,7 @@ from netbuilder.measure.counts import count
 from netbuilder.net import Net
 from netbuilder.networks import options
 from netbuilder.report import headline
+from tests.installation import require_torch
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -26,6 +27,7 @@ PAGES = [
 ]
 # Its block needs real Caffe and weights, its session names a folder: tests/engines tries what it says.
 NOT_RUN = {"real-caffe.md"}
+IN_PYTORCH = {"add-an-operator.md", "pytorch.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -71,6 +73,8 @@ def test_the_readme_links_to_every_page() -> None:
 
 @pytest.mark.parametrize("page", with_blocks("python"), ids=lambda p: p.name)
 def test_the_python_blocks_of_a_page_run_one_after_another(page: Path, tmp_path: Path) -> None:
+    if page.name in IN_PYTORCH:
+        require_torch()
     # In a process of its own, since a page may register a rule or a branch.
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")

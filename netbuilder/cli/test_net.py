@@ -11,6 +11,7 @@ from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import (
     add_net,
     add_weights,
+    chosen_engine,
     one_device,
     report_weights,
     stopping,
@@ -30,7 +31,7 @@ def add_parser(verbs: Verbs) -> None:
         "test",
         description="The mean accuracy, loss and other outputs of the TEST net over so many passes.",
         epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
-        "Exit code: 0 tested, 2 a mistake, or Caffe failed, 130 stopped by Ctrl-C",
+        "Exit code: 0 tested, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     add_net(parser)
     add_weights(parser, "to test", required=True)
@@ -47,7 +48,6 @@ def add_parser(verbs: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from netbuilder import report
-    from netbuilder.engines import find_engine
     from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.plan import plan_net
@@ -65,10 +65,10 @@ def _run(args: argparse.Namespace) -> int:
         )
     devices = one_device(args.gpu)
     weights = weights_files(args)
-    engine = find_engine(args.engine)
-    engine.describe()
+    engine = chosen_engine(args)
     plan = plan_net(
         path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
+        dtype=args.dtype,
     )  # fmt: skip
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
         print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)

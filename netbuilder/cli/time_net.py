@@ -1,15 +1,16 @@
-"""`netbuilder time NET`: how long each layer takes in real Caffe, beside what it computes."""
+"""`netbuilder time NET`: how long each layer takes, beside what it computes."""
 
 from __future__ import annotations
 
 import argparse
 import statistics
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_net, one_device, stopping
+from netbuilder.cli.training_options import add_net, chosen_engine, one_device, stopping
 from netbuilder.errors import ConfigError
 
 __all__ = ["add_parser"]
@@ -23,7 +24,7 @@ def add_parser(verbs: Verbs) -> None:
         "is the caffe binary that times), beside its multiply-accumulates.",
         epilog="example: netbuilder time deploy.prototxt --phase TEST --top 10",
     )
-    add_net(parser, "the device (default: the CPU); by the caffe binary, which waits for it")
+    add_net(parser, "the device (default: the CPU); of Caffe, only by its binary, which waits for it")
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), default="TRAIN", help="default: TRAIN, as in Caffe"
     )
@@ -34,7 +35,6 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from netbuilder.engines import find_engine
     from netbuilder.measure import counts
     from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Timed, Timing
@@ -47,11 +47,11 @@ def _run(args: argparse.Namespace) -> int:
     source = nets_of(args.net, args.phase, level=args.level, stages=args.stage)[0]
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     counted = counts.count(net)
-    engine = find_engine(args.engine)
-    engine.describe()
+    engine = chosen_engine(args)
     devices = one_device(args.gpu)
     plan = plan_net(
-        path, net, source=source, iterations=args.iterations, devices=devices, threads=args.threads
+        path, net, source=source, iterations=args.iterations, devices=devices, threads=args.threads,
+        dtype=args.dtype,
     )  # fmt: skip
     progress, timed = Progress("passes", args.iterations), None
     with engine.time(plan).start() as run, stopping(run):
@@ -65,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
         print("stopped", file=sys.stderr)
         return 130
     macs = {row.layer.name: row.figure("macs") for row in counted.layers}
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "name": layer.name,
             "type": layer.type,
@@ -75,21 +75,34 @@ def _run(args: argparse.Namespace) -> int:
         }
         for layer in timed.layers
     ]
+    for row in layers:
+        row["gflops_forward"] = _speed(row["macs"], counted.batch, row["forward_ms"])
     if args.json:
-        _print_json(args, path, counted.batch, layers)
+        _print_json(args, path, counted.batch, layers, timed.memory)
     else:
         _print_table(args, counted.batch, layers)
         passes = f"the {timed.figure} of {args.iterations} passes"
         print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
+        if timed.memory:
+            sizes = (f"{what} {size / 2**20:,.1f} MiB" for what, size in timed.memory.items())
+            print(f"memory: {', '.join(sizes)}", file=sys.stderr)
     return 0
 
 
-def _print_json(args: argparse.Namespace, path: str, batch: int, layers: list[dict[str, Any]]) -> None:
+def _speed(macs: float | None, batch: int, milliseconds: float) -> float | None:
+    """The achieved GFLOP/s, two to a multiply-accumulate; None if nothing is counted."""
+    return 2 * macs * batch / milliseconds / 1e6 if macs and milliseconds else None
+
+
+def _print_json(
+    args: argparse.Namespace, path: str, batch: int, layers: list[dict[str, Any]], memory: Mapping[str, int]
+) -> None:
     import json
 
     data = {"version": 1, "net": path, "phase": args.phase, "batch": batch, "iterations": args.iterations}
     totals = {key: sum(layer[key] for layer in layers) for key in ("forward_ms", "backward_ms")}
-    print(json.dumps({**data, "threads": args.threads, "totals": totals, "layers": layers}, indent=2))
+    how = {"engine": args.engine, "dtype": args.dtype, "threads": args.threads, "memory": dict(memory)}
+    print(json.dumps({**data, **how, "totals": totals, "layers": layers}, indent=2))
 
 
 def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, Any]]) -> None:
@@ -97,7 +110,8 @@ def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, An
 
     def cells(name: str, type: str, forward: float, backward: float, macs: float | None) -> tuple[str, ...]:
         part = (forward + backward) / whole if whole else 0.0
-        speed = "" if not macs or not forward else f"{macs * batch / forward / 1e6:.1f}"
+        gflops = _speed(macs, batch, forward)
+        speed = "" if gflops is None else f"{gflops:.1f}"
         return (
             name, type, f"{forward:.3f}", f"{backward:.3f}", f"{part:.1%}",
             "?" if macs is None else f"{macs:,}", speed,
@@ -117,11 +131,11 @@ def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, An
     rows = [cells(x["name"], x["type"], x["forward_ms"], x["backward_ms"], x["macs"]) for x in shown]
     rows += [total(f"{len(rest)} others", rest)] if rest else []
     rows.append(total("total", layers))
-    head = ("layer", "type", "forward ms", "backward ms", "part", "MACs an image", "GMAC/s forward")
+    head = ("layer", "type", "forward ms", "backward ms", "part", "MACs an image", "GFLOP/s forward")
     print(report.format_table(head, rows, right=(2, 3, 4, 5, 6)))
 
 
 def _where(args: argparse.Namespace) -> str:
     if args.gpu is not None:
-        return f"GPU {args.gpu}"
-    return f"{args.threads} thread{'s' if args.threads > 1 else ''}"
+        return f"GPU {args.gpu}, {args.engine}, {args.dtype}"
+    return f"{args.threads} thread{'s' if args.threads > 1 else ''}, {args.engine}, {args.dtype}"

@@ -14,6 +14,7 @@ from netbuilder.cli.options import Options, add_debug, add_gpu, add_json, add_th
 from netbuilder.errors import ConfigError, FileError, PrototxtError
 
 if TYPE_CHECKING:
+    from netbuilder.engines import Engine
     from netbuilder.net import Net
     from netbuilder.training.events import Run
 
@@ -21,6 +22,7 @@ __all__ = [
     "add_engine",
     "add_net",
     "add_weights",
+    "chosen_engine",
     "one_device",
     "report_weights",
     "stopping",
@@ -38,10 +40,50 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_net_engine(parser: argparse.ArgumentParser) -> None:
+    """Add --engine, --device and --dtype of a verb that does not train; `chosen_engine` reads them."""
+    parser.add_argument(
+        "--engine", choices=tuple(engines.ENGINES),
+        help="what does the work (default: torch where PyTorch is installed, else caffe)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device",
+        metavar="cpu|cuda[:N]",
+        dest="gpu",
+        type=_device,
+        help="the same as --gpu, by PyTorch's name",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
+        help="the precision of the arithmetic (default: float32, the only one of Caffe)",
+    )  # fmt: skip
+
+
+def _device(text: str) -> str | None:
+    """A device by PyTorch's name as --gpu spells it."""
+    kind, _, number = text.partition(":")
+    if text == "cpu":
+        return None
+    if kind != "cuda" or (number and not number.isdecimal()) or text.endswith(":"):
+        raise argparse.ArgumentTypeError(f"a device is cpu, cuda or cuda:N, got '{text}'")
+    return number or "0"
+
+
+def chosen_engine(args: argparse.Namespace) -> Engine:
+    """The engine to use; one that the user did not name is printed. Raises EngineError if it is missing."""
+    named = args.engine is not None
+    args.engine = args.engine or engines.default_engine()
+    engine = engines.find_engine(args.engine)
+    description = engine.describe()
+    if not named:
+        print(f"engine: {args.engine}, {description}", file=sys.stderr)
+    return engine
+
+
 def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: the CPU)") -> None:
     """Add NET and the options of a run of it; `gpu` says which devices there may be."""
     parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
-    add_engine(parser)
+    add_net_engine(parser)
     add_gpu(parser, gpu)
     add_threads(parser)
     add_json(parser)

@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING, Protocol, cast
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
     from netbuilder.training.events import Job
     from netbuilder.training.plan import NetPlan, TrainingPlan
     from netbuilder.training.snapshots import SnapshotNames
 
-__all__ = ["DEFAULT", "ENGINES", "Engine", "find_engine", "register"]
+__all__ = ["DEFAULT", "ENGINES", "Computes", "Engine", "default_engine", "find_engine", "register"]
 
-DEFAULT = "caffe"
+DEFAULT = "caffe"  # for training
 # Each engine's class, as MODULE:CLASS. It is called without arguments.
-ENGINES: dict[str, str] = {"caffe": "netbuilder.engines.caffe.engine:CaffeEngine"}
+ENGINES: dict[str, str] = {
+    "caffe": "netbuilder.engines.caffe.engine:CaffeEngine",
+    "torch": "netbuilder.engines.torch.engine:TorchEngine",
+}
 
 _MEMBERS = {
     "snapshots": "the names of its snapshots, a SnapshotNames",
@@ -49,10 +57,29 @@ class Engine(Protocol):
         """Accept a timing: its run gives one Timed, then Ended."""
 
 
+class Computes(Protocol):
+    """What an engine also has if `netbuilder run` can use it."""
+
+    def compute(
+        self,
+        plan: NetPlan,
+        inputs: Iterable[Mapping[str, npt.NDArray[np.float32]]],
+        blobs: Sequence[str],
+    ) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+        """The values of these blobs after each pass, one for each of `inputs`, which has all input blobs."""
+
+
 def register(name: str, target: str) -> None:
     """Add an engine; `target` is MODULE:CLASS. Raises EngineError for a name that is taken."""
     if ENGINES.setdefault(name, target) != target:
         raise EngineError(f"there is an engine '{name}' already: {ENGINES[name]}", hint="choose another name")
+
+
+def default_engine() -> str:
+    """The engine that tests, times and runs nets unless another is named: PyTorch where it is installed."""
+    import importlib.util
+
+    return "caffe" if importlib.util.find_spec("torch") is None else "torch"
 
 
 def find_engine(name: str) -> Engine:

@@ -103,10 +103,14 @@ class LayerTime:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """The times of all layers; `figure` says how the passes are summarised."""
+    """The times of all layers; `figure` says how the passes are summarised.
+
+    `memory` are bytes by what they are for, as far as the engine knows.
+    """
 
     layers: tuple[LayerTime, ...]
     figure: Literal["median", "mean"] = "median"
+    memory: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetPlan:
-    """A net to test or to time: `iterations` passes with these weights.
+    """A net to test or to time: `iterations` passes with these weights, computed in `dtype`.
 
     `inline` is the text of a net inside a solver, the file at `path`; "" if the file is the net.
     """
@@ -97,6 +97,7 @@ class NetPlan:
     iterations: int
     devices: Devices
     threads: int
+    dtype: str = "float32"
 
 
 def plan_training(
@@ -186,6 +187,7 @@ def plan_net(
     iterations: int,
     devices: Sequence[int | str] = (),
     threads: int = 1,
+    dtype: str = "float32",
 ) -> NetPlan:
     """Plan the test or the timing of the net of a file; of a solver's, `source` has its state.
 
@@ -205,6 +207,7 @@ def plan_net(
         iterations=iterations,
         devices=tuple(devices),
         threads=threads,
+        dtype=dtype,
     )
 
 

@@ -38,7 +38,7 @@ class LayerArrays(NamedTuple):
 
 
 def read_arrays(path: str | Path) -> Iterator[LayerArrays]:
-    """The layers of a .caffemodel or an HDF5 model that have blobs, with their arrays.
+    """The layers of a .caffemodel or an HDF5 model with their arrays, of which a layer may have none.
 
     Raises FileError and PrototxtError as read_model does, before the first layer.
     """
@@ -56,8 +56,7 @@ def _of_binary(path: str | Path, model: Model) -> Iterator[LayerArrays]:
             arrays = tuple(
                 _numbers(data, *place).reshape(shape) for place, shape in zip(blobs, layer.blobs, strict=True)
             )
-            if arrays:
-                yield LayerArrays(layer, arrays)
+            yield LayerArrays(layer, arrays)
 
 
 def _blobs(data: mmap.mmap, begin: int, end: int, format: int) -> list[tuple[int, int]]:
@@ -92,5 +91,4 @@ def _of_hdf5(path: str | Path, model: Model) -> Iterator[LayerArrays]:
         for layer in model.layers:
             group = file["data"][layer.name]
             arrays = tuple(np.asarray(group[str(i)], np.float32) for i in layer.numbers or ())
-            if arrays:
-                yield LayerArrays(layer, arrays)
+            yield LayerArrays(layer, arrays)

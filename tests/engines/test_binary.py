@@ -153,10 +153,11 @@ def test_test_and_time_say_what_the_log_says(
     (folder / "solver.prototxt").write_text(STOCK.replace("max_iter: 200", "max_iter: 20"))
     assert main(["train", "solver.prototxt", "--no-draw"]) == 0
     capsys.readouterr()
-    words = ["test", "net.prototxt", "--weights", "out/x_iter_20.caffemodel", "--images", "50", "--json"]
+    model = "out/x_iter_20.caffemodel"
+    words = ["test", "--engine", "caffe", "net.prototxt", "--weights", model, "--images", "50", "--json"]
     assert main(words) == 0
     tested = json.loads(capsys.readouterr().out)
-    assert main(["time", "net.prototxt", "--iterations", "3", "--json"]) == 0
+    assert main(["time", "--engine", "caffe", "net.prototxt", "--iterations", "3", "--json"]) == 0
     timed = json.loads(capsys.readouterr().out)
     monkeypatch.delenv(VARIABLE)
     assert main(words) == 0

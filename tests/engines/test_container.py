@@ -85,7 +85,7 @@ def test_what_is_not_mounted_is_told(
         f"the Python that has Caffe does not see '{other}/db', which is there: mount it{hint}"
     )
     (other / "weights").touch()
-    words = ["test", "net.prototxt", "--weights", f"{other}/weights"]
+    words = ["test", "--engine", "caffe", "net.prototxt", "--weights", f"{other}/weights"]
     assert f"does not see '{other}/weights'" in refusal(words, capsys)
     for name in ("net.prototxt", "solver.prototxt"):
         (folder / name).rename(other / name)

@@ -123,18 +123,19 @@ def test_the_record_is_what_caffe_said_and_a_test_is_its_mean(
     assert (folder / "out/x_curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "out/x_run.json").read_text()) == data
     # What `netbuilder test` says of the snapshot: 50 images in 5 passes, as the last test in training.
-    words = ["test", "net.prototxt", "--weights", "out/x_iter_20.caffemodel", "--images", "50", "--json"]
+    model = "out/x_iter_20.caffemodel"
+    words = ["test", "--engine", "caffe", "net.prototxt", "--weights", model, "--images", "50", "--json"]
     assert main(words) == 0
     tested = json.loads(capsys.readouterr().out)
     assert tested["outputs"] == data["tests"][-1]["outputs"]
     # The first pass, as a Caffe of its own computes it from the same weights and records.
-    assert main([*words[:4], "--iterations", "1", "--json"]) == 0
+    assert main([*words[:6], "--iterations", "1", "--json"]) == 0
     first = json.loads(capsys.readouterr().out)["outputs"]
-    model = message("NetParameter")()
-    model.ParseFromString((folder / "out/x_iter_20.caffemodel").read_bytes())
+    trained = message("NetParameter")()
+    trained.ParseFromString((folder / model).read_bytes())
     params = {
         layer.name: [np.array(b.data, np.float32).reshape(tuple(b.shape.dim)) for b in layer.blobs]
-        for layer in model.layer
+        for layer in trained.layer
         if layer.blobs
     }
     files = {"db/data.mdb": (folder / "db/data.mdb").read_bytes()}
@@ -172,7 +173,7 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
 def test_times_stand_beside_counts(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["time", "net.prototxt", "--iterations", "3", "--json"]) == 0
+    assert main(["time", "--engine", "caffe", "net.prototxt", "--iterations", "3", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     macs = {layer["name"]: layer["macs"] for layer in data["layers"]}
     # conv: 8 x 6 x 6 outputs of 3 x 3 x 3; fc: 5 of 288
@@ -184,14 +185,14 @@ def test_times_stand_beside_counts(
 def test_on_a_gpu_pycaffe_does_not_time_and_one_gpu_tests(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert refusal(["time", "net.prototxt", "--gpu", "0"], capsys) == (
+    assert refusal(["time", "--engine", "caffe", "net.prototxt", "--gpu", "0"], capsys) == (
         "pycaffe does not wait for the GPU after each layer: its times would mean nothing\n"
         "hint:    name the caffe binary by NETBUILDER_CAFFE, which waits; or leave --gpu out\n"
     )
     (folder / "m").touch()
-    assert refusal(["test", "net.prototxt", "--weights", "m", "--gpu", "0,1"], capsys) == (
-        "at most one GPU can be used, got --gpu 0,1\nhint:    as in --gpu 0\n"
-    )
+    assert refusal(
+        ["test", "--engine", "caffe", "net.prototxt", "--weights", "m", "--gpu", "0,1"], capsys
+    ) == ("at most one GPU can be used, got --gpu 0,1\nhint:    as in --gpu 0\n")
 
 
 def test_all_gpus_of_a_machine_without_one_are_none(

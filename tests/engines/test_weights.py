@@ -74,7 +74,7 @@ def test_test_and_check_list_the_same(folder: Path, real_caffe: Caffe, capsys: P
         "unused in the model: 1 layer: fc8\n"
     )
     words = ["net.prototxt", "--weights", "m.caffemodel", "--json"]
-    assert main(["test", *words, "--iterations", "1"]) == 0
+    assert main(["test", "--engine", "caffe", *words, "--iterations", "1"]) == 0
     tested = capsys.readouterr()
     assert lines in tested.err
     assert main(["check", *words]) == 0
@@ -90,7 +90,7 @@ def test_a_model_of_which_nothing_fits_is_an_error(
     verb: str, solver: str, real_caffe: Caffe, capsys: Printed
 ) -> None:
     model("m.caffemodel", {"conv": "conv_1", "bn": "bn_1", "fc": "fc_1"})
-    words = [solver] if verb == "train" else ["net.prototxt", "--iterations", "1"]
+    words = [solver] if verb == "train" else ["net.prototxt", "--engine", "caffe", "--iterations", "1"]
     assert refusal([verb, *words, "--weights", "m.caffemodel"], capsys) == (
         "no layer of the net takes its weights from 'm.caffemodel': all 3 with parameters stay as "
         "they are filled\n"
@@ -106,7 +106,7 @@ def test_a_model_of_which_nothing_fits_is_an_error(
 
 def test_a_model_without_numbers_is_an_error(folder: Path, real_caffe: Caffe, capsys: Printed) -> None:
     write_model("m.caffemodel", {"data": [], "relu": []})
-    words = ["test", "net.prototxt", "--weights", "m.caffemodel"]
+    words = ["test", "--engine", "caffe", "net.prototxt", "--weights", "m.caffemodel"]
     assert "the net has 'conv', 'bn', 'fc', the model has no parameters; " in refusal(words, capsys)
 
 
@@ -123,14 +123,29 @@ def test_several_models_are_loaded_in_turn(folder: Path, real_caffe: Caffe, caps
         ["--weights", "wrong.caffemodel", "--weights", "rest.caffemodel, all.caffemodel"],
         ["--weights", "wrong.caffemodel", "--weights", "a,b.caffemodel", "--weights", "rest.caffemodel"],
     ):
-        assert main(["test", "net.prototxt", *given, "--iterations", "1", "--json"]) == 0
+        assert main(["test", "--engine", "caffe", "net.prototxt", *given, "--iterations", "1", "--json"]) == 0
         data = json.loads(capsys.readouterr().out)
         assert data["model"]["taken"] == list(ALL)
         outputs.append((data["loss"], data["outputs"]))
     assert outputs == [outputs[0]] * 4
-    assert main(["test", "net.prototxt", "--weights", "wrong.caffemodel", "--iterations", "1", "--json"]) == 0
+    assert (
+        main(
+            [
+                "test",
+                "--engine",
+                "caffe",
+                "net.prototxt",
+                "--weights",
+                "wrong.caffemodel",
+                "--iterations",
+                "1",
+                "--json",
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["loss"] != outputs[0][0]
-    missing = ["test", "net.prototxt", "--weights", "all.caffemodel,no.caffemodel"]
+    missing = ["test", "--engine", "caffe", "net.prototxt", "--weights", "all.caffemodel,no.caffemodel"]
     assert refusal(missing, capsys) == "there is no weights file 'no.caffemodel'\n"
 
 
@@ -152,7 +167,7 @@ def test_models_in_hdf5_are_listed(folder: Path, real_caffe: Caffe, capsys: Prin
     assert main(["train", "solver.prototxt", "--no-draw"]) == 0
     capsys.readouterr()
     words = ["net.prototxt", "--weights", "out/x_iter_21.caffemodel.h5", "--iterations", "1", "--json"]
-    assert main(["test", *words]) == 0
+    assert main(["test", "--engine", "caffe", *words]) == 0
     data = json.loads(capsys.readouterr().out)["model"]
     assert (data["taken"], data["new"], data["unused"]) == (list(ALL), [], [])
 

@@ -11,21 +11,29 @@ the resumed run therefore ends with the same weights, bit for bit, as a run that
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from netbuilder.engines.caffe.binary_worker import BinaryWorker
 from netbuilder.engines.caffe.install import INSTALL_COMMAND, Install, find, missing
 from netbuilder.engines.caffe.jobs import NET_JOBS, TRAIN_JOBS, JobFields
 from netbuilder.engines.caffe.worker import Worker
-from netbuilder.errors import EngineError
+from netbuilder.errors import ConfigError, EngineError
 from netbuilder.measure.counts import batch_size
 from netbuilder.training.plan import NetPlan, TrainingPlan
 from netbuilder.training.snapshots import SnapshotNames
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.float32]
+
 __all__ = ["CaffeEngine", "CaffeJob"]
 
 _WORKERS: dict[str, type[Worker] | type[BinaryWorker]] = {"pycaffe": Worker, "binary": BinaryWorker}
+_ONLY_TORCH = "leave --dtype out, or use --engine torch"
 _NVIDIA = " (NVIDIA's Caffe divides the batch of the file instead)"
 
 
@@ -85,9 +93,53 @@ class CaffeEngine:
         """The job for a timing. Raises ConfigError or EngineError for what this Caffe cannot do."""
         return self._net_job("time", plan)
 
+    def compute(
+        self, plan: NetPlan, inputs: Iterable[Mapping[str, Array]], blobs: Sequence[str]
+    ) -> Iterator[dict[str, Array]]:
+        """The values of these blobs after each pass, in pycaffe on the CPU."""
+        from netbuilder.engines.caffe.judge import Caffe
+        from netbuilder.prototxt import dumps
+
+        self._refuse_dtype(plan)
+        if plan.devices:
+            raise ConfigError("with Caffe, nets run on the CPU", key="gpu", hint="leave the device out")
+        params = _params(plan)
+        with Caffe(self.install) as caffe:
+            for arrays in inputs:
+                yield caffe.run(
+                    dumps(plan.net), phase=plan.net.phase, inputs=arrays, params=params, outputs=blobs
+                ).outputs
+
+    def _refuse_dtype(self, plan: NetPlan) -> None:
+        if plan.dtype != "float32":
+            raise ConfigError(f"Caffe computes in float32, not {plan.dtype}", key="dtype", hint=_ONLY_TORCH)
+
     def _net_job(self, do: str, plan: NetPlan) -> CaffeJob:
+        self._refuse_dtype(plan)
         fields = NET_JOBS[self.install.kind](do, plan, self.install)
         return CaffeJob(install=self.install, fields=fields, threads=plan.threads)
+
+
+def _params(plan: NetPlan) -> dict[str, list[Array]]:
+    """The parameters of the plan's models by layer, in the net's shapes. Raises EngineError."""
+    from netbuilder.weights.arrays import read_arrays
+
+    params: dict[str, list[Array]] = {}
+    for path in plan.weights:
+        for stored in read_arrays(path):
+            if stored.layer.name not in plan.net:
+                continue
+            layer = plan.net[stored.layer.name]
+            shapes = [param.shape for param in layer.params]
+            try:
+                pairs = zip(stored.arrays, shapes, strict=True)
+                params[layer.name] = [array.reshape(shape) for array, shape in pairs]
+            except ValueError:
+                raise EngineError(
+                    f"the parameters of layer '{layer.name}' in '{path}' do not fit the net",
+                    hint=f"netbuilder check {plan.path} --weights {path} lists the shapes",
+                ) from None
+    return params
 
 
 def _batches(plan: TrainingPlan) -> tuple[str, ...]:

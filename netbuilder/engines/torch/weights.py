@@ -37,7 +37,7 @@ def load(module: NetModule, path: str | Path) -> Fit:
         names = first if stored.layer.numbers is None else last
         operator = names.get(stored.layer.name)
         if operator is None:
-            unused[stored.layer.name] = None
+            unused.update(dict.fromkeys([stored.layer.name] if stored.arrays else []))
         else:
             _check(operator, stored, str(path))
             pairs.append((operator, stored))

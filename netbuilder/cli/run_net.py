@@ -1,0 +1,283 @@
+"""`netbuilder run NET --weights MODEL IMAGE...`: the best classes of images, or any blob of the net."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from netbuilder.cli.options import Verbs, add_force, add_output, add_state
+from netbuilder.cli.training_options import (
+    add_net,
+    add_weights,
+    chosen_engine,
+    one_device,
+    report_weights,
+    weights_files,
+)
+from netbuilder.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from netbuilder.data.preprocess import Preprocessing, Size
+    from netbuilder.net import Net
+
+__all__ = ["add_parser"]
+
+
+def add_parser(verbs: Verbs) -> None:
+    """Add the verb to the command."""
+    parser = verbs.add_parser(
+        "run",
+        description="Run a net on images, one after another, in the TEST phase: the best classes of each, or "
+        "any blob as .npy. Images are prepared as the net's data layer does, or as the options say.",
+        epilog="example: netbuilder run deploy.prototxt --weights net.caffemodel --mean 104,117,123 "
+        "--size 256 --labels synset.txt cat.jpg",
+    )
+    add_net(parser)
+    add_state(parser)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a JPEG, PNG, BMP or PNM file")
+    add_weights(parser, "to run with", required=True)
+    parser.add_argument(
+        "--mean", metavar="V,V,V|FILE", help="one value a channel, or a .binaryproto or .npy file"
+    )
+    parser.add_argument("--scale", type=float, help="a factor, after the mean is subtracted")
+    parser.add_argument("--size", type=_size, metavar="N|HxW", help="resize images to this size first")
+    parser.add_argument(
+        "--crop", type=_size, metavar="N|HxW", help="then take the middle (default: the net's input)"
+    )
+    order = parser.add_mutually_exclusive_group()
+    order.add_argument("--bgr", action="store_true", help="channels in the order B, G, R (the default)")
+    order.add_argument("--rgb", action="store_true", help="channels in the order R, G, B")
+    parser.add_argument("--labels", metavar="FILE", help="the names of the classes, one a line")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="the N best classes (default: 5)")
+    parser.add_argument("--blob", metavar="NAME", help="store this blob instead, images along the first axis")
+    add_output(parser, "with --blob: the .npy file to write", "FILE")
+    add_force(parser, "replace the file")
+    parser.set_defaults(run=_run)
+
+
+def _size(text: str) -> tuple[int, int]:
+    words = text.split("x")
+    if not 1 <= len(words) <= 2 or not all(word.isdecimal() and int(word) for word in words):
+        raise argparse.ArgumentTypeError(f"a size is N or HxW, got '{text}'")
+    return int(words[0]), int(words[-1])
+
+
+def _run(args: argparse.Namespace) -> int:
+    from netbuilder import engines
+    from netbuilder.prototxt.reader import nets_of, read_net
+    from netbuilder.training.plan import NetPlan
+    from netbuilder.transforms.fed import fed, image_input
+
+    if bool(args.blob) != bool(args.output):
+        raise ConfigError("--blob NAME and -o FILE belong together", key="blob")
+    source = nets_of(args.net, "TEST", level=args.level, stages=args.stage)[0]
+    read, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
+    image = image_input(read)
+    prepared = _preprocessing(args, read)
+    net = fed(read, _shapes(read, (1, prepared.channels, *prepared.crop)))
+    blob, softmax = (_known(net, args.blob), False) if args.blob else _scores(net)
+    labels = _labels(args.labels) if args.labels else None
+    weights = weights_files(args)
+    engine = chosen_engine(args)
+    if not hasattr(engine, "compute"):
+        raise ConfigError(f"engine '{args.engine}' cannot run nets on images", key="engine")
+    plan = NetPlan(
+        path=path, net=net, inline="", level=source.own_level(), stages=source.stages, weights=weights,
+        iterations=1, devices=tuple(one_device(args.gpu)), threads=args.threads, dtype=args.dtype,
+    )  # fmt: skip
+    report_weights([net], weights)
+    computed = cast(engines.Computes, engine).compute(
+        plan, _blobs(net, image.name, prepared, args.images), [blob]
+    )
+    values = [out[blob] for out in computed]
+    if args.blob:
+        return _store(args, values)
+    rows = [
+        {"image": name, "top": _best(value.reshape(-1), args.top, softmax, labels)}
+        for name, value in zip(args.images, values, strict=True)
+    ]
+    _print(args, rows)
+    return 0
+
+
+# -- the net and its input -----------------------------------------------------------------------------------
+
+
+def _preprocessing(args: argparse.Namespace, net: Net) -> Preprocessing:
+    """What is done to images: as the options say, else as the data layer does, else for the input's size."""
+    from netbuilder.data.preprocess import Preprocessing, read_mean
+    from netbuilder.transforms.fed import image_input
+
+    blob = image_input(net)
+    layer = next(layer for layer in net if blob in layer.tops)
+    transform, shape = layer.proto.transform_param, blob.shape
+    if args.mean:
+        mean = read_mean(args.mean)
+    elif transform.mean_file:
+        mean = read_mean(transform.mean_file)
+    else:
+        mean = read_mean(",".join(map(repr, transform.mean_value))) if transform.mean_value else None
+    side = transform.crop_size
+    crop: Size | None = args.crop or ((side, side) if side else None)
+    if crop is None and shape:
+        crop = shape[2], shape[3]
+    resized = layer.proto.image_data_param
+    size: Size | None = args.size
+    if size is None and resized.new_height and resized.new_width:
+        size = resized.new_height, resized.new_width
+    if size is None and mean is not None and mean.ndim == 3:
+        size = mean.shape[1], mean.shape[2]
+    size = size or crop
+    if size is None:
+        raise ConfigError(
+            f"the size of '{blob.name}' is not known: its data is not here", key="size",
+            hint="give --size, and --crop if the net takes a part of the image",
+        )  # fmt: skip
+    crop = crop or size
+    channels = shape[1] if shape else (len(mean) if mean is not None and len(mean) in (1, 3) else 3)
+    scale = transform.scale if args.scale is None else args.scale
+    return Preprocessing(size=size, crop=crop, channels=channels, mean=mean, scale=scale, rgb=args.rgb)
+
+
+def _shapes(net: Net, image: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the image and of labels, which are zeros. Raises ConfigError for other inputs."""
+    from netbuilder.layers import is_source, source_of
+    from netbuilder.transforms.fed import image_input
+
+    blob, shapes = image_input(net), {}
+    for layer in net:
+        if not is_source(layer.proto):
+            continue
+        source = source_of(layer.type)
+        for top in layer.tops:
+            if top is blob:
+                shapes[top.name] = image
+            elif (source and source.images and blob in layer.tops) or _is_label(net, top.name):
+                shapes[top.name] = (1,)
+            else:
+                raise ConfigError(
+                    f"the net has another input beside its image '{blob.name}': '{top.name}'",
+                    hint="netbuilder.engines.torch.module runs it in Python",
+                )
+    return shapes
+
+
+def _is_label(net: Net, name: str) -> bool:
+    """Whether layers read the blob only as class labels."""
+    from netbuilder.layers import RULES
+
+    reads = [(layer, i) for layer in net for i, b in enumerate(layer.bottoms) if b.name == name]
+    return bool(reads) and all(
+        i == 1 and layer.type in RULES and RULES[layer.type].traits.scores is not None for layer, i in reads
+    )
+
+
+def _blobs(net: Net, image: str, prepared: Preprocessing, files: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The input blobs for each image."""
+    import numpy as np
+
+    zeros = {top.name: np.zeros(top.known_shape, np.float32) for top in net.inputs if top.name != image}
+    for file in files:
+        yield {image: prepared.read(file), **zeros}
+
+
+# -- what is printed and stored ------------------------------------------------------------------------------
+
+
+def _known(net: Net, name: str) -> str:
+    names = {top.name for layer in net for top in layer.tops}
+    if name not in names:
+        raise ConfigError(f"the net has no blob '{name}'", key="blob", hint=did_you_mean(name, names))
+    return name
+
+
+def _scores(net: Net) -> tuple[str, bool]:
+    """The blob with the scores of the classes, and whether a softmax is still to come. Raises ConfigError."""
+    import math
+
+    from netbuilder.layers import RULES
+
+    for blob in net.outputs:
+        shape = blob.shape or ()
+        if len(shape) > 1 and shape[1] > 1 and math.prod(shape) == shape[1]:
+            return blob.name, False
+    for layer in reversed(list(net)):
+        rule = RULES.get(layer.type)
+        if rule and rule.traits.scores is not None and layer.bottoms:
+            name = layer.bottoms[0].name
+            applied = any(
+                RULES[x.type].traits.applies == "Softmax"
+                for x in net if x.type in RULES and x.bottoms and x.bottoms[0].name == name
+            )  # fmt: skip
+            return name, applied
+    raise ConfigError(
+        f"no output has a score for each class: {', '.join(b.name for b in net.outputs) or 'there is none'}",
+        hint="--blob NAME -o FILE stores any blob",
+    )
+
+
+def _labels(path: str) -> list[str]:
+    from netbuilder.storage.files import read_text
+
+    return read_text(path).splitlines()
+
+
+def _best(scores: Any, count: int, softmax: bool, labels: list[str] | None) -> list[dict[str, Any]]:
+    """The best classes, the best first; of equal scores the first class."""
+    import numpy as np
+
+    if softmax:
+        powers = np.exp(scores - scores.max())
+        scores = powers / powers.sum()
+    found = []
+    for i in np.argsort(-scores, kind="stable")[: max(count, 1)]:
+        row: dict[str, Any] = {"class": int(i), "score": float(scores[i])}
+        if labels is not None:
+            row["label"] = labels[i] if i < len(labels) else ""
+        found.append(row)
+    return found
+
+
+def _print(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    from netbuilder import report
+
+    if args.json:
+        import json
+
+        print(json.dumps({"version": 1, "net": args.net, "engine": args.engine, "images": rows}, indent=2))
+        return
+    head = ("image", "class", "score", *(("label",) if args.labels else ()))
+    lines = [
+        (
+            row["image"],
+            str(best["class"]),
+            f"{best['score']:.6f}",
+            *(v for k, v in best.items() if k == "label"),
+        )
+        for row in rows
+        for best in row["top"]
+    ]
+    print(report.format_table(head, lines, right=(1, 2)))
+
+
+def _store(args: argparse.Namespace, values: list[Any]) -> int:
+    import numpy as np
+
+    from netbuilder.storage.files import write_files
+
+    array = np.concatenate(values) if values[0].ndim else np.stack(values)
+    held = io.BytesIO()
+    np.save(held, array)
+    write_files({Path(args.output): held.getvalue()}, force=args.force)
+    if args.json:
+        import json
+
+        print(
+            json.dumps({"version": 1, "blob": args.blob, "shape": array.shape, "file": args.output}, indent=2)
+        )
+    print(f"wrote {args.output}: {args.blob}, {'x'.join(map(str, array.shape))}", file=sys.stderr)
+    return 0
