@@ -61,7 +61,7 @@ def softmax_with_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """
     scores, labels = bottoms
     _same_first_axis(bottoms)
-    _softmax(layer, scores)
+    _softmax(layer, scores, layer.softmax_param.axis)
     count = _labels(scores, labels, layer.softmax_param.axis)
     return Facts((SCALAR,), ops=5 * elements(scores) + 2 * count)
 
@@ -131,7 +131,7 @@ def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     axis = layer.infogain_loss_param.axis
     _labels(scores, labels, axis)
     classes = scores[canonical_axis(axis, scores)]
-    _softmax(layer, scores)
+    _softmax(layer, scores, axis)  # whatever softmax_param says
     if layer.loss_param.HasField("normalize"):
         raise ShapeError("normalize is deprecated: give normalization")
     if len(bottoms) == 3 and elements(bottoms[2]) != classes**2:
@@ -237,9 +237,9 @@ def accuracy(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR, *by_class), ops=elements(scores))
 
 
-def _softmax(layer: LayerParameter, scores: Shape) -> None:
+def _softmax(layer: LayerParameter, scores: Shape, axis: int) -> None:
     """Check what the inner Softmax of a loss requires; it inherits the loss weight for its top."""
-    axis = canonical_axis(layer.softmax_param.axis, scores)
+    axis = canonical_axis(axis, scores)
     check_not_empty(scores[axis : axis + 1] if list(layer.loss_weight) == [0] else scores, "bottom 0")
 
 

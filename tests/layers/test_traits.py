@@ -173,15 +173,17 @@ def _names(node: ast.AST) -> list[str]:
     return [word for word in words if word in RULES]
 
 
+def _makes_coverage(node: ast.AST) -> bool:
+    """A call of Coverage, or one of the two tables that a family of operators gives to one."""
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return node.target.id in ("COVERED", "REFUSED")
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Coverage"
+
+
 def tables(path: Path) -> list[str]:
     """Literals in a module that list two layer types or more, but for tables of a `Coverage`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    covered = {
-        id(part)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Coverage"
-        for part in ast.walk(node)
-    }
+    covered = {id(part) for node in ast.walk(tree) if _makes_coverage(node) for part in ast.walk(node)}
     return [
         f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 0)}: {', '.join(names)}"
         for node in ast.walk(tree)

@@ -74,7 +74,7 @@ def cross_entropies() -> Iterator[Combination]:
 
 def infogains() -> Iterator[Combination]:
     rng = np.random.default_rng(2)
-    axes = [(1, 1), (2, 1), (2, 2), (1, 2)]
+    axes = [(1, 1), (2, 1), (2, 2), (1, 2), (1, 7)]  # Caffe never reads the second, softmax_param's
     for normalization, ignored, (axis, inner), tops in product(NORMALIZATIONS[:5], IGNORED, axes, (1, 2)):
         shape = (3, 4, 5)
         classes = shape[axis]
