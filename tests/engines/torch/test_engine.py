@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -153,25 +154,29 @@ def test_a_layer_without_operator_is_refused_by_name(
         )
 
 
-@pytest.mark.parametrize("verb", ["test", "time"])
+BEGUN = {"test": "testing: ", "time": "timing: "}
+
+
+@pytest.mark.parametrize("verb", BEGUN)
 def test_ctrl_c_stops_after_the_pass(folder: Path, verb: str) -> None:
     words = [verb, "inputs.prototxt", "--iterations", "10000000", "--engine", "torch"]
     words += ["--weights", "m.caffemodel"] if verb == "test" else []
-    code = (
-        "import torch, sys; from netbuilder.cli.main import main; print('up', flush=True); sys.exit(main())"
-    )
+    command = [sys.executable, "-m", "netbuilder", *words]
+    terminal, its = pty.openpty()  # on which a bar shows that the passes have begun
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.Popen(
-        [sys.executable, "-c", code, *words], env=env, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert run.stdout
-    assert run.stdout.readline() == "up\n"
-    time.sleep(3)
+    run = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=its)
+    os.close(its)
+    said = ""
+    while BEGUN[verb] not in said:
+        said += os.read(terminal, 4096).decode()
     run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert said.endswith("stopping after this iteration; once more ends at once\nstopped\n")
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(terminal, 4096):
+            said += part.decode()
+    os.close(terminal)
+    assert run.wait(60) == 130
+    assert "stopping after this iteration; once more ends at once" in said
+    assert said.rstrip().endswith("stopped")
 
 
 def test_plain_commands_do_not_import_pytorch() -> None:
