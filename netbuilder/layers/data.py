@@ -228,10 +228,8 @@ def window_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     if layer.transform_param.crop_size < 1:
         raise ShapeError("crop_size, the size of the warped windows, is missing from transform_param")
     batch = layer.window_data_param.batch_size
-    raise UnknownShape(
-        f"the images of the window file '{layer.window_data_param.source}'",
-        possible_images(layer, batch), ((batch,),),
-    )  # fmt: skip
+    certain = (possible_images(layer, batch), ((batch,),)) if batch else ()
+    raise UnknownShape(f"the images of the window file '{layer.window_data_param.source}'", *certain)
 
 
 @rule(

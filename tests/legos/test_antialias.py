@@ -155,8 +155,8 @@ def test_an_odd_image_is_refused_with_a_filter_of_even_size(form: type[BlurLego]
     with pytest.raises(ConfigError) as refused:
         attached(form(name="a", size=4), 1, 3, 8, 7)
     assert str(refused.value) == (
-        f"{form.__name__} 'a': a filter of size 4 needs an even height and width, got 8x7: of an odd image "
-        "it makes a row or column less than the shortcut\n"
+        f"{form.__name__} 'a': a filter of size 4 needs an even height and width, got 8x7: for an odd image "
+        "it gives one row or column less than the shortcut\n"
         "  hint:    use size 3, 5 or 7, or another input_size"
     )
 

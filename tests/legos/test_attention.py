@@ -180,7 +180,7 @@ def test_too_few_channels_are_refused(gate: type[Lego]) -> None:
     with pytest.raises(ConfigError) as refused:
         attached(SELego(name="a", gate=gate), 1, 15, 7, 7)
     assert str(refused.value) == (
-        "SELego 'a': 15 channels cannot be reduced by 16\n  hint:    give a reduction of at most 15"
+        "SELego 'a': 15 channels cannot be reduced by 16\n  hint:    use a reduction of at most 15"
     )
     assert refused.value.key == "reduction"
 

@@ -161,7 +161,7 @@ def test_the_matrix_keeps_most_for_the_label_and_spreads_the_rest() -> None:
     )
 
 
-@pytest.mark.parametrize("dialect", ["caffeonspark", "nvcaffe", "intel"])
+@pytest.mark.parametrize("dialect", ["caffeonspark", "nvcaffe", "ssd"])
 def test_infogain_is_refused_where_it_takes_probabilities(dialect: str) -> None:
     net = Net("n", "TRAIN", dialect=dialect)
     blobs = [

@@ -137,6 +137,6 @@ def test_a_width_that_is_no_multiple_of_the_channels_is_refused(num_output: int,
         attached((8, 8), num_output)
     assert str(refused.value) == (
         "PaddingShortcutLego 's': num_output must be a multiple of the 3 input channels, since zeros "
-        f"are added by whole copies, got {num_output}\n"
+        f"are added as whole copies, got {num_output}\n"
         f"  hint:    give {near}, or take a projection"
     )

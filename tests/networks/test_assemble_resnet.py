@@ -275,7 +275,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
         "did you mean 'assemble_resnet50'?",
     ),
     (
-        {"depth": "200"}, "depth", "depth 200 has no Big-Little form: there are 50, 101, 152",
+        {"depth": "200"}, "depth", "depth 200 has no Big-Little version: the depths are 50, 101, 152",
         "use --no-big_little, or another depth",
     ),
     ({"depth": "34"}, "depth", "depth must be one of 50, 101, 152, got '34'", ""),
@@ -295,8 +295,8 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
     ),
     (
         {"antialias_in": "both"}, "antialias_in",
-        "antialias_in both: the shortcuts of big_little are averaged already, and the official code blurs "
-        "none of them",
+        "antialias_in both: the shortcuts of big_little are averaged already, and the official code does "
+        "not blur them",
         "remove antialias_in",
     ),
     (
@@ -310,7 +310,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
     (
         {"input_size": (225, 224)}, "input_size",
         "input_size must be a multiple of 32 in height and width, got 225x224: on odd maps the official "
-        "code's paddings are not Caffe's", "",
+        "code's paddings differ from Caffe's", "",
     ),
     (
         {"pooling": "floor"}, "pooling", "pooling floor needs round_mode, which dialect caffe-1.0 lacks",

@@ -657,12 +657,12 @@ REFUSED = {
     "groups in a branch without a bottleneck": (
         ["--family", "resnext", "-m", "normal"],
         "ConfigError: family resnext needs a bottleneck, whose inner convolutions it groups; main_branch "
-        "normal is none\n",
+        "normal is not one\n",
     ),
     "groups in the other branch without a bottleneck": (
         ["--family", "seresnext", "-m", "inception_trick"],
         "ConfigError: family seresnext needs a bottleneck, whose inner convolutions it groups; main_branch "
-        "inception_trick is none\n",
+        "inception_trick is not one\n",
     ),
     "stride_in without a bottleneck": (
         ["-m", "normal", "--stride_in", "1x1"],
@@ -671,8 +671,8 @@ REFUSED = {
     ),
     "zero_gamma before a ReLU": (
         ["-m", "inception_trick", "--zero_gamma"],
-        "ConfigError: InceptionTrickBranch 'stage0_big_block0': zero_gamma would switch this branch off for "
-        "good: its last Scale is followed by a ReLU, which passes no gradient at 0\n"
+        "ConfigError: InceptionTrickBranch 'stage0_big_block0': zero_gamma would disable this branch "
+        "forever: its last Scale is followed by a ReLU, which passes no gradient at 0\n"
         "  hint:    remove zero_gamma, or use another main branch\n",
     ),
     "no width": (

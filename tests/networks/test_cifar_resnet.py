@@ -253,7 +253,7 @@ REFUSED = {
     ),
     "a depth and another N": (
         ["--depth", "20", "-n", "5"],
-        "ConfigError: depth 20 has 3 blocks in each stage with main_branch normal, and N says 5\n"
+        "ConfigError: depth 20 has 3 blocks in each stage with main_branch normal, but N is 5\n"
         "  hint:    give one of the two\n",
     ),
     "an unknown shortcut": (
