@@ -28,7 +28,8 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
     if batch < 1:
         raise ConfigError(f"a batch is 1 or more, got {batch}")
     old = batch_size(net)
-    if not any(top.shape and top.shape[0] == old for top in net.inputs):
+    firsts = [layer.tops[0].shape for layer in net if layer.tops and not layer.bottoms]
+    if not any(shape and shape[0] == old for shape in firsts):
         raise ConfigError(
             f"cannot count batch {batch}: no input of {net.name or 'the net'} has a known shape"
         )

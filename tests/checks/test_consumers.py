@@ -498,6 +498,10 @@ def with_fork(name: str, *, left_out: bool = False) -> tuple[str, str]:
     """A net with a field or label of a fork, or the same without it; and the layer type that has it."""
     message, *_, last = name.split(".")
     type, holder, others = HOLDERS[message]
+    if last.startswith("pad_"):
+        others = others.replace("pad: 1", "")  # the two exclude each other
+    if "PoolMethod" in name:
+        others = others.replace("pool: AVE", "")
     fields = NetParameter.DESCRIPTOR.file.message_types_by_name[message].fields
     field = next(f for f in fields if f.name == last or (f.enum_type and last in f.enum_type.values_by_name))
     value = last if field.name != last else field.enum_type.values[0].name if field.enum_type else "1"

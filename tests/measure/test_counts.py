@@ -197,8 +197,9 @@ def test_what_is_not_known_is_listed_and_printed_as_such() -> None:
     c = counts.count(net)
     assert [layer.name for layer in c.uncounted] == ["data", "c"]
     lines = report.layer_table(c).splitlines()
-    assert [line.split()[-5:] for line in lines[2:4]] == [["?"] * 5, ["?"] * 5]
-    assert lines[4].split() == ["total,", "at", "least", "0", "0", "0", "0", "0"]
+    # Of the data, one label an image.
+    assert [line.split()[-6:] for line in lines[2:4]] == [["?"] * 4 + [">=", "1"], ["?"] * 6]
+    assert lines[4].split() == ["total,", "at", "least", "0", "0", "0", "0", "1"]
     assert report.headline(c).splitlines()[0] == "Number of params: 0.000000 Million (at least)"
     assert report.totals_table(c).splitlines()[4].split()[:3] == ["MACs", ">=", "0"]
     assert report.totals_table(c).splitlines()[-3:] == [

@@ -126,7 +126,16 @@ def test_files_of_both_phases_and_with_forks_layers_are_compared_in_both(
         '~ mine\n    fields:\n      A type: "MyWarp" my_warp_param { size: 3 }\n'
         '      B type: "MyWarp" my_warp_param { size: 4 }\n\nweights of A fit B\n'
     )
-    assert capsys.readouterr().out == f"TRAIN:\n+ acc\n{mine}\nTEST:\n{mine}"
+    # The label (4) is 16 bytes; with a second reader Caffe splits it into two more.
+    table = "\n".join(
+        [
+            "figure             A   B  B - A",
+            "----------------  --  --  -----",
+            "caffe_data_bytes  16  48    +32",
+        ]
+    )
+    more = mine.replace("\n\nweights", f"\n\n{table}\n\nweights")
+    assert capsys.readouterr().out == f"TRAIN:\n+ acc\n{more}\nTEST:\n{mine}"
     assert main(["diff", first, second, "--phase", "TEST"]) == 1
     assert capsys.readouterr().out == mine
 

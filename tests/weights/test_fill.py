@@ -115,4 +115,4 @@ def test_a_model_of_2014_is_refused(tmp_path: Path) -> None:
 def test_fill_needs_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written(FILTERS[0], tmp_path)
     assert main(["check", str(tmp_path / "net.prototxt"), "--fill", str(tmp_path / "x.caffemodel")]) == 2
-    assert "--fill needs --weights and one file" in capsys.readouterr().err
+    assert "--fill needs --weights with one model, and one file" in capsys.readouterr().err

@@ -43,9 +43,9 @@ __all__ = ["MNN"]
 _KNOWN = frozenset(
     "LayerParameter." + name
     for name in (
-        "annotated_data_param", "detection_evaluate_param", "detection_output_param", "interp_param",
-        "multibox_loss_param", "norm_param", "permute_param", "prior_box_param", "roi_pooling_param",
-        "shuffle_channel_param", "upsample_param",
+        "annotated_data_param", "center_loss_param", "convolution3d_param", "detection_evaluate_param",
+        "detection_output_param", "interp_param", "multibox_loss_param", "norm_param", "permute_param",
+        "pooling3d_param", "prior_box_param", "roi_pooling_param", "shuffle_channel_param", "upsample_param",
     )
 ) | frozenset(
     "TransformationParameter." + name
