@@ -8,7 +8,6 @@ Source: net.cpp, Init, AppendTop and AppendBottom; insert_splits.cpp; AllowForce
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from netbuilder.layers import RULES, Rule, known, of_layer
 from netbuilder.net import Blob, Layer, Net
@@ -18,7 +17,6 @@ __all__ = ["Step", "aborts", "backward", "computes", "has_loss", "lacking"]
 _AUTOMATIC = "(automatic)"  # what Caffe calls every top that it adds to a loss
 
 
-@dataclass
 class Step:
     """A layer in Caffe's backward pass.
 
@@ -28,15 +26,20 @@ class Step:
     its tops.
     """
 
-    name: str
-    layer: Layer | None
-    bottoms: list[str]
-    tops: list[str]
-    losses: list[float]
-    needs: list[bool] = field(default_factory=list)
-    learns: list[bool] = field(default_factory=list)
-    runs: bool = False
-    under_loss: bool = False
+    __slots__ = ("bottoms", "layer", "learns", "losses", "name", "needs", "runs", "tops", "under_loss")
+
+    def __init__(
+        self, name: str, layer: Layer | None, bottoms: list[str], tops: list[str], losses: list[float]
+    ) -> None:
+        self.name = name
+        self.layer = layer
+        self.bottoms = bottoms
+        self.tops = tops
+        self.losses = losses
+        self.needs: list[bool] = []
+        self.learns: list[bool] = []
+        self.runs = False
+        self.under_loss = False
 
 
 def backward(net: Net, *, forced: bool = True) -> list[Step]:
@@ -79,10 +82,11 @@ def has_loss(layer: Layer) -> bool:
 
 def _loss_weights(layer: Layer) -> list[float]:
     """The loss weight of each top, as the layer itself sets them. Layers of forks are recognised by name."""
-    weights = list(layer.proto.loss_weight)
-    if not weights and _is_loss(layer):
-        weights = [1.0]
-    return weights + [0.0] * (max(len(layer.tops), 1) - len(weights))
+    weights = layer.proto.loss_weight
+    tops = len(layer.tops) or 1
+    if not weights:
+        return [1.0 if _is_loss(layer) else 0.0] + [0.0] * (tops - 1)
+    return [*weights, *[0.0] * (tops - len(weights))]
 
 
 def _is_loss(layer: Layer) -> bool:
@@ -103,8 +107,9 @@ def _with_splits(net: Net) -> list[Step]:
     for layer in net.layers:
         for blob in layer.bottoms:
             readers[blob] = readers.get(blob, 0) + 1
-        for blob, weight in zip(layer.tops, layer.proto.loss_weight, strict=False):
-            readers[blob] = readers.get(blob, 0) + (weight != 0)
+        if weights := layer.proto.loss_weight:
+            for blob, weight in zip(layer.tops, weights, strict=False):
+                readers[blob] = readers.get(blob, 0) + (weight != 0)
     split: dict[Blob, str] = {}  # the name of the Split of a blob
     used: dict[Blob, int] = {}
     steps = []
@@ -141,10 +146,10 @@ def _forward_sweep(steps: Sequence[Step]) -> None:
     needed: set[str] = set()
     for step in steps:
         depends = [name in needed for name in step.bottoms]
-        given = list(step.layer.proto.propagate_down) if step.layer else []
-        step.needs = given if len(given) == len(depends) else list(depends)
+        given = step.layer.proto.propagate_down if step.layer else ()
+        step.needs = list(given) if given and len(given) == len(depends) else depends
         step.learns = _rates(step.layer)
-        step.runs = any(depends) or any(step.learns)
+        step.runs = True in depends or True in step.learns
         if step.runs:
             needed.update(name for name in step.tops if name != _AUTOMATIC)
 
@@ -153,10 +158,12 @@ def _rates(layer: Layer | None) -> list[bool]:
     """Whether each parameter has a learning rate: as the file says it, even for statistics."""
     if layer is None:
         return []
-    rule, specs = _rule(layer), layer.proto.param
     count = len(layer.params)
-    if layer.unknown and rule:
+    if layer.unknown and (rule := _rule(layer)):
         count = of_layer(rule.traits.learns, layer.proto, 0)
+    if not count:
+        return []
+    specs = layer.proto.param
     return [i >= len(specs) or specs[i].lr_mult != 0 for i in range(count)]
 
 
@@ -165,8 +172,7 @@ def _backward_sweep(steps: Sequence[Step]) -> None:
     under_loss: set[str] = set()
     skipped: set[str] = set()
     for step in reversed(steps):
-        losses = (*step.losses, *(0.0,) * len(step.tops))
-        step.under_loss = any(loss or top in under_loss for top, loss in zip(step.tops, losses, strict=False))
+        step.under_loss = any(step.losses) or not under_loss.isdisjoint(step.tops)
         if step.runs and all(top in skipped for top in step.tops):
             step.runs = False
             step.needs = [False] * len(step.needs)

@@ -104,6 +104,8 @@ def _shares(layer: Layer) -> bool:
 
 def _shared_memory(graph: Graph) -> Iterator[Finding]:
     """Values that a layer in place changes for another reader, by way of a blob that shares their memory."""
+    if not any(_shares(layer) for layer in graph.layers):
+        return
     place = {layer: i for i, layer in enumerate(graph.net.layers)}
     for layer in graph.layers:
         for root in [] if layer.in_place or _shares(layer) else layer.tops:
