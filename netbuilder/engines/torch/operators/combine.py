@@ -14,15 +14,11 @@ __all__ = ["COVERED", "REFUSED"]
 _PROD, _SUM, _MAX = 0, 1, 2
 
 
-class _LaterWins(torch.autograd.Function):
-    """The larger of two blobs; among equals the gradient goes to the later one.
-
-    Source: eltwise_layer.cpp, Forward_cpu: `a > b ? a : b` of the first two, and then only a greater bottom.
-    """
+class _Chosen(torch.autograd.Function):
+    """`a` where `first`, else `b`; so goes the gradient, which torch.maximum would halve between equals."""
 
     @staticmethod
-    def forward(ctx, a, b):  # type: ignore[no-untyped-def]
-        first = a > b
+    def forward(ctx, first, a, b):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(first)
         return torch.where(first, a, b)
 
@@ -30,23 +26,12 @@ class _LaterWins(torch.autograd.Function):
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         (first,) = ctx.saved_tensors
         zero = grad.new_zeros(())
-        return torch.where(first, grad, zero), torch.where(first, zero, grad)
+        return None, torch.where(first, grad, zero), torch.where(first, zero, grad)
 
 
-class _EarlierWins(torch.autograd.Function):
-    """The larger of two blobs; among equals the gradient stays with the first."""
-
-    @staticmethod
-    def forward(ctx, a, b):  # type: ignore[no-untyped-def]
-        second = b > a
-        ctx.save_for_backward(second)
-        return torch.where(second, b, a)
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        (second,) = ctx.saved_tensors
-        zero = grad.new_zeros(())
-        return torch.where(second, zero, grad), torch.where(second, grad, zero)
+def _chosen(first: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    found: Tensor = _Chosen.apply(first, a, b)  # type: ignore[no-untyped-call]
+    return found
 
 
 class Eltwise(Operator):
@@ -66,9 +51,10 @@ class Eltwise(Operator):
             return total
         if p.operation == _PROD:
             return reduce(torch.mul, bottoms)
-        top: Tensor = _LaterWins.apply(bottoms[0], bottoms[1])  # type: ignore[no-untyped-call]
+        # Of the first two the later wins among equals, then only a greater bottom: eltwise_layer.cpp.
+        top = _chosen(bottoms[0] > bottoms[1], bottoms[0], bottoms[1])
         for x in bottoms[2:]:
-            top = _EarlierWins.apply(top, x)  # type: ignore[no-untyped-call]
+            top = _chosen(~(x > top), top, x)
         return top
 
 
