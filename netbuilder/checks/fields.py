@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
-from netbuilder.errors import ShapeError, did_you_mean
+from netbuilder.errors import ShapeError
 from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
-from netbuilder.layers.fillers import FILLERS
 from netbuilder.net import CUDNN, PHASES, Layer
 from netbuilder.schema.dialects import ANY, DIALECTS, FORK
-from netbuilder.schema.fields import has_field, is_repeated
+from netbuilder.schema.fields import has_field
 
 __all__ = ["CHECKS", "lone_pairs", "readers"]
 
@@ -233,32 +232,6 @@ def _bilinear(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _fillers(graph: Graph) -> Iterator[Finding]:
-    for layer in graph.layers:
-        for name, filler in _read_fillers(layer):
-            if filler in FILLERS or any(filler in d.fillers for d in graph.dialects):
-                continue
-            owners = [d.name for d in DIALECTS.values() if d is not ANY and filler in d.fillers]
-            yield found(
-                "field", layer, f"{name}: unknown filler type '{filler}'",
-                f"it is in {', '.join(owners)}" if owners else did_you_mean(filler, FILLERS),
-            )  # fmt: skip
-
-
-def _read_fillers(layer: Layer) -> Iterator[tuple[str, str]]:
-    """The fields of a layer that hold the fillers of its parameter blobs, and the types of these."""
-    rule = RULES.get(layer.type)
-    if rule is None or layer.proto.blobs:
-        return
-    for message in rule.params:
-        p = getattr(layer.proto, message)
-        for field, value in p.ListFields():
-            unread = field.name == "bias_filler" and has_field(p, "bias_term") and not p.bias_term
-            of_fillers = field.message_type is not None and field.message_type.name == "FillerParameter"
-            if of_fillers and not is_repeated(field) and not unread:
-                yield field.name, value.type
-
-
 def _by(values: list[int]) -> str:
     return "x".join(str(n) for n in values)
 
@@ -276,5 +249,4 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _databases,
     _dropped,
     _bilinear,
-    _fillers,
 )
