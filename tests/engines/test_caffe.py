@@ -25,6 +25,7 @@ from netbuilder.engines.caffe import (
 from netbuilder.engines.caffe.judge import main
 from netbuilder.engines.caffe.log import reason_of
 from netbuilder.errors import EngineError
+from tests.engines.case import wait_for_end
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
   input_param { shape { dim: 1 dim: 1 dim: 3 dim: 3 } } }
@@ -266,6 +267,12 @@ def test_an_unknown_phase_is_refused_at_once(real_caffe: Caffe) -> None:
         real_caffe.load(INPUT, phase="DEPLOY")
 
 
+def serving(caffe: Caffe) -> int:
+    """The process in which Caffe works: the child of the worker, which restarts it."""
+    (child,) = Path(f"/proc/{caffe.pid}/task/{caffe.pid}/children").read_text().split()
+    return int(child)
+
+
 def test_many_nets_in_one_worker_do_not_pile_up(real_caffe: Caffe) -> None:
     # 20 million weights: 80 MB a net, twice that with diffs.
     text = INPUT.replace("dim: 3 dim: 3", "dim: 100 dim: 100") + (
@@ -274,14 +281,55 @@ def test_many_nets_in_one_worker_do_not_pile_up(real_caffe: Caffe) -> None:
     )
 
     def resident() -> int:
-        status = Path(f"/proc/{real_caffe.pid}/status").read_text()
+        status = Path(f"/proc/{serving(real_caffe)}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1024
 
     real_caffe.load(text)
-    before = resident()
+    before, process = resident(), serving(real_caffe)
     for _ in range(6):
         real_caffe.load(text)
     assert resident() - before < 80
+    assert serving(real_caffe) == process
+
+
+def test_a_refusal_neither_imports_caffe_again_nor_leaves_files(
+    real_caffe: Caffe,
+) -> None:
+    with Caffe(real_caffe.install) as caffe:
+        worker, process = caffe.pid, serving(caffe)
+        drawn = []
+        for _ in range(2):
+            with pytest.raises(CaffeRefused):
+                caffe.load(UNEQUAL, files={"kept": b""})
+            drawn.append(caffe.run(INPUT + CONV, fetch_params=True).params["conv"][0].tolist())
+            assert caffe._folder is not None
+            assert not (caffe._folder / "kept").exists()
+        assert caffe.pid == worker
+        assert serving(caffe) != process
+        assert drawn[0] != drawn[1]  # each process has a seed of its own
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGKILL], ids=lambda n: n.name)
+def test_a_death_between_requests_does_not_shift_the_answers(
+    real_caffe: Caffe, number: signal.Signals
+) -> None:
+    with Caffe(real_caffe.install) as caffe:
+        process = serving(caffe)
+        os.kill(process, number)
+        wait_for_end(process)
+        with pytest.raises(EngineError, match=number.name):
+            caffe.load(TWO_HEADS)
+        assert caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
+        assert caffe.load(TWO_HEADS).inputs == ("data",)
+        assert caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
+
+
+def test_caffe_ends_with_its_worker(real_caffe: Caffe) -> None:
+    with Caffe(real_caffe.install) as caffe:
+        process = serving(caffe)
+        assert caffe.pid is not None
+        os.kill(caffe.pid, signal.SIGKILL)
+        wait_for_end(process)
 
 
 def test_a_worker_killed_between_requests_is_reported_and_replaced(real_caffe: Caffe) -> None:

@@ -4,7 +4,9 @@ netbuilder never imports it: its source is sent to the Python that has Caffe (3.
 imports nothing of netbuilder and works in a root where netbuilder is not installed. The source of
 `_messages.py`, the protocol, is sent before this one and runs in its namespace.
 
-When Caffe refuses something it aborts the whole process; the parent notices and reads the log on stderr.
+When Caffe refuses something it aborts the whole process, and netbuilder reads the reason from the log on
+stderr. Importing Caffe takes a second, so the process that has imported it forks a child that answers the
+requests, and another one after each abort.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
+import traceback
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -163,30 +167,83 @@ def empty(folder: str) -> None:
             os.remove(path)
 
 
-def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
+def serve(stdin: IO[bytes], stdout: IO[bytes], folder: str) -> None:
+    """Answer requests until stdin ends."""
+    caffe.set_mode_cpu()  # creates Caffe's state and draws its seed, so not before the fork
+    hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
+    send(stdout, hello)
+    while True:
+        try:
+            request = receive(stdin)
+        except EOFError:
+            request = None
+        if request is None:
+            return
+        try:
+            answer = describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
+        except Refused as error:
+            answer = {"error": str(error)}
+        except Exception as error:
+            answer = {"error": "%s: %s" % (type(error).__name__, error)}
+        send(stdout, answer)
+        del request, answer
+        empty(folder)
+        gc.collect()  # a net is hundreds of megabytes in a reference cycle
+
+
+def end_with(parent: int) -> None:
+    """Have this process killed when its parent ends, as an endless loop of Caffe must be."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def serve_in_child(stdin: IO[bytes], stdout: IO[bytes], folder: str) -> int:
+    """Serve in a process of its own; return its exit code, or minus the signal that ended it."""
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            end_with(parent)
+            serve(stdin, stdout, folder)
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)  # skip the destructors of Caffe's threads
+    _, status = os.waitpid(child, 0)
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def wanted_again(stdin: IO[bytes]) -> bool:
+    """Wait for the request to start again; drop one that was sent to a child that had already ended."""
+    while True:
+        request = receive(stdin)
+        if request is None:
+            return False
+        if request["do"] == "start":
+            return True
+
+
+def supervise(stdin: IO[bytes], stdout: IO[bytes]) -> int:
+    """Serve, also after crashes; return the child's exit code, or minus the signal that ended it."""
+    crashes = [-s for s in (signal.SIGABRT, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)]
     folder = tempfile.mkdtemp(prefix="netbuilder-caffe-")
     os.chdir(folder)  # relative sources of data layers are resolved here
-    caffe.set_mode_cpu()
-    hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
+    gc.collect()
+    gc.freeze()  # what is imported is neither searched for garbage nor copied
     try:
-        send(stdout, hello)
         while True:
-            try:
-                request = receive(stdin)
-            except EOFError:
-                request = None
-            if request is None:
-                return
-            try:
-                answer = describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
-            except Refused as error:
-                answer = {"error": str(error)}
-            except Exception as error:
-                answer = {"error": "%s: %s" % (type(error).__name__, error)}
-            send(stdout, answer)
-            del request, answer
+            code = serve_in_child(stdin, stdout, folder)
+            if code not in crashes:
+                return code
             empty(folder)
-            gc.collect()  # a net is hundreds of megabytes in a reference cycle
+            send(stdout, {"ended": code})
+            if not wanted_again(stdin):
+                return 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -198,8 +255,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort is an answer here, not worth a core file
     except (ImportError, ValueError, OSError):
         pass
-    serve(sys.stdin.buffer, ANSWERS)
-    os._exit(0)  # skip the destructors of Caffe's threads
+    code = supervise(sys.stdin.buffer, ANSWERS)
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 128 - code)
 
 
 if __name__ == "__main__":
