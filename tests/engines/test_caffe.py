@@ -49,7 +49,7 @@ layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
 """
 
 
-def test_loading_tells_layers_shapes_and_params(real_caffe: Caffe) -> None:
+def test_loading_returns_layers_shapes_and_params(real_caffe: Caffe) -> None:
     net = real_caffe.load(TWO_HEADS)
     # conv: (8 + 2 - 3) / 2 + 1 = 4; pool rounds up: ceil((4 - 3) / 2) + 1 = 2; fc sees 4 * 4 * 4 = 64 inputs
     assert net.blobs["data"] == (2, 3, 8, 8)
@@ -88,7 +88,7 @@ def test_phase_and_stages_choose_layers(real_caffe: Caffe, state: dict, outputs:
     assert real_caffe.load(TWO_HEADS, **state).outputs == outputs
 
 
-def test_loss_weights_and_layers_without_names_are_told(real_caffe: Caffe) -> None:
+def test_loss_weights_and_layers_without_names_are_returned(real_caffe: Caffe) -> None:
     net = real_caffe.load(
         'layer { type: "DummyData" top: "a" top: "b" dummy_data_param { shape { dim: 2 } } }\n'
         'layer { type: "EuclideanLoss" bottom: "a" bottom: "b" top: "loss" loss_weight: 0.5 }'
@@ -123,7 +123,7 @@ def test_a_refusal_is_explained_and_the_next_net_loads(real_caffe: Caffe) -> Non
     assert real_caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
 
 
-def test_a_parse_error_is_told_with_its_line_and_column(real_caffe: Caffe) -> None:
+def test_a_parse_error_is_reported_with_its_line_and_column(real_caffe: Caffe) -> None:
     with pytest.raises(CaffeRefused) as caught:
         real_caffe.load(INPUT + 'layer { name: "x"\n  typo: 1 }')
     assert caught.value.reason == (
