@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from netbuilder.engines.caffe import (
 from netbuilder.engines.caffe.judge import main
 from netbuilder.engines.caffe.log import reason_of
 from netbuilder.errors import EngineError
-from tests.engines.case import wait_for_end
+from tests.engines.case import ROOT, wait_for_end
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
   input_param { shape { dim: 1 dim: 1 dim: 3 dim: 3 } } }
@@ -367,6 +368,21 @@ def test_a_worker_leaves_nothing_behind(real_caffe: Caffe) -> None:
         assert folders[1].is_dir()
     assert not any(folder is None or folder.exists() for folder in folders)
     assert caffe.pid is None
+
+
+def test_at_exit_the_worker_of_a_caffe_that_was_not_closed_ends(real_caffe: Caffe) -> None:
+    code = (
+        "from netbuilder.engines.caffe import Caffe\n"
+        f"caffe = Caffe()\ncaffe.load({INPUT!r})\nprint(caffe.pid, caffe._folder)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    pid, folder = done.stdout.split()
+    assert done.stderr == ""
+    assert not Path(f"/proc/{pid}").exists()
+    assert not Path(folder).exists()
 
 
 def test_the_variable_wins_over_everything(real_caffe: Caffe, monkeypatch: pytest.MonkeyPatch) -> None:
