@@ -3,9 +3,8 @@
 Compared are the verdict, the shapes of all tops and parameters, which layers need a gradient (Splits
 included), and whether a forward and a backward pass end in an abort.
 
-Caffe's undefined behaviour has no verdict to compare. So a net is run only where each index (a label, say) is
-fed by us, and where no finding says that a pass computes nonsense. A net in which Caffe hangs counts as refused,
-or as a pass that aborts.
+Caffe's undefined behaviour gives no verdict to compare. So a net is run only where we feed each index (such
+as a label), and where no finding says that a pass computes nonsense. A hang counts as an abort.
 """
 
 from __future__ import annotations
