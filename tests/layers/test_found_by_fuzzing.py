@@ -195,6 +195,24 @@ RUN: dict[str, tuple[list[Shape], str, str]] = {
         [(), (1, 3)], 'type: "HDF5Output" bottom: "x0" bottom: "x1" hdf5_output_param { file_name: "a.h5" }',
         "",
     ),
+    "hinge scores of five axes": (
+        [(2, 3, 1, 1, 1), (2,)], 'type: "HingeLoss" bottom: "x0" bottom: "x1" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "probabilities of five axes": (
+        [(2, 3, 1, 1, 1), (2,)], 'type: "MultinomialLogisticLoss" bottom: "x0" bottom: "x1" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "distances of five axes": (
+        [(2, 3, 1, 1, 1), (2, 3)], 'type: "EuclideanLoss" bottom: "x0" bottom: "x1" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "distances to five axes": (
+        [(2, 3), (2, 3, 1, 1, 1)], 'type: "EuclideanLoss" bottom: "x0" bottom: "x1" top: "y"', "",
+    ),
+    "sigmoids of five axes": (
+        [(2, 3, 1, 1, 1)] * 2, 'type: "SigmoidCrossEntropyLoss" bottom: "x0" bottom: "x1" top: "y"', "",
+    ),
     "images of a scalar": (
         [(), (3,)], 'type: "BatchReindex" bottom: "x0" bottom: "x1" top: "y"',
         "axis 0 out of range for 0-D Blob",
