@@ -235,11 +235,20 @@ def is_loss(layer: Layer) -> bool:
 
 
 def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
-    """Raise ShapeError if another reader makes Caffe split an Input that has no shape.
+    """Raise ShapeError if another reader makes Caffe split a blob that it cannot split.
 
-    Source: insert_splits.cpp; split_layer.cpp, Reshape.
+    Those are an Input that has no shape, and a weighted top of a loss with two: the Split takes over its
+    weight, and the weights of both are then missing. Source: insert_splits.cpp; split_layer.cpp, Reshape;
+    loss_layer.cpp, LayerSetUp.
     """
     for i, blob in enumerate(bottoms):
+        rule = RULES.get(blob.layer.type)
+        if blob.in_loss and rule and rule.auto_top and len(blob.layer.tops) > 1:
+            raise ShapeError(
+                f"bottom '{blob.name}' is one of the two tops of loss '{blob.layer.name}', and has a loss "
+                "weight: for a reader Caffe takes the weights of both tops away, and then refuses the loss",
+                hint=f"write loss_weight 0 for '{blob.name}'",
+            )
         if not blob.shape and isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
             who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
             raise ShapeError(

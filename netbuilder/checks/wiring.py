@@ -165,6 +165,20 @@ def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
     return relu and reads is not GradientReads.ALL
 
 
+def _no_forward(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        stops = known(_traits(layer).no_forward, None)
+        shapes = [bottom.shape for bottom in layer.bottoms if bottom.shape is not None]
+        if stops is None or layer.unknown or len(shapes) < len(layer.bottoms):
+            continue
+        phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+        if reason := stops(layer.proto, shapes, phase):
+            yield found(
+                "no-forward", layer, f"{reason}: Caffe builds the net, and aborts in its first forward pass",
+                "mend the field or the bottom that is named, or leave the layer out",
+            )  # fmt: skip
+
+
 def _no_backward(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         step = graph.steps.get(layer)
@@ -290,6 +304,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _in_place,
     _in_place_chains,
     _shared_memory,
+    _no_forward,
     _no_backward,
     _lost_gradients,
     _unused_blobs,

@@ -25,7 +25,7 @@ from netbuilder.graph import Blob
 from netbuilder.layers import Shape
 from netbuilder.schema import NetParameter
 from tests import consumers
-from tests.fuzz.generate import NEEDS_DATA, TYPES, Case, _Maker
+from tests.fuzz.generate import NEEDS_DATA, TYPES, Case, Maker
 
 CONSUMERS = ("opencv", "mnn")
 DRAWN = sorted(set(TYPES) & DEPLOYED - NEEDS_DATA - {"Input"})
@@ -59,7 +59,7 @@ class Judged:
 # -- nets ------------------------------------------------------------------------------------------------
 
 
-class _Deploy(_Maker):
+class _Deploy(Maker):
     """Makes nets without what trains: accepted ones only, of the types that a consumer may have."""
 
     def __init__(self, rng: random.Random) -> None:
