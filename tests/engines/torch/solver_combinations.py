@@ -136,6 +136,7 @@ def differences(
     net, solver, message = _prepared(case, rng, fused)
     feed = {name: rng.normal(0, 1, shape).astype(np.float32) for name, shape in SHAPES.items()}
     before = {name: [np.abs(b.detach().numpy()).max() for b in blobs] for name, blobs in net.params.items()}
+    histories = [float(history.abs().max()) for history in solver.history]
     with tempfile.TemporaryDirectory(prefix="netbuilder-solver-") as folder:
         model, state = Path(folder, "m.caffemodel"), Path(folder, "m.solverstate")
         net.save_caffemodel(model)
@@ -158,8 +159,8 @@ def differences(
     for name, blobs in net.params.items():
         for i, blob in enumerate(blobs):
             found[f"{name} {i}"] = _apart(blob.detach().numpy(), theirs.params[name][i], before[name][i])
-    for i, (a, b) in enumerate(zip(solver.history, other.history, strict=True)):
-        found[f"history {i}"] = _apart(a.numpy(), b.numpy())
+    for i, (a, b, scale) in enumerate(zip(solver.history, other.history, histories, strict=True)):
+        found[f"history {i}"] = _apart(a.numpy(), b.numpy(), scale)
     found["iteration"] = abs(solver.iteration - theirs.iteration)
     found["current_step"] = abs(solver.current_step - other.current_step)
     return found
@@ -191,7 +192,7 @@ def _prepared(case: Combination, rng: np.random.Generator, fused: bool) -> tuple
     return net, solver, message
 
 
-def _apart(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], scale: float = 0) -> float:
+def _apart(ours: np.ndarray[Any, Any], theirs: np.ndarray[Any, Any], scale: float) -> float:
     """The largest error on the scale of the tensor, before and after the step."""
     if not np.array_equal(np.isnan(ours), np.isnan(theirs)):
         return float("inf")

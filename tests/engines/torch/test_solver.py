@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 
 from netbuilder import prototxt
-from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.torch import module
 from netbuilder.engines.torch.solver import Solver
 from tests.engines.torch.caffe_solver import CaffeSolver
@@ -24,13 +22,6 @@ FACTS = json.loads((Path(__file__).parents[2] / "ground_truth" / "solver-cases.j
 
 # Of the 300 that a long run compares: NETBUILDER_SOLVERS=300.
 COMBINATIONS = int(os.environ.get("NETBUILDER_SOLVERS", "30"))
-
-
-@pytest.fixture(scope="module")
-def caffe_solver(real_caffe: Caffe) -> Iterator[CaffeSolver]:
-    """Real Caffe's solvers."""
-    with CaffeSolver(real_caffe.install) as running:
-        yield running
 
 
 @pytest.mark.parametrize("fused", [True, False], ids=["fused", "foreach"])
