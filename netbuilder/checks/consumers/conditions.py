@@ -5,9 +5,10 @@ from __future__ import annotations
 from netbuilder.checks.graph import Graph
 from netbuilder.layers import Shape, canonical_axis, elements
 from netbuilder.layers.arithmetic import Window, conv_window, pool_extent, pool_window
-from netbuilder.net import Layer
+from netbuilder.net import Blob, Layer
 
 __all__ = [
+    "axes_matter",
     "beyond_image",
     "channel_axis",
     "clip_matters",
@@ -23,6 +24,13 @@ __all__ = [
     "window",
 ]
 
+# What computes alike whatever the axes of its bottom.
+_ELEMENTWISE = frozenset(
+    (
+        "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Silence",
+        "Split", "Swish", "TanH", "Threshold",
+    )
+)  # fmt: skip
 _TRAIN = 0
 _FLOOR = 1
 
@@ -135,3 +143,11 @@ def old_axis(layer: Layer) -> bool:
 def some_top_unread(layer: Layer, graph: Graph) -> bool:
     """Whether no layer reads one of the tops."""
     return any(top not in graph.readers for top in layer.tops)
+
+
+def axes_matter(blob: Blob, graph: Graph) -> bool:
+    """Whether a layer reads the blob, past elementwise ones, that computes by its axes."""
+    for reader in graph.readers.get(blob, ()):
+        if reader.type not in _ELEMENTWISE or any(axes_matter(top, graph) for top in reader.tops):
+            return True
+    return False

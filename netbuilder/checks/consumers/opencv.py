@@ -21,6 +21,7 @@ from netbuilder.checks.consumers.base import (
     types,
 )
 from netbuilder.checks.consumers.conditions import (
+    axes_matter,
     beyond_image,
     channel_axis,
     floor_matters,
@@ -68,6 +69,11 @@ def _loses_window(layer: Layer) -> bool:
     return not pairs or floor_matters(layer)
 
 
+def _half_pair(layer: Layer) -> bool:
+    """Whether half of a pair is given alone, and is not what it takes for the missing one."""
+    return any(getattr(layer.proto.convolution_param, there) for there, _ in lone_pairs(layer))
+
+
 def _depth_misread(layer: Layer) -> bool:
     """Whether one of the fields stands once for three spatial axes."""
     p = layer.proto.convolution_param
@@ -103,6 +109,12 @@ def _negative_alone(layer: Layer) -> bool:
     if rank(layer) != 1 or shape(layer) == (1,) or (layer.type == "Concat" and len(layer.bottoms) == 1):
         return False
     return any(m.axis < 0 for m in (*messages, layer.proto.inner_product_param))
+
+
+def _negative_first(layer: Layer) -> bool:
+    """Whether an InnerProduct counts the first of several axes from the end."""
+    p, known = layer.proto.inner_product_param, shape(layer)
+    return known is not None and len(known) > 1 and p.axis == -len(known)
 
 
 def _fused_scale(layer: Layer, graph: Graph) -> bool:
@@ -180,9 +192,9 @@ def _gap_in_tops(layer: Layer, graph: Graph) -> bool:
     return read != sorted(read, reverse=True)
 
 
-def _last_tops_unread(layer: Layer, graph: Graph) -> bool:
-    """Whether a top after the first is unread, and so are all behind it: it then computes none of these."""
-    return len(layer.tops) > 1 and layer.tops[-1] not in graph.readers and not is_source(layer.proto)
+def _other_tops_unread(layer: Layer, graph: Graph) -> bool:
+    """Whether a top after the first is unread, which it then does not compute."""
+    return any(top not in graph.readers for top in layer.tops[1:]) and not is_source(layer.proto)
 
 
 OPENCV = Target(
@@ -217,7 +229,7 @@ OPENCV = Target(
         ),
         Limit(
             "lone-pair", CONVOLUTIONS, "half of an _h/_w pair is ignored", "write both halves",
-            lambda layer: bool(lone_pairs(layer)),
+            _half_pair,
         ),
         Limit(
             "transpose", types("InnerProduct"), "transpose is ignored, so that it computes something else",
@@ -237,6 +249,10 @@ OPENCV = Target(
         Limit(
             "negative-axis", types("Concat", "InnerProduct", "Slice", "Softmax"),
             "a negative axis of a blob of one axis fails", "write axis: 0", _negative_alone,
+        ),
+        Limit(
+            "negative-axis", types("InnerProduct"), "the first axis counted from the end fails",
+            "write axis: 0", _negative_first, lambda layer, graph: axes_matter(layer.tops[0], graph),
         ),
         Limit(
             "scale-axes", types("Scale"),
@@ -300,8 +316,8 @@ OPENCV = Target(
             "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4),
         ),
         Limit(
-            "several-bottoms", CONVOLUTIONS, "of several tops in one layer, those that no layer reads fail",
-            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1, _last_tops_unread,
+            "several-bottoms", types("Deconvolution"), "several bottoms in one layer fail",
+            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1,
         ),
         Limit(
             "lrn-alpha", types("LRN"), "alpha is not 1 where it is not written", "write alpha: 1",
@@ -344,8 +360,8 @@ OPENCV = Target(
             "leave out the tops that no layer reads", where=_gap_in_tops,
         ),
         Limit(
-            "unread-top", frozenset(), "it does not compute the last tops of a layer if no layer reads them",
-            "leave these tops out, or read them if you need their values", where=_last_tops_unread,
+            "unread-top", frozenset(), "it computes a top after the first only if a layer reads it",
+            "leave these tops out, or read them if you need their values", where=_other_tops_unread,
             severity="warning",
         ),
         Limit(
