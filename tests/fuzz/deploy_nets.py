@@ -521,6 +521,8 @@ def _argmax(m: _Maker, layer: Any) -> None:
 
 
 # Types with many forms are drawn more often.
-RICH = ("Convolution", "Deconvolution", "Pooling", "InnerProduct", "Scale", "Concat", "Slice", "Reshape")
-RICH += ("Convolution", "Pooling", "Flatten", "Crop", "Eltwise", "BatchNorm")
+RICH = (
+    "Convolution", "Convolution", "Deconvolution", "Pooling", "Pooling", "InnerProduct", "Scale", "Concat",
+    "Slice", "Reshape", "Flatten", "Crop", "Eltwise", "BatchNorm",
+)  # fmt: skip
 TYPES = (*sorted(DRAW), *RICH)
