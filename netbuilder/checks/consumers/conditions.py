@@ -12,6 +12,7 @@ __all__ = [
     "beyond_image",
     "channel_axis",
     "clip_matters",
+    "covered",
     "floor_matters",
     "nearly_one",
     "off_channels",
@@ -100,7 +101,7 @@ def _pooled(layer: Layer, *, floor: bool = False, clip: bool | None = None) -> l
     return [pool_extent(n, kernel[i], stride[i], pad[i], floor=floor, clip=clip) for i, n in enumerate(size)]
 
 
-def _covered(layer: Layer) -> Shape | None:
+def covered(layer: Layer) -> Shape | None:
     """The shape of a Scale's or Bias's learnt factor, with its first axis before it; None if unknown."""
     known = shape(layer)
     p = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
@@ -112,7 +113,7 @@ def _covered(layer: Layer) -> Shape | None:
 
 def off_channels(layer: Layer) -> bool:
     """Whether a learnt factor is not one number per channel."""
-    known, factor = shape(layer), _covered(layer)
+    known, factor = shape(layer), covered(layer)
     if known is None or factor is None or layer.proto.scale_param.num_axes == 0 or len(known) == 1:
         return False
     start = canonical_axis(layer.proto.scale_param.axis, known)

@@ -24,6 +24,7 @@ from netbuilder.checks.consumers.conditions import (
     axes_matter,
     beyond_image,
     channel_axis,
+    covered,
     floor_matters,
     nearly_one,
     off_channels,
@@ -101,6 +102,11 @@ def _negative_scale(layer: Layer) -> bool:
     if len(layer.bottoms) == 2 and layer.bottoms[1].shape == ():
         return False
     return p.axis < 0
+
+
+def _many_off_channels(layer: Layer) -> bool:
+    """Whether a learnt factor is not one number per channel, nor one for everything."""
+    return off_channels(layer) and elements(covered(layer) or ()) != 1
 
 
 def _negative_alone(layer: Layer) -> bool:
@@ -257,7 +263,7 @@ OPENCV = Target(
         Limit(
             "scale-axes", types("Scale"),
             "a learnt factor over other axes than the channels fails behind a convolution",
-            "keep axis and num_axes at 1, or put a ReLU between", off_channels, _fused_scale,
+            "keep axis and num_axes at 1, or put a ReLU between", _many_off_channels, _fused_scale,
         ),
         Limit(
             "prelu-shared", types("PReLU"), "channel_shared fails", "give one slope per channel",
