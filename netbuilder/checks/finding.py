@@ -128,6 +128,7 @@ CODES: dict[str, Code] = {
         mvn="MVN gives other values.",
         negative_axis="A negative axis fails.",
         nothing_computed="An input is an output, without a layer that computes something.",
+        output_merged="An output that another layer computes as well is not given.",
         output_read="An output that a layer reads under another name is not given.",
         old_axis="concat_dim and slice_dim are ignored.",
         other_tile="Tile has another interface.",

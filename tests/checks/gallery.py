@@ -329,6 +329,9 @@ CASES: dict[str, Case] = {
     "old-axis": Case(
         INPUT + one("Concat", "concat_param { concat_dim: 2 }", bottom='x" bottom: "x'), "concat_dim", "axis", "t", 2, ("opencv",)
     ),
+    "output-merged": Case(
+        INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("ReLU"), '"ReLU" bottom: "x" top: "t"', '"TanH" bottom: "x" top: "t"', "t", 3, ("mnn",),
+    ),
     "output-read": Case(
         INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("TanH", bottom="r", top="h").replace('name: "t"', 'name: "h"')
         + one("Dropout", bottom="r"), '"Dropout"', '"ELU"', "t", 4, ("mnn",),
