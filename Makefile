@@ -66,7 +66,7 @@ endif
 export TORCH
 
 configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
-	NETBUILDER_CONFIGS=all NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
+	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
 
 NETS ?= 5000
 SEED ?= 1

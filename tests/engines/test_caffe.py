@@ -5,6 +5,7 @@ The expected numbers are worked out by hand in the comments.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from netbuilder.engines.caffe import (
 from netbuilder.engines.caffe.judge import main
 from netbuilder.engines.caffe.log import reason_of
 from netbuilder.errors import EngineError
-from tests.engines.case import ROOT, wait_for_end
+from tests.engines.case import ROOT
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
   input_param { shape { dim: 1 dim: 1 dim: 3 dim: 3 } } }
@@ -122,6 +123,25 @@ def test_a_refusal_is_explained_and_the_next_net_loads(real_caffe: Caffe) -> Non
     assert "Creating Layer sum" in error.log
     assert str(error).startswith("Caffe refuses the net: Check failed: bottom[0]")
     assert real_caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
+
+
+def test_a_refusal_and_a_crash_end_only_the_child_that_has_the_net(real_caffe: Caffe) -> None:
+    before = real_caffe.load(INPUT) and real_caffe.pid
+    for text in (UNEQUAL, INPUT + CONV.replace("kernel_size: 2", "kernel_h: 2 kernel_w: 2 stride_h: 1")):
+        with pytest.raises(CaffeRefused):
+            real_caffe.load(text)
+        assert real_caffe.pid == before
+
+
+def test_each_net_without_a_seed_is_filled_anew_in_an_empty_folder(real_caffe: Caffe) -> None:
+    drawn = []
+    for _ in range(2):
+        with pytest.raises(CaffeRefused):
+            real_caffe.load(UNEQUAL, files={"kept": b""})
+        assert real_caffe._folder is not None
+        assert not (real_caffe._folder / "kept").exists()
+        drawn.append(real_caffe.run(INPUT + CONV, fetch_params=True).params["conv"][0].tolist())
+    assert drawn[0] != drawn[1]
 
 
 def test_a_parse_error_is_reported_with_its_line_and_column(real_caffe: Caffe) -> None:
@@ -268,12 +288,6 @@ def test_an_unknown_phase_is_refused_at_once(real_caffe: Caffe) -> None:
         real_caffe.load(INPUT, phase="DEPLOY")
 
 
-def serving(caffe: Caffe) -> int:
-    """The process in which Caffe works: the child of the worker, which restarts it."""
-    (child,) = Path(f"/proc/{caffe.pid}/task/{caffe.pid}/children").read_text().split()
-    return int(child)
-
-
 def test_many_nets_in_one_worker_do_not_pile_up(real_caffe: Caffe) -> None:
     # 20 million weights: 80 MB a net, twice that with diffs.
     text = INPUT.replace("dim: 3 dim: 3", "dim: 100 dim: 100") + (
@@ -282,55 +296,14 @@ def test_many_nets_in_one_worker_do_not_pile_up(real_caffe: Caffe) -> None:
     )
 
     def resident() -> int:
-        status = Path(f"/proc/{serving(real_caffe)}/status").read_text()
+        status = Path(f"/proc/{real_caffe.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) // 1024
 
     real_caffe.load(text)
-    before, process = resident(), serving(real_caffe)
+    before = resident()
     for _ in range(6):
         real_caffe.load(text)
     assert resident() - before < 80
-    assert serving(real_caffe) == process
-
-
-def test_a_refusal_neither_imports_caffe_again_nor_leaves_files(
-    real_caffe: Caffe,
-) -> None:
-    with Caffe(real_caffe.install) as caffe:
-        worker, process = caffe.pid, serving(caffe)
-        drawn = []
-        for _ in range(2):
-            with pytest.raises(CaffeRefused):
-                caffe.load(UNEQUAL, files={"kept": b""})
-            drawn.append(caffe.run(INPUT + CONV, fetch_params=True).params["conv"][0].tolist())
-            assert caffe._folder is not None
-            assert not (caffe._folder / "kept").exists()
-        assert caffe.pid == worker
-        assert serving(caffe) != process
-        assert drawn[0] != drawn[1]  # each process has a seed of its own
-
-
-@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGKILL], ids=lambda n: n.name)
-def test_a_death_between_requests_does_not_shift_the_answers(
-    real_caffe: Caffe, number: signal.Signals
-) -> None:
-    with Caffe(real_caffe.install) as caffe:
-        process = serving(caffe)
-        os.kill(process, number)
-        wait_for_end(process)
-        with pytest.raises(EngineError, match=number.name):
-            caffe.load(TWO_HEADS)
-        assert caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
-        assert caffe.load(TWO_HEADS).inputs == ("data",)
-        assert caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
-
-
-def test_caffe_ends_with_its_worker(real_caffe: Caffe) -> None:
-    with Caffe(real_caffe.install) as caffe:
-        process = serving(caffe)
-        assert caffe.pid is not None
-        os.kill(caffe.pid, signal.SIGKILL)
-        wait_for_end(process)
 
 
 def test_a_worker_killed_between_requests_is_reported_and_replaced(real_caffe: Caffe) -> None:
@@ -345,6 +318,17 @@ def test_a_worker_killed_between_requests_is_reported_and_replaced(real_caffe: C
         assert caffe.load(INPUT).inputs == ("data",)
 
 
+def _alive(group: int) -> list[str]:
+    """The states of a group's processes, apart from those that only wait to be reaped."""
+    states = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, its_group = path.read_text().rpartition(") ")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                states.append(state)
+    return states
+
+
 def test_a_request_that_takes_too_long_is_stopped(real_caffe: Caffe) -> None:
     # 20 million random weights take Caffe far longer than we wait.
     slow = INPUT.replace("dim: 3 dim: 3", "dim: 100 dim: 100") + (
@@ -352,8 +336,11 @@ def test_a_request_that_takes_too_long_is_stopped(real_caffe: Caffe) -> None:
         ' { num_output: 2000 weight_filler { type: "gaussian" } } }'
     )
     with Caffe(real_caffe.install) as caffe:
+        worker = caffe.pid
         with pytest.raises(EngineError, match=r"Caffe was stopped: no answer within 0\.05 s"):
             caffe.load(slow, timeout=0.05)
+        assert worker is not None
+        assert not _alive(worker)  # neither the worker nor the child that had the net
         assert caffe.load(INPUT).inputs == ("data",)
 
 

@@ -4,17 +4,15 @@ netbuilder never imports it: its source is sent to the Python that has Caffe (3.
 imports nothing of netbuilder and works in a root where netbuilder is not installed. The source of
 `_messages.py`, the protocol, is sent before this one and runs in its namespace.
 
-When Caffe refuses something it aborts the whole process, and netbuilder reads the reason from the log on
-stderr. Importing Caffe takes a second, so the process that has imported it forks a child that answers the
-requests, and another one after each abort.
+When Caffe refuses something it aborts the whole process. So each request is answered by a child, forked when
+Caffe has been imported, because starting Caffe again takes half a second. The child's death is an answer too,
+and the log on stderr says why it died.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import traceback
@@ -158,6 +156,31 @@ def run(request: dict[str, Any], folder: str) -> dict[str, Any]:
     return answer
 
 
+def answer(request: dict[str, Any], folder: str) -> dict[str, Any]:
+    try:
+        return describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
+    except Refused as error:
+        return {"error": str(error)}
+    except Exception as error:
+        return {"error": "%s: %s" % (type(error).__name__, error)}
+
+
+def in_a_child(request: dict[str, Any], folder: str, stdout: IO[bytes]) -> int:
+    """Answer in a copy of this process; 0, or how the copy ended: -N for signal N, else its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            send(stdout, answer(request, folder))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)  # skip the destructors of Caffe's threads
+    status = os.waitpid(pid, 0)[1]
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def empty(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
@@ -167,83 +190,25 @@ def empty(folder: str) -> None:
             os.remove(path)
 
 
-def serve(stdin: IO[bytes], stdout: IO[bytes], folder: str) -> None:
-    """Answer requests until stdin ends."""
-    caffe.set_mode_cpu()  # creates Caffe's state and draws its seed, so not before the fork
-    hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
-    send(stdout, hello)
-    while True:
-        try:
-            request = receive(stdin)
-        except EOFError:
-            request = None
-        if request is None:
-            return
-        try:
-            answer = describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
-        except Refused as error:
-            answer = {"error": str(error)}
-        except Exception as error:
-            answer = {"error": "%s: %s" % (type(error).__name__, error)}
-        send(stdout, answer)
-        del request, answer
-        empty(folder)
-        gc.collect()  # a net is hundreds of megabytes in a reference cycle
-
-
-def end_with(parent: int) -> None:
-    """Have this process killed when its parent ends, as an endless loop of Caffe must be."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def serve_in_child(stdin: IO[bytes], stdout: IO[bytes], folder: str) -> int:
-    """Serve in a process of its own; return its exit code, or minus the signal that ended it."""
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            end_with(parent)
-            serve(stdin, stdout, folder)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)  # skip the destructors of Caffe's threads
-    _, status = os.waitpid(child, 0)
-    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-
-
-def wanted_again(stdin: IO[bytes]) -> bool:
-    """Wait for the request to start again; drop one that was sent to a child that had already ended."""
-    while True:
-        request = receive(stdin)
-        if request is None:
-            return False
-        if request["do"] == "start":
-            return True
-
-
-def supervise(stdin: IO[bytes], stdout: IO[bytes]) -> int:
-    """Serve, also after crashes; return the child's exit code, or minus the signal that ended it."""
-    crashes = [-s for s in (signal.SIGABRT, signal.SIGFPE, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)]
+def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     folder = tempfile.mkdtemp(prefix="netbuilder-caffe-")
     os.chdir(folder)  # relative sources of data layers are resolved here
-    gc.collect()
-    gc.freeze()  # what is imported is neither searched for garbage nor copied
+    caffe.set_mode_cpu()
+    hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
     try:
+        send(stdout, hello)
         while True:
-            code = serve_in_child(stdin, stdout, folder)
-            if code not in crashes:
-                return code
+            try:
+                request = receive(stdin)
+            except EOFError:
+                request = None
+            if request is None:
+                return
+            died = in_a_child(request, folder, stdout)
+            if died:
+                send(stdout, {"died": died})
+            del request
             empty(folder)
-            send(stdout, {"ended": code})
-            if not wanted_again(stdin):
-                return 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -255,10 +220,8 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # an abort is an answer here, not worth a core file
     except (ImportError, ValueError, OSError):
         pass
-    code = supervise(sys.stdin.buffer, ANSWERS)
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    os._exit(code if code >= 0 else 128 - code)
+    serve(sys.stdin.buffer, ANSWERS)
+    os._exit(0)  # skip Caffe's destructors
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Real Caffe as a judge: load a net in it, run it, and learn why it refuses one.
 
 Caffe aborts its process on every failed check, and needs another Python. So it always runs in a subprocess,
-the worker (`_judge_worker.py`), which goes on after a refusal. `find` chooses the Caffe.
+the worker (`_judge_worker.py`), which forks a child for each net. `find` chooses the Caffe.
 
     >>> with Caffe() as caffe:                                              # doctest: +SKIP
     ...     caffe.load('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }').blobs
@@ -14,8 +14,10 @@ See docs/real-caffe.md.
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -175,7 +177,6 @@ class Caffe:
         self.version = ""
         self.layer_types: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
-        self._crashed = False  # the worker runs, and waits to be started again
         self._log: IO[bytes] | None = None
         self._folder: Path | None = None
         self._lock = threading.Lock()
@@ -194,7 +195,7 @@ class Caffe:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process, or None while there is none (before the first request, after its death)."""
+        """The worker's process, or None while there is none (before the first request, after a timeout)."""
         return self._process.pid if self._process else None
 
     def load(
@@ -300,35 +301,25 @@ class Caffe:
         limit = self.timeout if timeout is None else timeout
         with self._lock:
             if self._process is not None and self._process.poll() is not None:
-                code = self._process.returncode
-                raise _death(f"ended between two requests ({ending(code)})", code, self._end())
+                raise self._death(f"ended between two requests ({ending(self._process.returncode)})")
             self._start(limit)
             assert self._log is not None
             # The worker writes through a copy of our descriptor, which shares its position.
             self._log.seek(0)
             self._log.truncate()
             answer = self._exchange(pack(request), limit)
-            answer["log"] = self._logged()
+            self._log.seek(0)
+            answer["log"] = log = self._log.read().decode("utf-8", "replace")
+        if "died" in answer:
+            raise _death(answer["died"], log, f"died ({ending(answer['died'])})")
         if "error" in answer:
             raise EngineError(f"Caffe cannot do that: {answer['error']}")
         return answer
 
     def _start(self, limit: float) -> None:
         """Start the worker unless it is running, and wait until it has imported Caffe."""
-        if self._process is None:
-            sent = self._launch()
-        elif self._crashed:
-            sent = pack({"do": "start"})
-        else:
+        if self._process is not None:
             return
-        hello = self._exchange(sent, limit, starting=True)
-        self._crashed = False
-        self.version = hello["version"]
-        self.layer_types = tuple(hello["layer_types"])
-        self._folder = (self.install.root or Path("/")) / hello["folder"].lstrip("/")
-
-    def _launch(self) -> bytes:
-        """Start the worker's process; return what it is to be sent first."""
         command, sources = boot(self.install, "_messages.py", "_judge_worker.py")
         self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
         try:
@@ -338,14 +329,18 @@ class Caffe:
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 env=environment(self.install),
+                start_new_session=True,  # so that it can be killed with the child that has the net
             )
         except OSError as error:
             self._end()
             raise EngineError(f"{self.install} does not start: {error}") from None
-        return sources
+        hello = self._exchange(sources, limit, starting=True)
+        self.version = hello["version"]
+        self.layer_types = tuple(hello["layer_types"])
+        self._folder = (self.install.root or Path("/")) / hello["folder"].lstrip("/")
 
     def _exchange(self, sent: bytes, limit: float, *, starting: bool = False) -> dict[str, Any]:
-        """Write to the worker and read one message; end the worker on any error but a crash of Caffe."""
+        """Write to the worker and read one message; end the worker on any error."""
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -354,7 +349,7 @@ class Caffe:
 
         def stop() -> None:
             late.set()
-            process.kill()
+            _kill(process)
 
         # Killing the worker ends any write or read that waits for it.
         timer = threading.Timer(limit, stop)
@@ -374,32 +369,28 @@ class Caffe:
             raise
         finally:
             timer.cancel()
-        if answer is not None and "ended" in answer:
-            self._crashed = True
-            raise _death(f"died ({ending(answer['ended'])})", answer["ended"], self._logged())
         if answer is not None:
             return answer
         if late.is_set():
             log = self._end()
             raise EngineError(f"Caffe was stopped: no answer within {limit:g} s", hint=last_line(log))
         process.wait()
-        log, code = self._end(), process.returncode
         if starting:
+            log, code = self._end(), process.returncode
             reason = last_line(log) or ending(code)
             raise EngineError(f"{self.install} does not start: {reason}", hint="see docs/real-caffe.md")
-        raise _death(f"died ({ending(code)})", code, log)
+        raise self._death(f"died ({ending(process.returncode)})")
 
-    def _logged(self) -> str:
-        """What Caffe has logged since the last request began."""
-        assert self._log is not None
-        self._log.seek(0)
-        return self._log.read().decode("utf-8", "replace")
+    def _death(self, what: str) -> EngineError:
+        """The error for a worker that has ended; cleans up, so that the next request starts a new one."""
+        assert self._process is not None
+        code = self._process.returncode
+        return _death(code, self._end(), what)
 
     def _end(self, grace: float = 0) -> str:
         """End the worker (politely first, with `grace` seconds), clean up and return its log."""
         process, log, folder = self._process, self._log, self._folder
         self._process = self._log = self._folder = None
-        self._crashed = False
         if process is not None:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -408,13 +399,13 @@ class Caffe:
             except BrokenPipeError:
                 pass
             try:
-                process.wait(grace) if grace else process.kill()
+                process.wait(grace) if grace else _kill(process)
             except subprocess.TimeoutExpired:
-                process.kill()
+                _kill(process)
             process.wait()
             process.stdout.close()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # a worker that was killed could not
+            shutil.rmtree(folder, ignore_errors=True)  # after an abort the worker could not
         if log is None:
             return ""
         with log:
@@ -432,8 +423,8 @@ def _close_all() -> None:
         caffe.close()
 
 
-def _death(what: str, code: int, log: str) -> EngineError:
-    """The error for a worker that has ended with this code, or the process of it that served Caffe."""
+def _death(code: int, log: str, what: str) -> EngineError:
+    """The error for a worker, or the child that has the net, that ended with this status."""
     by = by_signal(code)
     if by in ("SIGABRT", "SIGFPE", "SIGSEGV", "SIGBUS", "SIGILL"):
         reason, site = reason_of(log)
@@ -443,6 +434,12 @@ def _death(what: str, code: int, log: str) -> EngineError:
         )
     hint = "it was killed from outside, perhaps for its memory" if by == "SIGKILL" else last_line(log)
     return EngineError(f"the Caffe worker {what}", hint=hint)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a worker and the child that has the net."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _arrays(files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Shipped configs in PyTorch: both phases run, with our shapes, and give what real Caffe gives.
 
-Ten of them, or all where NETBUILDER_CONFIGS=all: `make configs-torch`.
+Ten of them, or all where NETBUILDER_ALL=1: `make configs-torch`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEN = (
     "cifar_resnet_110_a_preactivation", "davidnet_tricks", "dawnnet_tuned", "gcr_resnet_20", "resnet_50",
     "resnet_34_inception_trick",
 )  # fmt: skip
-NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_CONFIGS") == "all" else TEN
+NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_ALL") == "1" else TEN
 
 
 def stitch(name: str, phase: str) -> Net:
