@@ -51,7 +51,7 @@ def steps(device: str) -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]
     params = [p for p in net.parameters() if p.requires_grad]
     for p in params:
         p.grad = torch.full_like(p, 1e-6)
-    made = {}
+    made: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {}
     for kind, (theirs, options) in PAIRS.items():
         momentum = 0.0 if kind in ("RMSProp", "AdaGrad") else 0.9
         message = SolverParameter(
