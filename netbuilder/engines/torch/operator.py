@@ -33,6 +33,11 @@ class Operator(nn.Module):
     multipliers of each blob, which a solver of Caffe's applies.
     """
 
+    # Whether the top is a new tensor that its own gradient does not read, so that a reader may write over it.
+    fresh = False
+    # The bottoms of which only the size is read.
+    sizes: tuple[int, ...] = ()
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__()
         self.proto = proto = cast("LayerParameter", Fields.of(layer.proto, without=("blobs",)))
