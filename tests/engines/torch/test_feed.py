@@ -395,7 +395,7 @@ def test_a_mean_that_changed_since_the_net_was_read_is_named(tmp_path: Path, hol
     with pytest.raises(EngineError, match="the mean in 'm' is 1x5x6, and an image 1x6x6"):
         next(own)
     (tmp_path / "m").write_bytes(b"\xff\xff\xff")
-    with pytest.raises(NetBuilderError, match="'m' is not a mean image"):
+    with pytest.raises(NetBuilderError, match="m' is not a mean image"):
         Feed(net, device="cpu", hold=hold)
     (tmp_path / "m").unlink()
     with pytest.raises(EngineError, match="its mean_file, 'm', does not exist"):

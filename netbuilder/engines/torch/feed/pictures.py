@@ -90,7 +90,8 @@ class PictureStream:
                 found = load(self.source)
             except BadRecord as error:
                 raise self.layer.error(f"'{self.source.name}': {error}") from None
-            return None if found is None else Held.of(*found, self.place.device)
+            if found is not None:
+                return Held.of(*found, self.place.device)
         return Held(
             len(self.source), planes.shape, torch.from_numpy(planes[:0].copy()).dtype, self.place.device
         )
