@@ -45,6 +45,7 @@ class Operator(nn.Module):
         self._message.CopyFrom(layer.proto)
         self._message.ClearField("blobs")
         self.name = layer.name
+        self.bottom_shapes = tuple(bottom.shape for bottom in layer.bottoms)  # in the file
         self.folder = Path(layer.origin.file).parent  # where files are looked up second
         # A layer may override the phase of the net, which changes how it runs.
         self.trains = (PHASES[proto.phase] if proto.HasField("phase") else phase) == "TRAIN"
@@ -121,6 +122,12 @@ class Operator(nn.Module):
             self._parameters.pop(str(i), None)
             self._buffers.pop(str(i), None)
             self._shared[i] = (owner, j, shape)
+
+    def stored(self) -> Any:
+        """A copy of the layer's message, without its blobs."""
+        copy = type(self._message)()
+        copy.CopyFrom(self._message)
+        return copy
 
     @property
     def message(self) -> Any:
