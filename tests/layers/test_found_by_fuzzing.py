@@ -167,6 +167,16 @@ FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
         'type: "Scale" bottom: "x0" bottom: "x1" top: "y" scale_param { axis: -1 bias_term: true }',
         "axis -1 out of range for 0-D Blob (blob.hpp)",
     ),
+    "a scalar bias over an empty batch": (
+        [(0, 9, 2)], 'type: "Scale" bottom: "x0" top: "y" scale_param { num_axes: 0 bias_term: true }',
+        "data_ (blob.cpp)",
+    ),
+    "a scalar bias alone over an empty batch": (
+        [(0, 9, 2)], 'type: "Bias" bottom: "x0" top: "y" bias_param { num_axes: 0 }', "data_ (blob.cpp)",
+    ),
+    "a scalar factor over an empty batch": (
+        [(0, 9, 2)], 'type: "Scale" bottom: "x0" top: "y" scale_param { num_axes: 0 }', [(0, 9, 2)],
+    ),
     "a reader of a weighted top of an InfogainLoss": (
         [(3, 9), (3,), (9, 9)],
         'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z" '
