@@ -202,8 +202,8 @@ def _fed_labels(graph: Graph) -> Iterator[Finding]:
         if reason:
             yield found(
                 "no-forward", layer,
-                "Caffe builds the net, and aborts in its first forward pass, where a MemoryData gives labels of "
-                f"shape (n,1,1,1), and not (n) as before: {reason}",
+                "Caffe builds the net, and aborts in its first forward pass, where a MemoryData gives labels "
+                f"of shape (n,1,1,1), and not (n) as before: {reason}",
                 "bring the labels to (n) by a Reshape",
             )  # fmt: skip
             return
