@@ -27,7 +27,7 @@ T = TypeVar("T")
 TIMEOUT = 30  # seconds; a net takes milliseconds
 REFUSED, LOADED, RUN = VERDICTS = ("refused", "loaded", "run")  # loaded: accepted, and not run
 # The findings that say that a forward pass aborts.
-DIES = {"stride-zero", "data-filler", "stochastic-cpu"}
+DIES = {"no-forward", "stride-zero", "data-filler", "stochastic-cpu"}
 # The bottom whose values choose an element; values beyond it read, or write, other memory.
 INDEX = {
     "SoftmaxWithLoss": 1, "InfogainLoss": 1, "Accuracy": 1, "HingeLoss": 1, "MultinomialLogisticLoss": 1,
