@@ -19,7 +19,8 @@ X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 
 Y = X.replace('"x"', '"y"').replace("dim: 2", "dim: 4")
 WRITES = 'layer { name: "h" type: "HDF5Output" bottom: "x" bottom: "y" hdf5_output_param { file_name: "a" } }'
 POWER = 'layer { name: "p" type: "Power" bottom: "x" top: "p" }'
-FILLED = 'layer { name: "f" type: "Bias" bottom: "x" top: "f" bias_param { filler { type: "uniform" min: -inf } } }'
+FILLER = 'filler { type: "uniform" min: -inf }'
+FILLED = f'layer {{ name: "f" type: "Bias" bottom: "x" top: "f" bias_param {{ {FILLER} }} }}'
 Checks = Callable[..., list[Finding]]
 
 
