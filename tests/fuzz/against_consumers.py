@@ -163,7 +163,7 @@ def compared(name: str, net: Net, values: Any, given: Mapping[str, Any], expecte
 def _before(blob: Blob) -> list[str]:
     """The names that MNN may give a blob, which leaves out what computes nothing."""
     names = []
-    while blob.layer.type in ("Dropout", "Split", "Concat", "Slice") and blob.layer.bottoms:
+    while blob.layer.type in ("Dropout", "Split", "Concat", "Slice", "Crop") and blob.layer.bottoms:
         blob = blob.layer.bottoms[0]
         names += [blob.name, blob.layer.name]
     return names
