@@ -76,11 +76,13 @@ def _uneven(layer: Layer) -> bool:
 
 def _not_two_axes(layer: Layer) -> bool:
     """Whether a convolution moves over other than two axes, unless its window is a point."""
-    p, axes = layer.proto.convolution_param, rank(layer)
-    if axes in (None, 4):
+    p, known = layer.proto.convolution_param, shape(layer)
+    if known is None or len(known) == 4:
         return False
+    if layer.type == "Convolution" and p.group > 1 and known[channel_axis(layer)] < p.group**2:
+        return True  # it then gives nothing
     point = all(k == 1 for k in p.kernel_size) and not any(p.pad)  # which Caffe ignores without axes
-    return not point or axes not in (2, 3) or (axes == 2 and p.group > 1)
+    return not point or len(known) not in (2, 3)
 
 
 def _zero_dilation(layer: Layer) -> bool:
@@ -134,9 +136,8 @@ def _reduces_wrongly(layer: Layer) -> bool:
 
 
 def _scales_wrongly(layer: Layer) -> bool:
-    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes four."""
-    known = shape(layer)
-    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 4)
+    """Whether a factor is not one per channel, or the channels are the only axis."""
+    return off_channels(layer) or rank(layer) == 1
 
 
 def _adds_wrongly(layer: Layer) -> bool:
