@@ -46,8 +46,8 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], list[Judged]]:
 
 @lru_cache
 def _caffe() -> Caffe:
-    """The Caffe of this process, which ends with it."""
-    return Caffe()
+    """The Caffe of this process, which ends with it; started here, since a start may take longer than a net."""
+    return Caffe().__enter__()
 
 
 def main() -> int:
