@@ -49,6 +49,7 @@ CODES: dict[str, Code] = {
         pooling_outside="A pooling window lies outside the image.",
         stride_zero="A stride is 0: Caffe builds the net, and dies in its first forward pass.",
         data_filler="Caffe builds the net, and dies in its first forward pass: a data_filler cannot draw.",
+        no_forward="Caffe builds the net, and aborts in its first forward pass.",
         no_backward="Caffe aborts in the backward pass: the layer has no gradient for this bottom.",
         one_value="A layer normalises over a single value: its result is constant.",
         gradient_lost="A layer looks for its gradient where it is not: what is learnt before it gets 0.",

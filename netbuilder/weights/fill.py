@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from netbuilder.schema import FillerParameter
 
-__all__ = ["fill_model", "is_fixed"]
+__all__ = ["fill_model", "fixed_arrays", "is_fixed"]
 
 _OLD_LAYER = 2  # the number of NetParameter.layers, of 2014 and before
 
@@ -81,14 +81,17 @@ def _refuse_old(model: Path) -> None:
         )
 
 
+def fixed_arrays(layer: Layer) -> list[npt.NDArray[np.float32]]:
+    """The fixed filters of a layer, as Caffe fills them."""
+    facts = RULES[layer.type].infer(layer.proto, [b.known_shape for b in layer.bottoms])
+    return [_values(param.filler, param.shape) for param in facts.params if param.filler is not None]
+
+
 def _filled(layer: Layer) -> LayerParameter:
     proto = LayerParameter(name=layer.name, type=layer.type)
-    facts = RULES[layer.type].infer(layer.proto, [b.known_shape for b in layer.bottoms])
-    for param in facts.params:
-        assert param.filler is not None
+    for values in fixed_arrays(layer):
         blob = proto.blobs.add()
-        blob.shape.dim.extend(param.shape)
-        values = _values(param.filler, param.shape)
+        blob.shape.dim.extend(values.shape)
         blob.MergeFromString(_packed(values.astype("<f4").tobytes()))
     return proto
 

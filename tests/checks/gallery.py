@@ -113,6 +113,9 @@ CASES: dict[str, Case] = {
         INPUT + one("Pooling", "pooling_param { kernel_size: 1 stride: 2 }"),
         "kernel_size: 1", "kernel_size: 2", "t", 2,
     ),
+    "no-forward": Case(
+        trained(one("Dropout", "dropout_param { dropout_ratio: -0.5 }")), "ratio: -0.5", "ratio: 0.5", "t", 2
+    ),
     "no-backward": Case(learnt(one("Threshold")), '"Threshold"', '"TanH"', "t", 3),
     "one-value": Case(
         trained(one("Pooling", "pooling_param { global_pooling: true }", top="p").replace('name: "t"', 'name: "p"')
