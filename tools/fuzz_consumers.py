@@ -46,7 +46,7 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], list[Judged]]:
 
 @lru_cache
 def _caffe() -> Caffe:
-    """The Caffe of this process, which ends with it; started here, since a start may take longer than a net."""
+    """The Caffe of this process, which ends with it. It is started at once: that takes longer than a net."""
     return Caffe().__enter__()
 
 
