@@ -118,6 +118,10 @@ class Operator(nn.Module):
             self._buffers.pop(str(i), None)
             self._shared[i] = (owner, j, shape)
 
+    def views(self) -> list[tuple[Operator, int]]:
+        """The blobs of others, by owner and index, that it sees in another shape."""
+        return [(owner, j) for owner, j, _ in self._shared.values()]
+
     @property
     def message(self) -> Any:
         """The layer's own parameter message."""
