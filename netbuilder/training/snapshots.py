@@ -2,7 +2,8 @@
 
 A snapshot is two files, each named `PREFIX_iter_N` plus an ending: the model, which holds the weights, and
 the state, which holds everything else that a resumed run needs. An engine chooses the endings and renames the
-state last, so an existing state is complete and so is its model.
+state last, so an existing state is complete and so is its model. What a resumed run needs and the two lack,
+such as the position in the data, may be in a third file, which is written before the state.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ __all__ = ["SnapshotNames", "latest", "old_snapshots", "prefix_of", "state_to_re
 
 @dataclass(frozen=True, slots=True)
 class SnapshotNames:
-    """The endings of an engine's snapshots; both files of a pair may add one of `suffixes`, for a format."""
+    """The endings of an engine's snapshots; both files of a pair may add one of `suffixes`, for a format.
+
+    `rest` is the ending of the third file, "" if there is none; it has no suffix.
+    """
 
     state: str
     model: str
     suffixes: tuple[str, ...] = ("",)
+    rest: str = ""
 
     @property
     def pattern(self) -> str:
@@ -48,6 +53,12 @@ class SnapshotNames:
         """The model that goes with a state."""
         base, _, suffix = state.name.rpartition(self.state)
         return state.with_name(f"{base}{self.model}{suffix}")
+
+    def files(self, state: Path) -> tuple[Path, ...]:
+        """The state and the files that go with it."""
+        base = state.name.rpartition(self.state)[0]
+        rest = (state.with_name(f"{base}{self.rest}"),) if self.rest else ()
+        return (state, self.model_of(state), *rest)
 
 
 def prefix_of(path: str, solver: SolverParameter) -> str:
@@ -104,4 +115,4 @@ def old_snapshots(prefix: str, names: SnapshotNames, force: bool) -> tuple[Path,
             hint="--resume latest continues it; --force removes them and starts again; "
             "or give the solver another snapshot_prefix",
         )
-    return tuple(file for state in existing for file in (state, names.model_of(state)))
+    return tuple(file for state in existing for file in names.files(state))

@@ -55,7 +55,9 @@ class CaffeJob:
 class CaffeEngine:
     """Real Caffe: the given installation, or the one that `install.find` finds."""
 
-    snapshots = SnapshotNames(state=".solverstate", model=".caffemodel", suffixes=("", ".h5"))
+    snapshots = SnapshotNames(
+        state=".solverstate", model=".caffemodel", suffixes=("", ".h5"), rest=".runstate"
+    )
 
     def __init__(self, install: Install | None = None) -> None:
         self._install = install
@@ -75,6 +77,16 @@ class CaffeEngine:
 
     def train(self, plan: TrainingPlan) -> CaffeJob:
         """The job for a training. Raises ConfigError or EngineError for what this Caffe cannot do."""
+        self._refuse_dtype(plan)
+        if plan.compile:
+            raise ConfigError(
+                "Caffe compiles nothing", key="compile", hint="leave --compile out, or use --engine torch"
+            )
+        if plan.extras:
+            raise ConfigError(
+                f"Caffe cannot do {', '.join(plan.extras)}", key="extras",
+                hint="use --engine torch, or leave them out: --extras none",
+            )  # fmt: skip
         fields, warnings = TRAIN_JOBS[self.install.kind](plan, self.install)
         several = len(plan.devices) > 1 or "all" in plan.devices
         return CaffeJob(
@@ -110,7 +122,7 @@ class CaffeEngine:
                     dumps(plan.net), phase=plan.net.phase, inputs=arrays, params=params, outputs=blobs
                 ).outputs
 
-    def _refuse_dtype(self, plan: NetPlan) -> None:
+    def _refuse_dtype(self, plan: NetPlan | TrainingPlan) -> None:
         if plan.dtype != "float32":
             raise ConfigError(f"Caffe computes in float32, not {plan.dtype}", key="dtype", hint=_ONLY_TORCH)
 

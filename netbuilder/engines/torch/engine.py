@@ -50,7 +50,9 @@ class TorchJob:
 class TorchEngine:
     """The installed PyTorch."""
 
-    snapshots = SnapshotNames(state=".solverstate", model=".caffemodel", suffixes=("", ".h5"))
+    snapshots = SnapshotNames(
+        state=".solverstate", model=".caffemodel", suffixes=("", ".h5"), rest=".runstate"
+    )
 
     def describe(self) -> str:
         """Which PyTorch is used. Raises EngineError if there is none."""
