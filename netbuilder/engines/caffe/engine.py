@@ -22,7 +22,7 @@ from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.measure.counts import batch_size
 from netbuilder.training.plan import NetPlan, TrainingPlan
-from netbuilder.training.snapshots import SnapshotNames
+from netbuilder.training.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,9 +55,7 @@ class CaffeJob:
 class CaffeEngine:
     """Real Caffe: the given installation, or the one that `install.find` finds."""
 
-    snapshots = SnapshotNames(
-        state=".solverstate", model=".caffemodel", suffixes=("", ".h5"), rest=".runstate"
-    )
+    snapshots = SNAPSHOTS
 
     def __init__(self, install: Install | None = None) -> None:
         self._install = install
