@@ -142,11 +142,11 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
         for task in tasks:
             yield from _make(listing.root, form, task)
         return
-    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
 
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    from netbuilder.data.processes import process_pool
+
+    with process_pool(jobs) as pool:
         waiting: deque[Future[list[_Made]]] = deque()
         try:
             for task in tasks:
@@ -162,24 +162,6 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: a killed parent cannot end it."""
-    import os
-    import signal
-    import threading
-    from multiprocessing import parent_process
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides
-
-    def wait() -> None:
-        parent = parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _make(root: Path, form: Form, task: Sequence[tuple[int, Source]]) -> list[_Made]:

@@ -89,6 +89,10 @@ class Operator(nn.Module):
         found = self._parameters.get(name)
         return self._buffers[name] if found is None else found  # type: ignore[return-value]
 
+    def owns(self, i: int) -> bool:
+        """Whether blob i is its own, not a view of another operator's."""
+        return i not in self._shared
+
     def blobs(self) -> list[Tensor]:
         """All parameter blobs in Caffe's order; one that is shared has the gradient of its owner."""
         return [self._seen(i) for i in range(self.number)]

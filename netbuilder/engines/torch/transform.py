@@ -1,93 +1,82 @@
-"""Images transformed as Caffe does it: cropped, mean subtracted, scaled, mirrored.
+"""Batches of images transformed as Caffe does it: cropped, mirrored, mean subtracted, scaled.
 
-Source: data_transformer.cpp, Transform.
+Pixels stay uint8 on the device until they are cut; the same numbers follow from images that a process has
+cut. Source: data_transformer.cpp, Transform.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from netbuilder.data.framing import Frame, Framing
+from netbuilder.data.preprocess import read_mean
 from netbuilder.engines.torch.files import find
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from netbuilder.engines.torch.operators.data import Source
 
-    from netbuilder.engines.torch.operator import Operator
-
-__all__ = ["Transform"]
+__all__ = ["Centring", "cut", "framing_of"]
 
 
-class Transform:
-    """The transform of a data layer, which in TRAIN crops at random places; mirroring is random in any phase.
+def framing_of(layer: Source) -> Framing:
+    """How the transform of a data layer frames images: in TRAIN it crops at random places."""
+    t = layer.proto.transform_param
+    return Framing(crop=t.crop_size, random=layer.trains, mirror=bool(t.mirror))
 
-    The mean image is read with the first batch.
-    """
 
-    def __init__(self, layer: Operator) -> None:
-        self.layer = layer
-        self._mean: npt.NDArray[np.float32] | None = None
+def cut(planes: Tensor, numbers: Tensor, frame: Frame) -> Tensor:
+    """The frames (n, c, h, w) of the images with these numbers among the planes (N, c, H, W)."""
+    width = planes.shape[3]
+    device = planes.device
+    rows = torch.from_numpy(frame.rows).to(device)
+    cols = torch.from_numpy(frame.cols).to(device)
+    (n, h), w, c = rows.shape, cols.shape[1], planes.shape[1]
+    places = (rows[:, :, None] * width + cols[:, None, :]).view(n, 1, h * w)
+    whole = planes[numbers].view(n, c, -1)
+    return torch.gather(whole, 2, places.expand(n, c, h * w)).view(n, c, h, w)
 
-    def __call__(self, planes: Sequence[npt.NDArray[np.uint8] | npt.NDArray[np.float32]]) -> Tensor:
-        """A batch (n, c, h, w) of images (c, h, w). Raises ValueError for images that do not fit."""
-        import numpy as np
 
-        t = self.layer.proto.transform_param
-        mean = self._mean_image() if t.HasField("mean_file") else None
-        crop = t.crop_size
-        channels, height, width = planes[0].shape
-        batch = np.empty((len(planes), channels, crop or height, crop or width), np.float32)
-        # One draw for the batch: mirroring, then the place of the crop, for each image.
-        drawn = torch.rand(len(planes), 3).tolist() if t.mirror or crop else [()] * len(planes)
-        for i, image in enumerate(planes):
-            if not crop and image.shape != planes[0].shape:
-                raise ValueError(
-                    f"images of {image.shape} and {planes[0].shape} in one batch: give crop_size"
-                )
-            if mean is not None and mean.shape != image.shape:
-                raise ValueError(f"mean_file is {mean.shape}, and an image {image.shape}")
-            window, mirrored = self._window(image.shape, drawn[i])
-            values = image[window]
-            if mean is not None:
-                values = values - mean[window]
-            batch[i] = values[:, :, ::-1] if mirrored else values
-        data = torch.from_numpy(batch)
-        if t.mean_value:
-            values_of = list(t.mean_value)
-            if t.HasField("mean_file") or len(values_of) not in (1, channels):
-                raise ValueError(f"give mean_file, or mean_value once or for each of {channels} channels")
-            data -= torch.tensor(values_of, dtype=torch.float32)[:, None, None]
-        return data.mul_(t.scale) if t.scale != 1 else data
+class Centring:
+    """Subtracts the mean and scales. Raises EngineError for a mean that does not fit."""
 
-    def _window(self, shape: tuple[int, ...], drawn: Sequence[float]) -> tuple[tuple[slice, ...], bool]:
-        """The part of an image that is used, and whether it is mirrored."""
-        t = self.layer.proto.transform_param
-        mirrored = bool(t.mirror) and drawn[0] < 0.5
-        crop = t.crop_size
-        if not crop:
-            return (slice(None),) * 3, mirrored
-        room = [size - crop for size in shape[1:]]
-        if min(room) < 0:
-            raise ValueError(f"crop_size {crop} is larger than an image of {shape[1]}x{shape[2]}")
-        if self.layer.trains:
-            first = [int(place * (size + 1)) for place, size in zip(drawn[1:], room, strict=True)]
-        else:
-            first = [size // 2 for size in room]
-        return (slice(None), *(slice(at, at + crop) for at in first)), mirrored
+    def __init__(self, layer: Source, device: torch.device) -> None:
+        self._layer, self._device = layer, device
+        t = layer.proto.transform_param
+        self.image: Tensor | None = None
+        self._values: Tensor | None = None
+        if t.HasField("mean_file"):
+            if t.mean_value:
+                raise layer.error("mean_file and mean_value are both given: choose one")
+            path = find(t.mean_file, layer, "its mean_file")
+            self.image = torch.from_numpy(read_mean(str(path)).copy()).to(device)
+        elif t.mean_value:
+            self._values = torch.tensor(list(t.mean_value), device=device)[:, None, None]
 
-    def _mean_image(self) -> npt.NDArray[np.float32]:
-        import numpy as np
+    def check(self, channels: int, height: int, width: int) -> None:
+        """Whether an image of this size can be centred."""
+        t = self._layer.proto.transform_param
+        if self.image is not None and tuple(self.image.shape) != (channels, height, width):
+            mean = "x".join(map(str, self.image.shape))
+            raise self._layer.error(
+                f"the mean in '{t.mean_file}' is {mean}, and an image {channels}x{height}x{width}",
+                hint="make the mean of the stored images: netbuilder data lmdb --mean, or compute_image_mean",
+            )
+        if len(t.mean_value) not in (0, 1, channels):
+            raise self._layer.error(
+                f"it has {len(t.mean_value)} mean_values, and images of {channels} channels",
+                hint=f"give mean_value once, or {channels} times",
+            )
 
-        if self._mean is None:
-            from netbuilder.schema import message
-
-            name = self.layer.proto.transform_param.mean_file
-            blob = message("BlobProto").FromString(find(name, self.layer, "its mean_file").read_bytes())
-            shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
-            values = np.array(blob.double_data or blob.data, np.float32)
-            self._mean = values.reshape(shape[-3:])
-        return self._mean
+    def __call__(self, pixels: Tensor, frame: Frame) -> Tensor:
+        """Images (n, c, h, w) less the mean at their place in the stored image, times the scale."""
+        data = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+        if self.image is not None:
+            first = torch.zeros(len(pixels), dtype=torch.int64, device=self._device)
+            data -= cut(self.image[None], first, frame)
+        elif self._values is not None:
+            data -= self._values
+        scale = self._layer.proto.transform_param.scale
+        return data.mul_(scale) if scale != 1 else data

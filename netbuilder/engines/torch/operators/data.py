@@ -17,7 +17,7 @@ from netbuilder.data import images
 from netbuilder.engines.torch.files import find
 from netbuilder.engines.torch.fillers import draw
 from netbuilder.engines.torch.operator import Operator, Tops
-from netbuilder.engines.torch.transform import Transform
+from netbuilder.engines.torch.operators.images import Transform
 from netbuilder.errors import EngineError, FileError
 from netbuilder.net import Layer
 

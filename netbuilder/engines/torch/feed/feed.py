@@ -1,0 +1,211 @@
+"""`Feed`: the batches of all data layers of a net, on the device, pass by pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from netbuilder.data.order import Order, draws
+from netbuilder.data.stored import Database, ImageList, Pictures
+from netbuilder.engines.torch.feed.ahead import Ahead
+from netbuilder.engines.torch.feed.memory import limit
+from netbuilder.engines.torch.feed.pictures import PictureStream, Place
+from netbuilder.engines.torch.feed.rows import DummyStream, HDF5Stream, MemoryStream
+from netbuilder.engines.torch.files import find
+from netbuilder.errors import EngineError
+
+if TYPE_CHECKING:
+    from netbuilder.engines.torch.network import NetModule
+    from netbuilder.engines.torch.operators.data import Source
+
+    Stream = PictureStream | HDF5Stream | MemoryStream | DummyStream
+
+__all__ = ["Batch", "Feed"]
+
+_LMDB = 1
+_SKIP = 4
+_AHEAD = 3  # passes that are read before they are asked for, where reading takes time
+
+
+class Batch(dict[str, Tensor]):
+    """The tops of all data layers by blob name, float32, on the device."""
+
+
+class Feed:
+    """The data of one net, in its phase: `net(**next(feed))` is a pass.
+
+    In TEST records are read in order and transformed as in Caffe; in TRAIN crops, mirroring and shuffles have
+    Caffe's distributions. What is drawn depends on `seed`, the rank and the number of the pass alone, so that
+    a state is that number, and a feed resumes bit by bit. The records are dealt to the ranks one by one:
+    see `netbuilder.data.order`.
+
+    Sets of up to `hold` bytes (a quarter of the free memory of the device) are held there, uint8, and cut
+    there in batches. Larger ones are read ahead, by `workers` processes or, with 0, by a thread.
+
+    `memory` gives the rows of MemoryData by blob name. Tops of Input layers stay with the caller.
+    """
+
+    def __init__(
+        self,
+        net: NetModule,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        workers: int = 0,
+        hold: int | None = None,
+        memory: Mapping[str, Any] | None = None,
+    ) -> None:
+        device = torch.device(device)
+        if not 0 <= rank < ranks:
+            raise EngineError(f"rank {rank} is not one of {ranks} ranks, which count from 0")
+        self.seed = int(torch.randint(1 << 62, ()) if seed is None else seed) % (1 << 63)
+        self._place = Place(
+            device=device, seed=self.seed, rank=rank, ranks=ranks, workers=workers,
+            hold=limit(device) if hold is None else hold,
+        )  # fmt: skip
+        self.passes = 0  # that were given
+        self._streams = list(self._made(net, memory or {}))
+        self._ahead: Ahead[Batch] | None = None
+
+    def _made(self, net: NetModule, memory: Mapping[str, Any]) -> Iterator[Stream]:
+        for operator in net.operators().values():
+            stream = _stream(operator, self._place, memory)
+            if stream is not None:
+                yield stream
+
+    @property
+    def records(self) -> int | None:
+        """The records of the set that is read, None if none is."""
+        counts = (stream.records for stream in self._streams)
+        return next((count for count in counts if count is not None), None)
+
+    @property
+    def batch(self) -> int:
+        """The records of a pass on this rank."""
+        return next((stream.batch for stream in self._streams), 0)
+
+    def __iter__(self) -> Feed:
+        return self
+
+    def __next__(self) -> Batch:
+        """The batch of the next pass; there is always one."""
+        if self._ahead is None:
+            waits = any(stream.waits for stream in self._streams)
+            self._ahead = Ahead(self._batches(self.passes, _AHEAD if waits else 0), _AHEAD if waits else 0)
+        batch = next(self._ahead)
+        self.passes += 1
+        return batch
+
+    def _batches(self, number: int, ahead: int) -> Iterator[Batch]:
+        begun: deque[list[Any]] = deque()
+        while True:
+            while len(begun) <= ahead:
+                begun.append([stream.begin(number) for stream in self._streams])
+                number += 1
+            batch = Batch()
+            for stream, pending in zip(self._streams, begun.popleft(), strict=True):
+                batch.update(stream.finish(pending))
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a feed of the same net needs to go on after the batches that were given."""
+        return {"passes": self.passes, "seed": self.seed, "ranks": self._place.ranks}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state. Raises EngineError if it is of another number of ranks, or of another seed."""
+        if state["ranks"] != self._place.ranks:
+            raise EngineError(
+                f"the state is of {state['ranks']} ranks, and this feed is one of {self._place.ranks}",
+                hint="resume with as many processes as before, or begin the data anew",
+            )
+        if state["seed"] != self.seed:
+            raise EngineError(
+                f"the state has the seed {state['seed']}, and this feed {self.seed}",
+                hint="make the feed with the seed of the state",
+            )
+        self._restart(int(state["passes"]))
+
+    def rewind(self) -> None:
+        """Go back to the first record."""
+        self._restart(0)
+
+    def _restart(self, passes: int) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+        self.passes = passes
+
+    def close(self) -> None:
+        """End the thread and the processes; the feed cannot be used any more."""
+        self._restart(self.passes)
+        for stream in self._streams:
+            stream.close()
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _stream(operator: Any, place: Place, memory: Mapping[str, Any]) -> Stream | None:
+    """The stream of a data layer; None for one that takes its data from the caller, and for all others."""
+    kind = operator.proto.type
+    if kind == "Data":
+        return _pictures(operator, _database(operator), operator.proto.data_param.batch_size, place)
+    if kind == "ImageData":
+        p = operator.proto.image_data_param
+        return _pictures(operator, _list(operator), p.batch_size, place, p.shuffle, p.rand_skip)
+    if kind == "HDF5Data":
+        return HDF5Stream(operator, place)
+    if kind == "DummyData":
+        return DummyStream(operator, operator.shapes, place)
+    if kind == "MemoryData" and set(operator.proto.top) <= set(memory):
+        return MemoryStream(operator, place, memory)
+    return None
+
+
+def _pictures(
+    layer: Source, source: Pictures, batch: int, place: Place, shuffle: bool = False, rand_skip: int = 0
+) -> PictureStream:
+    skip = int(draws(place.seed, _SKIP).integers(rand_skip)) if rand_skip else 0
+    if skip >= len(source):
+        raise layer.error(f"rand_skip {rand_skip} skips more than the {len(source)} images")
+    order = Order(
+        [len(source)], seed=place.seed, shuffle=shuffle, rank=place.rank, ranks=place.ranks, skip=skip
+    )
+    return PictureStream(layer, source, batch, place, order)
+
+
+def _database(layer: Source) -> Database:
+    p, t = layer.proto.data_param, layer.proto.transform_param
+    place = find(p.source, layer, "its database")
+    if p.backend != _LMDB:
+        raise layer.error(
+            f"'{p.source}' is read as a LevelDB, the default, which the PyTorch engine cannot read",
+            hint="write backend: LMDB for an LMDB, or give the tops by name",
+        )
+    if t.force_color and t.force_gray:
+        raise layer.error("force_color and force_gray are both set: choose one")
+    gray = False if t.force_color else True if t.force_gray else None
+    source = Database(place, p.source, gray=gray)
+    if not len(source):
+        raise layer.error(f"the database '{p.source}' has no records")
+    return source
+
+
+def _list(layer: Source) -> ImageList:
+    p = layer.proto.image_data_param
+    source = ImageList(
+        find(p.source, layer, "its list"), p.source, root=p.root_folder, folder=layer.folder,
+        gray=not p.is_color, size=(p.new_height, p.new_width) if p.new_height and p.new_width else None,
+    )  # fmt: skip
+    if not len(source):
+        raise layer.error(f"its list '{p.source}' is empty")
+    return source
