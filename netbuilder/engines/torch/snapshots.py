@@ -52,8 +52,8 @@ def write_snapshot(
     begun = str(plan.partial / "snapshot")
     written = [model, f"{name}{_REST}", state]
     try:
-        for file in plan.partial.iterdir():  # of a snapshot that failed
-            file.unlink()
+        for left in plan.partial.iterdir():  # of a snapshot that failed
+            left.unlink()
         save_model(net, f"{begun}{model}", hdf5=hdf5)
         save_state(f"{begun}{state}", solver, f"{plan.prefix}{model}", hdf5=hdf5)
         _write_rest(Path(f"{begun}{name}{_REST}"), rest, Path(f"{begun}{state}"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import resource
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -124,21 +124,27 @@ class Training:
         """The names of the net's outputs."""
         return self.net.outputs
 
+    def batch(self) -> dict[str, Tensor]:
+        """The blobs of the training data for the next pass."""
+        return self._train.batch()
+
     def step(self) -> tuple[Tensor, Outputs] | None:
         """One update: the mean loss of its passes, and the outputs of the last one, all on the device.
 
-        None if float16 overflowed, so that nothing was updated. Raises OutOfMemory.
+        None if float16 overflowed, so that nothing was updated. Raises EngineError.
         """
-        passes = self.plan.solver.iter_size
+        return self.update(self._train.batch() for _ in range(self.plan.solver.iter_size))
+
+    def update(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Outputs] | None:
+        """One update by the gradients of these batches; see `step`."""
         losses: list[Tensor] = []
-        for _ in range(passes):
-            batch = self._train.batch()
+        for batch in batches:
             try:
                 out = self._pass(batch)
             except (RuntimeError, MemoryError) as error:
                 raise self._failed(error, batch) from error
             losses.append(torch.zeros((), device=self.device) if out.loss is None else out.loss.detach())
-        loss = losses[0] if passes == 1 else torch.stack(losses).mean()
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         before = self.iteration
         if self._scaler is None:
             self.solver.step()
