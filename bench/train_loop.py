@@ -1,8 +1,8 @@
 """What the training loop costs: images/s of `netbuilder train` in PyTorch against its bare step.
 
-The bare step is forward, backward and update of the same net on one batch in memory. The training does the rest
-too: data from an LMDB, crops and mirroring, progress, the record. Both run in turns, on one thread. Their
-processor time is compared, which a busy machine changes less than the wall time.
+The bare step is forward, backward and update of the same net on one batch in memory. The training also reads
+an LMDB, crops, mirrors, and keeps the record. Both run in turns, on one thread. Their processor time is
+compared, which a busy machine changes less than the wall time.
 """
 
 from __future__ import annotations

@@ -180,7 +180,11 @@ class Solver(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         super().load_state_dict(state_dict)
-        self.iteration, self.current_step = state_dict["iteration"], state_dict["current_step"]
+        self.resume(state_dict["iteration"], state_dict["current_step"])
+
+    def resume(self, iteration: int, current_step: int) -> None:
+        """Go on from an iteration, after the histories have been replaced."""
+        self.iteration, self.current_step = iteration, current_step
         self._wake()
 
 
