@@ -150,10 +150,16 @@ def _seed(text: str) -> int:
 
 def _extras(args: argparse.Namespace) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.config.recipes import extras_beside, read_extras
+    from netbuilder.config.recipes import extras_path, read_extras
 
-    path = args.extras or extras_beside(args.solver)
-    return read_extras(str(path)) if path and path != "none" else {}
+    if args.extras:
+        return {} if args.extras == "none" else read_extras(args.extras)
+    beside = extras_path(args.solver)
+    if not beside.is_file():
+        return {}
+    extras = read_extras(str(beside))
+    print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+    return extras
 
 
 def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) -> Ended | None:

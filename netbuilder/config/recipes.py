@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netbuilder.config.items import Item
     from netbuilder.solvers import Recipe
 
-__all__ = ["RECIPES", "extras_beside", "read_extras", "read_recipe"]
+__all__ = ["RECIPES", "extras_path", "read_extras", "read_recipe"]
 
 RECIPES = SHIPPED / "solvers"
 
@@ -55,10 +55,9 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
         raise
 
 
-def extras_beside(solver: str) -> Path | None:
-    """The file with the extras of a solver file, beside it, if there is one."""
-    path = Path(solver).with_suffix(".extras.yaml")
-    return path if path.is_file() else None
+def extras_path(solver: str) -> Path:
+    """The file with the extras of a solver file, beside it."""
+    return Path(solver).with_suffix(".extras.yaml")
 
 
 def read_extras(name: str) -> dict[str, object]:

@@ -137,7 +137,7 @@ class TrainRun:
         self._since = now
         for done, loss in zip(waiting, losses, strict=True):
             shown = {name: float(value) for name, value in done.outputs.items() if len(value)}
-            yield Iteration(done.iteration, loss, done.rate, shown)
+            yield Iteration(done.iteration, loss, float(f"{done.rate:.8g}"), shown)  # it is a float32
             if not math.isfinite(loss):
                 raise _Diverged
 

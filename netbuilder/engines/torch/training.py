@@ -28,7 +28,7 @@ from netbuilder.engines.torch.snapshots import read_rest, save_model, write_snap
 from netbuilder.engines.torch.solver import Solver
 from netbuilder.engines.torch.solver_state import load_state
 from netbuilder.errors import ConfigError, EngineError, shape_text
-from netbuilder.layers import source_of
+from netbuilder.layers import is_source, source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import Net
 from netbuilder.training.events import Testing
@@ -93,6 +93,12 @@ class Training:
             self._without_rest()
 
     def _fed(self, net: Net, seed: int, state: dict[str, Any] | None, passes: int = 0) -> _Fed:
+        for layer in net:
+            if is_source(layer.proto) and layer.unknown:
+                raise EngineError(
+                    f"the data of {layer.type} '{layer.name}' cannot be used: {layer.unknown}",
+                    where=str(layer.origin),
+                )
         made = module(net, seed=seed).to(self.device)
         feed = Feed(made, device=self.device, seed=state["seed"] if state else seed)
         zeros = {

@@ -16,10 +16,12 @@ from netbuilder.schema import message
 from netbuilder.weights.arrays import read_arrays
 from tests.engines.case import NET, SOLVER, refusal, rows, start, state_of, wait_for
 
-# Nothing random, so that both engines see the same; three nets to test, by stages and by files.
+# Nothing random, so that both engines see the same. The bias before BatchNorm is left out: its gradient is 0
+# up to rounding, which Adam would divide by itself.
 PLAIN = (
     NET.replace("crop_size: 8 mirror: true", "crop_size: 0")
     .replace("crop_size: 8 ", "")
+    .replace("num_output: 8", "num_output: 8 bias_term: false")
     .replace(
         'layer { name: "drop" type: "Dropout" bottom: "conv" top: "conv" '
         "dropout_param { dropout_ratio: 0.3 } }\n",
@@ -84,7 +86,7 @@ def test_the_record_is_that_of_caffe(
     caffes = trained("caffe", "--weights", "start.caffemodel")
     ours = trained("torch", "--weights", "start.caffemodel", "--force")
     assert [(r["iteration"], r["lr"]) for r in ours["train"]] == [
-        (r["iteration"], r["lr"]) for r in caffes["train"]
+        (r["iteration"], pytest.approx(r["lr"], rel=1e-5)) for r in caffes["train"]
     ]
     assert [(t["iteration"], t["net"], t["passes"]) for t in ours["tests"]] == [
         (t["iteration"], t["net"], t["passes"]) for t in caffes["tests"]
@@ -181,7 +183,7 @@ def test_the_model_says_what_the_layers_are(folder: Path) -> None:
     model.ParseFromString(Path("out/x_iter_20.caffemodel").read_bytes())
     assert model.name == "noisy"
     assert [(x.name, x.type, x.phase, len(x.blobs)) for x in model.layer] == [
-        ("data", "Data", 0, 0), ("conv", "Convolution", 0, 2), ("bn", "BatchNorm", 0, 3),
+        ("data", "Data", 0, 0), ("conv", "Convolution", 0, 1), ("bn", "BatchNorm", 0, 3),
         ("relu", "ReLU", 0, 0), ("fc", "InnerProduct", 0, 2), ("loss", "SoftmaxWithLoss", 0, 0),
     ]  # fmt: skip
     assert model.layer[1].convolution_param.num_output == 8
@@ -290,4 +292,4 @@ def test_a_mistake_leaves_an_earlier_run_alone(folder: Path, capsys: pytest.Capt
     assert "Pooling3D" in refused()
     (folder / "net.prototxt").write_text(net)
     (folder / "db/data.mdb").write_bytes((folder / "db/data.mdb").read_bytes()[:9000])
-    assert "db" in refused()
+    assert refused().startswith("the data of Data 'data' cannot be used: ")

@@ -42,7 +42,7 @@ whole = time.monotonic() - begin
 Path("out").rename("whole")
 
 def more():
-    return ["--resume", "latest"] if list(Path("out").glob("*.solverstate")) else []
+    return ["--resume", "latest"] if list(Path("out").glob("*.solverstate*")) else []
 
 draw, kills = random.Random(int(sys.argv[2])), 0
 while kills < int(sys.argv[1]):
@@ -69,7 +69,7 @@ def dying(name, number):
 
 for place in sys.argv[3:]:
     name, number = place.split(":")
-    if list(Path("out").glob("*_200.solverstate")):
+    if list(Path("out").glob("*_200.solverstate*")):
         shutil.rmtree("out")
     assert ended(child(*more(), before=dying(name, int(number)))) == -signal.SIGKILL, place
 assert ended(child(*more())) == 0
