@@ -24,10 +24,14 @@ MIRROR, TOP, LEFT = 0, 1, 2
 
 
 class Frame(NamedTuple):
-    """The rows (n, h) and the columns (n, w) of n stored images."""
+    """The rows (n, h) and the columns (n, w) of n stored images.
+
+    It is `plain` if rows follow one another, and columns too, forwards or backwards.
+    """
 
     rows: Numbers
     cols: Numbers
+    plain: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

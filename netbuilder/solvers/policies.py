@@ -82,7 +82,9 @@ class Schedule:
         return self.text in NEEDS
 
     def step(self, iteration: int, before: int) -> int:
-        """Caffe's `current_step` in an iteration, from the one before: at most one more."""
+        """Caffe's `current_step` in an iteration, from the one before: of multistep, at most one more."""
+        if self.text == "step":
+            return iteration // self.stepsize
         if self.policy != "multistep":
             return before
         if not self.stock:

@@ -21,9 +21,15 @@ from netbuilder.solvers.policies import float32, schedule_of
 
 __all__ = ["Learnable", "Solver", "refuse"]
 
-# What Caffe refuses, and what it takes although `netbuilder check` does not.
-_REFUSED = ("lr-policy", "momentum", "policy-field", "solver-type", "value", "warm-up")
-_TAKEN = ("average_loss", "clip_gradients", "device_id", "display", "snapshot", "weight_decay")
+# Of what `netbuilder check` reports, what would fail here too. Caffe takes the other values.
+_REFUSED = ("lr-policy", "momentum", "solver-type", "value", "warm-up")
+_TAKEN = ("average_loss", "clip_gradients", "device_id", "display", "gamma", "snapshot", "weight_decay")
+_NEEDED = ("max_iter", "stepsize")
+# Fields that ask for what the engine does not have.
+_ABSENT = {
+    "debug_info": ("Caffe's log of the means of each layer", "leave it out; --engine caffe logs them"),
+    "snapshot_diff": ("gradients in snapshots", "leave it out; --engine caffe saves them"),
+}
 
 
 class Learnable(NamedTuple):
@@ -95,7 +101,7 @@ class Solver(torch.optim.Optimizer):
         for p in self.learnable:
             group = {"params": [], "lr_mult": p.lr_mult, "decay_mult": p.decay_mult}
             groups.setdefault((p.lr_mult, p.decay_mult), group)["params"].append(p.blob)
-        super().__init__(list(groups.values()) or [{"params": []}], {"lr": self.rate})
+        super().__init__(list(groups.values()) or [{"params": []}], {"lr": message.base_lr})
         for p in self.learnable:
             for name in self._names:
                 self.state[p.blob][name] = torch.zeros_like(p.blob, requires_grad=False)
@@ -189,7 +195,14 @@ class Solver(torch.optim.Optimizer):
 
 
 def refuse(solver: SolverParameter) -> None:
-    """Raise ConfigError for the first field of a solver that cannot be honoured, by its name."""
+    """Raise ConfigError for the first field of a solver that cannot be honoured, by its name.
+
+    `layer_wise_reduce` is honoured by any way to add the gradients of several devices.
+    """
     for f in checks.check(solver):
-        if f.severity == "error" and f.code in _REFUSED and f.field not in _TAKEN:
+        missing = f.code == "policy-field" and f.field in _NEEDED
+        if f.severity == "error" and (missing or (f.code in _REFUSED and f.field not in _TAKEN)):
             raise ConfigError(f.text, key=f.field, hint=f.fix)
+    for name, (what, hint) in _ABSENT.items():
+        if getattr(solver, name):
+            raise ConfigError(f"{name}: the PyTorch engine does not write {what}", key=name, hint=hint)

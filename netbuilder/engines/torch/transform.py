@@ -16,7 +16,12 @@ from netbuilder.data.preprocess import read_mean
 from netbuilder.engines.torch.files import find
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from netbuilder.engines.torch.operators.data import Source
+
+    Numbers = npt.NDArray[np.int64]
 
 __all__ = ["Centring", "cut", "framing_of"]
 
@@ -27,16 +32,35 @@ def framing_of(layer: Source) -> Framing:
     return Framing(crop=t.crop_size, random=layer.trains, mirror=bool(t.mirror))
 
 
-def cut(planes: Tensor, numbers: Tensor, frame: Frame) -> Tensor:
-    """The frames (n, c, h, w) of the images with these numbers among the planes (N, c, H, W)."""
-    width = planes.shape[3]
-    device = planes.device
+def cut(planes: Tensor, numbers: Numbers | None, frame: Frame) -> Tensor:
+    """The frames (n, c, h, w) of the images with these numbers among (N, c, H, W); None: of all, in order."""
+    if planes.device.type == "cpu" and frame.plain:
+        return _cut_one_by_one(planes, numbers, frame)
+    device, width = planes.device, planes.shape[3]
     rows = torch.from_numpy(frame.rows).to(device)
     cols = torch.from_numpy(frame.cols).to(device)
     (n, h), w, c = rows.shape, cols.shape[1], planes.shape[1]
+    if numbers is not None:
+        planes = planes[torch.from_numpy(numbers).to(device)]
     places = (rows[:, :, None] * width + cols[:, None, :]).view(n, 1, h * w)
-    whole = planes[numbers].view(n, c, -1)
-    return torch.gather(whole, 2, places.expand(n, c, h * w)).view(n, c, h, w)
+    return torch.gather(planes.flatten(2), 2, places.expand(n, c, h * w)).view(n, c, h, w)
+
+
+def _cut_one_by_one(planes: Tensor, numbers: Numbers | None, frame: Frame) -> Tensor:
+    """The same on a CPU, where copies of rows are three times as fast as a gather of pixels."""
+    import numpy as np
+
+    n, h, w = len(frame.rows), frame.rows.shape[1], frame.cols.shape[1]
+    source = planes.numpy()
+    whole = np.empty((n, planes.shape[1], h, w), source.dtype)
+    which = range(n) if numbers is None else numbers.tolist()
+    tops, left, right = (x.tolist() for x in (frame.rows[:, 0], frame.cols[:, 0], frame.cols[:, -1]))
+    for out, i, top, first, last in zip(whole, which, tops, left, right, strict=True):
+        if first <= last:
+            out[...] = source[i, :, top : top + h, first : last + 1]
+        else:
+            out[...] = source[i, :, top : top + h, last : first + 1][:, :, ::-1]
+    return torch.from_numpy(whole)
 
 
 class Centring:
@@ -74,8 +98,7 @@ class Centring:
         """Images (n, c, h, w) less the mean at their place in the stored image, times the scale."""
         data = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
         if self.image is not None:
-            first = torch.zeros(len(pixels), dtype=torch.int64, device=self._device)
-            data -= cut(self.image[None], first, frame)
+            data -= cut(self.image.expand(len(pixels), -1, -1, -1), None, frame)
         elif self._values is not None:
             data -= self._values
         scale = self._layer.proto.transform_param.scale

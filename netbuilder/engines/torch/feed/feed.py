@@ -9,25 +9,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from netbuilder.data.order import Order, draws
-from netbuilder.data.stored import Database, ImageList, Pictures
 from netbuilder.engines.torch.feed.ahead import Ahead
 from netbuilder.engines.torch.feed.memory import limit
-from netbuilder.engines.torch.feed.pictures import PictureStream, Place
-from netbuilder.engines.torch.feed.rows import DummyStream, HDF5Stream, MemoryStream
-from netbuilder.engines.torch.files import find
+from netbuilder.engines.torch.feed.pictures import Place
+from netbuilder.engines.torch.feed.streams import Stream, stream_of
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
     from netbuilder.engines.torch.network import NetModule
-    from netbuilder.engines.torch.operators.data import Source
-
-    Stream = PictureStream | HDF5Stream | MemoryStream | DummyStream
 
 __all__ = ["Batch", "Feed"]
 
-_LMDB = 1
-_SKIP = 4
 _AHEAD = 3  # passes that are read before they are asked for, where reading takes time
 
 
@@ -75,7 +67,7 @@ class Feed:
 
     def _made(self, net: NetModule, memory: Mapping[str, Any]) -> Iterator[Stream]:
         for operator in net.operators().values():
-            stream = _stream(operator, self._place, memory)
+            stream = stream_of(operator, self._place, memory)
             if stream is not None:
                 yield stream
 
@@ -152,60 +144,3 @@ class Feed:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _stream(operator: Any, place: Place, memory: Mapping[str, Any]) -> Stream | None:
-    """The stream of a data layer; None for one that takes its data from the caller, and for all others."""
-    kind = operator.proto.type
-    if kind == "Data":
-        return _pictures(operator, _database(operator), operator.proto.data_param.batch_size, place)
-    if kind == "ImageData":
-        p = operator.proto.image_data_param
-        return _pictures(operator, _list(operator), p.batch_size, place, p.shuffle, p.rand_skip)
-    if kind == "HDF5Data":
-        return HDF5Stream(operator, place)
-    if kind == "DummyData":
-        return DummyStream(operator, operator.shapes, place)
-    if kind == "MemoryData" and set(operator.proto.top) <= set(memory):
-        return MemoryStream(operator, place, memory)
-    return None
-
-
-def _pictures(
-    layer: Source, source: Pictures, batch: int, place: Place, shuffle: bool = False, rand_skip: int = 0
-) -> PictureStream:
-    skip = int(draws(place.seed, _SKIP).integers(rand_skip)) if rand_skip else 0
-    if skip >= len(source):
-        raise layer.error(f"rand_skip {rand_skip} skips more than the {len(source)} images")
-    order = Order(
-        [len(source)], seed=place.seed, shuffle=shuffle, rank=place.rank, ranks=place.ranks, skip=skip
-    )
-    return PictureStream(layer, source, batch, place, order)
-
-
-def _database(layer: Source) -> Database:
-    p, t = layer.proto.data_param, layer.proto.transform_param
-    place = find(p.source, layer, "its database")
-    if p.backend != _LMDB:
-        raise layer.error(
-            f"'{p.source}' is read as a LevelDB, the default, which the PyTorch engine cannot read",
-            hint="write backend: LMDB for an LMDB, or give the tops by name",
-        )
-    if t.force_color and t.force_gray:
-        raise layer.error("force_color and force_gray are both set: choose one")
-    gray = False if t.force_color else True if t.force_gray else None
-    source = Database(place, p.source, gray=gray)
-    if not len(source):
-        raise layer.error(f"the database '{p.source}' has no records")
-    return source
-
-
-def _list(layer: Source) -> ImageList:
-    p = layer.proto.image_data_param
-    source = ImageList(
-        find(p.source, layer, "its list"), p.source, root=p.root_folder, folder=layer.folder,
-        gray=not p.is_color, size=(p.new_height, p.new_width) if p.new_height and p.new_width else None,
-    )  # fmt: skip
-    if not len(source):
-        raise layer.error(f"its list '{p.source}' is empty")
-    return source

@@ -65,5 +65,4 @@ class Held:
 
     def take(self, numbers: Numbers, frame: Frame) -> tuple[Tensor, Numbers]:
         """The frames of these images, and their labels."""
-        chosen = torch.from_numpy(numbers).to(self.planes.device)
-        return cut(self.planes, chosen, frame), self._labels[numbers]
+        return cut(self.planes, numbers, frame), self._labels[numbers]

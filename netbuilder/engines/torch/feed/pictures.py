@@ -12,7 +12,8 @@ from torch import Tensor
 
 from netbuilder.data.framing import DRAWS, Frame
 from netbuilder.data.order import Order, draws
-from netbuilder.data.stored import BadRecord, Pictures
+from netbuilder.data.packed import load
+from netbuilder.data.stored import BadRecord, Database, Pictures
 from netbuilder.engines.torch.feed.held import Held
 from netbuilder.engines.torch.feed.readers import Reader, Result
 from netbuilder.engines.torch.transform import Centring, framing_of
@@ -57,7 +58,7 @@ class PictureStream:
 
     def __init__(self, layer: Source, source: Pictures, batch: int, place: Place, order: Order) -> None:
         self.layer, self.source, self.batch, self.place, self._order = layer, source, batch, place, order
-        self.records = len(source)
+        self.records: int | None = len(source)
         self._key = zlib.crc32(layer.name.encode())
         self._framing = framing_of(layer)
         self._centring = Centring(layer, place.device)
@@ -70,9 +71,17 @@ class PictureStream:
             planes, _ = self.source.read(self.source.task(0))
         except BadRecord as error:
             raise self._bad(0, str(error)) from None
-        if planes.nbytes * self.records > self.place.hold:
+        if planes.nbytes * len(self.source) > self.place.hold:
             return None
-        return Held(self.records, planes.shape, torch.from_numpy(planes[:0].copy()).dtype, self.place.device)
+        if isinstance(self.source, Database) and self.source.pixels:
+            try:
+                found = load(self.source)
+            except BadRecord as error:
+                raise self.layer.error(f"'{self.source.name}': {error}") from None
+            return None if found is None else Held.of(*found, self.place.device)
+        return Held(
+            len(self.source), planes.shape, torch.from_numpy(planes[:0].copy()).dtype, self.place.device
+        )
 
     @property
     def waits(self) -> bool:

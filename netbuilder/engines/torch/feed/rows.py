@@ -20,7 +20,7 @@ from netbuilder.errors import FileError
 if TYPE_CHECKING:
     from netbuilder.engines.torch.operators.data import Source
 
-__all__ = ["DummyStream", "HDF5Stream", "MemoryStream"]
+__all__ = ["DummyStream", "HDF5Stream", "MemoryStream", "h5py"]
 
 _FILL = 3
 
@@ -49,7 +49,7 @@ class HDF5Stream:
         self._starts = [0, *accumulate(rows)]
         self._bytes = [4 * sum(int(torch.Size(s).numel()) for s in found) for found in shapes]
         self._loaded: dict[int, list[Tensor]] = {}
-        self.records = sum(rows)
+        self.records: int | None = sum(rows)
         shuffle = bool(p.shuffle)
         self._order = Order(rows, seed=place.seed, shuffle=shuffle, rank=place.rank, ranks=place.ranks)
 
@@ -91,7 +91,7 @@ class HDF5Stream:
 
     def _opened(self, name: str, path: Path) -> Any:
         try:
-            return _h5py().File(path, "r")
+            return h5py().File(path, "r")
         except OSError:
             raise self.layer.error(f"'{name}' is not an HDF5 file, or damaged") from None
 
@@ -128,8 +128,9 @@ class MemoryStream:
                 f"it was given {sorted(lengths)} rows, and reads {self.batch} a pass",
                 hint="give each of its tops equally many rows, a multiple of batch_size",
             )
-        self.records = lengths.pop()
-        self._order = Order([self.records], rank=place.rank, ranks=place.ranks)
+        (rows_given,) = lengths
+        self.records: int | None = rows_given
+        self._order = Order([rows_given], rank=place.rank, ranks=place.ranks)
 
     def begin(self, number: int) -> int:
         """Nothing is read ahead."""
@@ -150,7 +151,8 @@ class DummyStream:
     Source: dummy_data_layer.cpp.
     """
 
-    waits, records = False, None
+    waits = False
+    records: int | None = None
 
     def __init__(self, layer: Source, shapes: Sequence[tuple[int, ...]], place: Place) -> None:
         from netbuilder.schema import FillerParameter
@@ -187,9 +189,10 @@ class DummyStream:
         """Nothing is open."""
 
 
-def _h5py() -> Any:
+def h5py() -> Any:
+    """The package."""
     try:
-        import h5py
+        import h5py as package
     except ImportError:
         raise FileError("HDF5 needs h5py", hint="pip install 'caffe-netbuilder[data]'") from None
-    return h5py
+    return package
