@@ -33,6 +33,11 @@ class Operator(nn.Module):
     multipliers of each blob, which a solver of Caffe's applies.
     """
 
+    # Whether the top is a new tensor that its own gradient does not read, so that a reader may write over it.
+    fresh = False
+    # The bottoms of which only the size is read.
+    sizes: tuple[int, ...] = ()
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__()
         self.proto = proto = cast("LayerParameter", Fields.of(layer.proto, without=("blobs",)))
@@ -131,7 +136,7 @@ class Operator(nn.Module):
             else:
                 self._shared[i] = other._shared[i]
 
-    def stored(self) -> Any:
+    def layer_message(self) -> Any:
         """A copy of the layer's message, without its blobs."""
         copy = type(self._message)()
         copy.CopyFrom(self._message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import resource
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ from netbuilder.engines.torch.devices import device_of
 from netbuilder.engines.torch.feed import Feed
 from netbuilder.engines.torch.memory import out_of_memory, too_large
 from netbuilder.engines.torch.network import NetModule, Outputs
+from netbuilder.engines.torch.passes import DEFAULT
 from netbuilder.engines.torch.recipe_extras import TrainingExtras
-from netbuilder.engines.torch.runs import Means, means, precision
+from netbuilder.engines.torch.runs import Means, means
 from netbuilder.engines.torch.snapshots import read_rest, save_model, write_snapshot
 from netbuilder.engines.torch.solver import Solver
 from netbuilder.engines.torch.solver_state import load_state
@@ -69,7 +70,7 @@ class Training:
         self.extras = TrainingExtras.of(plan.extras)
         torch.manual_seed(seed)
         (_, net), *tests = plan.nets
-        self._train = self._fed(net, seed, rest["feeds"][0] if rest else None)
+        self._train = self._fed(net, seed, rest["feeds"][0] if rest else None, None)
         self.net = self._train.net
         models = [*solver_models(plan.solver), *plan.weights] if plan.model is None else [plan.model]
         for path in models:
@@ -83,23 +84,22 @@ class Training:
         ]
         for test in self._tests:
             share(test.net, self.net)
-        self._compute: Callable[..., Outputs] = self.net
         self._scaler = torch.amp.GradScaler(self.device.type) if plan.dtype == "float16" else None
         self._average = Average.of(self.net, self.extras.ema)
-        self._compiled()
         if rest is not None:
             self._load_rest(rest)
         elif plan.state is not None:
             self._without_rest()
 
-    def _fed(self, net: Net, seed: int, state: dict[str, Any] | None, passes: int = 0) -> _Fed:
+    def _fed(self, net: Net, seed: int, state: dict[str, Any] | None, test_iter: int | None) -> _Fed:
         for layer in net:
             if is_source(layer.proto) and layer.unknown:
                 raise EngineError(
                     f"the data of {layer.type} '{layer.name}' cannot be used: {layer.unknown}",
                     where=str(layer.origin),
                 )
-        made = module(net, seed=seed).to(self.device)
+        passes = (*DEFAULT, "compile") if self.plan.compile and test_iter is None else None
+        made = module(net, seed=seed, dtype=self.plan.dtype, passes=passes).to(self.device)
         feed = Feed(made, device=self.device, seed=state["seed"] if state else seed)
         zeros = {
             top.name: torch.zeros(top.known_shape, device=self.device)
@@ -107,11 +107,7 @@ class Training:
             if (source := source_of(layer.type)) is not None and source.form is Form.FED
             for top in layer.tops
         }
-        return _Fed(made, feed, zeros, passes)
-
-    def _compiled(self) -> None:
-        if self.plan.compile:
-            self._compute = torch.compile(self.net)
+        return _Fed(made, feed, zeros, test_iter or 0)
 
     # -- one update ----------------------------------------------------------------------------------------
 
@@ -176,15 +172,10 @@ class Training:
         )
 
     def _pass(self, batch: Mapping[str, Tensor]) -> Outputs:
-        with self.precision():
-            out = self._compute(**batch)
+        out: Outputs = self.net(**batch)
         if out.loss is not None and out.loss.requires_grad:
             torch.autograd.backward(out.loss if self._scaler is None else self._scaler.scale(out.loss))
         return out
-
-    def precision(self) -> AbstractContextManager[Any]:
-        """The context of a pass."""
-        return precision(self.device, self.plan.dtype)
 
     @property
     def sound(self) -> bool:
@@ -213,8 +204,7 @@ class Training:
                 yield i, test.passes, result
 
     def _test(self, test: _Fed) -> Outputs:
-        with self.precision():
-            out: Outputs = test.net(**test.batch())
+        out: Outputs = test.net(**test.batch())
         return out
 
     # -- snapshots -----------------------------------------------------------------------------------------
