@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "tested"]
 
+_FAILURES = (RuntimeError, IndexError, MemoryError)  # of a pass, as PyTorch reports them
+
 
 @dataclass
 class _Fed:
@@ -50,10 +52,28 @@ class _Fed:
     feed: Feed
     zeros: Mapping[str, Tensor]
     passes: int = 0
+    _first: tuple[dict[str, Any], dict[str, Tensor]] | None = None  # the state before it, and the batch
+
+    def prepare(self) -> None:
+        """Read the first batch, so that data which cannot be read is reported before anything is written."""
+        state = self.feed.state_dict()
+        self._first = state, {**self.zeros, **next(self.feed)}
+        for operator in self.net.operators().values():
+            tops = operator.proto.top
+            if not operator.proto.bottom and tops and tops[0] not in self._first[1]:
+                operator()  # a source that reads by itself, or raises EngineError
 
     def batch(self) -> dict[str, Tensor]:
         """The blobs of the next pass."""
+        if self._first is not None:
+            _, batch = self._first
+            self._first = None
+            return batch
         return {**self.zeros, **next(self.feed)}
+
+    def state(self) -> dict[str, Any]:
+        """The state of the data before the next pass."""
+        return self.feed.state_dict() if self._first is None else self._first[0]
 
 
 class Training:
@@ -90,6 +110,8 @@ class Training:
             self._load_rest(rest)
         elif plan.state is not None:
             self._without_rest()
+        for fed in (self._train, *self._tests):
+            fed.prepare()
 
     def _fed(self, net: Net, seed: int, state: dict[str, Any] | None, test_iter: int | None) -> _Fed:
         for layer in net:
@@ -143,8 +165,8 @@ class Training:
         for batch in batches:
             try:
                 out = self._pass(batch)
-            except (RuntimeError, MemoryError) as error:
-                raise self._failed(error, batch) from error
+            except _FAILURES as error:
+                raise self._failed(error, batch, self._pass) from error
             losses.append(torch.zeros((), device=self.device) if out.loss is None else out.loss.detach())
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         before = self.iteration
@@ -160,12 +182,14 @@ class Training:
             self._average.update()
         return loss, out
 
-    def _failed(self, error: BaseException, batch: Mapping[str, Tensor]) -> EngineError:
+    def _failed(
+        self, error: BaseException, batch: Mapping[str, Tensor], run: Callable[[Mapping[str, Tensor]], object]
+    ) -> EngineError:
         """What a pass that failed means to the user."""
         if out_of_memory(error):
             error.__traceback__ = None  # it holds the blobs of the pass
             self.solver.zero_grad(set_to_none=True)
-            return too_large(batch, self.device, self._pass)
+            return too_large(batch, self.device, run)
         return EngineError(
             f"PyTorch failed in iteration {self.iteration}: {str(error).splitlines()[0]}",
             hint="--debug shows where",
@@ -204,7 +228,11 @@ class Training:
                 yield i, test.passes, result
 
     def _test(self, test: _Fed) -> Outputs:
-        out: Outputs = test.net(**test.batch())
+        batch = test.batch()
+        try:
+            out: Outputs = test.net(**batch)
+        except _FAILURES as error:
+            raise self._failed(error, batch, lambda part: test.net(**part)) from error
         return out
 
     # -- snapshots -----------------------------------------------------------------------------------------
@@ -219,7 +247,7 @@ class Training:
                 save_model(self.net, str(path))
 
         rest = {
-            "feeds": [fed.feed.state_dict() for fed in (self._train, *self._tests)],
+            "feeds": [fed.state() for fed in (self._train, *self._tests)],
             "random": torch.get_rng_state(),
             "random of the GPU": torch.cuda.get_rng_state(self.device)
             if self.device.type == "cuda"

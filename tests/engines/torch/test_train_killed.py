@@ -92,7 +92,7 @@ def test_killed_at_any_moment(tmp_path: Path, form: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(kills), "15", *PLACES],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=280,
+        timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     ending = ".h5" if form == "HDF5" else ""

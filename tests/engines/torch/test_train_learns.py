@@ -34,7 +34,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, count, seed in (("train", 640, 1), ("test", 200, 2)):
         write_lmdb(name, *images(count, seed))
     words = (
-        "build cifar_resnet --set depth=8 --set defaults.BatchNorm.moving_average_fraction=0.9 --data lmdb"
+        "build cifar_resnet_20 --set depth=8 --set defaults.BatchNorm.moving_average_fraction=0.9 --data lmdb"
     )
     sources = "--train_source train --test_source test --batch 32 --test_batch 50 -o net"
     assert main([*words.split(), "--set", f"input_size={SIZE}x{SIZE}", *sources.split()]) == 0
