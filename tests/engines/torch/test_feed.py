@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from netbuilder import prototxt
 from netbuilder.data import images
 from netbuilder.data.datum import pack_encoded, pack_planes
 from netbuilder.engines.caffe import Caffe
@@ -44,9 +45,10 @@ def net_of(folder: Path, text: str) -> Path:
     return path
 
 
-def feed(folder: Path, text: str, phase: str = "TRAIN", **options: Any) -> Feed:
+def feed(folder: Path, text: str, phase: str = "TRAIN", inputs: Any = None, **options: Any) -> Feed:
     options = {"device": "cpu", "seed": 3, **options}
-    return Feed(module(net_of(folder, text), phase=phase), **options)
+    net = prototxt.read(net_of(folder, text), phase, inputs=inputs, dialect="any")
+    return Feed(module(net), **options)
 
 
 def records_of(place: Path, records: list[bytes]) -> None:
@@ -376,18 +378,23 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "db", noise(3, 1, 6, 6), range(3))
     refused(tmp_path, data_layer(2, "crop_size: 7"), "crop_size 7 is larger than the images, 6x6")
     refused(tmp_path, data_layer(2, "mean_value: 1 mean_value: 2"), "mean_value")
-    refused(tmp_path, data_layer(2, 'mean_file: "m"'), "its mean_file, 'm', does not exist")
-    blob = message("BlobProto")(num=1, channels=1, height=5, width=6, data=[0.0] * 30)
-    (tmp_path / "m").write_bytes(blob.SerializeToString())
+    refused(tmp_path, data_layer(2, 'mean_file: "m"'), "mean_file 'm' is not there")
+    # Where the shapes are given the data is not looked at when the net is read, only by the feed.
+    shapes = {"data": (2, 1, 6, 6), "label": (2,)}
     for hold in (0, MANY):
-        refused(
-            tmp_path,
-            data_layer(2, 'mean_file: "m"'),
-            "the mean in 'm' is 1x5x6, and an image 1x6x6",
-            hold=hold,
-        )
-    (tmp_path / "m").write_bytes(b"\xff\xff\xff")
-    refused(tmp_path, data_layer(2, 'mean_file: "m"'), "'m' is not a mean image")
+        options: dict[str, Any] = {"hold": hold, "inputs": shapes}
+        text = data_layer(2, "crop_size: 7")
+        refused(tmp_path, text, "crop_size 7 is larger than an image of 6x6", **options)
+        text = data_layer(2, "mean_value: 1 mean_value: 2")
+        refused(tmp_path, text, "it has 2 mean_values, and images of 1 channels", **options)
+        text = data_layer(2, 'mean_file: "m"')
+        (tmp_path / "m").unlink(missing_ok=True)
+        refused(tmp_path, text, "its mean_file, 'm', does not exist", **options)
+        blob = message("BlobProto")(num=1, channels=1, height=5, width=6, data=[0.0] * 30)
+        (tmp_path / "m").write_bytes(blob.SerializeToString())
+        refused(tmp_path, text, "the mean in 'm' is 1x5x6, and an image 1x6x6", **options)
+        (tmp_path / "m").write_bytes(b"\xff\xff\xff")
+        refused(tmp_path, text, "'m' is not a mean image", **options)
 
 
 @pytest.mark.parametrize("hold", [0, MANY])
@@ -396,8 +403,6 @@ def test_a_truncated_database_is_named(tmp_path: Path, hold: int) -> None:
     whole = (tmp_path / "db/data.mdb").read_bytes()
     (tmp_path / "db/data.mdb").write_bytes(whole[: len(whole) // 2])
     net = net_of(tmp_path, data_layer(2))
-    from netbuilder import prototxt
-
     read = prototxt.read(net, inputs={"data": (2, 3, 30, 30), "label": (2,)})
     with pytest.raises(NetBuilderError, match="it is cut short: it needs"):
         Feed(module(read), device="cpu", seed=0, hold=hold)

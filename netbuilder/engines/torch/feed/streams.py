@@ -53,7 +53,8 @@ def stream_of(operator: Any, place: Place, memory: Mapping[str, Any] = MappingPr
     """The stream of a data layer; None for one that takes its data from the caller, and for all others."""
     kind = operator.proto.type
     if kind == "Data":
-        return _pictures(operator, _database(operator), operator.proto.data_param.batch_size, place)
+        shuffle = operator.trains and place.extras.shuffle
+        return _pictures(operator, _database(operator), operator.proto.data_param.batch_size, place, shuffle)
     if kind == "ImageData":
         p = operator.proto.image_data_param
         return _pictures(operator, _list(operator), p.batch_size, place, p.shuffle, p.rand_skip)
