@@ -86,8 +86,8 @@ class Training:
         rest = read_rest(plan.state) if plan.state is not None else None
         seed = plan.solver.random_seed if plan.solver.random_seed >= 0 else torch.seed() % 2**31
         self.warnings = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
-        self.notes: list[str] = []
         self.extras = TrainingExtras.of(plan.extras)
+        self.notes = [f"extra {line}" for line in self.extras.lines()]
         torch.manual_seed(seed)
         (_, net), *tests = plan.nets
         self._train = self._fed(net, seed, rest["feeds"][0] if rest else None, None)
@@ -122,7 +122,8 @@ class Training:
                 )
         passes = (*DEFAULT, "compile") if self.plan.compile and test_iter is None else None
         made = module(net, seed=seed, dtype=self.plan.dtype, passes=passes).to(self.device)
-        feed = Feed(made, device=self.device, seed=state["seed"] if state else seed)
+        extras = self.extras.data if test_iter is None else None
+        feed = Feed(made, device=self.device, seed=state["seed"] if state else seed, extras=extras)
         zeros = {
             top.name: torch.zeros(top.known_shape, device=self.device)
             for layer in net
