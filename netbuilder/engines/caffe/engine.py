@@ -80,12 +80,9 @@ class CaffeEngine:
             raise ConfigError(
                 "Caffe compiles nothing", key="compile", hint="leave --compile out, or use --engine torch"
             )
-        if plan.extras:
-            raise ConfigError(
-                f"Caffe cannot do {', '.join(plan.extras)}", key="extras",
-                hint="use --engine torch, or leave them out: --extras none",
-            )  # fmt: skip
         fields, warnings = TRAIN_JOBS[self.install.kind](plan, self.install)
+        if plan.extras:
+            warnings = [*warnings, f"Caffe leaves these extras out: {', '.join(plan.extras)}"]
         several = len(plan.devices) > 1 or "all" in plan.devices
         return CaffeJob(
             install=self.install,

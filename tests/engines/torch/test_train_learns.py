@@ -24,7 +24,7 @@ def images(count: int, seed: int) -> tuple[list[Any], list[int]]:
     made: list[Any] = []
     for label in labels:
         moved = np.roll(patterns[label], draw.integers(-2, 3, 2), (1, 2))
-        made.append(np.clip(moved * 0.4 + draw.normal(75, 50, moved.shape), 0, 255).astype(np.uint8))
+        made.append(np.clip(moved * 0.5 + draw.normal(60, 30, moved.shape), 0, 255).astype(np.uint8))
     return made, labels
 
 
@@ -39,7 +39,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sources = "--train_source train --test_source test --batch 32 --test_batch 50 -o net"
     assert main([*words.split(), "--set", f"input_size={SIZE}x{SIZE}", *sources.split()]) == 0
     (tmp_path / "solver.prototxt").write_text(
-        'net: "net/train_val.prototxt" base_lr: 0.02 lr_policy: "cosine" momentum: 0.9 weight_decay: 0.0005 '
+        'net: "net/train_val.prototxt" base_lr: 0.05 lr_policy: "cosine" momentum: 0.9 weight_decay: 0.0005 '
         "max_iter: 60 test_iter: 4 test_interval: 60 test_initialization: false display: 20 average_loss: 10 "
         'random_seed: 1 snapshot_prefix: "out/x"'
     )

@@ -10,6 +10,7 @@ import pytest
 
 from netbuilder.cli.main import main
 from netbuilder.config.recipes import read_recipe
+from netbuilder.engines.caffe import Caffe
 from tests.engines.case import refusal
 from tests.engines.torch.test_train import TORCH, arrays_of, assert_near, plain, trained
 
@@ -73,14 +74,15 @@ def test_averaged_weights_are_tested_saved_and_resumed(folder: Path) -> None:
     assert again["tests"][-1]["outputs"] == last
 
 
-def test_extras_are_never_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extras_are_never_silent(folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]) -> None:
     plain(folder, max_iter=2)
     Path("solver.extras.yaml").write_text("ema: 0.9\n")
     trained("torch")
-    assert "extras of solver.extras.yaml: ema\n" in capsys.readouterr().err
-    assert refusal(["train", "solver.prototxt", "--force", "--engine", "caffe"], capsys) == (
-        "Caffe cannot do ema\nhint:    use --engine torch, or leave them out: --extras none\n"
-    )
+    err = capsys.readouterr().err
+    assert "extras of solver.extras.yaml: ema\n" in err
+    assert "\nextra ema: 0.9\n" in err
+    trained("caffe", "--force")
+    assert "warning: Caffe leaves these extras out: ema\n" in capsys.readouterr().err
     Path("solver.extras.yaml").write_text("emma: 0.9\n")
     assert refusal(["train", "solver.prototxt", "--force", *TORCH], capsys) == (
         "the PyTorch engine cannot do 'emma'\nhint:    did you mean 'ema'?\n"
@@ -109,6 +111,22 @@ def test_a_recipe_writes_its_extras_beside_the_solver(
     assert Path("made.extras.yaml").read_text().endswith("ema: 0.99\n")
     assert main(["train", "made.prototxt", *TORCH]) == 0
     assert list(Path("snapshots").glob("*.ema.caffemodel"))
+
+
+def test_extras_of_the_data_are_applied_in_training_only(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Label smoothing raises the loss of the training, and leaves that of the test; a resumed run is alike."""
+    plain(folder, max_iter=4, snapshot=2, test_interval=4, base_lr=1e-9, momentum=0, weight_decay=0)
+    exact = trained("torch", "--weights", "start.caffemodel")
+    Path("solver.extras.yaml").write_text("label_smoothing: 0.3\nmixup: 0.4\ncutout: 3\n")
+    smooth = trained("torch", "--weights", "start.caffemodel", "--force")
+    assert "\nextra label_smoothing: 0.3\n" in capsys.readouterr().err
+    assert smooth["train"][0]["loss"] > 1.01 * exact["train"][0]["loss"]
+    assert smooth["tests"][0] == exact["tests"][0]
+    whole = [Path(f"out/x_iter_4.{kind}").read_bytes() for kind in ("caffemodel", "solverstate")]
+    trained("torch", "--resume", "out/x_iter_2.solverstate")
+    assert [Path(f"out/x_iter_4.{kind}").read_bytes() for kind in ("caffemodel", "solverstate")] == whole
 
 
 def test_what_caffe_lacks_is_refused_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
