@@ -116,7 +116,7 @@ def test_a_recipe_writes_its_extras_beside_the_solver(
 def test_extras_of_the_data_are_applied_in_training_only(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Label smoothing raises the loss of the training, and leaves that of the test; a resumed run is alike."""
+    """Label smoothing raises the loss of the training, not that of the test; a resumed run is alike."""
     plain(folder, max_iter=4, snapshot=2, test_interval=4, base_lr=1e-9, momentum=0, weight_decay=0)
     exact = trained("torch", "--weights", "start.caffemodel")
     Path("solver.extras.yaml").write_text("label_smoothing: 0.3\nmixup: 0.4\ncutout: 3\n")
