@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import EngineError
-from tests.fuzz.against_consumers import CONSUMERS, VERDICTS, Judged, case, judge, minimised
+from tests.fuzz.against_consumers import CONSUMERS, VERDICTS, Judged, judge, minimised
+from tests.fuzz.deploy_nets import case
 
 CHUNK = 25
 MOST_ALARMS = 0.01  # of the nets

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
-from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.checks.graph import Graph
 from netbuilder.errors import shape_text
+from netbuilder.graph import has_loss
 from netbuilder.layers import RULES, Traits, known, of_layer
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
@@ -164,6 +165,20 @@ def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
     return relu and reads is not GradientReads.ALL
 
 
+def _no_forward(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        stops = known(_traits(layer).no_forward, None)
+        shapes = [bottom.shape for bottom in layer.bottoms if bottom.shape is not None]
+        if stops is None or layer.unknown or len(shapes) < len(layer.bottoms):
+            continue
+        phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+        if reason := stops(layer.proto, shapes, phase):
+            yield found(
+                "no-forward", layer, f"{reason}: Caffe builds the net, and aborts in its first forward pass",
+                "mend the field or the bottom that is named, or leave the layer out",
+            )  # fmt: skip
+
+
 def _no_backward(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         step = graph.steps.get(layer)
@@ -289,6 +304,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _in_place,
     _in_place_chains,
     _shared_memory,
+    _no_forward,
     _no_backward,
     _lost_gradients,
     _unused_blobs,

@@ -113,6 +113,9 @@ CASES: dict[str, Case] = {
         INPUT + one("Pooling", "pooling_param { kernel_size: 1 stride: 2 }"),
         "kernel_size: 1", "kernel_size: 2", "t", 2,
     ),
+    "no-forward": Case(
+        trained(one("Dropout", "dropout_param { dropout_ratio: -0.5 }")), "ratio: -0.5", "ratio: 0.5", "t", 2
+    ),
     "no-backward": Case(learnt(one("Threshold")), '"Threshold"', '"TanH"', "t", 3),
     "one-value": Case(
         trained(one("Pooling", "pooling_param { global_pooling: true }", top="p").replace('name: "t"', 'name: "p"')
@@ -325,6 +328,9 @@ CASES: dict[str, Case] = {
     "nothing-computed": Case(INPUT + one("Dropout"), "Dropout", "ReLU", "t", 2, ("mnn",)),
     "old-axis": Case(
         INPUT + one("Concat", "concat_param { concat_dim: 2 }", bottom='x" bottom: "x'), "concat_dim", "axis", "t", 2, ("opencv",)
+    ),
+    "output-merged": Case(
+        INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("ReLU"), '"ReLU" bottom: "x" top: "t"', '"TanH" bottom: "x" top: "t"', "t", 3, ("mnn",),
     ),
     "output-read": Case(
         INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("TanH", bottom="r", top="h").replace('name: "t"', 'name: "h"')

@@ -62,10 +62,10 @@ def sliced(**fields: Any) -> Build:
     return build
 
 
-def shared(net: Net, x: Blob) -> Any:
+def shared(net: Net, x: Blob, type: str = "Convolution") -> Any:
     """One convolution of two bottoms."""
     tops = net.add_many(
-        "Convolution",
+        type,
         x,
         net.add("Sigmoid", x, name="s"),
         name="t",
@@ -163,6 +163,40 @@ def column(net: Net) -> Any:
     mean = net.add("Pooling", net["first"].tops[0], name="mean", pool="AVE", kernel_h=SIZE, kernel_w=1)
     one = net.add("Convolution", mean, name="fit", num_output=1, kernel_size=1)
     return net.add("Reshape", one, name="column", shape={"dim": [SIZE]})
+
+
+def middle_unread(net: Net, x: Blob) -> Any:
+    """Three pieces, of which the second is an output of the net."""
+    p, _, r = net.add_many("Slice", x, name="t", tops=["p", "q", "r"], axis=2, slice_point=[1, 2])
+    net.add("TanH", p, name="one")
+    return net.add("Sigmoid", r, name="two")
+
+
+def fitted(net: Net, x: Blob) -> Any:
+    """An image of fewer channels."""
+    return net.add("Convolution", x, name="fit", num_output=2, kernel_size=1)
+
+
+def single(net: Net, x: Blob) -> Any:
+    """One number."""
+    return net.add("InnerProduct", x, name="one", num_output=1)
+
+
+def twins(type: str, *readers: str, **fields: Any) -> Build:
+    """Two equal layers that read the same blob, and what reads them."""
+
+    def build(net: Net, x: Blob) -> Any:
+        tops = [net.add(type, x, name=name, **fields) for name in ("t", "u")]
+        for i, (reader, top) in enumerate(zip(readers, tops, strict=False)):
+            net.add(reader, top, name=f"r{i}")
+
+    return build
+
+
+def flattened_beside_product(net: Net, x: Blob) -> Any:
+    """A matrix that a fully connected layer needs as well."""
+    net.add("InnerProduct", x, name="ip", num_output=2)
+    return flat(net, x)
 
 
 def unread_input(net: Net, x: Blob) -> Any:
@@ -380,6 +414,29 @@ CASES: dict[str, Build] = {
     "crop_in_place": lambda net, x: net.add(
         "Crop", x, half(net, net.add("Sigmoid", x, name="s")), name="t", offset=1
     ),
+    "conv_lone_zero_pad": one("Convolution", num_output=3, kernel_size=1, pad_w=0),
+    "deconv_two_bottoms": lambda net, x: shared(net, x, "Deconvolution"),
+    "slice_middle_unread": middle_unread,
+    "crop_negative_axis": lambda net, x: net.add("Crop", x, half(net, x), name="t", axis=-2, offset=1),
+    "crop_negative_axis_other_channels": lambda net, x: net.add(
+        "Crop", x, half(net, fitted(net, x)), name="t", axis=-2, offset=1
+    ),
+    "argmax_of_one": lambda net, x: net.add("ArgMax", single(net, x), name="t"),
+    "inner_product_whole_negative": one("InnerProduct", num_output=5, axis=-4),
+    "inner_product_whole_negative_softmax": lambda net, x: net.add(
+        "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=-4), name="t", axis=0
+    ),
+    "flatten_negative_read": lambda net, x: net.add(
+        "Softmax", net.add("Flatten", x, name="flat", axis=-4), name="t", axis=-1
+    ),
+    "twice": twins("ReLU"),
+    "twice_read": twins("ReLU", "TanH", "Sigmoid"),
+    "twice_read_alike": twins("ReLU", "TanH", "TanH"),
+    "twice_first_read": twins("ReLU", "TanH"),
+    "twice_softmax": twins("Softmax"),
+    "twice_pooled": twins("Pooling", global_pooling=True, pool="AVE"),
+    "twice_powers": twins("Power", scale=2.0),
+    "twice_flattened": flattened_beside_product,
     "lstm": recurrent,
     "embed": looked_up,
 }

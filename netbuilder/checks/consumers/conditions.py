@@ -5,12 +5,14 @@ from __future__ import annotations
 from netbuilder.checks.graph import Graph
 from netbuilder.layers import Shape, canonical_axis, elements
 from netbuilder.layers.arithmetic import Window, conv_window, pool_extent, pool_window
-from netbuilder.net import Layer
+from netbuilder.net import Blob, Layer
 
 __all__ = [
+    "axes_matter",
     "beyond_image",
     "channel_axis",
     "clip_matters",
+    "covered",
     "floor_matters",
     "nearly_one",
     "off_channels",
@@ -23,6 +25,13 @@ __all__ = [
     "window",
 ]
 
+# What computes alike whatever the axes of its bottom.
+_ELEMENTWISE = frozenset(
+    (
+        "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Silence",
+        "Split", "Swish", "TanH", "Threshold",
+    )
+)  # fmt: skip
 _TRAIN = 0
 _FLOOR = 1
 
@@ -92,7 +101,7 @@ def _pooled(layer: Layer, *, floor: bool = False, clip: bool | None = None) -> l
     return [pool_extent(n, kernel[i], stride[i], pad[i], floor=floor, clip=clip) for i, n in enumerate(size)]
 
 
-def _covered(layer: Layer) -> Shape | None:
+def covered(layer: Layer) -> Shape | None:
     """The shape of a Scale's or Bias's learnt factor, with its first axis before it; None if unknown."""
     known = shape(layer)
     p = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
@@ -104,7 +113,7 @@ def _covered(layer: Layer) -> Shape | None:
 
 def off_channels(layer: Layer) -> bool:
     """Whether a learnt factor is not one number per channel."""
-    known, factor = shape(layer), _covered(layer)
+    known, factor = shape(layer), covered(layer)
     if known is None or factor is None or layer.proto.scale_param.num_axes == 0 or len(known) == 1:
         return False
     start = canonical_axis(layer.proto.scale_param.axis, known)
@@ -135,3 +144,11 @@ def old_axis(layer: Layer) -> bool:
 def some_top_unread(layer: Layer, graph: Graph) -> bool:
     """Whether no layer reads one of the tops."""
     return any(top not in graph.readers for top in layer.tops)
+
+
+def axes_matter(blob: Blob, graph: Graph) -> bool:
+    """Whether a layer reads the blob, past elementwise ones, that computes by its axes."""
+    for reader in graph.readers.get(blob, ()):
+        if reader.type not in _ELEMENTWISE or any(axes_matter(top, graph) for top in reader.tops):
+            return True
+    return False

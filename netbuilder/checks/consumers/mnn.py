@@ -5,6 +5,8 @@ What is not listed here computes what Caffe computes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from netbuilder.checks.consumers.base import (
     COMPUTING,
     CONVOLUTIONS,
@@ -22,6 +24,7 @@ from netbuilder.checks.consumers.base import (
     uneven_window,
 )
 from netbuilder.checks.consumers.conditions import (
+    axes_matter,
     channel_axis,
     clip_matters,
     floor_matters,
@@ -34,8 +37,12 @@ from netbuilder.checks.consumers.conditions import (
     window,
 )
 from netbuilder.checks.graph import Graph
-from netbuilder.layers import canonical_axis, elements, is_source
-from netbuilder.net import Layer
+from netbuilder.layers import RULES, canonical_axis, elements, is_source
+from netbuilder.net import Blob, Layer
+from netbuilder.schema import LayerParameter
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = ["MNN"]
 
@@ -106,6 +113,11 @@ def _flattens_wrongly(layer: Layer) -> bool:
     return elements(known[: canonical_axis(p.axis, known)]) != 1
 
 
+def _flattens_to_more(layer: Layer, graph: Graph) -> bool:
+    """Whether the axes that a negative axis adds at the end reach a layer that looks at them."""
+    return layer.proto.flatten_param.axis < 0 and axes_matter(layer.tops[0], graph)
+
+
 def _reduces_wrongly(layer: Layer) -> bool:
     """Whether a Reduction counts from the end, or has more axes than the four that it is made for."""
     p, axes = layer.proto.reduction_param, rank(layer)
@@ -127,14 +139,14 @@ def _adds_wrongly(layer: Layer) -> bool:
 
 
 def _crops_wrongly(layer: Layer) -> bool:
-    """Whether the bottoms have different numbers of axes, or a negative axis is counted from four axes."""
+    """Whether the bottoms have different numbers of axes, or it crops before an axis counted from the end."""
     known = [b.shape for b in layer.bottoms if b.shape is not None]
     if layer.unknown or len(known) < 2:
         return False
     axes, axis = len(known[0]), layer.proto.crop_param.axis
     if len(known[1]) != axes:
         return True
-    return axis < 0 and axes != 4 and known[0][: axes + axis] != known[1][: axes + axis]
+    return axis < 0 and known[0][: axes + axis] != known[1][: axes + axis]
 
 
 # Layers of which its converter makes nothing.
@@ -177,6 +189,51 @@ def _is_read(layer: Layer, graph: Graph) -> bool:
                 return True
             same += reader.tops
     return False
+
+
+# Layers of which its converter makes one, if they are equal and read the same blob.
+_MERGED = types(
+    "AbsVal", "BNLL", "Exp", "Flatten", "Log", "MVN", "Power", "ReLU", "Reduction", "Reshape", "Sigmoid",
+    "TanH",
+)  # fmt: skip
+
+
+def _written_out(message: Message) -> tuple[str, ...]:
+    """The fields of a message with their defaults, to compare it with another."""
+    return tuple(str(getattr(message, field.name)) for field in message.DESCRIPTOR.fields)
+
+
+def _expression(blob: Blob) -> object:
+    """What its converter takes for the same blob: itself, or the layer that computes it and of what."""
+    layer = blob.layer
+    while _skipped(layer):
+        blob = layer.bottoms[0]
+        layer = blob.layer
+    if layer.type not in _MERGED:
+        return blob
+    fields = [_written_out(getattr(layer.proto, name)) for name in RULES[layer.type].params]
+    return layer.type, tuple(fields), _expression(layer.bottoms[0])
+
+
+def _flattened(layer: Layer) -> object:
+    """What it makes of the bottom of an InnerProduct."""
+    flatten = LayerParameter()
+    flatten.flatten_param.axis = layer.proto.inner_product_param.axis
+    return "Flatten", (_written_out(flatten.flatten_param),), _expression(layer.bottoms[0])
+
+
+def _is_merged(layer: Layer, graph: Graph) -> bool:
+    """Whether a layer whose top is an output of the net is merged with another."""
+    if layer.type not in _MERGED or not some_top_unread(layer, graph):
+        return False
+    (top,) = layer.tops
+    own, twins = _expression(top), []
+    for other in graph.layers:
+        if other.type == "InnerProduct" and layer.type == "Flatten" and _flattened(other) == own:
+            return True
+        if other.type == layer.type and _expression(other.tops[0]) == own:
+            twins.append(other)
+    return twins[0] is not layer or any(twin.tops[0] in graph.readers for twin in twins)
 
 
 MNN = Target(
@@ -242,6 +299,7 @@ MNN = Target(
         ),
         Limit(
             "argmax", types("ArgMax"), "ArgMax gives other values", "take the maximum outside the net",
+            lambda layer: layer.proto.argmax_param.out_max_val or elements(shape(layer) or (2,)) != 1,
         ),
         Limit("embed", types("Embed"), "Embed gives other values", "look the rows up outside the net"),
         Limit(
@@ -277,6 +335,11 @@ MNN = Target(
             _flattens_wrongly,
         ),
         Limit(
+            "flatten-axes", types("Flatten"), "a negative axis adds axes, which layers after it see",
+            "count the axis from the front",
+            lambda layer: not _flattens_wrongly(layer), _flattens_to_more,
+        ),
+        Limit(
             "softmax-axis", types("Softmax"), "a blob of one axis gives other values",
             "Reshape to two axes before",
             lambda layer: rank(layer) == 1 and shape(layer) != (1,),
@@ -303,7 +366,7 @@ MNN = Target(
         ),
         Limit(
             "crop-rank", types("Crop"),
-            "Crop wants bottoms of as many axes, and 4 of them if its axis is negative",
+            "Crop wants bottoms of as many axes, and crops all of them if its axis is negative",
             "Reshape one of the bottoms, and count the axis from the front", _crops_wrongly,
         ),
         LRN_K,
@@ -316,6 +379,11 @@ MNN = Target(
             "output-read", frozenset(),
             "an output of the net is the blob that another layer reads: it gives no such output",
             "read the other blob by {name}, or leave {name} out", where=_is_read,
+        ),
+        Limit(
+            "output-merged", _MERGED,
+            "another layer computes the same of the same blob: they become one, and this output is not given",
+            "leave {name} out, or put another layer behind it", where=_is_merged,
         ),
     ),
     types=frozenset(

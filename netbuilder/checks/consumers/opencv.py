@@ -21,8 +21,10 @@ from netbuilder.checks.consumers.base import (
     types,
 )
 from netbuilder.checks.consumers.conditions import (
+    axes_matter,
     beyond_image,
     channel_axis,
+    covered,
     floor_matters,
     nearly_one,
     off_channels,
@@ -68,6 +70,11 @@ def _loses_window(layer: Layer) -> bool:
     return not pairs or floor_matters(layer)
 
 
+def _half_pair(layer: Layer) -> bool:
+    """Whether half of a pair is given alone, and is not what it takes for the missing one."""
+    return any(getattr(layer.proto.convolution_param, there) for there, _ in lone_pairs(layer))
+
+
 def _depth_misread(layer: Layer) -> bool:
     """Whether one of the fields stands once for three spatial axes."""
     p = layer.proto.convolution_param
@@ -97,12 +104,23 @@ def _negative_scale(layer: Layer) -> bool:
     return p.axis < 0
 
 
+def _many_off_channels(layer: Layer) -> bool:
+    """Whether a learnt factor is not one number per channel, nor one for everything."""
+    return off_channels(layer) and elements(covered(layer) or ()) != 1
+
+
 def _negative_alone(layer: Layer) -> bool:
     """Whether the only axis is counted from the end: it adds one behind it."""
     messages = (layer.proto.concat_param, layer.proto.softmax_param, layer.proto.slice_param)
     if rank(layer) != 1 or shape(layer) == (1,) or (layer.type == "Concat" and len(layer.bottoms) == 1):
         return False
     return any(m.axis < 0 for m in (*messages, layer.proto.inner_product_param))
+
+
+def _negative_first(layer: Layer) -> bool:
+    """Whether an InnerProduct counts the first of several axes from the end."""
+    p, known = layer.proto.inner_product_param, shape(layer)
+    return known is not None and len(known) > 1 and p.axis == -len(known)
 
 
 def _fused_scale(layer: Layer, graph: Graph) -> bool:
@@ -180,9 +198,9 @@ def _gap_in_tops(layer: Layer, graph: Graph) -> bool:
     return read != sorted(read, reverse=True)
 
 
-def _last_tops_unread(layer: Layer, graph: Graph) -> bool:
-    """Whether a top after the first is unread, and so are all behind it: it then computes none of these."""
-    return len(layer.tops) > 1 and layer.tops[-1] not in graph.readers and not is_source(layer.proto)
+def _other_tops_unread(layer: Layer, graph: Graph) -> bool:
+    """Whether a top after the first is unread, which it then does not compute."""
+    return any(top not in graph.readers for top in layer.tops[1:]) and not is_source(layer.proto)
 
 
 OPENCV = Target(
@@ -217,7 +235,7 @@ OPENCV = Target(
         ),
         Limit(
             "lone-pair", CONVOLUTIONS, "half of an _h/_w pair is ignored", "write both halves",
-            lambda layer: bool(lone_pairs(layer)),
+            _half_pair,
         ),
         Limit(
             "transpose", types("InnerProduct"), "transpose is ignored, so that it computes something else",
@@ -239,9 +257,13 @@ OPENCV = Target(
             "a negative axis of a blob of one axis fails", "write axis: 0", _negative_alone,
         ),
         Limit(
+            "negative-axis", types("InnerProduct"), "the first axis counted from the end fails",
+            "write axis: 0", _negative_first, lambda layer, graph: axes_matter(layer.tops[0], graph),
+        ),
+        Limit(
             "scale-axes", types("Scale"),
             "a learnt factor over other axes than the channels fails behind a convolution",
-            "keep axis and num_axes at 1, or put a ReLU between", off_channels, _fused_scale,
+            "keep axis and num_axes at 1, or put a ReLU between", _many_off_channels, _fused_scale,
         ),
         Limit(
             "prelu-shared", types("PReLU"), "channel_shared fails", "give one slope per channel",
@@ -300,8 +322,8 @@ OPENCV = Target(
             "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4),
         ),
         Limit(
-            "several-bottoms", CONVOLUTIONS, "of several tops in one layer, those that no layer reads fail",
-            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1, _last_tops_unread,
+            "several-bottoms", types("Deconvolution"), "several bottoms in one layer fail",
+            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1,
         ),
         Limit(
             "lrn-alpha", types("LRN"), "alpha is not 1 where it is not written", "write alpha: 1",
@@ -344,8 +366,8 @@ OPENCV = Target(
             "leave out the tops that no layer reads", where=_gap_in_tops,
         ),
         Limit(
-            "unread-top", frozenset(), "it does not compute the last tops of a layer if no layer reads them",
-            "leave these tops out, or read them if you need their values", where=_last_tops_unread,
+            "unread-top", frozenset(), "it computes a top after the first only if a layer reads it",
+            "leave these tops out, or read them if you need their values", where=_other_tops_unread,
             severity="warning",
         ),
         Limit(
