@@ -45,6 +45,7 @@ class Operator(nn.Module):
         self._message.CopyFrom(layer.proto)
         self._message.ClearField("blobs")
         self.name = layer.name
+        self.bottom_shapes = tuple(bottom.shape for bottom in layer.bottoms)  # in the file
         self.folder = Path(layer.origin.file).parent  # where files are looked up second
         # A layer may override the phase of the net, which changes how it runs.
         self.trains = (PHASES[proto.phase] if proto.HasField("phase") else phase) == "TRAIN"

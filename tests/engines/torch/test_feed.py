@@ -45,10 +45,9 @@ def net_of(folder: Path, text: str) -> Path:
     return path
 
 
-def feed(folder: Path, text: str, phase: str = "TRAIN", inputs: Any = None, **options: Any) -> Feed:
+def feed(folder: Path, text: str, phase: str = "TRAIN", **options: Any) -> Feed:
     options = {"device": "cpu", "seed": 3, **options}
-    net = prototxt.read(net_of(folder, text), phase, inputs=inputs, dialect="any")
-    return Feed(module(net), **options)
+    return Feed(module(net_of(folder, text), phase=phase), **options)
 
 
 def records_of(place: Path, records: list[bytes]) -> None:
@@ -379,22 +378,28 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     refused(tmp_path, data_layer(2, "crop_size: 7"), "crop_size 7 is larger than the images, 6x6")
     refused(tmp_path, data_layer(2, "mean_value: 1 mean_value: 2"), "mean_value")
     refused(tmp_path, data_layer(2, 'mean_file: "m"'), "mean_file 'm' is not there")
-    # Where the shapes are given the data is not looked at when the net is read, only by the feed.
-    shapes = {"data": (2, 1, 6, 6), "label": (2,)}
-    for hold in (0, MANY):
-        options: dict[str, Any] = {"hold": hold, "inputs": shapes}
-        text = data_layer(2, "crop_size: 7")
-        refused(tmp_path, text, "crop_size 7 is larger than an image of 6x6", **options)
-        text = data_layer(2, "mean_value: 1 mean_value: 2")
-        refused(tmp_path, text, "it has 2 mean_values, and images of 1 channels", **options)
-        text = data_layer(2, 'mean_file: "m"')
-        (tmp_path / "m").unlink(missing_ok=True)
-        refused(tmp_path, text, "its mean_file, 'm', does not exist", **options)
-        blob = message("BlobProto")(num=1, channels=1, height=5, width=6, data=[0.0] * 30)
+
+
+@pytest.mark.parametrize("hold", [0, MANY])
+def test_a_mean_that_changed_since_the_net_was_read_is_named(tmp_path: Path, hold: int) -> None:
+    write_lmdb(tmp_path / "db", noise(3, 1, 6, 6), range(3))
+
+    def write(height: int) -> None:
+        blob = message("BlobProto")(num=1, channels=1, height=height, width=6, data=[0.0] * 6 * height)
         (tmp_path / "m").write_bytes(blob.SerializeToString())
-        refused(tmp_path, text, "the mean in 'm' is 1x5x6, and an image 1x6x6", **options)
-        (tmp_path / "m").write_bytes(b"\xff\xff\xff")
-        refused(tmp_path, text, "'m' is not a mean image", **options)
+
+    write(6)
+    net = module(net_of(tmp_path, data_layer(2, 'mean_file: "m"')))
+    write(5)
+    own = Feed(net, device="cpu", hold=hold)
+    with pytest.raises(EngineError, match="the mean in 'm' is 1x5x6, and an image 1x6x6"):
+        next(own)
+    (tmp_path / "m").write_bytes(b"\xff\xff\xff")
+    with pytest.raises(NetBuilderError, match="m' is not a mean image"):
+        Feed(net, device="cpu", hold=hold)
+    (tmp_path / "m").unlink()
+    with pytest.raises(EngineError, match="its mean_file, 'm', does not exist"):
+        Feed(net, device="cpu", hold=hold)
 
 
 @pytest.mark.parametrize("hold", [0, MANY])
@@ -419,6 +424,16 @@ def test_images_of_several_sizes_need_a_crop(tmp_path: Path, hold: int, workers:
     own.close()
 
 
+def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
+    records_of(tmp_path / "db", [pack_planes((1, s, s), bytes(s * s), 0) for s in (8, 9, 6)])
+    own = feed(tmp_path, data_layer(1, "crop_size: 7"))
+    next(own)
+    next(own)
+    with pytest.raises(EngineError, match="record 2 of 'db': crop_size 7 is larger than an image of 6x6"):
+        next(own)
+    own.close()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_record_is_named_when_its_turn_comes(tmp_path: Path, workers: int) -> None:
     good = encoded(noise(30, 3, 4, 4))
@@ -428,4 +443,27 @@ def test_a_bad_record_is_named_when_its_turn_comes(tmp_path: Path, workers: int)
     for _ in range(2):
         with pytest.raises(EngineError, match="Data 'd': record 21 of 'db': it is not a JPEG"):
             next(own)
+    own.close()
+
+
+@pytest.mark.parametrize("label", [4, -1])
+@pytest.mark.parametrize("hold", [0, MANY], ids=["streamed", "held"])
+def test_a_label_without_a_score_is_named(tmp_path: Path, label: int, hold: int) -> None:
+    write_lmdb(tmp_path / "db", noise(5, 1, 2, 2), [0, 3, 1, label, 2])
+    loss = (
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" '
+        "inner_product_param { num_output: 4 } } "
+        'layer { name: "again" type: "Split" bottom: "label" top: "one" top: "two" } '
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "two" top: "loss" IGNORE }'
+    )
+    own = feed(tmp_path, data_layer(3, more=loss.replace("IGNORE", "")), hold=hold)
+    next(own)
+    with pytest.raises(
+        EngineError, match=f"the label of record 3 of 'db' is {label}, and SoftmaxWithLoss 'loss'"
+    ):
+        next(own)
+    own.close()
+    ignoring = loss.replace("IGNORE", f"loss_param {{ ignore_label: {label} }}")
+    own = feed(tmp_path, data_layer(3, more=ignoring), hold=hold)
+    assert [next(own)["label"].tolist() for _ in range(2)][1] == [label, 2, 0]
     own.close()

@@ -117,7 +117,7 @@ def test_boxes_have_torchvisions_distribution() -> None:
                 break
     for ours, other in zip(np.array(boxes).T, np.array(theirs).T, strict=True):
         both = [np.quantile(values, (0.1, 0.25, 0.5, 0.75, 0.9)) for values in (ours, other)]
-        np.testing.assert_allclose(*both, rtol=0.04, atol=1.1)
+        np.testing.assert_allclose(both[0], both[1], rtol=0.04, atol=1.1)
     for top, left, h, w in boxes:
         assert 0 <= top <= 100 - h
         assert 0 <= left <= 120 - w
@@ -144,7 +144,7 @@ def test_a_box_of_the_whole_image_is_the_image() -> None:
 
 def test_boxes_are_cut_alike_on_the_device_and_by_a_reader(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "db", noise(9, 3, 20, 25), range(9))
-    options = {"resized_crop": (0.1, 1.0)}
+    options: dict[str, Any] = {"resized_crop": (0.1, 1.0)}
     held, streamed = (feed(tmp_path, 7, "crop_size: 12 mirror: true", hold=h, **options) for h in (MANY, 0))
     for a, b in islice(zip(held, streamed, strict=True), 3):
         assert (a["data"] - b["data"]).abs().max() <= 1

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from netbuilder.engines.torch.feed.ahead import Ahead
 from netbuilder.engines.torch.feed.extras import Extras, Mix
+from netbuilder.engines.torch.feed.labels import scores_of
 from netbuilder.engines.torch.feed.memory import limit
 from netbuilder.engines.torch.feed.pictures import PictureStream, Place
 from netbuilder.engines.torch.feed.streams import Stream, stream_of
@@ -97,6 +98,8 @@ class Feed:
     def _made(self, net: NetModule, memory: Mapping[str, Any]) -> Iterator[Stream]:
         for operator in net.operators().values():
             stream = stream_of(operator, self._place, memory)
+            if isinstance(stream, PictureStream) and len(stream.layer.proto.top) > 1:
+                stream.scores = scores_of(net, stream.layer.proto.top[1])
             if stream is not None:
                 yield stream
 

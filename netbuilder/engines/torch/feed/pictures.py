@@ -17,6 +17,7 @@ from netbuilder.data.packed import load
 from netbuilder.data.stored import BadRecord, Database, Pictures
 from netbuilder.engines.torch.feed.extras import Extras, Mix, cut_out, recoloured
 from netbuilder.engines.torch.feed.held import Held
+from netbuilder.engines.torch.feed.labels import Scores
 from netbuilder.engines.torch.feed.readers import Cutting, Reader, Result
 from netbuilder.engines.torch.transform import Centring, framing_of
 from netbuilder.errors import EngineError
@@ -63,6 +64,7 @@ class PictureStream:
         self.records: int | None = len(source)
         self._key = zlib.crc32(layer.name.encode())
         self.extras = extras = place.extras if layer.trains else Extras()
+        self.scores: list[Scores] = []  # who reads the labels
         self.mixes: deque[Mix] = deque()  # of the passes that were finished
         self._framing = framing_of(
             layer, move=extras.move, area=extras.resized_crop, shape=extras.resized_shape
@@ -88,7 +90,8 @@ class PictureStream:
                 found = load(self.source)
             except BadRecord as error:
                 raise self.layer.error(f"'{self.source.name}': {error}") from None
-            return None if found is None else Held.of(*found, self.place.device)
+            if found is not None:
+                return Held.of(*found, self.place.device)
         return Held(
             len(self.source), planes.shape, torch.from_numpy(planes[:0].copy()).dtype, self.place.device
         )
@@ -131,6 +134,9 @@ class PictureStream:
             pixels, labels = self._held.take(begun.numbers, frame)
         else:
             pixels, labels, frame = self._joined(begun, found)
+        for scores in self.scores:
+            if (bad := scores.wrong(labels)) is not None:
+                raise self._without_score(int(begun.numbers[bad]), int(labels[bad]), scores)
         data = self._changed(pixels, frame, begun.rng)
         target = torch.from_numpy(labels.astype("float32")).to(self.place.device)
         if self.extras.mixup:
@@ -175,6 +181,13 @@ class PictureStream:
         if self._centring.image is not None:
             frame = begun.cutting.frame(*found.sizes[0])
         return pixels.to(self.place.device, non_blocking=True), np.array(found.labels, np.int64), frame
+
+    def _without_score(self, number: int, label: int, scores: Scores) -> EngineError:
+        return self.layer.error(
+            f"the label of {self.source.called(number)} is {label}, and {scores.reader} takes 0 to "
+            f"{scores.classes - 1}",
+            hint="fix the labels, which count from 0, or give the net as many outputs as there are classes",
+        )
 
     def _bad(self, number: int, text: str) -> EngineError:
         return self.layer.error(f"{self.source.called(number)}: {text}")
