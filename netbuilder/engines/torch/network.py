@@ -15,6 +15,7 @@ from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
 from netbuilder.engines.torch.passes import chosen, rewritten
+from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.engines.torch.passes.precision import FLOAT32, lowered, precision, widened
 from netbuilder.engines.torch.steps import Step
 from netbuilder.errors import EngineError, did_you_mean
@@ -98,6 +99,8 @@ class NetModule(nn.Module):
             generator.manual_seed(seed)
         self._build(net, generator)
         self._rewritten[()] = rewritten(self._steps, self._outputs.values(), self.passes)
+        if "channels_last" in self.passes:
+            lay_out(self.operators().values())
         if "compile" in self.passes:
             self.compile()
 

@@ -143,6 +143,10 @@ class Operator(nn.Module):
         copy.CopyFrom(self._message)
         return copy
 
+    def views(self) -> list[tuple[Operator, int]]:
+        """The blobs of others, by owner and index, that it sees in another shape."""
+        return [(owner, j) for owner, j, _ in self._shared.values()]
+
     @property
     def message(self) -> Any:
         """The layer's own parameter message."""
