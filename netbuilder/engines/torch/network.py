@@ -273,6 +273,11 @@ class NetModule(nn.Module):
         out.loss = loss
         return out
 
+    def replace(self, number: int, operator: nn.Module) -> None:
+        """Let another operator compute the step of this number; the passes run again."""
+        self._steps[number] = self._steps[number]._replace(operator=operator)
+        self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
+
     def steps(self, keep: Sequence[str] = ()) -> list[Step]:
         """What runs, one step after another, for a caller who asks for these blobs too."""
         held = tuple(sorted({self._slot(name) for name in keep} - set(self._outputs.values())))

@@ -82,7 +82,7 @@ def softened(net: NetModule, source: Source, smoothing: float) -> list[SoftLoss]
                 hint="leave them out of the recipe, or ignore_label out of the net",
             )
         soft = SoftLoss(operator, smoothing)
-        net._steps[i] = step._replace(operator=soft)  # type: ignore[arg-type]
+        net.replace(i, soft)
         found.append(soft)
     if not found:
         raise EngineError(
