@@ -33,8 +33,11 @@ _OLD_LAYER = 2  # the number of NetParameter.layers, of 2014 and before
 
 
 def is_fixed(layer: Layer) -> bool:
-    """Whether a layer has fixed filters and nothing that is learnt."""
-    return bool(layer.params) and all(p.fixed_filter for p in layer.params)
+    """Whether a layer has fixed filters and nothing that is learnt: at most a bias of one written number."""
+    if not any(p.fixed_filter for p in layer.params) or any(p.learnable for p in layer.params):
+        return False
+    biases = [p for p in layer.params if not p.fixed_filter]
+    return not biases or getattr(layer.proto, RULES[layer.type].params[0]).bias_filler.type == "constant"
 
 
 def fill_model(net: Net, model: str | Path, path: str | Path, *, force: bool = False) -> tuple[str, ...]:
