@@ -91,7 +91,7 @@ class TorchEngine:
 
         self.describe()
         device = device_of(plan.devices)
-        net = module(plan.net)
+        net = module(plan.net, dtype=plan.dtype)
         for path in plan.weights:
             net.load_caffemodel(path)
         return TorchJob(do=do, plan=plan, module=net.to(device))

@@ -33,6 +33,11 @@ class Operator(nn.Module):
     multipliers of each blob, which a solver of Caffe's applies.
     """
 
+    # Whether the top is a new tensor that its own gradient does not read, so that a reader may write over it.
+    fresh = False
+    # The bottoms of which only the size is read.
+    sizes: tuple[int, ...] = ()
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__()
         self.proto = proto = cast("LayerParameter", Fields.of(layer.proto, without=("blobs",)))
@@ -90,6 +95,10 @@ class Operator(nn.Module):
         found = self._parameters.get(name)
         return self._buffers[name] if found is None else found  # type: ignore[return-value]
 
+    def owns(self, i: int) -> bool:
+        """Whether blob i is its own, not a view of another operator's."""
+        return i not in self._shared
+
     def blobs(self) -> list[Tensor]:
         """All parameter blobs in Caffe's order; one that is shared has the gradient of its owner."""
         return [self._seen(i) for i in range(self.number)]
@@ -119,6 +128,10 @@ class Operator(nn.Module):
         copy = type(self._message)()
         copy.CopyFrom(self._message)
         return copy
+
+    def views(self) -> list[tuple[Operator, int]]:
+        """The blobs of others, by owner and index, that it sees in another shape."""
+        return [(owner, j) for owner, j, _ in self._shared.values()]
 
     @property
     def message(self) -> Any:

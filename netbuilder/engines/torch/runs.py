@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node, saved_tensors_hooks
 
 from netbuilder.engines.torch.network import NetModule, Outputs
-from netbuilder.engines.torch.operator import Operator, Tops
+from netbuilder.engines.torch.operator import Tops
+from netbuilder.engines.torch.passes.fusion import leading
+from netbuilder.engines.torch.passes.precision import precision
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.training.events import Ended, Event, LayerTime, Tested, Testing, Timed, Timing
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["TestRun", "TimeRun", "compute", "precision"]
 
 _EVERY = 0.5  # seconds between two reports of a test
-
-
-def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
-    """The context in which a pass computes in this precision; the parameters stay float32."""
-    if dtype == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, getattr(torch, dtype))
 
 
 def compute(
@@ -73,8 +67,7 @@ class _Run:
     def once(self, inputs: dict[str, Tensor], keep: Sequence[str] = ()) -> Outputs:
         """One pass on the device."""
         moved = {name: value.to(self._device) for name, value in inputs.items()}
-        with precision(self._device, self._plan.dtype):
-            out: Outputs = self._module(keep=keep, **moved)
+        out: Outputs = self._module(keep=keep, **moved)
         return out
 
     def _fed(self, forms: set[Form], value: Any) -> dict[str, Tensor]:
@@ -118,7 +111,8 @@ class TestRun(_Run):
 class TimeRun(_Run):
     """The seconds of each layer, forward and backward, in each pass; and the memory of a pass.
 
-    Input blobs are drawn. The backward pass starts at the losses, or else at all outputs.
+    Input blobs are drawn. The backward pass starts at the losses, or else at all outputs. The time of layers
+    that a pass has merged is that of the first of them.
     """
 
     def __iter__(self) -> Iterator[Event]:
@@ -127,9 +121,7 @@ class TimeRun(_Run):
         inputs = self._fed({Form.FED}, torch.rand)
         memory = self._memory(inputs)  # the first pass also allocates what later passes use again
         clocks = {
-            operator: _Clock(operator, self._device)
-            for operator in self._module.children()
-            if isinstance(operator, Operator)
+            leading(step.operator): _Clock(step.operator, self._device) for step in self._module.steps()
         }
         seen: dict[Node, None] = {}
         for done in range(1, passes + 1):
@@ -145,10 +137,12 @@ class TimeRun(_Run):
                 return
         for clock in clocks.values():
             clock.remove()
-        layers = [
-            LayerTime(operator.name, operator.proto.type, tuple(clock.forward), tuple(clock.backward))
-            for operator, clock in clocks.items()
-        ]
+        nothing = (0.0,) * passes
+        layers = []
+        for operator in self._module.operators().values():
+            times = clocks.get(operator)
+            forward, backward = (times.forward, times.backward) if times else (nothing, nothing)
+            layers.append(LayerTime(operator.name, operator.proto.type, tuple(forward), tuple(backward)))
         yield Timed(tuple(layers), memory=memory)
         yield Ended("done", passes)
 
@@ -188,7 +182,7 @@ class TimeRun(_Run):
 class _Clock:
     """Times one operator: its forward pass, and each node that it adds to the graph of gradients."""
 
-    def __init__(self, operator: Operator, device: torch.device) -> None:
+    def __init__(self, operator: nn.Module, device: torch.device) -> None:
         self.forward: list[float] = []
         self.backward: list[float] = []
         self._gpu = device if device.type == "cuda" else None
