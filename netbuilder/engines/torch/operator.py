@@ -123,6 +123,12 @@ class Operator(nn.Module):
             self._buffers.pop(str(i), None)
             self._shared[i] = (owner, j, shape)
 
+    def stored(self) -> Any:
+        """A copy of the layer's message, without its blobs."""
+        copy = type(self._message)()
+        copy.CopyFrom(self._message)
+        return copy
+
     def views(self) -> list[tuple[Operator, int]]:
         """The blobs of others, by owner and index, that it sees in another shape."""
         return [(owner, j) for owner, j, _ in self._shared.values()]

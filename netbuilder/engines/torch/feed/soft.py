@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netbuilder.engines.torch.feed.extras import Mix
 from netbuilder.engines.torch.operators.loss import normalizer
@@ -19,35 +19,41 @@ if TYPE_CHECKING:
 __all__ = ["SoftLoss", "softened"]
 
 
-class SoftLoss:
+class SoftLoss(nn.Module):
     """The loss of `share` of the label and 1 - share of the other one of `mix`, smoothed over the classes.
 
     Of smoothing e, the loss is (1 - e) of that plus e of the mean over all classes taken as the label.
-    It is a hook on the net's own loss, which changes what that returns. Source: Szegedy 2016; Zhang 2018.
+    Source: Szegedy 2016; Zhang 2018.
     """
 
-    def __init__(self, smoothing: float) -> None:
+    def __init__(self, loss: Any, smoothing: float) -> None:
+        super().__init__()
+        # Not a child: the parameters and names of the net stay what they are.
+        object.__setattr__(self, "loss", loss)
+        self.loss: Any
         self.smoothing = smoothing
         self.mix: Mix | None = None
+        self.name, self.proto = loss.name, loss.proto
 
-    def __call__(self, operator: Any, bottoms: tuple[Tensor, ...], loss: Tensor) -> Tensor:
-        """The soft loss, a scalar."""
-        scores, labels = bottoms
-        if self.mix is not None:
-            other: Tensor = operator.forward(scores, self.mix.other.view_as(labels))
-            loss = self.mix.share * loss + (1 - self.mix.share) * other
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """The loss, a scalar."""
+        loss: Tensor = self.loss(scores, labels)
+        if self.mix is not None and len(self.mix.other) == len(labels):
+            loss = self.mix.share * loss + (1 - self.mix.share) * self.loss(
+                scores, self.mix.other.view_as(labels)
+            )
         if self.smoothing:
-            loss = (1 - self.smoothing) * loss + self.smoothing * _of_all_classes(operator, scores)
+            loss = (1 - self.smoothing) * loss + self.smoothing * self._of_all_classes(scores)
         return loss
 
-
-def _of_all_classes(operator: Any, scores: Tensor) -> Tensor:
-    """The mean loss over all classes, normalised as the loss is: it does not depend on the labels."""
-    p = operator.proto
-    axis = p.softmax_param.axis % scores.dim()
-    outer, inner = math.prod(scores.shape[:axis]), math.prod(scores.shape[axis + 1 :])
-    divisor = normalizer(operator.mode, outer, inner, None, p.loss_param.pre_fixed_normalizer)
-    return -torch.log_softmax(scores.float(), axis).mean(axis).sum() / divisor
+    def _of_all_classes(self, scores: Tensor) -> Tensor:
+        """The mean loss over all classes, normalised as the loss is: it does not depend on the labels."""
+        axis = self.loss.proto.softmax_param.axis % scores.dim()
+        outer, inner = math.prod(scores.shape[:axis]), math.prod(scores.shape[axis + 1 :])
+        divisor = normalizer(
+            self.loss.mode, outer, inner, None, self.loss.proto.loss_param.pre_fixed_normalizer
+        )
+        return -torch.log_softmax(scores.float(), axis).mean(axis).sum() / divisor
 
 
 def softened(net: NetModule, source: Source, smoothing: float) -> list[SoftLoss]:
@@ -57,11 +63,13 @@ def softened(net: NetModule, source: Source, smoothing: float) -> list[SoftLoss]
     read the first label.
     """
     label = source.proto.top[1] if len(source.proto.top) > 1 else ""
-    found: list[SoftLoss] = []
-    for step in net._steps:
+    found = []
+    for i, step in enumerate(net._steps):
         operator: Any = step.operator
         if label not in operator.proto.bottom or not any(step.weights):
             continue
+        if isinstance(operator, SoftLoss):
+            operator = operator.loss
         if operator.proto.type != "SoftmaxWithLoss" or len(operator.proto.bottom) != 2:
             raise EngineError(
                 f"mixup and label smoothing need a SoftmaxWithLoss, and {operator.proto.type} "
@@ -73,10 +81,8 @@ def softened(net: NetModule, source: Source, smoothing: float) -> list[SoftLoss]
                 f"mixup and label smoothing cannot ignore labels as SoftmaxWithLoss '{operator.name}' does",
                 hint="leave them out of the recipe, or ignore_label out of the net",
             )
-        soft = SoftLoss(smoothing)
-        for hook in [h for h, made in operator._forward_hooks.items() if isinstance(made, SoftLoss)]:
-            del operator._forward_hooks[hook]  # of an earlier feed
-        operator.register_forward_hook(soft)
+        soft = SoftLoss(operator, smoothing)
+        net._steps[i] = step._replace(operator=soft)  # type: ignore[arg-type]
         found.append(soft)
     if not found:
         raise EngineError(
