@@ -49,7 +49,7 @@ def test_both_databases_have_the_same_keys_in_the_same_order(
     assert list(pictures) == list(labels)
     by_name = {line.rsplit(" ", 3)[0]: values for line, values in zip(listed.read_text().split("\n"), VALUES)}  # noqa: B905
     for key, record in labels.items():
-        np.testing.assert_array_equal(labels_of(record), np.float32(by_name[key[9:].decode()]))
+        np.testing.assert_array_equal(labels_of(record), np.array(by_name[key[9:].decode()], np.float32))
 
 
 def test_an_image_that_is_skipped_has_no_labels(

@@ -195,11 +195,13 @@ def _elementwise(m: _Maker, layer: Any) -> None:
         case "Dropout":
             m.fields(layer.dropout_param, p, dropout_ratio=(0.5, 0.25, 0.9))
         case "Exp":
-            m.fields(layer.exp_param, p, base=(-1, 2, 10, 0.5), scale=(1, 2, 0, -1), shift=(0, 1))
+            m.fields(layer.exp_param, p, base=(-1, 2, 10, 0.5), scale=(1, 2, -1), shift=(0, 1))
         case "Log":
             m.fields(layer.log_param, p, base=(-1, 2, 10), scale=(1, 2), shift=(0, 1))
         case "Power":
-            m.fields(layer.power_param, p, power=(1, 2, 0, -1, 0.5, 3), scale=(1, 2, 0, -1), shift=(0, 1, 5))
+            m.fields(
+                layer.power_param, p, power=(1, 2, 0, -1, 0.5, 3), scale=(1, 2, 0.5, -1), shift=(0, 1, 5)
+            )
     if layer.type in ("ReLU", "Sigmoid", "TanH"):
         m.fields(getattr(layer, layer.type.lower() + "_param"), 0.05, engine=(0, 1))
 
@@ -239,7 +241,7 @@ def _batch_norm(m: _Maker, layer: Any) -> None:
 
 @draw("Scale", "Bias")
 def _scale(m: _Maker, layer: Any) -> None:
-    name, shape = m.any(4, 4, 4, 2, 3, 1)
+    name, shape = m.any(*(4,) * 8, 2, 2, 3, 1)
     p = layer.scale_param if layer.type == "Scale" else layer.bias_param
     rank, axis = len(shape), 1
     layer.bottom.append(name)
@@ -266,10 +268,10 @@ def _lrn(m: _Maker, layer: Any) -> None:
 
 @draw("MVN")
 def _mvn(m: _Maker, layer: Any) -> None:
-    layer.bottom.append(m.any(4, 4, 4, 2, 3)[0])
+    layer.bottom.append(m.any(4, 4, 4, 4, 2, 3)[0])
     p = layer.mvn_param
     m.fields(p, 0.4, across_channels=(True, False), normalize_variance=(True, False))
-    m.fields(p, 0.1, eps=(1e-9, 1e-3))
+    m.fields(p, 0.1, eps=(1e-9, 0.1))
 
 
 @draw("Softmax")
@@ -306,7 +308,7 @@ def _window(m: _Maker, p: Any, stems: dict[str, tuple[int, ...]], spatial: int) 
 @draw("Convolution", "Deconvolution")
 def _convolution(m: _Maker, layer: Any) -> int | None:
     p = layer.convolution_param
-    name, shape = m.any(4, 4, 4, 4, 4, 3, 5, 2)
+    name, shape = m.any(*(4,) * 12, 3, 3, 5, 5, 2)
     rank, axis = len(shape), 1
     if m.chance(0.1):
         axis = p.axis = m.pick(1, 1 - rank, m.axis(rank))

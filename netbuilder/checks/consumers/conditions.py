@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netbuilder.checks.graph import Graph
-from netbuilder.layers import Shape, canonical_axis, elements
+from netbuilder.layers import RULES, Shape, canonical_axis, elements
 from netbuilder.layers.arithmetic import Window, conv_window, pool_extent, pool_window
 from netbuilder.net import Blob, Layer
 
@@ -12,8 +12,10 @@ __all__ = [
     "beyond_image",
     "channel_axis",
     "clip_matters",
+    "counts_from_end",
     "covered",
     "floor_matters",
+    "misses_axes",
     "nearly_one",
     "off_channels",
     "old_axis",
@@ -31,6 +33,13 @@ _ELEMENTWISE = frozenset(
         "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Silence",
         "Split", "Swish", "TanH", "Threshold",
     )
+)  # fmt: skip
+# What moves a window over the axes behind the channels.
+_WINDOWS = frozenset(("Convolution", "Deconvolution", "Im2col", "LRN", "Pooling", "SPP"))
+_AXIS_PARAMS = (
+    "argmax_param", "bias_param", "concat_param", "convolution_param", "crop_param", "flatten_param",
+    "inner_product_param", "reduction_param", "reshape_param", "scale_param", "slice_param", "softmax_param",
+    "tile_param",
 )  # fmt: skip
 _TRAIN = 0
 _FLOOR = 1
@@ -146,9 +155,38 @@ def some_top_unread(layer: Layer, graph: Graph) -> bool:
     return any(top not in graph.readers for top in layer.tops)
 
 
-def axes_matter(blob: Blob, graph: Graph) -> bool:
-    """Whether a layer reads the blob, past elementwise ones, that computes by its axes."""
+def axes_matter(blob: Blob, graph: Graph, but: frozenset[str] = frozenset()) -> bool:
+    """Whether a layer reads the blob, past elementwise ones and not of these types, that looks at axes."""
     for reader in graph.readers.get(blob, ()):
-        if reader.type not in _ELEMENTWISE or any(axes_matter(top, graph) for top in reader.tops):
+        if reader.type in but:
+            continue
+        if reader.type not in _ELEMENTWISE or any(axes_matter(top, graph, but) for top in reader.tops):
+            return True
+    return False
+
+
+def counts_from_end(layer: Layer) -> bool:
+    """Whether an axis of the layer is written as a negative number."""
+    messages = [getattr(layer.proto, name) for name in _AXIS_PARAMS if layer.proto.HasField(name)]
+    return any(message.axis < 0 for message in messages)
+
+
+def misses_axes(layer: Layer, graph: Graph) -> bool:
+    """Whether the axes that an MVN adds to fewer than four in Caffe matter to a layer after it."""
+    axes = rank(layer)
+    return axes not in (None, 4) and _reads_axes_from(axes or 0, layer.tops[0], graph)
+
+
+def _reads_axes_from(first: int, blob: Blob, graph: Graph) -> bool:
+    """Whether a layer that reads the blob moves a window, or names one of these axes, or one from the end."""
+    for reader in graph.readers.get(blob, ()):
+        named = [getattr(reader.proto, name).axis for name in _AXIS_PARAMS if reader.proto.HasField(name)]
+        p, copied = reader.proto.flatten_param, reader.proto.reshape_param.shape.dim[first:]
+        if reader.type in _WINDOWS or any(axis < 0 or axis >= first for axis in named) or 0 in copied:
+            return True
+        if p.HasField("end_axis") and p.end_axis >= first:
+            return True
+        keeps = reader.type in RULES and RULES[reader.type].traits.keeps_shape is True
+        if keeps and any(_reads_axes_from(first, top, graph) for top in reader.tops):
             return True
     return False

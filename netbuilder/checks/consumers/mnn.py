@@ -28,6 +28,7 @@ from netbuilder.checks.consumers.conditions import (
     channel_axis,
     clip_matters,
     floor_matters,
+    misses_axes,
     nearly_one,
     off_channels,
     rank,
@@ -75,12 +76,13 @@ def _uneven(layer: Layer) -> bool:
 
 def _not_two_axes(layer: Layer) -> bool:
     """Whether a convolution moves over other than two axes, unless its window is a point."""
-    found, axes = window(layer), rank(layer)
-    if found is None or axes == 4:
+    p, known = layer.proto.convolution_param, shape(layer)
+    if known is None or len(known) == 4:
         return False
-    kernel, _, pad, _ = found[0]
-    point = all(k == 1 for k in kernel) and not any(pad)
-    return not point or axes not in ((2, 3) if layer.type == "Convolution" else (3,))
+    if layer.type == "Convolution" and p.group > 1 and known[channel_axis(layer)] < p.group**2:
+        return True  # it then gives nothing
+    point = all(k == 1 for k in p.kernel_size) and not any(p.pad)  # which Caffe ignores without axes
+    return not point or len(known) not in (2, 3)
 
 
 def _zero_dilation(layer: Layer) -> bool:
@@ -115,7 +117,16 @@ def _flattens_wrongly(layer: Layer) -> bool:
 
 def _flattens_to_more(layer: Layer, graph: Graph) -> bool:
     """Whether the axes that a negative axis adds at the end reach a layer that looks at them."""
-    return layer.proto.flatten_param.axis < 0 and axes_matter(layer.tops[0], graph)
+    return layer.proto.flatten_param.axis < 0 and axes_matter(layer.tops[0], graph, types("InnerProduct"))
+
+
+def _flattened_later(layer: Layer, graph: Graph) -> bool:
+    """Whether only fully connected layers read a Flatten that keeps the images apart: they flatten again."""
+    p, known, readers = layer.proto.flatten_param, shape(layer), graph.readers.get(layer.tops[0], [])
+    if known is None or not readers:
+        return False
+    apart = canonical_axis(p.axis, known) > 0 or canonical_axis(p.end_axis, known) == 0
+    return apart and all(r.type == "InnerProduct" and r.proto.inner_product_param.axis > 0 for r in readers)
 
 
 def _reduces_wrongly(layer: Layer) -> bool:
@@ -125,9 +136,8 @@ def _reduces_wrongly(layer: Layer) -> bool:
 
 
 def _scales_wrongly(layer: Layer) -> bool:
-    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes four."""
-    known = shape(layer)
-    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 4)
+    """Whether a factor is not one per channel, or the channels are the only axis."""
+    return off_channels(layer) or rank(layer) == 1
 
 
 def _adds_wrongly(layer: Layer) -> bool:
@@ -153,7 +163,14 @@ def _crops_wrongly(layer: Layer) -> bool:
 _NOTHING = types("Dropout", "Split")
 
 
+def _crops_nothing(layer: Layer) -> bool:
+    """Whether a Crop without an offset, of which it makes nothing, cuts nothing off."""
+    return not layer.proto.crop_param.offset and shape(layer) == layer.tops[0].shape
+
+
 def _skipped(layer: Layer) -> bool:
+    if layer.type == "Crop":
+        return not layer.proto.crop_param.offset
     if layer.type == "Slice":
         return len(layer.tops) == 1
     return layer.type in _NOTHING or (layer.type == "Concat" and len(layer.bottoms) == 1)
@@ -168,11 +185,6 @@ def _computes_nothing(layer: Layer, graph: Graph) -> bool:
             return False
         layer = layer.bottoms[0].layer
     return True
-
-
-def _convolved(layer: Layer, graph: Graph) -> bool:
-    """Whether a layer that moves a window reads the top."""
-    return any(r.type in CONVOLUTIONS | types("Pooling", "LRN") for r in graph.readers.get(layer.tops[0], ()))
 
 
 def _is_read(layer: Layer, graph: Graph) -> bool:
@@ -258,7 +270,7 @@ MNN = Target(
         ),
         Limit(
             "scale-scalar", types("Scale"), "num_axes: 0 scales the first channel only", "scale by Power",
-            scalar,
+            lambda layer: scalar(layer) and (shape(layer) or ())[1:2] != (1,),
         ),
         Limit(
             "uneven-window", CONVOLUTIONS, "of repeated kernel_size, stride or pad not all values are read",
@@ -308,8 +320,8 @@ MNN = Target(
             lambda layer: layer.proto.mvn_param.normalize_variance,
         ),
         Limit(
-            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a convolution after it needs",
-            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4), _convolved,
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a layer after it needs",
+            "Reshape to (n,c,h,w) before", None, misses_axes,
         ),
         Limit(
             "batch-stats", types("BatchNorm"), "use_global_stats: false is ignored",
@@ -332,7 +344,7 @@ MNN = Target(
         ),
         Limit(
             "flatten-axes", types("Flatten"), "end_axis and a negative axis give other shapes", "use Reshape",
-            _flattens_wrongly,
+            _flattens_wrongly, lambda layer, graph: not _flattened_later(layer, graph),
         ),
         Limit(
             "flatten-axes", types("Flatten"), "a negative axis adds axes, which layers after it see",
@@ -361,8 +373,8 @@ MNN = Target(
             _zero_dilation,
         ),
         Limit(
-            "crop-offset", types("Crop"), "Crop without an offset gives other values", "write offset: 0",
-            lambda layer: not layer.proto.crop_param.offset,
+            "crop-offset", types("Crop"), "Crop without an offset cuts nothing off", "write offset: 0",
+            lambda layer: not layer.proto.crop_param.offset and not _crops_nothing(layer),
         ),
         Limit(
             "crop-rank", types("Crop"),

@@ -26,6 +26,7 @@ from netbuilder.checks.consumers.conditions import (
     channel_axis,
     covered,
     floor_matters,
+    misses_axes,
     nearly_one,
     off_channels,
     rank,
@@ -70,6 +71,22 @@ def _loses_window(layer: Layer) -> bool:
     return not pairs or floor_matters(layer)
 
 
+def _misread_depthwise(layer: Layer) -> bool:
+    """Whether its fast way for one 3x3 filter per channel reads dilated rows, padded by one, wrongly."""
+    found, known, p = window(layer), shape(layer), layer.proto.convolution_param
+    if found is None or known is None or len(known) != 4 or not 1 < known[1] == p.group == p.num_output:
+        return False
+    kernel, stride, pad, dilation = found[0]
+    return kernel == (3, 3) and stride[1] == pad[1] == 1 and pad[0] <= 1 and dilation[1] > 1
+
+
+def _fused_rows(layer: Layer, graph: Graph) -> bool:
+    """Whether it makes one layer of an InnerProduct over rows and the only reader, which is per channel."""
+    readers = graph.readers.get(layer.tops[0], [])
+    rows = len(layer.tops[0].shape or ()) > 2
+    return rows and len(readers) == 1 and readers[0].type in ("BatchNorm", "PReLU")
+
+
 def _half_pair(layer: Layer) -> bool:
     """Whether half of a pair is given alone, and is not what it takes for the missing one."""
     return any(getattr(layer.proto.convolution_param, there) for there, _ in lone_pairs(layer))
@@ -98,10 +115,13 @@ def _transposed(layer: Layer) -> bool:
 
 
 def _negative_scale(layer: Layer) -> bool:
-    p = layer.proto.scale_param
-    if len(layer.bottoms) == 2 and layer.bottoms[1].shape == ():
+    """Whether a factor of several numbers, or a computed one with axes, is counted from the end."""
+    if layer.proto.scale_param.axis >= 0:
         return False
-    return p.axis < 0
+    if len(layer.bottoms) == 2:
+        return layer.bottoms[1].shape != ()
+    factor = covered(layer)
+    return factor is None or elements(factor) != 1
 
 
 def _many_off_channels(layer: Layer) -> bool:
@@ -153,8 +173,8 @@ def _pads_point(layer: Layer) -> bool:
     found = window(layer)
     if found is None:
         return False
-    kernel, stride, pad, _ = found[0]
-    return set(kernel) == set(stride) == {1} and any(pad)
+    kernel, stride, pad, dilation = found[0]
+    return set(kernel) == set(stride) == set(dilation) == {1} and any(pad)
 
 
 def _uses_batch(layer: Layer) -> bool:
@@ -289,11 +309,21 @@ OPENCV = Target(
             lambda layer: (rank(layer) or 0) > 5,
         ),
         Limit(
+            "depthwise-dilation", types("Convolution"),
+            "one dilated 3x3 filter per channel with a pad of 1 computes other values",
+            "pad by the dilation, or crop what is too much", _misread_depthwise,
+        ),
+        Limit(
+            "fused", types("InnerProduct"),
+            "with axis 2 or more it is merged with the layer after it, and computes other values",
+            "put a Dropout between, which computes nothing", None, _fused_rows,
+        ),
+        Limit(
             "deconv-dilation", types("Deconvolution"), "dilation is ignored in Deconvolution",
             "use a larger kernel", _dilated,
         ),
         Limit(
-            "deconv-pad", types("Deconvolution"), "pad fails where kernel and stride are 1",
+            "deconv-pad", types("Deconvolution"), "pad fails where kernel, stride and dilation are 1",
             "leave pad out, and crop by Crop", _pads_point,
         ),
         Limit(
@@ -333,6 +363,10 @@ OPENCV = Target(
         Limit(
             "mvn", types("MVN"), "MVN takes 3 or 4 axes and eps 1e-9 only",
             "leave eps out, and Reshape to 4 axes before", _wrong_mvn,
+        ),
+        Limit(
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a layer after it needs",
+            "Reshape to (n,c,h,w) before", None, misses_axes,
         ),
         Limit(
             "mvn", types("MVN"),

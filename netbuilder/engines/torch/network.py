@@ -309,6 +309,17 @@ class NetModule(nn.Module):
             raise EngineError(f"the net has no blob '{name}'", hint=did_you_mean(name, self._names))
         return self._names[name]
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """On a GPU, leave out TF32, which rounds what convolutions and products read to 10 bits.
+
+        The switches are PyTorch's own, for the whole process; its convolutions use TF32 unless told.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if any(blob.is_cuda for blob in self.parameters()):
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        return self
+
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Report the keys that no blob has; Module's own check fails for layers with a dot in their name."""
         metadata, strict, missing, unexpected, errors = rest

@@ -467,3 +467,25 @@ def test_a_label_without_a_score_is_named(tmp_path: Path, label: int, hold: int)
     own = feed(tmp_path, data_layer(3, more=ignoring), hold=hold)
     assert [next(own)["label"].tolist() for _ in range(2)][1] == [label, 2, 0]
     own.close()
+
+
+@pytest.mark.parametrize("hold", [0, MANY], ids=["streamed", "held"])
+def test_a_leveldb_is_read_like_an_lmdb(tmp_path: Path, hold: int) -> None:
+    plyvel = pytest.importorskip("plyvel")
+    pixels = noise(7, 3, 6, 6)
+    write_lmdb(tmp_path / "db", pixels, range(7))
+    with plyvel.DB(str(tmp_path / "level"), create_if_missing=True) as opened:
+        for i in reversed(range(7)):
+            opened.put(b"%05d" % i, pack_planes((3, 6, 6), pixels[i].tobytes(), i))
+    before = sorted(p.name for p in (tmp_path / "level").iterdir())
+    text = data_layer(4, "crop_size: 4 mirror: true")
+    lmdb, level = (
+        feed(tmp_path, t, hold=hold)
+        for t in (text, text.replace('"db"', '"level"').replace("LMDB", "LEVELDB"))
+    )
+    for a, b in islice(zip(lmdb, level, strict=True), 4):
+        assert torch.equal(a["data"], b["data"])
+        assert torch.equal(a["label"], b["label"])
+    assert sorted(p.name for p in (tmp_path / "level").iterdir()) == before
+    lmdb.close()
+    level.close()

@@ -23,7 +23,7 @@ from tests.engines.torch.solver_combinations import combinations, differences, s
 FACTS = json.loads((Path(__file__).parents[2] / "ground_truth" / "solver-cases.json").read_text())
 
 
-# Of the 300 that a long run compares: NETBUILDER_SOLVERS=300.
+# Of the 300 that `make solvers-torch` compares.
 COMBINATIONS = int(os.environ.get("NETBUILDER_SOLVERS", "30"))
 
 
