@@ -123,7 +123,21 @@ class Operator(nn.Module):
             self._buffers.pop(str(i), None)
             self._shared[i] = (owner, j, shape)
 
-    def stored(self) -> Any:
+    def use(self, other: Operator) -> None:
+        """Use the parameter blobs of another operator, which must have the same shapes, as one's own."""
+        for i in range(self.number):
+            name = str(i)
+            self._shared.pop(i, None)
+            self._parameters.pop(name, None)
+            self._buffers.pop(name, None)
+            if name in other._parameters:
+                self._parameters[name] = other._parameters[name]
+            elif name in other._buffers:
+                self._buffers[name] = other._buffers[name]
+            else:
+                self._shared[i] = other._shared[i]
+
+    def layer_message(self) -> Any:
         """A copy of the layer's message, without its blobs."""
         copy = type(self._message)()
         copy.CopyFrom(self._message)
