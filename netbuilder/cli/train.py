@@ -181,6 +181,7 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
                     table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
             case events.Pace(images, memory):
                 pace = f", {images:,.0f} images/s, {memory / 2**20:,.0f} MiB"
+                head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
                 table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
             case events.Snapshot(i):
@@ -230,6 +231,8 @@ def _draw(record: Record, title: str) -> None:
 def _summary(data: dict[str, Any], record: Record) -> None:
     word = {"done": "trained to the end", "stopped": "stopped", "diverged": "diverged"}[data["end"]]
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
+    if "images_per_second" in data:
+        print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
     if record.train:
         print(f"last loss {record.train[-1].loss:.6g}")
     if record.tests:

@@ -99,7 +99,7 @@ class DataOptions(OptionSet):
     train_labels: str | None = _given(
         "lmdb, leveldb: database of several labels or real ones for each image of TRAIN", parse=str
     )
-    test_labels: str | None = _given("the same for TEST", parse=str)
+    test_labels: str | None = _given("those of TEST", parse=str)
     loss: str | None = _given(
         "their loss, in place of SoftmaxWithLoss: sigmoid (each 0 or 1, or between), euclidean",
         choices=tuple(_LOSSES),

@@ -17,7 +17,7 @@ from netbuilder.engines.torch.operators import OPERATORS
 from netbuilder.engines.torch.passes import chosen, rewritten
 from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.engines.torch.passes.precision import FLOAT32, lowered, precision, widened
-from netbuilder.engines.torch.steps import Step
+from netbuilder.engines.torch.steps import Step, freed
 from netbuilder.errors import EngineError, did_you_mean
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import Blob, Layer, Net
@@ -282,14 +282,18 @@ class NetModule(nn.Module):
         """What runs, one step after another, for a caller who asks for these blobs too."""
         held = tuple(sorted({self._slot(name) for name in keep} - set(self._outputs.values())))
         if held not in self._rewritten:
-            self._rewritten[held] = rewritten(self._steps, {*self._outputs.values(), *held}, self.passes)
+            kept = {*self._outputs.values(), *held}
+            if torch.compiler.is_compiling():  # which traces the steps, but not how they are made
+                return freed(self._steps, kept)
+            self._rewritten[held] = rewritten(self._steps, kept, self.passes)
         return self._rewritten[held]
 
     def _device(self, given: Mapping[int, Tensor]) -> torch.device:
         """The device that it computes on: that of its parameters, else of its inputs."""
-        for blob in (*self.parameters(), *given.values()):
-            return blob.device
-        return torch.device("cpu")
+        blob = next(self.parameters(), None)
+        if blob is None:
+            blob = next(iter(given.values()), None)
+        return torch.device("cpu") if blob is None else blob.device
 
     def _given(self, args: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
         if len(args) > len(self._inputs):

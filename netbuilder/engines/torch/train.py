@@ -62,6 +62,8 @@ class TrainRun:
         self._threads = torch.get_num_threads()
         self._waiting: list[_Done] = []
         self._since = 0.0  # when the losses were looked at last
+        self._paced = 0.0  # since when the iterations are counted for the pace
+        self._count = 0
         self._display = self._plan.solver.display or 100
 
     def __enter__(self) -> TrainRun:
@@ -95,7 +97,7 @@ class TrainRun:
     def _loop(self) -> Iterator[Event]:
         training, solver = self._training, self._plan.solver
         begin, saved, overflows = training.iteration, -1, 0
-        self._since = time.monotonic()
+        self._restart()
         while training.iteration < solver.max_iter and not self._stopped:
             if tested(solver, training.iteration):
                 yield from self._tests()
@@ -116,7 +118,7 @@ class TrainRun:
             if solver.snapshot and training.iteration % solver.snapshot == 0:
                 yield from self._snapshot()
                 saved = training.iteration
-        yield from self._report()
+        yield from self._report(last=True)
         done = training.iteration >= solver.max_iter
         if saved != training.iteration > begin and (solver.snapshot_after_train or not done):
             yield from self._snapshot()
@@ -124,25 +126,40 @@ class TrainRun:
             yield from self._tests()
         yield Ended("done" if done else "stopped", training.iteration)
 
-    def _report(self) -> Iterator[Event]:
-        """The iterations since the last report: one transfer from the device for all."""
+    def _report(self, *, last: bool = False) -> Iterator[Event]:
+        """The iterations since the last report: one transfer from the device for all.
+
+        `last` means that something else comes now, whose time does not count for the pace.
+        """
         waiting, self._waiting = self._waiting, []
         if not waiting:
+            if last and self._count:
+                yield self._pace()
             return
         losses = torch.stack([done.loss.double() for done in waiting]).tolist()
-        now = time.monotonic()
-        if len(waiting) > 1 or now - self._since > _EVERY:
-            images = len(waiting) * self._training.images / max(now - self._since, 1e-9)
-            yield Pace(images, self._training.memory)
-        self._since = now
+        self._since = time.monotonic()
+        self._count += len(waiting)
+        if last or self._since - self._paced > _EVERY:
+            yield self._pace()
         for done, loss in zip(waiting, losses, strict=True):
             shown = {name: float(value) for name, value in done.outputs.items() if len(value)}
             yield Iteration(done.iteration, loss, float(f"{done.rate:.8g}"), shown)  # it is a float32
             if not math.isfinite(loss):
                 raise _Diverged
 
+    def _pace(self) -> Pace:
+        """How fast the iterations were since the last test, snapshot or pace."""
+        seconds = max(time.monotonic() - self._paced, 1e-9)
+        pace = Pace(self._count * self._training.images / seconds, self._training.memory)
+        self._restart()
+        return pace
+
+    def _restart(self) -> None:
+        self._since = self._paced = time.monotonic()
+        self._count = 0
+
     def _tests(self) -> Iterator[Event]:
-        yield from self._report()
+        yield from self._report(last=True)
         iteration = self._training.iteration
         for result in self._training.tests(lambda: self._stopped):
             if isinstance(result, Testing):
@@ -150,15 +167,15 @@ class TrainRun:
             else:
                 number, passes, means = result
                 yield Tested(iteration, number, passes, means.outputs, means.loss)
-        self._since = time.monotonic()
+        self._restart()
 
     def _snapshot(self) -> Iterator[Event]:
-        yield from self._report()
+        yield from self._report(last=True)
         if not self._training.sound:
             raise _Diverged
         iteration = self._training.iteration
         yield Snapshot(iteration, *self._training.snapshot())
-        self._since = time.monotonic()
+        self._restart()
 
     def _write(self, event: Event) -> None:
         """Log what Caffe logs, so that what reads its logs reads these."""

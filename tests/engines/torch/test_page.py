@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 from netbuilder.engines.torch.operators import FAMILIES, OPERATORS
+from netbuilder.engines.torch.passes import DEFAULT, PASSES
+from netbuilder.engines.torch.passes.precision import FLOAT32
 
 PAGE = Path(__file__).parents[3] / "docs" / "pytorch.md"
 TABLES = re.compile(r"(<!-- layers: [^\n]*-->\n).*?(<!-- end of layers -->)", re.DOTALL)
@@ -31,3 +33,13 @@ def test_the_tables_are_what_is_computed_and_refused(update_goldens: bool) -> No
         PAGE.write_text(wanted, encoding="utf-8")
     assert text == wanted or update_goldens
     assert TABLES.search(text)
+
+
+def test_the_page_names_every_pass_and_every_layer_of_float32() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    passes, _, precision = text.partition("## Passes")[2].partition("## Lower precision")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", passes, re.MULTILINE)
+    assert rows == [(name, "yes" if name in DEFAULT else "no") for name in PASSES]
+    section = precision.partition("\n## ")[0]
+    losses = {name for name in FLOAT32 if name.endswith("Loss")}
+    assert set(re.findall(r"\w+", section)) >= FLOAT32 - losses

@@ -292,6 +292,24 @@ def test_compiled_it_computes_the_same(phase: str) -> None:
     assert float((grad - wanted["gradient of c1.0"]).abs().max()) <= 1e-5
 
 
+def test_compiled_it_gives_inner_blobs() -> None:
+    text = text_of("a residual block")
+    wanted = made(text, ())(**inputs(), keep=("b1",))["b1"]
+    m = made(text, DEFAULT)
+    found = torch.compile(m, fullgraph=True, backend="aot_eager")(**inputs(), keep=("b1",))["b1"]
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_the_compiling_pass_survives_a_copy() -> None:
+    m = made(text_of("a residual block"), (*DEFAULT, "compile"))
+    assert m._compiled_call_impl is not None
+    held = io.BytesIO()
+    torch.save(m, held)
+    held.seek(0)
+    assert torch.load(held, weights_only=False)._compiled_call_impl is not None
+    assert list(m.state_dict()) == list(made(text_of("a residual block"), ()).state_dict())
+
+
 def test_exported_it_computes_the_same() -> None:
     for phase in ("TEST", "TRAIN"):
         m = made(text_of("a residual block"), DEFAULT, phase)

@@ -99,6 +99,8 @@ def test_the_record_is_that_of_caffe(
         assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     assert ours["snapshots"] == caffes["snapshots"]
     assert ours["end"] == "done"
+    assert ours["images_per_second"] > 0
+    assert ours["memory"] > 2**20
     assert {k: ours["model"][k] for k in ("taken", "new", "unused")} == {
         "taken": ["conv", "bn", "fc"], "new": [], "unused": [],
     }  # fmt: skip

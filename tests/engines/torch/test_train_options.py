@@ -116,13 +116,13 @@ def test_a_recipe_writes_its_extras_beside_the_solver(
 def test_extras_of_the_data_are_applied_in_training_only(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Label smoothing raises the loss of the training, not that of the test; a resumed run is alike."""
+    """They change the loss of the training, and not that of the test; a resumed run is alike."""
     plain(folder, max_iter=4, snapshot=2, test_interval=4, base_lr=1e-9, momentum=0, weight_decay=0)
     exact = trained("torch", "--weights", "start.caffemodel")
     Path("solver.extras.yaml").write_text("label_smoothing: 0.3\nmixup: 0.4\ncutout: 3\n")
     smooth = trained("torch", "--weights", "start.caffemodel", "--force")
     assert "\nextra label_smoothing: 0.3\n" in capsys.readouterr().err
-    assert smooth["train"][0]["loss"] > 1.01 * exact["train"][0]["loss"]
+    assert smooth["train"][0]["loss"] != pytest.approx(exact["train"][0]["loss"], rel=1e-3)
     assert smooth["tests"][0] == exact["tests"][0]
     whole = [Path(f"out/x_iter_4.{kind}").read_bytes() for kind in ("caffemodel", "solverstate")]
     trained("torch", "--resume", "out/x_iter_2.solverstate")

@@ -6,10 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from netbuilder.engines.torch.feed.extras import Mix
 from netbuilder.engines.torch.operators.loss import normalizer
+from netbuilder.engines.torch.passes.fusion import Fusion
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["SoftLoss", "softened"]
 
 
-class SoftLoss(nn.Module):
+class SoftLoss(Fusion):
     """The loss of `share` of the label and 1 - share of the other one of `mix`, smoothed over the classes.
 
     Of smoothing e, the loss is (1 - e) of that plus e of the mean over all classes taken as the label.
@@ -27,7 +28,7 @@ class SoftLoss(nn.Module):
     """
 
     def __init__(self, loss: Any, smoothing: float) -> None:
-        super().__init__()
+        super().__init__(loss)
         # Not a child: the parameters and names of the net stay what they are.
         object.__setattr__(self, "loss", loss)
         self.loss: Any
@@ -35,7 +36,7 @@ class SoftLoss(nn.Module):
         self.mix: Mix | None = None
         self.name, self.proto = loss.name, loss.proto
 
-    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """The loss, a scalar."""
         loss: Tensor = self.loss(scores, labels)
         if self.mix is not None and len(self.mix.other) == len(labels):
