@@ -57,12 +57,31 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
                 f"{layer.type} computes wrong values in place; Caffe does not say",
                 _OWN_TOP,
             )
+        elif source := _never_restored(layer):
+            yield found(
+                "in-place", layer,
+                f"it changes the shape of '{layer.tops[0].name}', and {source.type} '{source.name}' does not "
+                "restore it: from the first pass on the layer reads its own top",
+                _OWN_TOP,
+            )  # fmt: skip
         elif spoils is Spoils.GRADIENT and layer in graph.backward:
             yield found(
                 "in-place-gradient", layer,
                 f"{layer.type} computes a wrong gradient in place; Caffe does not say",
                 _OWN_TOP,
             )  # fmt: skip
+
+
+def _never_restored(layer: Layer) -> Layer | None:
+    """The source of a blob that a layer reshapes in place; other layers reshape their tops in each pass."""
+    for bottom, top in zip(layer.bottoms, layer.tops, strict=False):
+        if bottom.name != top.name or None in (bottom.shape, top.shape) or bottom.shape == top.shape:
+            continue
+        while (written := _written_over(bottom)) is not None:
+            bottom = written
+        if not bottom.layer.bottoms:
+            return bottom.layer
+    return None
 
 
 def _in_place_chains(graph: Graph) -> Iterator[Finding]:
