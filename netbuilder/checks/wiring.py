@@ -8,7 +8,7 @@ from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph, has_loss
 from netbuilder.errors import ShapeError, shape_text
-from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, known, of_layer
+from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, elements, known, of_layer
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
 
@@ -57,11 +57,10 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
                 f"{layer.type} computes wrong values in place; Caffe does not say",
                 _OWN_TOP,
             )
-        elif source := _never_restored(layer):
+        elif resized := _resized(layer):
             yield found(
                 "in-place", layer,
-                f"it changes the shape of '{layer.tops[0].name}', and {source.type} '{source.name}' does not "
-                "restore it: from the first pass on the layer reads its own top",
+                f"it changes the size of '{resized.name}', which it reads: its values are wrong, or Caffe aborts",
                 _OWN_TOP,
             )  # fmt: skip
         elif spoils is Spoils.GRADIENT and layer in graph.backward:
@@ -72,15 +71,12 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _never_restored(layer: Layer) -> Layer | None:
-    """The source of a blob that a layer reshapes in place; other layers reshape their tops in each pass."""
+def _resized(layer: Layer) -> Blob | None:
+    """A blob to which a layer in place gives another number of elements."""
     for bottom, top in zip(layer.bottoms, layer.tops, strict=False):
-        if bottom.name != top.name or None in (bottom.shape, top.shape) or bottom.shape == top.shape:
-            continue
-        while (written := _written_over(bottom)) is not None:
-            bottom = written
-        if not bottom.layer.bottoms:
-            return bottom.layer
+        unknown = bottom.shape is None or top.shape is None
+        if bottom.name == top.name and not unknown:
+            return top if elements(bottom.known_shape) != elements(top.known_shape) else None
     return None
 
 
