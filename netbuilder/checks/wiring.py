@@ -60,7 +60,8 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
         elif resized := _resized(layer):
             yield found(
                 "in-place", layer,
-                f"it changes the size of '{resized.name}', which it reads: its values are wrong, or Caffe aborts",
+                f"it changes the size of '{resized.name}', which it reads: its values are wrong, or Caffe "
+                "aborts",
                 _OWN_TOP,
             )  # fmt: skip
         elif spoils is Spoils.GRADIENT and layer in graph.backward:
