@@ -214,6 +214,26 @@ def writes_over(bottoms: Iterable[Blob], tops: Iterable[str]) -> bool:
     return any(bottom.name == top for bottom, top in zip(bottoms, tops, strict=False))
 
 
+def has_loss(layer: Layer) -> bool:
+    """Whether one of its tops counts in the loss."""
+    return any(loss_weights(layer))
+
+
+def loss_weights(layer: Layer) -> list[float]:
+    """The loss weight of each top, also of one that the file omits. Source: layer.hpp, SetLossWeights."""
+    weights = layer.proto.loss_weight
+    tops = len(layer.tops) or 1
+    if not weights:
+        return [1.0 if is_loss(layer) else 0.0] + [0.0] * (tops - 1)
+    return [*weights, *[0.0] * (tops - len(weights))]
+
+
+def is_loss(layer: Layer) -> bool:
+    """Whether the type is a loss; layers of forks are recognised by name."""
+    rule = RULES.get(layer.type)
+    return rule.auto_top if rule else layer.type.endswith("Loss")
+
+
 def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
     """Raise ShapeError if another reader makes Caffe split a blob that it cannot split.
 

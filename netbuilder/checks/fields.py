@@ -9,7 +9,8 @@ from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError
 from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
-from netbuilder.net import CUDNN, PHASES, Layer
+from netbuilder.layers.common import CUDNN
+from netbuilder.net import PHASES, Layer
 from netbuilder.schema.dialects import ANY, DIALECTS, FORK
 from netbuilder.schema.fields import has_field
 

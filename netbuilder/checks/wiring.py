@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
-from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError, shape_text
+from netbuilder.graph import has_loss
 from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, elements, known, of_layer
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from netbuilder.checks.backward import Step as Planned
+from netbuilder.checks.backward import backward
 from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
+from netbuilder.engines.torch.passes import chosen, rewritten
+from netbuilder.engines.torch.passes.channels_last import lay_out
+from netbuilder.engines.torch.passes.precision import FLOAT32, lowered, precision, widened
+from netbuilder.engines.torch.steps import Step
 from netbuilder.errors import EngineError, did_you_mean
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import Blob, Layer, Net
@@ -60,35 +66,31 @@ pytree.register_pytree_node(
 )
 
 
-class Step(NamedTuple):
-    """One operator, the slots of its bottoms and tops, and the slots that nothing reads after it.
-
-    `cut` has the bottoms that get no gradient (propagate_down: false); `weights` are the loss weights of the
-    tops.
-    """
-
-    operator: Operator
-    bottoms: tuple[int, ...]
-    tops: tuple[int, ...]
-    free: tuple[int, ...]
-    cut: tuple[int, ...]
-    weights: tuple[float, ...]
-
-
 class NetModule(nn.Module):
     """A net that computes what Caffe computes, in the phase of the Net.
 
     Its children are the operators by layer name, so that the keys of `state_dict` are `<layer>.<index>`, of
-    Caffe's parameter blobs. `train()` and `eval()` do not change the phase.
+    Caffe's parameter blobs. `train()` and `eval()` do not change the phase. What runs are the steps of the
+    net after its passes, which depend on the blobs that the caller asks for.
     """
 
-    def __init__(self, net: Net, *, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        net: Net,
+        *,
+        seed: int | None = None,
+        passes: Iterable[str] | None = None,
+        dtype: str = "float32",
+    ) -> None:
         super().__init__()
         self.net_name, self.phase = net.name, net.phase
+        self.passes, self.dtype = chosen(passes), dtype
+        self._rewritten: dict[tuple[int, ...], list[Step]] = {}  # by the slots that are asked for
         self._steps: list[Step] = []
         self._inputs: dict[str, int] = {}  # slots of the tops of sources, by blob name
         self._outputs: dict[str, int] = {}
         self._names: dict[str, int] = {}  # the slot of the last version of each blob
+        self._replaced: dict[int, float] = {}  # loss weights of slots whose gradient Caffe replaces
         self._size = 0
         generator = torch.Generator()
         if seed is None:
@@ -96,14 +98,26 @@ class NetModule(nn.Module):
         else:
             generator.manual_seed(seed)
         self._build(net, generator)
+        self._rewritten[()] = rewritten(self._steps, self._outputs.values(), self.passes)
+        if "channels_last" in self.passes:
+            lay_out(self.operators().values())
+        if "compile" in self.passes:
+            self.compile()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "compile" in self.passes:
+            self.compile()
 
     # -- building ------------------------------------------------------------------------------------------
 
     def _build(self, net: Net, generator: torch.Generator) -> None:
         slots: dict[Blob, int] = {}
         owners: dict[str, tuple[Operator, int]] = {}
-        last: dict[int, int] = {}  # the step that reads a slot last
         steps: list[Step] = []
+        plan = backward(net)
+        needs = {step.layer: step.needs for step in plan}
+        losses, replaced = _loss_weights(plan)
         for layer in net:
             operator = self._operator(layer, net, generator)
             self._share(operator, owners)
@@ -118,20 +132,17 @@ class NetModule(nn.Module):
                     self._inputs[top.name] = slots[top]
             tops = [slots[top] for top in layer.tops]
             bottoms = tuple(slots[bottom] for bottom in layer.bottoms)
-            weights = _loss_weights(layer)
+            weights = losses[layer]
             for _ in range(len(weights) - len(tops)):  # the top of a loss that the file omits
                 tops.append(self._size)
                 self._size += 1
             down = layer.proto.propagate_down
-            cut = tuple(i for i, flag in enumerate(down) if not flag)
-            for slot in bottoms:
-                last[slot] = len(steps)
-            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights))
+            # `force_backward` asks for gradients that propagate_down cuts off.
+            cut = tuple(i for i, flag in enumerate(down) if not flag and not needs[layer][i])
+            precise = layer.type in FLOAT32
+            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights, precise))
+        self._replaced = {slots[layer.tops[0]]: weight for layer, weight in replaced.items()}
         self._outputs = {blob.name: slots[blob] for blob in net.outputs}
-        kept = set(self._outputs.values())
-        for i, step in enumerate(steps):
-            free = tuple({s for s in step.bottoms if last[s] == i and s not in kept})
-            steps[i] = step._replace(free=free)
         self._steps = steps
 
     def _operator(self, layer: Layer, net: Net, generator: torch.Generator) -> Operator:
@@ -229,13 +240,17 @@ class NetModule(nn.Module):
         Raises EngineError for an input that is missing or unknown.
         """
         given = self._given(args, inputs)
+        device = self._device(given)
+        with precision(device, self.dtype):
+            return self._pass(given, keep, lowered(device))
+
+    def _pass(self, given: Mapping[int, Tensor], keep: Sequence[str], low: bool) -> Outputs:
         wanted = {**self._outputs, **{name: self._slot(name) for name in keep}}
-        held = set(wanted.values())
         slots: list[Tensor | None] = [None] * self._size
         loss: Tensor | None = None
-        for step in self._steps:
+        for step in self.steps(keep):
             if step.bottoms or not step.tops or step.tops[0] not in given:
-                tops = _run(step, slots)
+                tops = _run(step, slots, low)
             else:
                 tops = tuple(given[slot] for slot in step.tops if slot in given)
             for slot, top in zip(step.tops, tops, strict=False):
@@ -245,9 +260,11 @@ class NetModule(nn.Module):
                     term = top if top.dim() == 0 else top.sum()
                     term = term if weight == 1 else term * weight
                     loss = term if loss is None else loss + term
+            for slot in self._replaced.keys() & step.tops if self._replaced else ():
+                term = slots[slot].detach() * self._replaced[slot]  # type: ignore[union-attr]
+                loss = term if loss is None else loss + term
             for slot in step.free:
-                if slot not in held:
-                    slots[slot] = None
+                slots[slot] = None
         out = Outputs()
         for name, slot in wanted.items():
             value = slots[slot]
@@ -255,6 +272,24 @@ class NetModule(nn.Module):
             out[name] = value
         out.loss = loss
         return out
+
+    def replace(self, number: int, operator: nn.Module) -> None:
+        """Let another operator compute the step of this number; the passes run again."""
+        self._steps[number] = self._steps[number]._replace(operator=operator)
+        self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
+
+    def steps(self, keep: Sequence[str] = ()) -> list[Step]:
+        """What runs, one step after another, for a caller who asks for these blobs too."""
+        held = tuple(sorted({self._slot(name) for name in keep} - set(self._outputs.values())))
+        if held not in self._rewritten:
+            self._rewritten[held] = rewritten(self._steps, {*self._outputs.values(), *held}, self.passes)
+        return self._rewritten[held]
+
+    def _device(self, given: Mapping[int, Tensor]) -> torch.device:
+        """The device that it computes on: that of its parameters, else of its inputs."""
+        for blob in (*self.parameters(), *given.values()):
+            return blob.device
+        return torch.device("cpu")
 
     def _given(self, args: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
         if len(args) > len(self._inputs):
@@ -274,6 +309,17 @@ class NetModule(nn.Module):
             raise EngineError(f"the net has no blob '{name}'", hint=did_you_mean(name, self._names))
         return self._names[name]
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """On a GPU, leave out TF32, which rounds what convolutions and products read to 10 bits.
+
+        The switches are PyTorch's own, for the whole process; its convolutions use TF32 unless told.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if any(blob.is_cuda for blob in self.parameters()):
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        return self
+
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Report the keys that no blob has; Module's own check fails for layers with a dot in their name."""
         metadata, strict, missing, unexpected, errors = rest
@@ -283,19 +329,55 @@ class NetModule(nn.Module):
             unexpected += [key for key in state if key.startswith(prefix) and key not in known]
 
 
-def _run(step: Step, slots: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+def _run(step: Step, slots: Sequence[Tensor | None], low: bool) -> tuple[Tensor, ...]:
     bottoms = [slots[i] for i in step.bottoms]
     for i in step.cut:
         bottom = bottoms[i]
         bottoms[i] = None if bottom is None else bottom.detach()
-    tops = step.operator(*bottoms)
+    if step.channels_last:
+        bottoms = [_channels_last(bottom) for bottom in bottoms]
+    if low and step.precise:
+        bottoms = widened(bottoms)
+        with torch.autocast(_type(bottoms), enabled=False):
+            tops = step.operator(*bottoms)
+    else:
+        tops = step.operator(*bottoms)
     return tops if isinstance(tops, tuple) else (tops,)
 
 
-def _loss_weights(layer: Layer) -> tuple[float, ...]:
-    """The loss weight of each top. Source: layer.hpp, SetLossWeights; loss_layer.cpp, LayerSetUp."""
-    if layer.proto.loss_weight:
-        return tuple(layer.proto.loss_weight)
-    if RULES[layer.type].auto_top:
-        return (1.0,) + (0.0,) * (len(layer.tops) - 1)
-    return (0.0,) * len(layer.tops)
+def _channels_last(bottom: Tensor | None) -> Tensor | None:
+    if bottom is None or bottom.dim() != 4:
+        return bottom
+    return bottom.contiguous(memory_format=torch.channels_last)
+
+
+def _type(bottoms: Iterable[Tensor | None]) -> str:
+    return next((bottom.device.type for bottom in bottoms if bottom is not None), "cpu")
+
+
+Losses = dict[Layer, tuple[float, ...]]
+
+
+def _loss_weights(plan: Sequence[Planned]) -> tuple[Losses, dict[Layer, float]]:
+    """The loss weights of the tops of each layer, and those of losses that count without a gradient.
+
+    A weighted top that is read, too, goes to a Split, which takes its weight over; all other weights of the
+    layer are lost then. A loss without a weight in the file has 1; if its top is read, its gradient is the
+    reader's, or none. Source: insert_splits.cpp, InsertSplits; net.cpp, Init; layer.hpp, SetLossWeights.
+    """
+    read = {name for step in plan for name in step.bottoms}
+    running = [step for step in plan if step.runs]
+    asked = {name for step in running for name, need in zip(step.bottoms, step.needs, strict=True) if need}
+    found: dict[Layer, list[float]] = {}
+    replaced = {}
+    for step in plan:
+        if step.layer is not None:
+            layer = step.layer
+            found[layer] = step.losses[: max(len(layer.tops), RULES[layer.type].auto_top)]
+            top = step.tops[0] if step.tops else ""
+            if top in read and found[layer][0] and (top in asked or not step.runs):
+                replaced[layer], found[layer][0] = found[layer][0], 0.0
+        else:  # the Split of a top of that layer
+            i = next(i for i, top in enumerate(layer.tops) if top.name == step.bottoms[0])
+            found[layer][i] += step.losses[0]
+    return {layer: tuple(weights) for layer, weights in found.items()}, replaced
