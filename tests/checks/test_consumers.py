@@ -497,6 +497,15 @@ CASES: dict[str, Build] = {
         "InnerProduct", net.add("Flatten", x, name="flat", axis=0, end_axis=1), name="t", num_output=2
     ),
     "scale_vector": scaled_vector,
+    "bias_number": lambda net, x: net.add(
+        "Bias", net.add("Reshape", single(net, x), name="r", shape={"dim": [1]}), name="t", axis=0
+    ),
+    "conv_of_matrix_pad": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=3, kernel_size=1, pad=1
+    ),
+    "conv_of_matrix_pad_stride": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=3, kernel_size=1, pad=1, stride=2
+    ),
     "conv_lone_zero_pad": one("Convolution", num_output=3, kernel_size=1, pad_w=0),
     "deconv_two_bottoms": lambda net, x: shared(net, x, "Deconvolution"),
     "slice_middle_unread": middle_unread,

@@ -92,7 +92,7 @@ class _Maker:
         return self.rng.choice(values)
 
     def size(self) -> int:
-        return int(self.pick(1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9))
+        return int(self.pick(1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9))
 
     def shape(self, *ranks: int) -> Shape:
         return tuple(self.size() for _ in range(self.pick(*(ranks or (4, 4, 4, 4, 4, 2, 2, 3, 3, 1, 5)))))
@@ -319,9 +319,9 @@ def _convolution(m: _Maker, layer: Any) -> int | None:
         group = p.group = m.pick(*[g for g in range(1, channels + 1) if channels % g == 0], channels)
     p.num_output = group * m.pick(1, 1, 2, 3)
     m.fields(p, 0.4, bias_term=(True, False))
-    kernels, dilations = (1, 1, 2, 3, 3, 3, 4, 5), (1, 1, 1, 2, 3)
+    kernels, dilations = (1, 1, 2, 3, 3, 3, 4, 5), (1, 1, 1, 1, 2, 3)
     stems = {"kernel": kernels, "stride": (1, 1, 2, 2, 3), "pad": (0, 0, 1, 1, 2), "dilation": dilations}
-    if m.chance(0.03):
+    if m.chance(0.01):
         stems["dilation"] = (0, 1)
     _window(m, p, stems, rank - axis - 1)
     m.fields(p, 0.03, engine=(0, 1), force_nd_im2col=(True, False))
@@ -514,9 +514,10 @@ def _argmax(m: _Maker, layer: Any) -> None:
     p = layer.argmax_param
     layer.bottom.append(name)
     among = elements(shape[1:])
-    if m.chance(0.4):
-        axis = p.axis = m.axis(len(shape))
-        among = shape[axis]
+    several = [i for i, n in enumerate(shape) if n > 1]  # the largest of one is no question
+    if several and (among == 1 or m.chance(0.4)):
+        axis = m.pick(*several)
+        p.axis, among = axis - m.pick(0, len(shape)), shape[axis]
     if m.chance(0.5):
         p.top_k = m.rng.randint(1, among)
     m.fields(p, 0.4, out_max_val=(True, False))

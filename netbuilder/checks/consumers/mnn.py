@@ -81,7 +81,8 @@ def _not_two_axes(layer: Layer) -> bool:
         return False
     if layer.type == "Convolution" and p.group > 1 and known[channel_axis(layer)] < p.group**2:
         return True  # it then gives nothing
-    point = all(k == 1 for k in p.kernel_size) and not any(p.pad)  # which Caffe ignores without axes
+    still = len(known) == 2 and all(s == 1 for s in p.stride)
+    point = all(k == 1 for k in p.kernel_size) and (still or not any(p.pad))  # ignored by Caffe without axes
     return not point or len(known) not in (2, 3)
 
 
@@ -145,7 +146,8 @@ def _adds_wrongly(layer: Layer) -> bool:
     # A matrix from these is one of four axes to it.
     if rank(layer) == 2 and p.axis == 1 and layer.bottoms[0].layer.type in ("Flatten", "InnerProduct"):
         return len(layer.bottoms) > 1 or p.num_axes == 0
-    return len(layer.bottoms) > 1 or p.num_axes == 0 or p.axis < 0 or rank(layer) not in (None, 4)
+    fits = rank(layer) in (None, 4) or shape(layer) == (1,)
+    return len(layer.bottoms) > 1 or p.num_axes == 0 or p.axis < 0 or not fits
 
 
 def _crops_wrongly(layer: Layer) -> bool:
