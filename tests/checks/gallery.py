@@ -355,6 +355,11 @@ CASES: dict[str, Case] = {
     "pooling-mask": Case(
         INPUT + one("Pooling", "pooling_param { kernel_size: 2 }").replace('top: "t"', 'top: "t" top: "u"'), 'top: "u"', "", "t", 2, ("mnn",)
     ),
+    "product-axes": Case(
+        INPUT + one("InnerProduct", f"inner_product_param {{ num_output: 2 axis: 0 {FILLER} }}")
+        + one("Softmax", "softmax_param { axis: 0 }", bottom="t", top="p").replace('name: "t"', 'name: "p"'),
+        "2 axis: 0", "2", "t", 2, ("opencv",),
+    ),
     "softmax-axis": Case(
         INPUT.replace("dim: 2 dim: 3 dim: 8 dim: 8", "dim: 8") + one("Softmax", "softmax_param { axis: 0 }"), "dim: 8 }", "dim: 8 dim: 1 }", "t", 2, ("mnn",)
     ),

@@ -515,6 +515,13 @@ CASES: dict[str, Build] = {
     ),
     "argmax_of_one": lambda net, x: net.add("ArgMax", single(net, x), name="t"),
     "inner_product_whole_negative": one("InnerProduct", num_output=5, axis=-4),
+    "inner_product_whole": one("InnerProduct", num_output=5, axis=0),
+    "inner_product_whole_softmax": lambda net, x: net.add(
+        "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=0), name="t", axis=0
+    ),
+    "inner_product_whole_scaled": lambda net, x: net.add(
+        "Scale", net.add("InnerProduct", x, name="ip", num_output=5, axis=0), name="t", axis=0
+    ),
     "inner_product_whole_negative_softmax": lambda net, x: net.add(
         "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=-4), name="t", axis=0
     ),
