@@ -520,7 +520,7 @@ CASES: dict[str, Build] = {
         "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=0), name="t", axis=0
     ),
     "inner_product_whole_scaled": lambda net, x: net.add(
-        "Scale", net.add("InnerProduct", x, name="ip", num_output=5, axis=0), name="t", axis=0
+        "Scale", net.add("InnerProduct", x, name="ip", num_output=20, axis=0), name="t", axis=0
     ),
     "inner_product_whole_negative_softmax": lambda net, x: net.add(
         "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=-4), name="t", axis=0

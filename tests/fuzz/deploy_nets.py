@@ -358,7 +358,7 @@ def _spp(m: _Maker, layer: Any) -> None:
 @draw("InnerProduct")
 def _inner_product(m: _Maker, layer: Any) -> None:
     p = layer.inner_product_param
-    name, shape = m.any(4, 4, 2, 3, 1, 5)
+    name, shape = m.any(*(4,) * 6, 2, 2, 3, 5, 1)
     layer.bottom.append(name)
     p.num_output = m.pick(1, 2, 3, 5)
     if m.chance(0.25) or len(shape) < 2:
@@ -370,7 +370,7 @@ def _inner_product(m: _Maker, layer: Any) -> None:
 def _embed(m: _Maker, layer: Any) -> None:
     p = layer.embed_param
     layer.bottom.append(m.blob(m.shape(1, 2, 3)))
-    p.num_output, p.input_dim = m.pick(1, 2, 3, 5), m.pick(1, 2, 3, 5)
+    p.num_output, p.input_dim = m.pick(1, 2, 3, 5), m.pick(2, 3, 5)
     m.fields(p, 0.3, bias_term=(True, False))
 
 

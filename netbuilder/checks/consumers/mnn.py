@@ -81,8 +81,7 @@ def _not_two_axes(layer: Layer) -> bool:
         return False
     if layer.type == "Convolution" and p.group > 1 and known[channel_axis(layer)] < p.group**2:
         return True  # it then gives nothing
-    still = len(known) == 2 and all(s == 1 for s in p.stride)
-    point = all(k == 1 for k in p.kernel_size) and (still or not any(p.pad))  # ignored by Caffe without axes
+    point = all(k == 1 for k in p.kernel_size) and not any(p.pad)  # which Caffe ignores without axes
     return not point or len(known) not in (2, 3)
 
 

@@ -138,7 +138,7 @@ def _negative_alone(layer: Layer) -> bool:
 
 
 def _product_of_all(layer: Layer) -> bool:
-    """Whether an InnerProduct leaves one axis: it may give a matrix then, by the memory that it is put into."""
+    """Whether an InnerProduct leaves one axis: depending on its memory, it may then give a matrix."""
     known = shape(layer)
     return known is not None and canonical_axis(layer.proto.inner_product_param.axis, known) == 0
 
@@ -281,7 +281,8 @@ OPENCV = Target(
             "a negative axis of a blob of one axis fails", "write axis: 0", _negative_alone,
         ),
         Limit(
-            "product-axes", types("InnerProduct"), "with axis 0 it gives a matrix, on which the next layer fails",
+            "product-axes", types("InnerProduct"),
+            "with axis 0 it may give a matrix, on which the next layer fails",
             "keep the axis of the images, with axis: 1", _product_of_all,
             lambda layer, graph: axes_matter(layer.tops[0], graph, _VECTORS),
         ),
