@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,17 +29,22 @@ from netbuilder.errors import EngineError
 from tests.fuzz.generate import case
 from tests.fuzz.numbers import MOST, Judged, judge, minimised
 
-CHUNK = 25
+CHUNK = 10
+
+
+@cache
+def real_caffe() -> Caffe:
+    """The Caffe of this process, which outlives a chunk: it takes longer to start than a net to run."""
+    torch.set_num_threads(1)
+    return Caffe()
 
 
 def run(seeds: list[str]) -> list[Judged]:
     """The nets of these seeds, judged; what differs is minimised."""
-    torch.set_num_threads(1)
     judged = []
-    with Caffe() as real:
-        for seed in seeds:
-            found = judge(case(seed), real)
-            judged.append(minimised(found, real) if found.wrong or found.failed else found)
+    for seed in seeds:
+        found = judge(case(seed), real_caffe())
+        judged.append(minimised(found, real_caffe()) if found.wrong or found.failed else found)
     return judged
 
 
@@ -63,7 +69,7 @@ def main() -> int:
     groups = iter([[args.only]]) if args.only else chunks(args.seed)
     try:
         with ProcessPoolExecutor(args.jobs) as pool:
-            while compared[0] < args.nets and (batch := list(itertools.islice(groups, 2 * args.jobs))):
+            while compared[0] < args.nets and (batch := list(itertools.islice(groups, 4 * args.jobs))):
                 for judged in itertools.chain.from_iterable(pool.map(run, batch)):
                     drawn += 1
                     if judged.left_out:

@@ -17,11 +17,12 @@ from netbuilder.data.lists import Listing, Source
 from netbuilder.data.writer import Writer
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
+from netbuilder.storage.lmdb_file import open_database
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Done", "Form", "Progress", "convert"]
+__all__ = ["Done", "Form", "Progress", "convert", "write_labels"]
 
 Shape = tuple[int, int, int]  # (c, h, w)
 Progress = Callable[[int, int], None]  # records done, records in all
@@ -123,6 +124,20 @@ def convert(
         if not writer.count():
             raise FileError(f"none of the {len(sources)} images in '{listing.root}' can be read")
         return Done(writer.count(), skipped, differ)
+
+
+def write_labels(listing: Listing, images: Path, folder: Path) -> int:
+    """Write the labels of a database's images as another one, with the same keys; returns their number.
+
+    A net reads both in step, from a Data layer each.
+    """
+    with Writer(folder) as writer:
+        last = writer.last_key()
+        for key, _, _ in open_database(images).places():
+            if last is None or key > last:
+                writer.put(key, datum.pack_values(listing.sources[int(key[:8])].values))
+        writer.commit()
+        return writer.count()
 
 
 def _key(index: int, source: Source) -> bytes:

@@ -6,7 +6,6 @@ source is sent as its path. Nothing here depends on what runs the net.
 
 from __future__ import annotations
 
-import io
 import mmap
 import re
 from array import array
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     Planes = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
-__all__ = ["BadRecord", "Database", "ImageList", "Pictures"]
+__all__ = ["BadRecord", "Database", "ImageList", "LevelDatabase", "Pictures"]
 
 Task = Any
 
@@ -120,6 +119,65 @@ class Database:
         return f"record {number} of '{self.name}'"
 
 
+class LevelDatabase:
+    """The records of a LevelDB in the order of their keys, by the package plyvel; they are counted at first.
+
+    Opening one locks it and writes beside its files, so links to them in a temporary folder are opened.
+    """
+
+    pixels = False  # reading a record again means finding it again
+
+    def __init__(self, place: Path, name: str = "", *, gray: bool | None = None) -> None:
+        self.name, self.gray, self._place = name or str(place), gray, place
+        self._database, self._folder = self._opened()
+        try:
+            with self._database.iterator(include_value=False) as keys:
+                self._keys = list(keys)
+        except Exception as error:  # plyvel's, and those of what it reads
+            raise FileError(f"cannot read '{place}': it is damaged: {error}") from None
+
+    def _opened(self) -> tuple[Any, Any]:
+        import tempfile
+
+        try:
+            import plyvel
+        except ImportError:
+            raise FileError(
+                f"reading the LevelDB '{self.name}' needs the package plyvel, which is not installed",
+                hint="pip install plyvel (Python 3.12 or older), or make an LMDB by `netbuilder data lmdb`",
+            ) from None
+        folder = tempfile.TemporaryDirectory(prefix="netbuilder-")
+        for file in self._place.absolute().iterdir():
+            if file.name not in ("LOCK", "LOG", "LOG.old"):
+                (Path(folder.name) / file.name).symlink_to(file)
+        try:
+            return plyvel.DB(folder.name), folder
+        except plyvel.Error as error:
+            raise FileError(
+                f"cannot read '{self._place}': it is not a LevelDB, or damaged: {error}"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process gets the records by its tasks; a copy opens the database again."""
+        return {**self.__dict__, "_database": None, "_folder": None}
+
+    def task(self, number: int) -> bytes:
+        """The record."""
+        if self._database is None:
+            self._database, self._folder = self._opened()
+        record: bytes = self._database.get(self._keys[number])
+        return record
+
+    def read(self, task: bytes) -> tuple[Planes, int]:
+        return planes_of(memoryview(task), self.gray)
+
+    def called(self, number: int) -> str:
+        return f"record {number} of '{self.name}'"
+
+
 def planes_of(record: memoryview, gray: bool | None) -> tuple[Planes, int]:
     """The image and label of a Datum. Source: data_transformer.cpp, Transform of a Datum."""
     import numpy as np
@@ -127,8 +185,7 @@ def planes_of(record: memoryview, gray: bool | None) -> tuple[Planes, int]:
     try:
         found = datum.read(record)
         if found.encoded:
-            with io.BytesIO(found.data) as file:
-                return _channels_first(images.decode(file, gray=gray)), found.label
+            return _channels_first(images.decode_bytes(found.data, gray=gray)), found.label
     except (datum.BadDatum, images.Unreadable) as error:
         raise BadRecord(str(error)) from None
     shape = found.channels, found.height, found.width
@@ -185,8 +242,7 @@ class ImageList:
         if path is None:
             raise BadRecord("it is not there: names are relative to the current directory, after root_folder")
         try:
-            with path.open("rb") as file:
-                pixels = images.decode(file, gray=self._gray)
+            pixels = images.decode_bytes(path.read_bytes(), gray=self._gray)
         except OSError as error:
             raise BadRecord(reason(error)) from None
         except images.Unreadable as error:

@@ -6,6 +6,7 @@ replaced only with `force`: a binary file has no header that shows whether netbu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     # A layer: its name and its arrays.
     Stored = tuple[str, Sequence[npt.ArrayLike]]
 
-__all__ = ["blob_parts", "head", "write_blob", "write_model", "write_parts"]
+__all__ = ["blob_parts", "head", "write_blob", "write_layers", "write_model", "write_parts"]
 
 # Numbers of fields in caffe.proto: of NetParameter, LayerParameter, BlobProto and BlobShape.
 _LAYER, _NAME, _BLOBS, _DATA, _SHAPE, _DIM = 100, 1, 7, 5, 7, 1
@@ -43,6 +44,21 @@ def write_model(
     _write(Path(path), (part for name, arrays in pairs for part in _layer(name, arrays)), force)
 
 
+def write_layers(
+    path: str | Path,
+    name: str,
+    layers: Iterable[tuple[bytes, Sequence[npt.ArrayLike]]],
+    *,
+    force: bool = False,
+) -> None:
+    """Write a whole net as a .caffemodel: its name, and each LayerParameter (serialized) with its arrays.
+
+    Raises FileError, as `write_model` does.
+    """
+    parts = (part for layer, arrays in layers for part in _layer_with(layer, arrays))
+    _write(Path(path), itertools.chain([_field(_NAME, name.encode())], parts), force)
+
+
 def write_blob(path: str | Path, array: npt.ArrayLike, *, force: bool = False) -> None:
     """Write an array as a .binaryproto: a mean image, the matrix of InfogainLoss. Raises FileError."""
     _write(Path(path), iter(blob_parts(array)), force)
@@ -50,7 +66,12 @@ def write_blob(path: str | Path, array: npt.ArrayLike, *, force: bool = False) -
 
 def _layer(name: str, arrays: Sequence[npt.ArrayLike]) -> list[bytes]:
     """A layer of a NetParameter, in parts that follow one another."""
-    parts: list[bytes] = [_field(_NAME, name.encode())]
+    return _layer_with(_field(_NAME, name.encode()), arrays)
+
+
+def _layer_with(fields: bytes, arrays: Sequence[npt.ArrayLike]) -> list[bytes]:
+    """A layer that has these fields, serialized, and then the arrays."""
+    parts: list[bytes] = [fields]
     for array in arrays:
         blob = blob_parts(array)
         parts += [head(_BLOBS, sum(map(len, blob))), *blob]

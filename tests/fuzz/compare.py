@@ -20,14 +20,14 @@ from netbuilder.checks.backward import aborts, backward
 from netbuilder.engines import caffe
 from netbuilder.errors import EngineError, NetBuilderError
 from netbuilder.schema import NetParameter
-from tests.fuzz.generate import Case
+from tests.fuzz.generate import NEEDS_DATA, Case
 
 T = TypeVar("T")
 
 TIMEOUT = 30  # seconds; a net takes milliseconds
 REFUSED, LOADED, RUN = VERDICTS = ("refused", "loaded", "run")  # loaded: accepted, and not run
 # The findings that say that a forward pass aborts.
-DIES = {"stride-zero", "data-filler", "stochastic-cpu"}
+DIES = {"no-forward", "stride-zero", "data-filler", "stochastic-cpu"}
 # The bottom whose values choose an element; values beyond it read, or write, other memory.
 INDEX = {
     "SoftmaxWithLoss": 1, "InfogainLoss": 1, "Accuracy": 1, "HingeLoss": 1, "MultinomialLogisticLoss": 1,
@@ -93,7 +93,9 @@ def _asked(question: Callable[[], T]) -> tuple[T | None, str]:
 
 def _while_reading(case: Case, real: caffe.Caffe) -> str:
     """Why Caffe aborts when it reads the data of a net, which it may do after it has loaded it."""
-    theirs = _run(case, real, {}, backward=False)
+    alone = NetParameter()
+    alone.layer.extend(layer for layer in case.proto.layer if layer.type in NEEDS_DATA)
+    theirs = _run(Case(case.seed, case.phase, alone), real, {}, backward=False)
     return theirs if any(f"({site}:" in theirs for site in READING) else ""
 
 

@@ -381,11 +381,15 @@ class _Pair:
             self.net = prototxt.parse(self.text, phase, dialect="caffe-master")
         except NetBuilderError as error:
             raise LeftOut(f"refused: {error.text}") from None
-        spoilt = {f.code for f in checks.check(self.net)} & OVERWRITTEN
+        # Only nets for TRAIN are checked for what spoils their gradients.
+        trained = self.net if phase == "TRAIN" else _accepted(proto, "TRAIN")
+        spoilt = {f.code for net in {self.net, trained} for f in checks.check(net)} & OVERWRITTEN
         if spoilt:
             raise LeftOut(f"memory is overwritten: {min(spoilt)}")
+        if any(0 in blob.known_shape for blob in self.net.blobs.values()):
+            raise LeftOut("a blob is empty: Caffe aborts where its memory is read")
         if any(_spoils(layer) for layer in self.net.layers):
-            raise LeftOut("memory is overwritten: a parameter, or the gradient of a loss")
+            raise LeftOut("memory is overwritten: a parameter, a loss, or by Crop")
         # An Input without a shape has no memory.
         self.names = [
             name
@@ -499,10 +503,12 @@ def _is_loss(blob: Blob) -> bool:
 
 
 def _spoils(layer: Layer) -> bool:
-    """Whether it works in place on a Parameter or on a loss, or its loss weights are a parameter's diff."""
-    pairs = zip(layer.bottoms, layer.tops, strict=False)
+    """Whether it works in place where Caffe then reads or writes something else."""
+    pairs = list(zip(layer.bottoms, layer.tops, strict=False))
     over = any(b.name == t.name and (b.layer.type == "Parameter" or _is_loss(b)) for b, t in pairs)
-    return over or (layer.type == "Parameter" and any(layer.proto.loss_weight))
+    # A Crop in place reads with the shape of its top.
+    crop = layer.type == "Crop" and any(b.name == t.name for b, t in pairs)
+    return over or crop or (layer.type == "Parameter" and any(layer.proto.loss_weight))
 
 
 class _Ambiguous(Exception):

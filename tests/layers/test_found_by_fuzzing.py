@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from netbuilder import checks, prototxt
@@ -167,6 +168,16 @@ FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
         'type: "Scale" bottom: "x0" bottom: "x1" top: "y" scale_param { axis: -1 bias_term: true }',
         "axis -1 out of range for 0-D Blob (blob.hpp)",
     ),
+    "a scalar bias over an empty batch": (
+        [(0, 9, 2)], 'type: "Scale" bottom: "x0" top: "y" scale_param { num_axes: 0 bias_term: true }',
+        "data_ (blob.cpp)",
+    ),
+    "a scalar bias alone over an empty batch": (
+        [(0, 9, 2)], 'type: "Bias" bottom: "x0" top: "y" bias_param { num_axes: 0 }', "data_ (blob.cpp)",
+    ),
+    "a scalar factor over an empty batch": (
+        [(0, 9, 2)], 'type: "Scale" bottom: "x0" top: "y" scale_param { num_axes: 0 }', [(0, 9, 2)],
+    ),
     "a reader of a weighted top of an InfogainLoss": (
         [(3, 9), (3,), (9, 9)],
         'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z" '
@@ -291,3 +302,42 @@ def test_real_caffe_still_builds_what_it_cannot_run(real_caffe: caffe.Caffe) -> 
         with pytest.raises(caffe.CaffeRefused) as caught:
             real_caffe.run(text, outputs=[])
         assert said in caught.value.reason, name
+
+
+# Layers that read the labels of a MemoryData, (3) when Caffe builds the net and (3,1,1,1) in a forward pass;
+# whether that pass aborts.
+LABELS = {
+    'type: "Bias" bottom: "y" bottom: "y" top: "t" bias_param { axis: -1 }': True,
+    'type: "Bias" bottom: "y" bottom: "y" top: "t" bias_param { axis: 0 }': False,
+    'type: "Eltwise" bottom: "y" bottom: "x0" top: "t"': True,
+    'type: "Eltwise" bottom: "y" bottom: "y" top: "t"': False,
+    'type: "InnerProduct" bottom: "y" top: "t" inner_product_param { axis: 0 num_output: 2 }': False,
+    'type: "InnerProduct" bottom: "y" top: "t" inner_product_param { axis: -1 num_output: 2 }': True,
+    'type: "Scale" bottom: "y" top: "t" scale_param { axis: -1 }': True,
+    'type: "BatchReindex" bottom: "x" bottom: "y" top: "t"': True,
+    'type: "EuclideanLoss" bottom: "x0" bottom: "y" top: "t"': False,
+    'type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "t"': False,
+    'type: "ReLU" bottom: "y" top: "r" } '
+    'layer { name: "u" type: "Eltwise" bottom: "r" bottom: "x0" top: "t"': True,
+    'type: "Reshape" bottom: "y" top: "r" reshape_param { shape { dim: 3 } } } '
+    'layer { name: "u" type: "Eltwise" bottom: "r" bottom: "x0" top: "t"': False,
+}  # fmt: skip
+MEMORY = (
+    'layer { name: "d" type: "MemoryData" top: "x" top: "y" '
+    "memory_data_param { batch_size: 3 channels: 2 height: 1 width: 1 } }\n"
+)
+
+
+@pytest.mark.parametrize("layer", LABELS)
+def test_labels_of_memory_data_have_four_axes_in_a_forward_pass(layer: str, real_caffe: caffe.Caffe) -> None:
+    text = MEMORY + _text([(3,)], layer)
+    codes = [f.code for f in checks.check(prototxt.parse(text))]
+    real_caffe.load(text)
+    given = {"x": np.zeros((3, 2, 1, 1)), "y": np.zeros(3)}
+    if LABELS[layer]:
+        assert "no-forward" in codes
+        with pytest.raises(caffe.CaffeRefused):
+            real_caffe.run(text, inputs=given, outputs=[])
+    else:
+        assert "no-forward" not in codes
+        real_caffe.run(text, inputs=given, outputs=[])

@@ -15,6 +15,7 @@ from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
 from netbuilder.engines.torch.passes import chosen, rewritten
+from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.engines.torch.passes.precision import FLOAT32, lowered, precision, widened
 from netbuilder.engines.torch.steps import Step
 from netbuilder.errors import EngineError, did_you_mean
@@ -98,6 +99,8 @@ class NetModule(nn.Module):
             generator.manual_seed(seed)
         self._build(net, generator)
         self._rewritten[()] = rewritten(self._steps, self._outputs.values(), self.passes)
+        if "channels_last" in self.passes:
+            lay_out(self.operators().values())
         if "compile" in self.passes:
             self.compile()
 
@@ -270,6 +273,11 @@ class NetModule(nn.Module):
         out.loss = loss
         return out
 
+    def replace(self, number: int, operator: nn.Module) -> None:
+        """Let another operator compute the step of this number; the passes run again."""
+        self._steps[number] = self._steps[number]._replace(operator=operator)
+        self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
+
     def steps(self, keep: Sequence[str] = ()) -> list[Step]:
         """What runs, one step after another, for a caller who asks for these blobs too."""
         held = tuple(sorted({self._slot(name) for name in keep} - set(self._outputs.values())))
@@ -300,6 +308,17 @@ class NetModule(nn.Module):
         if name not in self._names:
             raise EngineError(f"the net has no blob '{name}'", hint=did_you_mean(name, self._names))
         return self._names[name]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """On a GPU, leave out TF32, which rounds what convolutions and products read to 10 bits.
+
+        The switches are PyTorch's own, for the whole process; its convolutions use TF32 unless told.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if any(blob.is_cuda for blob in self.parameters()):
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        return self
 
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Report the keys that no blob has; Module's own check fails for layers with a dot in their name."""

@@ -25,11 +25,6 @@ __all__ = ["Learnable", "Solver", "refuse"]
 _REFUSED = ("lr-policy", "momentum", "solver-type", "value", "warm-up")
 _TAKEN = ("average_loss", "clip_gradients", "device_id", "display", "gamma", "snapshot", "weight_decay")
 _NEEDED = ("max_iter", "stepsize")
-# Fields that ask for what the engine does not have.
-_ABSENT = {
-    "debug_info": ("Caffe's log of the means of each layer", "leave it out; --engine caffe logs them"),
-    "snapshot_diff": ("gradients in snapshots", "leave it out; --engine caffe saves them"),
-}
 
 
 class Learnable(NamedTuple):
@@ -195,14 +190,8 @@ class Solver(torch.optim.Optimizer):
 
 
 def refuse(solver: SolverParameter) -> None:
-    """Raise ConfigError for the first field of a solver that cannot be honoured, by its name.
-
-    `layer_wise_reduce` is honoured by any way to add the gradients of several devices.
-    """
+    """Raise ConfigError for the first field about the update that cannot be honoured, by its name."""
     for f in checks.check(solver):
         missing = f.code == "policy-field" and f.field in _NEEDED
         if f.severity == "error" and (missing or (f.code in _REFUSED and f.field not in _TAKEN)):
             raise ConfigError(f.text, key=f.field, hint=f.fix)
-    for name, (what, hint) in _ABSENT.items():
-        if getattr(solver, name):
-            raise ConfigError(f"{name}: the PyTorch engine does not write {what}", key=name, hint=hint)

@@ -6,7 +6,7 @@ cut. Source: data_transformer.cpp, Transform.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -26,24 +26,36 @@ if TYPE_CHECKING:
 __all__ = ["Centring", "cut", "framing_of"]
 
 
-def framing_of(layer: Source) -> Framing:
+def framing_of(layer: Source, **more: Any) -> Framing:
     """How the transform of a data layer frames images: in TRAIN it crops at random places."""
     t = layer.proto.transform_param
-    return Framing(crop=t.crop_size, random=layer.trains, mirror=bool(t.mirror))
+    return Framing(crop=t.crop_size, random=layer.trains, mirror=bool(t.mirror), **more)
 
 
 def cut(planes: Tensor, numbers: Numbers | None, frame: Frame) -> Tensor:
     """The frames (n, c, h, w) of the images with these numbers among (N, c, H, W); None: of all, in order."""
     if planes.device.type == "cpu" and frame.plain:
         return _cut_one_by_one(planes, numbers, frame)
-    device, width = planes.device, planes.shape[3]
-    rows = torch.from_numpy(frame.rows).to(device)
-    cols = torch.from_numpy(frame.cols).to(device)
-    (n, h), w, c = rows.shape, cols.shape[1], planes.shape[1]
     if numbers is not None:
-        planes = planes[torch.from_numpy(numbers).to(device)]
-    places = (rows[:, :, None] * width + cols[:, None, :]).view(n, 1, h * w)
-    return torch.gather(planes.flatten(2), 2, places.expand(n, c, h * w)).view(n, c, h, w)
+        planes = planes[torch.from_numpy(numbers).to(planes.device)]
+    if frame.between is None:
+        return _gathered(planes, frame.rows, frame.cols)
+    near = [
+        [_gathered(planes, rows, cols).float() for cols in (frame.cols, frame.between.cols)]
+        for rows in (frame.rows, frame.between.rows)
+    ]
+    right = torch.from_numpy(frame.between.right).to(planes.device)[:, None, None, :]
+    down = torch.from_numpy(frame.between.down).to(planes.device)[:, None, :, None]
+    above, below = (first + (second - first) * right for first, second in near)
+    values = above + (below - above) * down
+    return values if planes.is_floating_point() else (values + 0.5).to(planes.dtype)
+
+
+def _gathered(planes: Tensor, rows: Numbers, cols: Numbers) -> Tensor:
+    """The pixels (n, c, h, w) in these rows (n, h) and columns (n, w) of images (n, c, H, W)."""
+    (n, h), w, c = rows.shape, cols.shape[1], planes.shape[1]
+    places = torch.from_numpy(rows[:, :, None] * planes.shape[3] + cols[:, None, :]).to(planes.device)
+    return torch.gather(planes.flatten(2), 2, places.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
 
 def _cut_one_by_one(planes: Tensor, numbers: Numbers | None, frame: Frame) -> Tensor:
@@ -94,11 +106,10 @@ class Centring:
                 hint=f"give mean_value once, or {channels} times",
             )
 
-    def __call__(self, pixels: Tensor, frame: Frame) -> Tensor:
-        """Images (n, c, h, w) less the mean at their place in the stored image, times the scale."""
-        data = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    def __call__(self, data: Tensor, frame: Frame) -> Tensor:
+        """Images (n, c, h, w) less the mean at their place in the stored image, times the scale; in place."""
         if self.image is not None:
-            data -= cut(self.image.expand(len(pixels), -1, -1, -1), None, frame)
+            data -= cut(self.image.expand(len(data), -1, -1, -1), None, frame)
         elif self._values is not None:
             data -= self._values
         scale = self._layer.proto.transform_param.scale

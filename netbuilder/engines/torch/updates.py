@@ -247,21 +247,20 @@ def _divisor(scale: Scale, rate: float, like: Tensor) -> Tensor | None:
 
 def _same_layout(batch: Batch) -> bool:
     """Whether a kernel, which walks through the memory, meets the same element in each tensor."""
-    first = batch.weights[0]
-    device, kind = first.device, first.dtype
+    weights, others = batch.weights, (batch.grads, *batch.histories)
+    device, kind = weights[0].device, weights[0].dtype
     if device.type not in ("cpu", "cuda") or kind not in (torch.float32, torch.float64):
         return False
-    for weight, *others in zip(batch.weights, batch.grads, *batch.histories, strict=True):
-        if weight.device != device or weight.dtype != kind:
-            return False
-        for other in others:
-            if other.dtype != kind or other.device != device or not _aligned(weight, other):
-                return False
-    return True
+    if any(weight.dtype is not kind or weight.device != device for weight in weights):
+        return False
+    strides = [weight.stride() for weight in weights]
+    return all(
+        strides == [t.stride() for t in tensors]
+        # They may differ where a size is 1, which CUDA's kernels do not take.
+        or (device.type == "cpu" and all(map(_aligned, weights, tensors)))
+        for tensors in others
+    )
 
 
 def _aligned(a: Tensor, b: Tensor) -> bool:
-    if a.is_contiguous():  # strides may differ where a size is 1, which CUDA's kernels do not take
-        return b.is_contiguous() and (a.device.type == "cpu" or a.stride() == b.stride())
-    dense = a.dim() == 4 and a.is_contiguous(memory_format=torch.channels_last)
-    return dense and a.stride() == b.stride()
+    return a.stride() == b.stride() or (a.is_contiguous() and b.is_contiguous())

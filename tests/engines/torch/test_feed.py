@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from netbuilder import prototxt
 from netbuilder.data import images
 from netbuilder.data.datum import pack_encoded, pack_planes
 from netbuilder.engines.caffe import Caffe
@@ -376,18 +377,29 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "db", noise(3, 1, 6, 6), range(3))
     refused(tmp_path, data_layer(2, "crop_size: 7"), "crop_size 7 is larger than the images, 6x6")
     refused(tmp_path, data_layer(2, "mean_value: 1 mean_value: 2"), "mean_value")
-    refused(tmp_path, data_layer(2, 'mean_file: "m"'), "its mean_file, 'm', does not exist")
-    blob = message("BlobProto")(num=1, channels=1, height=5, width=6, data=[0.0] * 30)
-    (tmp_path / "m").write_bytes(blob.SerializeToString())
-    for hold in (0, MANY):
-        refused(
-            tmp_path,
-            data_layer(2, 'mean_file: "m"'),
-            "the mean in 'm' is 1x5x6, and an image 1x6x6",
-            hold=hold,
-        )
+    refused(tmp_path, data_layer(2, 'mean_file: "m"'), "mean_file 'm' is not there")
+
+
+@pytest.mark.parametrize("hold", [0, MANY])
+def test_a_mean_that_changed_since_the_net_was_read_is_named(tmp_path: Path, hold: int) -> None:
+    write_lmdb(tmp_path / "db", noise(3, 1, 6, 6), range(3))
+
+    def write(height: int) -> None:
+        blob = message("BlobProto")(num=1, channels=1, height=height, width=6, data=[0.0] * 6 * height)
+        (tmp_path / "m").write_bytes(blob.SerializeToString())
+
+    write(6)
+    net = module(net_of(tmp_path, data_layer(2, 'mean_file: "m"')))
+    write(5)
+    own = Feed(net, device="cpu", hold=hold)
+    with pytest.raises(EngineError, match="the mean in 'm' is 1x5x6, and an image 1x6x6"):
+        next(own)
     (tmp_path / "m").write_bytes(b"\xff\xff\xff")
-    refused(tmp_path, data_layer(2, 'mean_file: "m"'), "'m' is not a mean image")
+    with pytest.raises(NetBuilderError, match="m' is not a mean image"):
+        Feed(net, device="cpu", hold=hold)
+    (tmp_path / "m").unlink()
+    with pytest.raises(EngineError, match="its mean_file, 'm', does not exist"):
+        Feed(net, device="cpu", hold=hold)
 
 
 @pytest.mark.parametrize("hold", [0, MANY])
@@ -396,8 +408,6 @@ def test_a_truncated_database_is_named(tmp_path: Path, hold: int) -> None:
     whole = (tmp_path / "db/data.mdb").read_bytes()
     (tmp_path / "db/data.mdb").write_bytes(whole[: len(whole) // 2])
     net = net_of(tmp_path, data_layer(2))
-    from netbuilder import prototxt
-
     read = prototxt.read(net, inputs={"data": (2, 3, 30, 30), "label": (2,)})
     with pytest.raises(NetBuilderError, match="it is cut short: it needs"):
         Feed(module(read), device="cpu", seed=0, hold=hold)
@@ -414,6 +424,16 @@ def test_images_of_several_sizes_need_a_crop(tmp_path: Path, hold: int, workers:
     own.close()
 
 
+def test_an_image_smaller_than_the_crop_is_named(tmp_path: Path) -> None:
+    records_of(tmp_path / "db", [pack_planes((1, s, s), bytes(s * s), 0) for s in (8, 9, 6)])
+    own = feed(tmp_path, data_layer(1, "crop_size: 7"))
+    next(own)
+    next(own)
+    with pytest.raises(EngineError, match="record 2 of 'db': crop_size 7 is larger than an image of 6x6"):
+        next(own)
+    own.close()
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_record_is_named_when_its_turn_comes(tmp_path: Path, workers: int) -> None:
     good = encoded(noise(30, 3, 4, 4))
@@ -424,3 +444,48 @@ def test_a_bad_record_is_named_when_its_turn_comes(tmp_path: Path, workers: int)
         with pytest.raises(EngineError, match="Data 'd': record 21 of 'db': it is not a JPEG"):
             next(own)
     own.close()
+
+
+@pytest.mark.parametrize("label", [4, -1])
+@pytest.mark.parametrize("hold", [0, MANY], ids=["streamed", "held"])
+def test_a_label_without_a_score_is_named(tmp_path: Path, label: int, hold: int) -> None:
+    write_lmdb(tmp_path / "db", noise(5, 1, 2, 2), [0, 3, 1, label, 2])
+    loss = (
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" '
+        "inner_product_param { num_output: 4 } } "
+        'layer { name: "again" type: "Split" bottom: "label" top: "one" top: "two" } '
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "two" top: "loss" IGNORE }'
+    )
+    own = feed(tmp_path, data_layer(3, more=loss.replace("IGNORE", "")), hold=hold)
+    next(own)
+    with pytest.raises(
+        EngineError, match=f"the label of record 3 of 'db' is {label}, and SoftmaxWithLoss 'loss'"
+    ):
+        next(own)
+    own.close()
+    ignoring = loss.replace("IGNORE", f"loss_param {{ ignore_label: {label} }}")
+    own = feed(tmp_path, data_layer(3, more=ignoring), hold=hold)
+    assert [next(own)["label"].tolist() for _ in range(2)][1] == [label, 2, 0]
+    own.close()
+
+
+@pytest.mark.parametrize("hold", [0, MANY], ids=["streamed", "held"])
+def test_a_leveldb_is_read_like_an_lmdb(tmp_path: Path, hold: int) -> None:
+    plyvel = pytest.importorskip("plyvel")
+    pixels = noise(7, 3, 6, 6)
+    write_lmdb(tmp_path / "db", pixels, range(7))
+    with plyvel.DB(str(tmp_path / "level"), create_if_missing=True) as opened:
+        for i in reversed(range(7)):
+            opened.put(b"%05d" % i, pack_planes((3, 6, 6), pixels[i].tobytes(), i))
+    before = sorted(p.name for p in (tmp_path / "level").iterdir())
+    text = data_layer(4, "crop_size: 4 mirror: true")
+    lmdb, level = (
+        feed(tmp_path, t, hold=hold)
+        for t in (text, text.replace('"db"', '"level"').replace("LMDB", "LEVELDB"))
+    )
+    for a, b in islice(zip(lmdb, level, strict=True), 4):
+        assert torch.equal(a["data"], b["data"])
+        assert torch.equal(a["label"], b["label"])
+    assert sorted(p.name for p in (tmp_path / "level").iterdir()) == before
+    lmdb.close()
+    level.close()

@@ -425,6 +425,9 @@ def test_windows_that_a_crop_cuts_off_are_not_averaged(name: str) -> None:
         out.square().sum().backward()
         assert x.grad is not None
         outs.append((out.detach(), x.grad))
+    merged = kinds(m)
+    assert "Sized" in merged
+    assert ("Cropped" in merged) == ("offset" not in crop and "axis: 3" not in crop)
     for found in outs[1:]:
         for ours, plain in zip(found, outs[0], strict=True):
             assert torch.allclose(ours, plain, atol=2e-6)

@@ -11,7 +11,7 @@ from tests.fuzz.generate.maker import Maker, draw
 
 def transform(m: Maker, layer: Any, shape: Shape) -> None:
     """Crops, means and the like, for images of this shape (channels, height, width)."""
-    if not m.chance(0.6):
+    if not m.chance(0.7):
         return
     t = layer.transform_param
     smaller = min(shape[1:])
@@ -27,8 +27,8 @@ def transform(m: Maker, layer: Any, shape: Shape) -> None:
         t.mean_file = files.mean(m.pick(*files.MEANS) if wrong else shape)
         if m.wrong():
             t.mean_file += files.AS_SHAPE
-        if m.chance(0.1):
-            t.mean_file = m.pick(*files.NO_MEANS, "")
+        if m.chance(0.15):  # where data is fed, a missing file counts as data that is not at hand
+            t.mean_file = m.pick(*files.NO_MEANS[layer.type == "MemoryData" :])
     m.fields(t, 0.08, force_color=(True, False), force_gray=(True, False))
 
 

@@ -18,7 +18,7 @@ def fill(m: Maker, message: Any) -> None:
     message.type = m.pick(*UNKNOWN) if m.chance(0.01) else m.pick(*FILLERS, "constant", "xavier", "gaussian")
     if message.type == "bilinear" and m.chance(0.6):
         message.type = "uniform"
-    broken = m.chance(0.04)
+    broken = m.chance(0.1)
     if message.type == "constant" or m.chance(0.03):
         m.fields(message, 0.5, value=(NAN, INF, -INF) if broken else (0, 1, -0.5))
     if message.type == "uniform" or m.chance(0.03):

@@ -24,6 +24,11 @@ Shape = tuple[int, ...]
 NEEDS_DATA = {"Data", "ImageData", "HDF5Data", "WindowData", "Python"}
 # Left out: windows of images, and user code. Their rules are tested by hand.
 TYPES = sorted(DIALECTS["caffe-master"].types - {"WindowData", "Python"})
+# These have fillers or files, which differ in more ways than a single layer shows.
+OFTEN = (
+    "Convolution", "Deconvolution", "InnerProduct", "Embed", "Scale", "Bias", "PReLU", "LSTM", "RNN",
+    "DummyData", "MemoryData", "Data", "Data", "ImageData", "ImageData",
+)  # fmt: skip
 
 KEEP_REFUSED = 0.45  # of the layers that we refuse
 WRONG = 0.05  # of the choices that are made against the rule
@@ -72,7 +77,7 @@ class Maker:
         self.trained = self.chance(0.6)  # it has a loss, and learns some of the blobs that it starts from
 
     def case(self, seed: str) -> Case:
-        whole = all(self.add(self.rng.choice(TYPES)) for _ in range(self.rng.randint(1, 6)))
+        whole = all(self.add(self.rng.choice((*TYPES, *OFTEN))) for _ in range(self.rng.randint(1, 6)))
         if whole and self.trained:
             self.add_losses()
         proto = NetParameter(name="fuzz")

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from netbuilder.engines.torch.feed.ahead import Ahead
+from netbuilder.engines.torch.feed.extras import Extras, Mix
+from netbuilder.engines.torch.feed.labels import scores_of
 from netbuilder.engines.torch.feed.memory import limit
-from netbuilder.engines.torch.feed.pictures import Place
+from netbuilder.engines.torch.feed.pictures import PictureStream, Place
 from netbuilder.engines.torch.feed.streams import Stream, stream_of
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
+    from netbuilder.engines.torch.feed.soft import SoftLoss
     from netbuilder.engines.torch.network import NetModule
 
 __all__ = ["Batch", "Feed"]
@@ -24,7 +27,12 @@ _AHEAD = 3  # passes that are read before they are asked for, where reading take
 
 
 class Batch(dict[str, Tensor]):
-    """The tops of all data layers by blob name, float32, on the device."""
+    """The tops of all data layers by blob name, float32, on the device.
+
+    With mixup, `mix` has the second labels and the share of the first; the losses of the net know it.
+    """
+
+    mix: Mix | None = None
 
 
 class Feed:
@@ -37,6 +45,9 @@ class Feed:
 
     Sets of up to `hold` bytes (a quarter of the free memory of the device) are held there, uint8, and cut
     there in batches. Larger ones are read ahead, by `workers` processes or, with 0, by a thread.
+
+    `extras` is what Caffe's transform lacks, in TRAIN; a net in TEST refuses it. With mixup or label
+    smoothing the losses of the net are changed in place: a pass is that of the batch given last.
 
     `memory` gives the rows of MemoryData by blob name. Tops of Input layers stay with the caller.
     """
@@ -52,6 +63,7 @@ class Feed:
         workers: int = 0,
         hold: int | None = None,
         memory: Mapping[str, Any] | None = None,
+        extras: Extras | None = None,
     ) -> None:
         device = torch.device(device)
         if not 0 <= rank < ranks:
@@ -59,15 +71,35 @@ class Feed:
         self.seed = int(torch.randint(1 << 62, ()) if seed is None else seed) % (1 << 63)
         self._place = Place(
             device=device, seed=self.seed, rank=rank, ranks=ranks, workers=workers,
-            hold=limit(device) if hold is None else hold,
+            hold=limit(device) if hold is None else hold, extras=extras or Extras(),
         )  # fmt: skip
         self.passes = 0  # that were given
         self._streams = list(self._made(net, memory or {}))
         self._ahead: Ahead[Batch] | None = None
+        self._soft: list[SoftLoss] = []
+        if extras is not None and extras != Extras():
+            self._apply(net, extras)
+
+    def _apply(self, net: NetModule, extras: Extras) -> None:
+        """Let the losses of the net take soft labels. Raises EngineError for a net without random images."""
+        streams = [s for s in self._streams if isinstance(s, PictureStream) and s.layer.trains]
+        if not streams:
+            raise EngineError(
+                "extras change the images of Data and ImageData layers in TRAIN: the net has none",
+                hint="leave them out",
+            )
+        if extras.mixup or extras.label_smoothing:
+            if len(streams) > 1:
+                raise EngineError("mixup and label smoothing need images and labels of one data layer")
+            from netbuilder.engines.torch.feed.soft import softened
+
+            self._soft = softened(net, streams[0].layer, extras.label_smoothing)
 
     def _made(self, net: NetModule, memory: Mapping[str, Any]) -> Iterator[Stream]:
         for operator in net.operators().values():
             stream = stream_of(operator, self._place, memory)
+            if isinstance(stream, PictureStream) and len(stream.layer.proto.top) > 1:
+                stream.scores = scores_of(net, stream.layer.proto.top[1])
             if stream is not None:
                 yield stream
 
@@ -91,6 +123,8 @@ class Feed:
             waits = any(stream.waits for stream in self._streams)
             self._ahead = Ahead(self._batches(self.passes, _AHEAD if waits else 0), _AHEAD if waits else 0)
         batch = next(self._ahead)
+        for loss in self._soft:
+            loss.mix = batch.mix
         self.passes += 1
         return batch
 
@@ -103,6 +137,8 @@ class Feed:
             batch = Batch()
             for stream, pending in zip(self._streams, begun.popleft(), strict=True):
                 batch.update(stream.finish(pending))
+                if isinstance(stream, PictureStream) and stream.mixes:
+                    batch.mix = stream.mixes.popleft()
             yield batch
 
     def state_dict(self) -> dict[str, Any]:

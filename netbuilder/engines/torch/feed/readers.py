@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from netbuilder.data.framing import Framing
+from netbuilder.data.framing import Frame, Framing
 from netbuilder.data.stored import BadRecord, Pictures
 from netbuilder.errors import EngineError
 
@@ -23,11 +23,27 @@ if TYPE_CHECKING:
     Planes = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     Draws = npt.NDArray[np.float64]
 
-__all__ = ["Reader", "Result"]
+__all__ = ["Cutting", "Reader", "Result"]
 
 _CHUNK = 16  # images for one call of a process
 
 _source: Pictures  # of a process that reads
+
+
+class Cutting(NamedTuple):
+    """How images are cut: what is drawn for each, and which are mirrored if that is not drawn."""
+
+    framing: Framing
+    draws: Draws
+    mirrored: npt.NDArray[np.bool_] | None = None
+
+    def of(self, part: slice) -> Cutting:
+        """That of some of the images."""
+        return Cutting(self.framing, self.draws[part], None if self.mirrored is None else self.mirrored[part])
+
+    def frame(self, height: int, width: int) -> Frame:
+        """The frames of images of this size. ValueError: the crop is larger."""
+        return self.framing(height, width, self.draws, self.mirrored)
 
 
 class Result(NamedTuple):
@@ -46,17 +62,15 @@ class Reader:
         self.source, self.workers = source, workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def begin(
-        self, numbers: Sequence[int], framing: Framing | None, draws: Draws | None
-    ) -> Callable[[], Result]:
-        """Begin to read records, cut as the framing says; the call of what is returned waits for them."""
+    def begin(self, numbers: Sequence[int], cutting: Cutting | None) -> Callable[[], Result]:
+        """Begin to read records, cut as told; the call of what is returned waits for them."""
         try:
             tasks = [self.source.task(number) for number in numbers]
         except BadRecord as error:
             text = str(error)
             return lambda: Result([], [], [], (0, text))
         if not self.workers:
-            return lambda: read(self.source, tasks, framing, draws)
+            return lambda: read(self.source, tasks, cutting)
         if self._pool is None:
             from netbuilder.data.processes import process_pool
 
@@ -64,9 +78,7 @@ class Reader:
         parts: list[Future[Any]] = []
         for at in range(0, len(tasks), _CHUNK):
             part = slice(at, at + _CHUNK)
-            parts.append(
-                self._pool.submit(_work, tasks[part], framing, None if draws is None else draws[part])
-            )
+            parts.append(self._pool.submit(_work, tasks[part], None if cutting is None else cutting.of(part)))
         return lambda: _joined(parts)
 
     def close(self) -> None:
@@ -76,7 +88,7 @@ class Reader:
             self._pool = None
 
 
-def read(source: Pictures, tasks: Sequence[Any], framing: Framing | None, draws: Draws | None) -> Result:
+def read(source: Pictures, tasks: Sequence[Any], cutting: Cutting | None) -> Result:
     """Read records here, up to one that cannot be read."""
     found: list[Planes] = []
     done = Result(found, [], [])
@@ -84,9 +96,8 @@ def read(source: Pictures, tasks: Sequence[Any], framing: Framing | None, draws:
         try:
             planes, label = source.read(task)
             size = planes.shape[1], planes.shape[2]
-            if framing is not None:
-                assert draws is not None
-                planes = _cut(planes, framing, draws[i : i + 1])
+            if cutting is not None:
+                planes = _cut(planes, cutting.of(slice(i, i + 1)))
         except (BadRecord, ValueError) as error:
             return done._replace(trouble=(i, str(error)))
         found.append(planes)
@@ -95,9 +106,23 @@ def read(source: Pictures, tasks: Sequence[Any], framing: Framing | None, draws:
     return done
 
 
-def _cut(planes: Planes, framing: Framing, draws: Draws) -> Planes:
-    frame = framing(planes.shape[1], planes.shape[2], draws)
-    return planes[:, frame.rows[0]][:, :, frame.cols[0]]
+def _cut(planes: Planes, cutting: Cutting) -> Planes:
+    """As `transform.cut` does, without PyTorch."""
+    import numpy as np
+
+    frame = cutting.frame(planes.shape[1], planes.shape[2])
+    (rows,), (cols,) = frame.rows, frame.cols
+    if frame.between is None:
+        return planes[:, rows][:, :, cols]
+    (lower,), (later,) = frame.between.rows, frame.between.cols
+    above, below = (
+        (first[:, :, cols], first[:, :, later])
+        for first in (planes[:, rows].astype(np.float32), planes[:, lower].astype(np.float32))
+    )
+    right, down = frame.between.right, frame.between.down[0][:, None]
+    upper, under = above[0] + (above[1] - above[0]) * right, below[0] + (below[1] - below[0]) * right
+    values: Planes = upper + (under - upper) * down
+    return values if planes.dtype == np.float32 else (values + np.float32(0.5)).astype(planes.dtype)
 
 
 def _open(source: Pictures) -> None:
@@ -105,11 +130,11 @@ def _open(source: Pictures) -> None:
     _source = source
 
 
-def _work(tasks: Sequence[Any], framing: Framing | None, draws: Draws | None) -> Result:
+def _work(tasks: Sequence[Any], cutting: Cutting | None) -> Result:
     """In a process: equal images are sent as one array, which costs one copy."""
     import numpy as np
 
-    done = read(_source, tasks, framing, draws)
+    done = read(_source, tasks, cutting)
     if len({(p.shape, p.dtype) for p in done.planes}) == 1:
         return done._replace(planes=np.stack(done.planes))  # type: ignore[arg-type]
     return done

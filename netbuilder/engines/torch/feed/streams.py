@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from torch import Tensor
 
 from netbuilder.data.order import Order, draws
-from netbuilder.data.stored import Database, ImageList, Pictures
+from netbuilder.data.stored import Database, ImageList, LevelDatabase, Pictures
 from netbuilder.engines.torch.feed.pictures import PictureStream, Place
 from netbuilder.engines.torch.feed.rows import DummyStream, HDF5Stream, MemoryStream
 from netbuilder.engines.torch.files import find
@@ -53,7 +53,8 @@ def stream_of(operator: Any, place: Place, memory: Mapping[str, Any] = MappingPr
     """The stream of a data layer; None for one that takes its data from the caller, and for all others."""
     kind = operator.proto.type
     if kind == "Data":
-        return _pictures(operator, _database(operator), operator.proto.data_param.batch_size, place)
+        shuffle = operator.trains and place.extras.shuffle
+        return _pictures(operator, _database(operator), operator.proto.data_param.batch_size, place, shuffle)
     if kind == "ImageData":
         p = operator.proto.image_data_param
         return _pictures(operator, _list(operator), p.batch_size, place, p.shuffle, p.rand_skip)
@@ -78,18 +79,18 @@ def _pictures(
     return PictureStream(layer, source, batch, place, order)
 
 
-def _database(layer: Source) -> Database:
+def _database(layer: Source) -> Pictures:
     p, t = layer.proto.data_param, layer.proto.transform_param
     place = find(p.source, layer, "its database")
-    if p.backend != _LMDB:
-        raise layer.error(
-            f"'{p.source}' is read as a LevelDB, the default, which the PyTorch engine cannot read",
-            hint="write backend: LMDB for an LMDB, or give the tops by name",
-        )
     if t.force_color and t.force_gray:
         raise layer.error("force_color and force_gray are both set: choose one")
     gray = False if t.force_color else True if t.force_gray else None
-    source = Database(place, p.source, gray=gray)
+    if p.backend != _LMDB and (place / "data.mdb").exists():
+        raise layer.error(
+            f"'{p.source}' is an LMDB, and backend is LEVELDB, the default", hint="write backend: LMDB"
+        )
+    kind = Database if p.backend == _LMDB else LevelDatabase
+    source = kind(place, p.source, gray=gray)
     if not len(source):
         raise layer.error(f"the database '{p.source}' has no records")
     return source

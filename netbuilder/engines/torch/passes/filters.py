@@ -74,7 +74,7 @@ def _choice(layer: Convolution, weight: Tensor) -> _Native | None:
         return partial(_chosen, stride=layer.window.stride, before=0, after=0) if ones else None
     if layer.group != 1:
         return None
-    table = weight.view(rows, inputs)
+    table = weight.reshape(rows, inputs)
     first = int((table != 0).any(1).to(torch.uint8).argmax())
     wanted = torch.zeros_like(table)
     if first + inputs > rows:

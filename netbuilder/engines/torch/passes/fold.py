@@ -72,7 +72,7 @@ def _by_channel(operator: Operator, dtype: torch.dtype) -> tuple[Tensor, Tensor 
 def _scaled(product: _Product, weight: Tensor, factor: Tensor) -> Tensor:
     if isinstance(product, Deconvolution):  # (inputs, outputs of a group, ...)
         groups = factor.view(product.group, 1, -1, *(1,) * (weight.dim() - 2))
-        return (weight.view(product.group, -1, *weight.shape[1:]) * groups).view(weight.shape)
+        return (weight.view(product.group, -1, *weight.shape[1:]) * groups).reshape(weight.shape)
     if isinstance(product, InnerProduct) and product.transposed:
         return weight * factor
     return weight * factor.view(-1, *(1,) * (weight.dim() - 1))

@@ -112,5 +112,6 @@ def _plain(blob: Tensor) -> bool:
 
 
 def _sample(blob: Tensor) -> Tensor:
-    flat = blob.detach().flatten()
+    dense = blob.dim() == 4 and blob.is_contiguous(memory_format=torch.channels_last)
+    flat = blob.detach().permute(0, 2, 3, 1).flatten() if dense else blob.detach().flatten()
     return flat[:: max(1, flat.numel() // _SAMPLE)] if flat.numel() > 4 * _SAMPLE else flat

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
-from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators.combine import Crop
 from netbuilder.engines.torch.operators.pooling import Pooling
 from netbuilder.engines.torch.passes.fusion import Fusion
@@ -48,15 +49,24 @@ class Cropped(Fusion):
 
 def sizes(plan: Plan) -> None:
     """Leave out poolings of which only the size is read, and windows of averages that a Crop cuts off."""
+    for i, _, reader, place in _before_crops(plan):
+        if place in reader.sizes:
+            pooling = plan.steps[i].operator  # type: ignore[union-attr]
+            assert isinstance(pooling, Pooling)
+            plan.replace(i, operator=Sized(pooling))
+    for i, j, crop, place in _before_crops(plan):
+        step, after = plan.steps[i], plan.steps[j]
+        assert step is not None
+        assert after is not None
+        if place == 0 and isinstance(step.operator, Pooling) and crop.of_corner():
+            plan.merge((i, j), j, Cropped(step.operator, crop), also=after.bottoms[1:])
+
+
+def _before_crops(plan: Plan) -> Iterator[tuple[int, int, Crop, int]]:
+    """The poolings that only a Crop reads: their steps, that of the Crop, the Crop, and as which bottom."""
     for i, step in enumerate(plan.steps):
-        if step is None or not isinstance(step.operator, Pooling):
-            continue
-        j = plan.only_reader(i)
-        reader = None if j is None else plan.steps[j]
-        if j is None or reader is None or not isinstance(reader.operator, Operator):
-            continue
-        place = reader.bottoms.index(step.tops[0])
-        if place in reader.operator.sizes:
-            plan.replace(i, operator=Sized(step.operator))
-        elif isinstance(reader.operator, Crop) and reader.operator.of_corner():
-            plan.merge((i, j), j, Cropped(step.operator, reader.operator), also=reader.bottoms[1:])
+        if step is not None and isinstance(step.operator, Pooling):
+            j = plan.only_reader(i)
+            reader = None if j is None else plan.steps[j]
+            if j is not None and reader is not None and isinstance(reader.operator, Crop):
+                yield i, j, reader.operator, reader.bottoms.index(step.tops[0])
