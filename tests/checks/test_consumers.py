@@ -330,6 +330,7 @@ CASES: dict[str, Build] = {
     "product": two("Eltwise", operation="PROD"),
     "maximum": two("Eltwise", operation="MAX"),
     "sum_coeff": two("Eltwise", coeff=[1.0, -2.0]),
+    "maximum_difference": two("Eltwise", operation="MAX", coeff=[1.0, -1.0]),
     "difference": two("Eltwise", coeff=[1.0, -1.0]),
     "concat": two("Concat"),
     "concat_axis": two("Concat", axis=2),
