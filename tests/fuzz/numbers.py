@@ -420,7 +420,7 @@ class _Pair:
         try:
             ran = self.real.run(
                 self.text, phase=self.phase, inputs=self.inputs, params=self.params, outputs=self.names,
-                backward=self.backward, fetch_params=True, timeout=60,
+                backward=self.backward, fetch_params=True, timeout=600,
             )  # fmt: skip
         except CaffeRefused as error:
             raise LeftOut(f"Caffe aborts: {error.reason} ({error.site})") from None
