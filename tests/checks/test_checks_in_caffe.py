@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -265,12 +266,11 @@ print(json.dumps({name: [float(p.data.flat[0]) for p in params] for name, params
 """
 
 
-def copied(caffe: Caffe, tmp_path: Path, text: str, model: NetParameter) -> subprocess.CompletedProcess[str]:
+def copied(caffe: Caffe, text: str, model: NetParameter) -> subprocess.CompletedProcess[str]:
     """What Caffe has in its parameters after it has taken a model over."""
     root = caffe.install.root or Path("/")
-    folder = root / "tmp" / f"netbuilder-weights-{tmp_path.name}"
-    folder.mkdir(exist_ok=True)
-    try:
+    with tempfile.TemporaryDirectory(prefix="netbuilder-weights-", dir=root / "tmp") as made:
+        folder = Path(made)
         (folder / "net.prototxt").write_text(text, encoding="utf-8")
         (folder / "net.caffemodel").write_bytes(model.SerializeToString())
         inside = Path("/") / folder.relative_to(root)
@@ -279,15 +279,9 @@ def copied(caffe: Caffe, tmp_path: Path, text: str, model: NetParameter) -> subp
         return subprocess.run(
             command, env=environment(caffe.install), capture_output=True, text=True, check=False
         )
-    finally:
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
 
 
-def test_weights_are_copied_by_name_others_ignored_and_other_shapes_refused(
-    real_caffe: Caffe, tmp_path: Path
-) -> None:
+def test_weights_are_copied_by_name_others_ignored_and_other_shapes_refused(real_caffe: Caffe) -> None:
     text = INPUT + conv("kernel_size: 1 bias_term: false").replace(' weight_filler { type: "msra" }', "")
     for name, shape, code in (
         ("t", (4, 3, 1, 1), 0),
@@ -299,7 +293,7 @@ def test_weights_are_copied_by_name_others_ignored_and_other_shapes_refused(
         blob = layer.blobs.add()
         blob.shape.dim.extend(shape)
         blob.data.extend([7.0] * int(np.prod(shape)))
-        done = copied(real_caffe, tmp_path, text, model)
+        done = copied(real_caffe, text, model)
         assert done.returncode in (code, -6 if code else 0), done.stderr[-500:]
         if not code:
             assert done.stdout.splitlines()[-1] == f'{{"t": [{7.0 if name == "t" else 0.0}]}}'

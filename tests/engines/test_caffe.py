@@ -5,6 +5,7 @@ The expected numbers are worked out by hand in the comments.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -120,6 +121,14 @@ def test_a_refusal_is_explained_and_the_next_net_loads(real_caffe: Caffe) -> Non
     assert "Creating Layer sum" in error.log
     assert str(error).startswith("Caffe refuses the net: Check failed: bottom[0]")
     assert real_caffe.load(INPUT).blobs == {"data": (1, 1, 3, 3)}
+
+
+def test_a_refusal_and_a_crash_end_only_the_child_that_has_the_net(real_caffe: Caffe) -> None:
+    before = real_caffe.load(INPUT) and real_caffe.pid
+    for text in (UNEQUAL, INPUT + CONV.replace("kernel_size: 2", "kernel_h: 2 kernel_w: 2 stride_h: 1")):
+        with pytest.raises(CaffeRefused):
+            real_caffe.load(text)
+        assert real_caffe.pid == before
 
 
 def test_a_parse_error_is_told_with_its_line_and_column(real_caffe: Caffe) -> None:
@@ -296,6 +305,17 @@ def test_a_worker_killed_between_requests_is_reported_and_replaced(real_caffe: C
         assert caffe.load(INPUT).inputs == ("data",)
 
 
+def _alive(group: int) -> list[str]:
+    """The states of a group's processes, apart from those that only wait to be reaped."""
+    states = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            state, _, its_group = path.read_text().rpartition(") ")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                states.append(state)
+    return states
+
+
 def test_a_request_that_takes_too_long_is_stopped(real_caffe: Caffe) -> None:
     # 20 million random weights take Caffe far longer than we wait.
     slow = INPUT.replace("dim: 3 dim: 3", "dim: 100 dim: 100") + (
@@ -303,8 +323,11 @@ def test_a_request_that_takes_too_long_is_stopped(real_caffe: Caffe) -> None:
         ' { num_output: 2000 weight_filler { type: "gaussian" } } }'
     )
     with Caffe(real_caffe.install) as caffe:
+        worker = caffe.pid
         with pytest.raises(EngineError, match=r"Caffe was stopped: no answer within 0\.05 s"):
             caffe.load(slow, timeout=0.05)
+        assert worker is not None
+        assert not _alive(worker)  # neither the worker nor the child that had the net
         assert caffe.load(INPUT).inputs == ("data",)
 
 

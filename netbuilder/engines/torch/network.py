@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from netbuilder.checks.backward import backward
 from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
+from netbuilder.engines.torch.passes import chosen, rewritten
+from netbuilder.engines.torch.passes.channels_last import lay_out
+from netbuilder.engines.torch.passes.precision import FLOAT32, lowered, precision, widened
+from netbuilder.engines.torch.steps import Step
 from netbuilder.errors import EngineError, did_you_mean
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import Blob, Layer, Net
@@ -62,31 +66,26 @@ pytree.register_pytree_node(
 )
 
 
-class Step(NamedTuple):
-    """One operator, the slots of its bottoms and tops, and the slots that nothing reads after it.
-
-    `cut` has the bottoms that get no gradient (propagate_down: false); `weights` are the loss weights of the
-    tops.
-    """
-
-    operator: Operator
-    bottoms: tuple[int, ...]
-    tops: tuple[int, ...]
-    free: tuple[int, ...]
-    cut: tuple[int, ...]
-    weights: tuple[float, ...]
-
-
 class NetModule(nn.Module):
     """A net that computes what Caffe computes, in the phase of the Net.
 
     Its children are the operators by layer name, so that the keys of `state_dict` are `<layer>.<index>`, of
-    Caffe's parameter blobs. `train()` and `eval()` do not change the phase.
+    Caffe's parameter blobs. `train()` and `eval()` do not change the phase. What runs are the steps of the
+    net after its passes, which depend on the blobs that the caller asks for.
     """
 
-    def __init__(self, net: Net, *, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        net: Net,
+        *,
+        seed: int | None = None,
+        passes: Iterable[str] | None = None,
+        dtype: str = "float32",
+    ) -> None:
         super().__init__()
         self.net_name, self.phase = net.name, net.phase
+        self.passes, self.dtype = chosen(passes), dtype
+        self._rewritten: dict[tuple[int, ...], list[Step]] = {}  # by the slots that are asked for
         self._steps: list[Step] = []
         self._inputs: dict[str, int] = {}  # slots of the tops of sources, by blob name
         self._outputs: dict[str, int] = {}
@@ -99,13 +98,22 @@ class NetModule(nn.Module):
         else:
             generator.manual_seed(seed)
         self._build(net, generator)
+        self._rewritten[()] = rewritten(self._steps, self._outputs.values(), self.passes)
+        if "channels_last" in self.passes:
+            lay_out(self.operators().values())
+        if "compile" in self.passes:
+            self.compile()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "compile" in self.passes:
+            self.compile()
 
     # -- building ------------------------------------------------------------------------------------------
 
     def _build(self, net: Net, generator: torch.Generator) -> None:
         slots: dict[Blob, int] = {}
         owners: dict[str, tuple[Operator, int]] = {}
-        last: dict[int, int] = {}  # the step that reads a slot last
         steps: list[Step] = []
         plan = backward(net)
         needs = {step.layer: step.needs for step in plan}
@@ -131,15 +139,10 @@ class NetModule(nn.Module):
             down = layer.proto.propagate_down
             # `force_backward` asks for gradients that propagate_down cuts off.
             cut = tuple(i for i, flag in enumerate(down) if not flag and not needs[layer][i])
-            for slot in bottoms:
-                last[slot] = len(steps)
-            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights))
+            precise = layer.type in FLOAT32
+            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights, precise))
         self._replaced = {slots[layer.tops[0]]: weight for layer, weight in replaced.items()}
         self._outputs = {blob.name: slots[blob] for blob in net.outputs}
-        kept = set(self._outputs.values())
-        for i, step in enumerate(steps):
-            free = tuple({s for s in step.bottoms if last[s] == i and s not in kept})
-            steps[i] = step._replace(free=free)
         self._steps = steps
 
     def _operator(self, layer: Layer, net: Net, generator: torch.Generator) -> Operator:
@@ -237,13 +240,17 @@ class NetModule(nn.Module):
         Raises EngineError for an input that is missing or unknown.
         """
         given = self._given(args, inputs)
+        device = self._device(given)
+        with precision(device, self.dtype):
+            return self._pass(given, keep, lowered(device))
+
+    def _pass(self, given: Mapping[int, Tensor], keep: Sequence[str], low: bool) -> Outputs:
         wanted = {**self._outputs, **{name: self._slot(name) for name in keep}}
-        held = set(wanted.values())
         slots: list[Tensor | None] = [None] * self._size
         loss: Tensor | None = None
-        for step in self._steps:
+        for step in self.steps(keep):
             if step.bottoms or not step.tops or step.tops[0] not in given:
-                tops = _run(step, slots)
+                tops = _run(step, slots, low)
             else:
                 tops = tuple(given[slot] for slot in step.tops if slot in given)
             for slot, top in zip(step.tops, tops, strict=False):
@@ -257,8 +264,7 @@ class NetModule(nn.Module):
                 term = slots[slot].detach() * self._replaced[slot]  # type: ignore[union-attr]
                 loss = term if loss is None else loss + term
             for slot in step.free:
-                if slot not in held:
-                    slots[slot] = None
+                slots[slot] = None
         out = Outputs()
         for name, slot in wanted.items():
             value = slots[slot]
@@ -266,6 +272,24 @@ class NetModule(nn.Module):
             out[name] = value
         out.loss = loss
         return out
+
+    def replace(self, number: int, operator: nn.Module) -> None:
+        """Let another operator compute the step of this number; the passes run again."""
+        self._steps[number] = self._steps[number]._replace(operator=operator)
+        self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
+
+    def steps(self, keep: Sequence[str] = ()) -> list[Step]:
+        """What runs, one step after another, for a caller who asks for these blobs too."""
+        held = tuple(sorted({self._slot(name) for name in keep} - set(self._outputs.values())))
+        if held not in self._rewritten:
+            self._rewritten[held] = rewritten(self._steps, {*self._outputs.values(), *held}, self.passes)
+        return self._rewritten[held]
+
+    def _device(self, given: Mapping[int, Tensor]) -> torch.device:
+        """The device that it computes on: that of its parameters, else of its inputs."""
+        for blob in (*self.parameters(), *given.values()):
+            return blob.device
+        return torch.device("cpu")
 
     def _given(self, args: Sequence[Tensor], inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
         if len(args) > len(self._inputs):
@@ -305,13 +329,30 @@ class NetModule(nn.Module):
             unexpected += [key for key in state if key.startswith(prefix) and key not in known]
 
 
-def _run(step: Step, slots: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+def _run(step: Step, slots: Sequence[Tensor | None], low: bool) -> tuple[Tensor, ...]:
     bottoms = [slots[i] for i in step.bottoms]
     for i in step.cut:
         bottom = bottoms[i]
         bottoms[i] = None if bottom is None else bottom.detach()
-    tops = step.operator(*bottoms)
+    if step.channels_last:
+        bottoms = [_channels_last(bottom) for bottom in bottoms]
+    if low and step.precise:
+        bottoms = widened(bottoms)
+        with torch.autocast(_type(bottoms), enabled=False):
+            tops = step.operator(*bottoms)
+    else:
+        tops = step.operator(*bottoms)
     return tops if isinstance(tops, tuple) else (tops,)
+
+
+def _channels_last(bottom: Tensor | None) -> Tensor | None:
+    if bottom is None or bottom.dim() != 4:
+        return bottom
+    return bottom.contiguous(memory_format=torch.channels_last)
+
+
+def _type(bottoms: Iterable[Tensor | None]) -> str:
+    return next((bottom.device.type for bottom in bottoms if bottom is not None), "cpu")
 
 
 Losses = dict[Layer, tuple[float, ...]]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import Node, saved_tensors_hooks
 
 from netbuilder.engines.torch.network import NetModule, Outputs
-from netbuilder.engines.torch.operator import Operator, Tops
+from netbuilder.engines.torch.operator import Tops
+from netbuilder.engines.torch.passes.fusion import leading
+from netbuilder.engines.torch.passes.precision import precision
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.training.events import Ended, Event, LayerTime, Tested, Testing, Timed, Timing
@@ -24,16 +25,9 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["TestRun", "TimeRun", "compute", "precision"]
+__all__ = ["Means", "TestRun", "TimeRun", "compute", "means", "precision"]
 
 _EVERY = 0.5  # seconds between two reports of a test
-
-
-def precision(device: torch.device, dtype: str) -> AbstractContextManager[Any]:
-    """The context in which a pass computes in this precision; the parameters stay float32."""
-    if dtype == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, getattr(torch, dtype))
 
 
 def compute(
@@ -44,6 +38,40 @@ def compute(
         for arrays in inputs:
             out = run.once({name: torch.from_numpy(array) for name, array in arrays.items()}, blobs)
             yield {name: out[name].float().cpu().numpy() for name in blobs}
+
+
+class Means(NamedTuple):
+    """The means of the outputs and of the loss over the passes of a test."""
+
+    outputs: dict[str, tuple[float, ...]]
+    loss: float
+
+
+def means(
+    passes: int, once: Callable[[], Outputs], stopped: Callable[[], bool]
+) -> Generator[Testing, None, Means | int]:
+    """Run the passes of a test and report how many are done; an int if it was stopped after so many.
+
+    The sums stay on the device until the end.
+    """
+    reported = time.monotonic()
+    sums: dict[str, Tensor] = {}
+    losses: list[Tensor] = []
+    for done in range(1, passes + 1):
+        with torch.no_grad():
+            out = once()
+        for name in sorted(out):  # in Caffe's order
+            value = out[name].double().flatten()
+            sums[name] = sums[name] + value if name in sums else value
+        if out.loss is not None:
+            losses.append(out.loss.double())
+        if stopped() and done < passes:
+            return done
+        if time.monotonic() - reported > _EVERY:
+            reported = time.monotonic()
+            yield Testing(done, passes)
+    outputs = {name: tuple((value / passes).tolist()) for name, value in sums.items()}
+    return Means(outputs, float(torch.stack(losses).sum()) / passes if losses else 0.0)
 
 
 class _Run:
@@ -73,8 +101,7 @@ class _Run:
     def once(self, inputs: dict[str, Tensor], keep: Sequence[str] = ()) -> Outputs:
         """One pass on the device."""
         moved = {name: value.to(self._device) for name, value in inputs.items()}
-        with precision(self._device, self._plan.dtype):
-            out: Outputs = self._module(keep=keep, **moved)
+        out: Outputs = self._module(keep=keep, **moved)
         return out
 
     def _fed(self, forms: set[Form], value: Any) -> dict[str, Tensor]:
@@ -93,32 +120,20 @@ class TestRun(_Run):
     __test__ = False  # pytest takes it for tests
 
     def __iter__(self) -> Iterator[Event]:
-        passes, reported = self._plan.iterations, time.monotonic()
-        sums: dict[str, Tensor] = {}
-        loss: float | None = None
-        inputs = self._fed({Form.FED}, torch.zeros)
-        for done in range(1, passes + 1):
-            with torch.no_grad():
-                out = self.once(inputs)
-            for name in sorted(out):  # in Caffe's order
-                value = out[name].double().flatten()
-                sums[name] = sums[name] + value if name in sums else value
-            loss = (loss or 0.0) + (float(out.loss) if out.loss is not None else 0.0)
-            if self._stopped and done < passes:
-                yield Ended("stopped", done)
-                return
-            if time.monotonic() - reported > _EVERY:
-                reported = time.monotonic()
-                yield Testing(done, passes)
-        means = {name: tuple((value / passes).tolist()) for name, value in sums.items()}
-        yield Tested(0, 0, passes, means, (loss or 0.0) / passes)
+        passes, inputs = self._plan.iterations, self._fed({Form.FED}, torch.zeros)
+        found = yield from means(passes, lambda: self.once(inputs), lambda: self._stopped)
+        if isinstance(found, int):
+            yield Ended("stopped", found)
+            return
+        yield Tested(0, 0, passes, found.outputs, found.loss)
         yield Ended("done", passes)
 
 
 class TimeRun(_Run):
     """The seconds of each layer, forward and backward, in each pass; and the memory of a pass.
 
-    Input blobs are drawn. The backward pass starts at the losses, or else at all outputs.
+    Input blobs are drawn. The backward pass starts at the losses, or else at all outputs. The time of layers
+    that a pass has merged is that of the first of them.
     """
 
     def __iter__(self) -> Iterator[Event]:
@@ -127,9 +142,7 @@ class TimeRun(_Run):
         inputs = self._fed({Form.FED}, torch.rand)
         memory = self._memory(inputs)  # the first pass also allocates what later passes use again
         clocks = {
-            operator: _Clock(operator, self._device)
-            for operator in self._module.children()
-            if isinstance(operator, Operator)
+            leading(step.operator): _Clock(step.operator, self._device) for step in self._module.steps()
         }
         seen: dict[Node, None] = {}
         for done in range(1, passes + 1):
@@ -145,10 +158,12 @@ class TimeRun(_Run):
                 return
         for clock in clocks.values():
             clock.remove()
-        layers = [
-            LayerTime(operator.name, operator.proto.type, tuple(clock.forward), tuple(clock.backward))
-            for operator, clock in clocks.items()
-        ]
+        nothing = (0.0,) * passes
+        layers = []
+        for operator in self._module.operators().values():
+            times = clocks.get(operator)
+            forward, backward = (times.forward, times.backward) if times else (nothing, nothing)
+            layers.append(LayerTime(operator.name, operator.proto.type, tuple(forward), tuple(backward)))
         yield Timed(tuple(layers), memory=memory)
         yield Ended("done", passes)
 
@@ -188,7 +203,7 @@ class TimeRun(_Run):
 class _Clock:
     """Times one operator: its forward pass, and each node that it adds to the graph of gradients."""
 
-    def __init__(self, operator: Operator, device: torch.device) -> None:
+    def __init__(self, operator: nn.Module, device: torch.device) -> None:
         self.forward: list[float] = []
         self.backward: list[float] = []
         self._gpu = device if device.type == "cuda" else None

@@ -16,9 +16,13 @@ __all__ = ["COVERED", "REFUSED"]
 class ReLU(Operator):
     """max(x, 0) + negative_slope * min(x, 0); at 0 the gradient is the slope."""
 
+    @property
+    def slope(self) -> float:
+        """The factor of values below 0."""
+        return self.proto.relu_param.negative_slope
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        slope = self.proto.relu_param.negative_slope
-        return functional.leaky_relu(x, slope) if slope else functional.relu(x)
+        return functional.leaky_relu(x, self.slope) if self.slope else functional.relu(x)
 
 
 class ReLU6(Operator):

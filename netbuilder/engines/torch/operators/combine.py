@@ -37,6 +37,15 @@ def _chosen(first: Tensor, a: Tensor, b: Tensor) -> Tensor:
 class Eltwise(Operator):
     """The sum (with coefficients), product or maximum of its bottoms."""
 
+    fresh = True
+
+    def sum_of_two(self) -> tuple[float, ...]:
+        """The coefficients of a sum of two bottoms; () for other layers."""
+        p = self.proto.eltwise_param
+        if p.operation != _SUM or len(self.proto.bottom) != 2:
+            return ()
+        return tuple(p.coeff) or (1.0, 1.0)
+
     def forward(self, *bottoms: Tensor) -> Tensor:
         p = self.proto.eltwise_param
         if p.operation == _SUM:
@@ -85,6 +94,13 @@ class Split(Operator):
 
 class Crop(Operator):
     """The part of bottom 0 that has the size of bottom 1 from an axis on."""
+
+    sizes = (1,)
+
+    def of_corner(self) -> bool:
+        """Whether it takes the upper left corner of images, with all channels."""
+        p = self.proto.crop_param
+        return p.axis in (2, -2) and not any(p.offset)
 
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.crop_param

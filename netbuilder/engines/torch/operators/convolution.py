@@ -35,17 +35,18 @@ class _Sliding(Operator):
     """
 
     native: dict[int, Callable[..., Tensor]]
+    fresh = True
 
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.message
         self._axes = self.blob(0).dim() - 2
-        self._window = conv_window(p, self._axes)
-        self._group = self._groups()
+        self.window = conv_window(p, self._axes)
+        self.group = self._groups()
         self._bias = 1 if p.bias_term else None
-        self._slope = p.negative_slope if p.relu else None  # intel/caffe: a ReLU in the layer
+        self.slope = p.negative_slope if p.relu else None  # intel/caffe: a ReLU in the layer
         self._function = self.native.get(self._axes)
-        self._plain = self._function is not None and 0 not in self._window.dilation
+        self._plain = self._function is not None and 0 not in self.window.dilation
         # The size along each axis from which on PyTorch's function agrees with Caffe's; () if it always does.
         least = self._smallest()
         self._least = least if max(least, default=0) > 1 else ()
@@ -58,19 +59,24 @@ class _Sliding(Operator):
 
     def forward(self, *bottoms: Tensor) -> Tops:
         """One top from each bottom."""
+        weight, bias = self.learnt()
         if len(bottoms) == 1:
-            return self._slide(bottoms[0])
-        return tuple(self._slide(x) for x in bottoms)
+            return self.slide(bottoms[0], weight, bias)
+        return tuple(self.slide(x, weight, bias) for x in bottoms)
 
-    def _slide(self, x: Tensor) -> Tensor:
-        weight = self.blob(0)
-        bias = None if self._bias is None else self.blob(self._bias)
+    def learnt(self) -> tuple[Tensor, Tensor | None]:
+        """The weight and the bias."""
+        return self.blob(0), None if self._bias is None else self.blob(self._bias)
+
+    def slide(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top for this weight and bias, in the shapes of the layer's own."""
+        top = (self._native if self.whole(x) else self._odd)(x, weight, bias)
+        return top if self.slope is None else functional.leaky_relu(top, self.slope)
+
+    def whole(self, x: Tensor) -> bool:
+        """Whether PyTorch's function takes the bottom, and agrees with Caffe's layer."""
         fits = self._plain and x.dim() == self._axes + 2
-        if fits and all(x.shape[i] >= n for i, n in enumerate(self._least, 2)):
-            top = self._native(x, weight, bias)
-        else:
-            top = self._odd(x, weight, bias)
-        return top if self._slope is None else functional.leaky_relu(top, self._slope)
+        return fits and all(x.shape[i] >= n for i, n in enumerate(self._least, 2))
 
     def _native(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
@@ -92,18 +98,18 @@ class Convolution(_Sliding):
     native = _CONV
 
     def _smallest(self) -> tuple[int, ...]:
-        k, _, pad, d = self._window
+        k, _, pad, d = self.window
         return tuple(d[i] * (k[i] - 1) + 1 - 2 * pad[i] for i in range(self._axes))
 
     def _native(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        _, stride, pad, dilation = self._window
+        _, stride, pad, dilation = self.window
         assert self._function is not None
-        return self._function(x, weight, bias, stride, pad, dilation, self._group)
+        return self._function(x, weight, bias, stride, pad, dilation, self.group)
 
     def _one_batch_axis(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        columns = unrolled(x, self._window)
+        columns = unrolled(x, self.window)
         out = columns.shape[2 + self._axes :]
-        n, g, inputs = x.shape[0], self._group, prod(weight.shape[1:])
+        n, g, inputs = x.shape[0], self.group, prod(weight.shape[1:])
         columns = columns.reshape(n, g, inputs, prod(out))
         top = weight.reshape(g, weight.shape[0] // g, inputs) @ columns
         top = top.reshape(n, weight.shape[0], *out)
@@ -116,8 +122,10 @@ class ConvolutionDepthwise(Convolution):
     def _groups(self) -> int:
         return self.blob(0).shape[0]
 
-    def _slide(self, x: Tensor) -> Tensor:
-        return super()._slide(x if x.dim() == 4 else x.reshape(*x.shape, *(1,) * (4 - x.dim())))
+    def slide(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top always has 4 axes."""
+        x = x if x.dim() == 4 else x.reshape(*x.shape, *(1,) * (4 - x.dim()))
+        return super().slide(x, weight, bias)
 
 
 class Deconvolution(_Sliding):
@@ -126,22 +134,22 @@ class Deconvolution(_Sliding):
     native = _DECONV
 
     def _smallest(self) -> tuple[int, ...]:
-        k, s, pad, d = self._window
+        k, s, pad, d = self.window
         # From this size on the top, s * (n - 1) + d * (k - 1) + 1 - 2 * pad, has an element.
         return tuple(1 - (d[i] * (k[i] - 1) - 2 * pad[i]) // s[i] for i in range(self._axes))
 
     def _native(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        _, stride, pad, dilation = self._window
+        _, stride, pad, dilation = self.window
         assert self._function is not None
-        return self._function(x, weight, bias, stride, pad, 0, self._group, dilation)
+        return self._function(x, weight, bias, stride, pad, 0, self.group, dilation)
 
     def _one_batch_axis(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kernel = weight.shape[2:]
-        n, g, size = x.shape[0], self._group, x.shape[2:]
+        n, g, size = x.shape[0], self.group, x.shape[2:]
         rows = x.reshape(n, g, x.shape[1] // g, prod(size))
         columns = weight.reshape(g, weight.shape[0] // g, prod(weight.shape[1:])).transpose(1, 2) @ rows
         channels = weight.shape[1] * g
-        top = rolled(columns.reshape(n, channels, *kernel, *size), self._window)
+        top = rolled(columns.reshape(n, channels, *kernel, *size), self.window)
         return top if bias is None else top + bias.view(-1, *(1,) * self._axes)
 
 

@@ -14,20 +14,29 @@ __all__ = ["COVERED", "REFUSED"]
 class InnerProduct(Operator):
     """A product with a matrix; the axes from `axis` on are the inputs."""
 
+    fresh = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.proto.inner_product_param
-        self._axis = p.axis
+        self.axis = p.axis
+        self.transposed = p.transpose
         self._bias = p.bias_term
-        self._transposed = p.transpose
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """The top has the axes before `axis`, and num_output."""
-        axis = canonical(self._axis, x.shape)
+        return self.product(x, *self.learnt())
+
+    def learnt(self) -> tuple[Tensor, Tensor | None]:
+        """The weight and the bias."""
+        return self.blob(0), self.blob(1) if self._bias else None
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top for this weight and bias, in the shapes of the layer's own."""
+        axis = canonical(self.axis, x.shape)
         if axis < x.dim() - 1:
             x = x.flatten(axis)
-        weight = self.blob(0).t() if self._transposed else self.blob(0)
-        return functional.linear(x, weight, self.blob(1) if self._bias else None)
+        return functional.linear(x, weight.t() if self.transposed else weight, bias)
 
 
 class Embed(Operator):

@@ -41,6 +41,7 @@ class BatchNorm(Operator):
         self._eps = max(p.eps, 1e-5) if self._averages else p.eps
         stored = p.use_global_stats if p.HasField("use_global_stats") else not self.trains
         self._stored = not self.trains if self._averages else stored
+        self.fresh = not p.relu
         if self._averages:  # how many batches it has seen
             self.register_buffer("batches", torch.zeros((), dtype=torch.int64), persistent=False)
 
@@ -52,14 +53,33 @@ class BatchNorm(Operator):
         """In TRAIN, unless use_global_stats is set, it updates the stored statistics."""
         scale = None if self._scale is None else self.blob(self._scale)
         bias = None if self._bias is None else self.blob(self._bias)
+        top = self.normalized(x, scale, bias)
+        return functional.relu(top) if self._relu else top
+
+    @property
+    def plain(self) -> bool:
+        """Whether it only normalises, as Caffe's does: no scale, bias or ReLU of a fork."""
+        return self._scale is None and not self._relu
+
+    @property
+    def stored(self) -> bool:
+        """Whether it normalises by stored statistics."""
+        return self._stored
+
+    @property
+    def eps(self) -> float:
+        """What is added to a variance."""
+        return self._eps
+
+    def normalized(self, x: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+        """The normalised bottom times a scale plus a bias, both by channel; it updates the statistics."""
         if self._stored:
             mean, variance = self.statistics()
             cudnn = torch.backends.cudnn.enabled
-            top = torch.batch_norm(x, scale, bias, mean, variance, False, 0.0, self._eps, cudnn)
-        else:
-            top, statistics = batch_normalized(x, scale, bias, self._eps)
-            self.update(statistics, x.numel() // x.shape[1])
-        return functional.relu(top) if self._relu else top
+            return torch.batch_norm(x, scale, bias, mean, variance, False, 0.0, self._eps, cudnn)
+        top, statistics = batch_normalized(x, scale, bias, self._eps)
+        self.update(statistics, x.numel() // x.shape[1])
+        return top
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """The stored mean and variance of each channel."""
@@ -110,10 +130,12 @@ def batch_normalized(
 class Scale(Operator):
     """The product with a factor, learnt or bottom 1, that spans some axes from `axis` on; plus a bias."""
 
+    fresh = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.proto.scale_param
-        self._axis = p.axis
+        self.axis = p.axis
         self._learnt = len(layer.bottoms) == 1
         self._bias = self.number - 1 if p.bias_term else None
 
@@ -121,11 +143,15 @@ class Scale(Operator):
         """The factor starts at 1, the bias at 0."""
         return 1.0 if i == 0 and self._learnt else 0.0
 
+    def learnt(self) -> tuple[Tensor, Tensor | None]:
+        """The factor and the bias, of a layer with one bottom."""
+        return self.blob(0), None if self._bias is None else self.blob(self._bias)
+
     def forward(self, x: Tensor, factor: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """One product, and one sum, in the precision of x, which autocast may have lowered."""
         if factor is None:
             factor = self.blob(0)
-        shape = spread(factor, self._axis, x)
+        shape = spread(factor, self.axis, x)
         factor = factor.to(x.dtype).reshape(shape)
         if self._bias is None:
             return x * factor
@@ -136,6 +162,8 @@ class Scale(Operator):
 
 class Bias(Operator):
     """The sum with a bias, learnt or bottom 1, that spans some axes from `axis` on."""
+
+    fresh = True
 
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)

@@ -24,6 +24,8 @@ class Pooling(Operator):
     windows, and those that PyTorch refuses, are padded here by hand.
     """
 
+    fresh = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.message
@@ -44,6 +46,17 @@ class Pooling(Operator):
         if self._indices:
             return maximum_and_index(x, window, self._floor)
         return pooled(x, window, self._floor, self._pool == _AVE, self._count_pad)
+
+    def averages_first(self, x: Tensor, rows: int, columns: int) -> Tensor | None:
+        """The averages of the first windows, if PyTorch computes exactly these when it rounds down."""
+        window = self._window
+        if window is None or self._pool != _AVE or not _ordinary(x, window, True):
+            return None
+        return (
+            pooled(x, window, True, True, self._count_pad)
+            if _extent(x, window, True) == (rows, columns)
+            else None
+        )
 
 
 class SPP(Operator):

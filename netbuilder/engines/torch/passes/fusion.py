@@ -1,0 +1,117 @@
+"""`Fusion`: several operators as one step; and `Derived`: what such a step computes from parameters once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from netbuilder.engines.torch.operator import Operator, Tops
+
+__all__ = ["Derived", "Fusion", "leading"]
+
+T = TypeVar("T")
+
+_SAMPLE = 61  # the values of a large blob that are compared
+
+
+class Fusion(nn.Module):
+    """Operators that follow one another, computed by `fused` at once.
+
+    They stay the children of the net, and their parameters with them: here they are parts. One with a hook of
+    the user's is called itself, and so are its neighbours.
+    """
+
+    fresh = False  # see `Operator.fresh`
+    operators: tuple[Operator, ...]  # of the layers, in their order
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = parts  # a tuple, which nn.Module does not take for children
+        found: list[Operator] = []
+        for part in parts:
+            found += part.operators if isinstance(part, Fusion) else [part]  # type: ignore[list-item]
+        self.operators = tuple(found)
+
+    def forward(self, *bottoms: Tensor) -> Tops:
+        """The tops of the last part."""
+        if any(map(_watched, self.operators)):
+            return self.separate(*bottoms)
+        return self.fused(*bottoms)
+
+    def fused(self, *bottoms: Tensor) -> Tops:
+        """All parts at once, or what `separate` returns where that would not be the same."""
+        raise NotImplementedError
+
+    def separate(self, *bottoms: Tensor) -> Tops:
+        """One part after another."""
+        first, *rest = self.parts
+        tops: Tops = first(*bottoms)
+        for part in rest:
+            tops = part(tops)
+        return tops
+
+    def extra_repr(self) -> str:
+        """As the module prints itself."""
+        return " + ".join(operator.extra_repr() for operator in self.operators)
+
+
+def leading(operator: nn.Module) -> Operator:
+    """The operator of the first layer that a step computes."""
+    first = operator.operators[0] if isinstance(operator, Fusion) else operator
+    assert isinstance(first, Operator)
+    return first
+
+
+def _watched(part: nn.Module) -> bool:
+    return bool(
+        part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+    )
+
+
+class Derived(Generic[T]):
+    """A value computed from parameter blobs, and computed again when one of them has changed.
+
+    PyTorch counts the changes of a tensor, but not those through `.data` or a NumPy array; on the CPU some
+    values of each blob are compared as well. The value is not copied or pickled.
+    """
+
+    def __init__(self) -> None:
+        self._held: tuple[Any, list[Tensor], list[Tensor], T] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_held": None}
+
+    def of(self, blobs: Sequence[Tensor], compute: Callable[[], T], *kind: object) -> T | None:
+        """The value for these blobs and this kind; None while PyTorch traces, when tensors have no values."""
+        traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        if traced or not all(map(_plain, blobs)):
+            return None
+        key = (kind, [(blob.data_ptr(), blob._version, blob.dtype) for blob in blobs])
+        samples = [_sample(blob) for blob in blobs if blob.is_cpu]
+        held = self._held
+        if held is None or held[0] != key or not all(map(torch.equal, held[2], samples)):
+            # Not for inference only, in which the value could not take part in a gradient later.
+            with torch.inference_mode(False), torch.no_grad():
+                value = compute()
+                # The blobs are held, so that no other tensor gets their addresses.
+                held = key, [blob.detach() for blob in blobs], [s.clone() for s in samples], value
+            self._held = held
+        return held[3]
+
+
+def _plain(blob: Tensor) -> bool:
+    return (
+        type(blob) in (Tensor, nn.Parameter)
+        and not blob.is_meta
+        and not blob.is_inference()
+        and not torch._C._functorch.is_functorch_wrapped_tensor(blob)
+    )
+
+
+def _sample(blob: Tensor) -> Tensor:
+    dense = blob.dim() == 4 and blob.is_contiguous(memory_format=torch.channels_last)
+    flat = blob.detach().permute(0, 2, 3, 1).flatten() if dense else blob.detach().flatten()
+    return flat[:: max(1, flat.numel() // _SAMPLE)] if flat.numel() > 4 * _SAMPLE else flat
