@@ -137,7 +137,7 @@ class Operator(nn.Module):
             else:
                 self._shared[i] = other._shared[i]
 
-    def stored(self) -> Any:
+    def layer_message(self) -> Any:
         """A copy of the layer's message, without its blobs."""
         copy = type(self._message)()
         copy.CopyFrom(self._message)

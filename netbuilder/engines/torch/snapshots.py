@@ -104,7 +104,7 @@ def save_model(net: NetModule, path: str, *, hdf5: bool = False) -> None:
 
 
 def _layer(operator: Operator, phase: str) -> bytes:
-    stored = operator.stored()
+    stored = operator.layer_message()
     stored.phase = 0 if phase == "TRAIN" else 1
     return bytes(stored.SerializeToString())
 

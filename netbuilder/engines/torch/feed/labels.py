@@ -44,7 +44,7 @@ def scores_of(net: NetModule, blob: str) -> list[Scores]:
         if rule.traits.shares is Shares.ALWAYS and bottoms[:1] and bottoms[0] in names:
             names.update(proto.top)
         elif callable(rule.traits.scores) and len(bottoms) > 1 and bottoms[1] in names:
-            shape, (axis, ignored) = operator.bottom_shapes[0], rule.traits.scores(operator.stored())
+            shape, (axis, ignored) = operator.bottom_shapes[0], rule.traits.scores(operator.layer_message())
             if shape is not None and -len(shape) <= axis < len(shape):
                 found.append(Scores(f"{proto.type} '{operator.name}'", shape[axis], ignored))
     return found
