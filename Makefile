@@ -6,7 +6,7 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe torch configs-torch fuzz fuzz-consumers clean
+.PHONY: help demo test lint format caffe torch configs-torch solvers-torch fuzz fuzz-consumers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,14 @@ demo: $(VENV)/.installed ## build ResNet-50 from nothing but a Python (OUT=DIR: 
 	$(PY) app/imagenet/build_resnet.py -m bottleneck -b 3 4 6 3 -n 256 --no-fc_layers -o $(OUT)
 	@echo && echo 'The files are in $(OUT):' && ls -l $(OUT)
 
-test: torch lint caffe ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch)
-	$(PY) -m pytest
+# The tests run in as many processes as there are cores, at most 8; JOBS=0 runs them in one.
+JOBS ?= auto
+
+# Hundreds of tests start a Python, and without bytecode each start would compile netbuilder again.
+unexport PYTHONDONTWRITEBYTECODE
+
+test: torch lint caffe ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch; JOBS=N)
+	$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
 # Without PyTorch its types are unknown.
 ifeq ($(TORCH),no)
@@ -28,7 +34,7 @@ endif
 lint: $(VENV)/.installed-test ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy $(MYPY)
+	$(PY) -m mypy --num-workers auto $(MYPY)
 
 format: $(VENV)/.installed-test ## fix what ruff can fix
 	$(PY) -m ruff check --fix .
@@ -60,7 +66,10 @@ endif
 export TORCH
 
 configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
-	NETBUILDER_CONFIGS=all NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
+	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
+
+solvers-torch: torch caffe ## compare 300 combinations of solver fields in PyTorch with real Caffe
+	NETBUILDER_SOLVERS=300 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_solver.py
 
 NETS ?= 5000
 SEED ?= 1

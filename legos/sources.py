@@ -73,20 +73,38 @@ class _Source(Lego):
 
 @dataclass(frozen=True, kw_only=True)
 class LMDBLego(_Source):
-    """Data `X` over an LMDB of Datum records -> (n, c, h, w), (n,)."""
+    """Data `X` over an LMDB of Datum records -> (n, c, h, w), (n,).
+
+    With `labels`, a database with the same keys, Data `label` reads `label_count` numbers for each image
+    -> (n, c, h, w), (n, label_count, 1, 1).
+    """
 
     transform: Transform = Transform()
+    labels: str = ""
+    label_count: int = 1
     backend: ClassVar[str] = "LMDB"
 
+    def tops(self) -> list[str]:
+        return [self.name] if self.labels else super().tops()
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        return super().shapes()[: len(self.tops())]
+
     def build(self, net: Net, *bottoms: Blob) -> Blob:
-        return net.add(
+        images = net.add(
             "Data", name=self.name, tops=self.tops(), top_shapes=self.shapes(), source=self.source,
             batch_size=self.shape[0], backend=self.backend, transform_param=self.transform.fields(),
         )  # fmt: skip
+        if self.labels:
+            net.add(
+                "Data", name="label", top_shapes=[(self.shape[0], self.label_count, 1, 1)],
+                source=self.labels, batch_size=self.shape[0], backend=self.backend,
+            )  # fmt: skip
+        return images
 
 
 class LevelDBLego(LMDBLego):
-    """Data `X` over a LevelDB of Datum records -> (n, c, h, w), (n,)."""
+    """The same over LevelDBs."""
 
     backend: ClassVar[str] = "LEVELDB"
 

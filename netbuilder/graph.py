@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netbuilder.errors import FieldError, NetBuilderError, ShapeError, shape_text
-from netbuilder.layers import Shape, Unshaped, elements
+from netbuilder.layers import RULES, Shape, Unshaped, elements
 from netbuilder.schema import LayerParameter
 
 if TYPE_CHECKING:
@@ -214,12 +214,41 @@ def writes_over(bottoms: Iterable[Blob], tops: Iterable[str]) -> bool:
     return any(bottom.name == top for bottom, top in zip(bottoms, tops, strict=False))
 
 
-def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
-    """Raise ShapeError if another reader makes Caffe split an Input that has no shape.
+def has_loss(layer: Layer) -> bool:
+    """Whether one of its tops counts in the loss."""
+    return any(loss_weights(layer))
 
-    Source: insert_splits.cpp; split_layer.cpp, Reshape.
+
+def loss_weights(layer: Layer) -> list[float]:
+    """The loss weight of each top, also of one that the file omits. Source: layer.hpp, SetLossWeights."""
+    weights = layer.proto.loss_weight
+    tops = len(layer.tops) or 1
+    if not weights:
+        return [1.0 if is_loss(layer) else 0.0] + [0.0] * (tops - 1)
+    return [*weights, *[0.0] * (tops - len(weights))]
+
+
+def is_loss(layer: Layer) -> bool:
+    """Whether the type is a loss; layers of forks are recognised by name."""
+    rule = RULES.get(layer.type)
+    return rule.auto_top if rule else layer.type.endswith("Loss")
+
+
+def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
+    """Raise ShapeError if another reader makes Caffe split a blob that it cannot split.
+
+    Those are an Input that has no shape, and a weighted top of a loss with two: the Split takes over its
+    weight, and the weights of both are then missing. Source: insert_splits.cpp; split_layer.cpp, Reshape;
+    loss_layer.cpp, LayerSetUp.
     """
     for i, blob in enumerate(bottoms):
+        rule = RULES.get(blob.layer.type)
+        if blob.in_loss and rule and rule.auto_top and len(blob.layer.tops) > 1:
+            raise ShapeError(
+                f"bottom '{blob.name}' is one of the two tops of loss '{blob.layer.name}', and has a loss "
+                "weight: for a reader Caffe takes the weights of both tops away, and then refuses the loss",
+                hint=f"write loss_weight 0 for '{blob.name}'",
+            )
         if not blob.shape and isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
             who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
             raise ShapeError(

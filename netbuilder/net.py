@@ -11,7 +11,7 @@ Writing, counting and checking build on this module; it imports only `layers`, `
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TypeVar, cast
@@ -30,14 +30,14 @@ from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
 
 from netbuilder.graph import as_phase, caller, check_split, located, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape
-from netbuilder.layers.common import Owner, check_message, check_number, check_shape
+from netbuilder.layers.common import Owner, check_dialect, check_message, check_number, check_shape
 from netbuilder.layers.fillers import makes_a_filter
 from netbuilder.layers.traits import known as known_trait
 from netbuilder.layers.unseen import Possible, UnknownShape, certain, possible_tops
 from netbuilder.schema import LayerParameter, NetParameter
 from netbuilder.schema.dialects import ANY, DIALECTS, homes
 from netbuilder.schema.dialects import dialect as find_dialect
-from netbuilder.schema.fields import assign, fork_names, has_field, known_fields, refuse_fork
+from netbuilder.schema.fields import fill, fork_names, refuse_fork
 
 __all__ = [
     "PHASES", "PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param", "Part",
@@ -46,7 +46,9 @@ __all__ = [
 
 REFUSED = "Caffe refuses it"
 
-CUDNN = 2
+# What is known of layers added, by their fields and the shapes of their bottoms: blocks repeat each other.
+_FACTS: dict[Hashable, Facts] = {}
+_MOST_FACTS = 4096
 
 T = TypeVar("T")
 
@@ -211,10 +213,10 @@ class Net:
             proto = LayerParameter(name=name, type=type, bottom=[b.name for b in bottoms], top=tops)
             if rule and rule.in_place == "wrong" and writes_over(bottoms, tops):
                 raise FieldError(f"{type} computes wrong values in place: give the top a name of its own")
-            self._assign(proto, rule, fields)
+            alike = self._assign(proto, rule, fields)
         except NetBuilderError as error:
             raise located(error, f"{type} '{name}'", origin, bottoms) from None
-        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "").tops
+        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "", alike).tops
         return made[0] if len(made) == 1 else cast("Blob", made)
 
     def add_many(
@@ -268,24 +270,49 @@ class Net:
         origin: Origin,
         top_shapes: Sequence[Sequence[int]] | None,
         unknown: str,
+        alike: Hashable = None,
     ) -> Layer:
         try:
             self._check_blob_names(proto, tops, rule, bottoms)
             check_split(bottoms, self._readers)
-            self._check_dialect(proto, rule)
+            key = None
+            if alike is not None and top_shapes is None:
+                infer = rule and rule.infer
+                key = alike, infer, self.computes, tuple([b.shape for b in bottoms]), len(tops)
+            facts = _FACTS.get(key)
             possible: Possible = ()
-            if unknown:
-                facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
-                unknown = "" if top_shapes and not bottoms and len(top_shapes) == len(tops) else unknown
-            else:
-                facts, unknown, possible = self._infer(proto, rule, bottoms, len(tops), top_shapes)
-            for shape in facts.tops:
-                check_shape(shape)
-            check_message(proto, facts, rule, known=not unknown, dialect=self.dialect)
+            if facts is None:
+                facts, unknown, possible = self._checked(proto, rule, bottoms, len(tops), top_shapes, unknown)
+                if key and not unknown:
+                    if len(_FACTS) >= _MOST_FACTS:
+                        _FACTS.clear()
+                    _FACTS[key] = facts
             params = self._params(proto, facts)
         except NetBuilderError as error:
             raise located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
         return self._attach(proto, bottoms, tops, facts, params, unknown, origin, possible)
+
+    def _checked(
+        self,
+        proto: LayerParameter,
+        rule: Rule | None,
+        bottoms: tuple[Blob, ...],
+        tops: int,
+        top_shapes: Sequence[Sequence[int]] | None,
+        unknown: str,
+    ) -> tuple[Facts, str, Possible]:
+        """What `_infer` returns, after the checks that depend on fields and shapes alone."""
+        check_dialect(proto, rule, self.dialect)
+        possible: Possible = ()
+        if unknown:
+            facts = Facts(tuple(tuple(shape) for shape in top_shapes or ()))
+            unknown = "" if top_shapes and not bottoms and len(top_shapes) == tops else unknown
+        else:
+            facts, unknown, possible = self._infer(proto, rule, bottoms, tops, top_shapes)
+        for shape in facts.tops:
+            check_shape(shape)
+        check_message(proto, facts, rule, known=not unknown, dialect=self.dialect)
+        return facts, unknown, possible
 
     def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
         """Append a layer that `append` refused, so that the following layers can still be checked.
@@ -395,21 +422,6 @@ class Net:
                 raise NameClash(f"top '{name}' is already produced by layer '{by}'")
             given.add(name)
 
-    def _check_dialect(self, proto: LayerParameter, rule: Rule | None) -> None:
-        for path in self.dialect.lacks.get(proto.type, ()):
-            message, field = path.split(".")
-            if getattr(proto, message).HasField(field):
-                raise FieldError(
-                    f"dialect {self.dialect.name} has no field {field}",
-                    hint=f"leave it out, or use {homes(lambda d: d.has_field(proto.type, path))}",  # noqa: B023
-                )
-        engines = rule is not None and rule.traits.engine is True and not self.dialect.cudnn
-        if rule and engines and getattr(proto, rule.params[0]).engine == CUDNN:
-            raise FieldError(
-                "a Caffe without cuDNN aborts on engine: CUDNN",
-                hint="leave engine out: Caffe takes cuDNN where it has it; or use dialect caffe-cudnn",
-            )
-
     def _infer(
         self,
         proto: LayerParameter,
@@ -442,8 +454,8 @@ class Net:
             )
         return facts, "", ()
 
-    def _assign(self, proto: LayerParameter, rule: Rule | None, fields: dict[str, object]) -> None:
-        """Set the fields: those of the call, else the net's defaults, else the project's."""
+    def _assign(self, proto: LayerParameter, rule: Rule | None, fields: dict[str, object]) -> Hashable:
+        """Set the fields as `fill`: those of the call, else the net's defaults, else the project's."""
         names = rule.params if rule else ()
         own = names[0] if names else ""
         if own in fields:
@@ -453,19 +465,7 @@ class Net:
             fields = {**whole, **fields}
         usual = known_trait(rule.traits.defaults, {}) if rule else {}
         fields = {**usual, **self.defaults.get(proto.type, {}), **fields}
-        messages = [getattr(proto, n) for n in names]
-        for key, value in fields.items():
-            if value is None:
-                continue
-            for target in (*messages, proto):
-                if has_field(target, key):
-                    break
-            else:
-                known = [f for m in (*messages, proto) for f in known_fields(m, self.dialect)]
-                raise FieldError(
-                    f"no field '{key}' in layer type {proto.type}", hint=did_you_mean(key, known)
-                )
-            assign(target, key, value, self.dialect)
+        return fill(proto, names, fields, self.dialect)
 
     def _params(self, proto: LayerParameter, facts: Facts) -> tuple[Param, ...]:
         """The parameter blobs with their multipliers, and their owners if they are shared by name."""
@@ -478,8 +478,9 @@ class Net:
                 lr_mult = fact.lr_mult
             owner = None
             if spec is not None and spec.name:
-                owner = self._shared.setdefault(spec.name, Owner(proto.name, fact))
-                lr_mult = owner.join(spec, fact)
+                owner = self._shared.get(spec.name)
+                first = self._shared.setdefault(spec.name, owner or Owner(proto.name, fact))
+                lr_mult = first.join(spec, fact)
             params.append(
                 Param(
                     fact.shape,
@@ -489,7 +490,7 @@ class Net:
                     and facts.macs > 0
                     and fact.role == "weight"
                     and makes_a_filter(fact.filler),
-                    shared_with=owner.layer if owner and owner.fact is not fact else None,
+                    shared_with=owner.layer if owner else None,
                 )
             )
         return tuple(params)

@@ -1,4 +1,7 @@
-"""What all tests share: real Caffe, and the flag that rewrites goldens."""
+"""What all tests share: real Caffe, an installed wheel, and the flag that rewrites goldens.
+
+`make test` runs one pytest process per core (pytest-xdist). Each has its own real Caffe; all share a wheel.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,13 @@ import pytest
 
 from netbuilder.engines import caffe
 from netbuilder.errors import EngineError
-from tests.installation import install_wheel
+from tests.installation import shared_wheel
 
 REQUIRE = "NETBUILDER_REQUIRE_CAFFE"
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before PyTorch or NumPy starts its threads: one process runs per core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,5 +56,8 @@ def real_caffe() -> Iterator[caffe.Caffe]:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment in which nothing is but netbuilder, from a wheel, and what it needs."""
-    return install_wheel(tmp_path_factory.mktemp("wheel"))
+    """The programs of an environment with netbuilder from a wheel, and what it needs. Read-only."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # shared by the processes of this run
+    return shared_wheel(folder / "wheel")

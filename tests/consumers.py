@@ -202,5 +202,10 @@ def _server(code: str) -> subprocess.Popen[str]:
     server = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    atexit.register(server.kill)
+    atexit.register(_end, server)
     return server
+
+
+def _end(server: subprocess.Popen[str]) -> None:
+    with server:  # closes its pipes and waits for it
+        server.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["REQUIRE_TORCH", "install_wheel", "missing_torch", "require_torch", "run"]
+__all__ = ["REQUIRE_TORCH", "missing_torch", "require_torch", "run", "shared_wheel"]
 
 ROOT = Path(__file__).parents[1]
 REQUIRE = "NETBUILDER_REQUIRE_WHEEL"  # set to 1, a wheel that cannot be made or installed is a failure
@@ -31,11 +32,25 @@ def run(*command: str | Path, cwd: Path, **env: str) -> str:
     return done.stdout
 
 
-def install_wheel(folder: Path) -> Path:
-    """Make a wheel from a copy of the clone and install it; return the folder of its programs."""
+def shared_wheel(folder: Path) -> Path:
+    """Install the wheel in this folder unless another process has; return the folder of its programs."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        installed = folder / "installed"
+        if not installed.exists():
+            _install_wheel(folder)
+            installed.touch()
+    return folder / "env" / "bin"
+
+
+def _install_wheel(folder: Path) -> None:
+    """Make a wheel from a copy of the clone and install it."""
     source = folder / "source"
     for name in ("app", "configs", "legos", "netbuilder"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+        )
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     try:
@@ -48,7 +63,6 @@ def install_wheel(folder: Path) -> Path:
         if os.environ.get(REQUIRE) == "1":
             pytest.fail(f"{REQUIRE}=1, but no wheel could be installed: {error}", pytrace=False)
         pytest.skip(f"no wheel could be made and installed by pip: {str(error).splitlines()[0]}")
-    return folder / "env" / "bin"
 
 
 def require_torch() -> None:

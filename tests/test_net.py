@@ -10,6 +10,7 @@ import pytest
 from legos import BottleneckBranch, EltwiseReLULego, ShortcutLego
 from netbuilder import Blob, Net
 from netbuilder.errors import FieldError, NetBuilderError, ShapeError, StaleBlob
+from netbuilder.layers import RULES, Facts
 
 
 @pytest.fixture(autouse=True)
@@ -362,3 +363,32 @@ def test_a_phase_or_dialect_that_does_not_exist_is_refused() -> None:
         NetBuilderError, match=r"unknown dialect .caffe1\.0.: there are caffe-1\.0, caffe-master"
     ):
         Net("n", dialect="caffe1.0")
+
+
+def test_layers_with_equal_fields_that_share_a_parameter_name_its_owner() -> None:
+    """What is known of a layer is remembered by its fields; who owns its parameters is not."""
+    net = Net("shared")
+    x = net.add("Input", name="data", shape=[{"dim": [1, 8]}])
+    for name in "first", "second":
+        net.add("InnerProduct", x, name=name, num_output=8, param={"name": "w"})
+    assert [layer.params[0].shared_with for layer in net.layers[1:]] == [None, "first"]
+
+
+@pytest.mark.parametrize("other", [True, "1"])
+def test_a_value_of_another_type_is_refused_after_an_equal_one(other: object) -> None:
+    net = Net("types")
+    x = image(net)
+    net.add("InnerProduct", x, name="ip", num_output=8, axis=1)
+    assert "axis must be an integer" in text_of(net, "InnerProduct", x, name="ip_2", num_output=8, axis=other)
+
+
+def test_a_rule_that_replaces_another_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def blob(rule_of: str) -> Blob:
+        net = Net(rule_of)
+        x = net.add("Input", name="data", shape=[{"dim": [1, 8, 4, 4]}])
+        return net.add("Softmax", x, name="prob")
+
+    assert blob("before").shape == (1, 8, 4, 4)
+    flat = RULES["Softmax"]._replace(infer=lambda layer, bottoms: Facts(((1, 8),)))
+    monkeypatch.setitem(RULES, "Softmax", flat)
+    assert blob("after").shape == (1, 8)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compare netbuilder's rules with real Caffe on random nets: `tools/fuzz.py --nets 5000 --seed 1`.
 
-Prints how many nets Caffe accepted and refused, how often each layer type occurred, and every net on which
-the two differ, reduced to the layers that show the difference. Progress goes to stderr.
+Compared are whether Caffe takes the net, all shapes, which layers need a gradient, and whether a forward or a
+backward pass abort. Prints every net on which the two differ, reduced to the layers that show the difference,
+how often each layer type occurred, and how many nets Caffe accepted, refused and ran; progress to stderr.
 `--reader 20000` feeds as many damaged texts and models to the readers instead, without Caffe.
 Exit status: 0 no difference, 1 differences (or a crash instead of a reported error), 2 no Caffe.
 """
@@ -24,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import EngineError
 from tests.fuzz import reader
-from tests.fuzz.compare import Finding, judge, minimised
-from tests.fuzz.generate import TYPES, case
+from tests.fuzz.compare import LOADED, REFUSED, RUN, Finding, judge, minimised
+from tests.fuzz.generate import TYPES, case, files
 
 CHUNK = 50
 
@@ -43,7 +44,7 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], Counter[str], list[
             names = net.types
             # In a refused net the last layer is at fault; those before it were accepted.
             for i, name in enumerate(names):
-                at_fault = verdict == "refused" and i == len(names) - 1
+                at_fault = verdict == REFUSED and i == len(names) - 1
                 types["refused" if at_fault else "accepted", name] += 1
             if finding:
                 findings.append(minimised(finding, real))
@@ -105,6 +106,7 @@ def main() -> int:
     verdicts: Counter[str] = Counter()
     findings = done = 0
     start = time.perf_counter()
+    files.folder()  # written once, for all processes
     try:
         with ProcessPoolExecutor(args.jobs) as pool:
             chunks = [seeds[i : i + CHUNK] for i in range(0, len(seeds), CHUNK)]
@@ -124,8 +126,9 @@ def main() -> int:
     for name in TYPES:
         print(f"{name:<26} {types['accepted', name]:>8} {types['refused', name]:>8}")
     print(
-        f"{len(seeds)} nets in {time.perf_counter() - start:.0f} s: Caffe accepts {verdicts['accepted']}, "
-        f"refuses {verdicts['refused']}; {findings} differ from ours"
+        f"{len(seeds)} nets in {time.perf_counter() - start:.0f} s: Caffe accepts "
+        f"{verdicts[LOADED] + verdicts[RUN]}, refuses {verdicts[REFUSED]}, and ran {verdicts[RUN]}; "
+        f"{findings} differ from ours"
     )
     return 1 if findings else 0
 

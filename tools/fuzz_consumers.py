@@ -13,14 +13,16 @@ import argparse
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import EngineError
-from tests.fuzz.against_consumers import CONSUMERS, VERDICTS, Judged, case, judge, minimised
+from tests.fuzz.against_consumers import CONSUMERS, VERDICTS, Judged, judge, minimised
+from tests.fuzz.deploy_nets import case
 
 CHUNK = 25
 MOST_ALARMS = 0.01  # of the nets
@@ -30,16 +32,22 @@ def run(seeds: list[str]) -> tuple[Counter[tuple[str, str]], list[Judged]]:
     """The verdicts by consumer on the nets of these seeds, and those that are wrong."""
     counted: Counter[tuple[str, str]] = Counter()
     wrong = []
-    with Caffe() as real:
-        for seed in seeds:
-            tries = (judge(case(f"{seed}{again}"), real) for again in ("", *(f":{i}" for i in range(20))))
-            judged = next(filter(None, tries), None)
-            if judged is None:
-                continue
-            counted.update(judged.verdicts.items())
-            if judged.wrong():
-                wrong.append(minimised(judged, real))
+    real = _caffe()
+    for seed in seeds:
+        tries = (judge(case(f"{seed}{again}"), real) for again in ("", *(f":{i}" for i in range(20))))
+        judged = next(filter(None, tries), None)
+        if judged is None:
+            continue
+        counted.update(judged.verdicts.items())
+        if judged.wrong():
+            wrong.append(minimised(judged, real))
     return counted, wrong
+
+
+@lru_cache
+def _caffe() -> Caffe:
+    """The Caffe of this process, which ends with it. It is started at once: that takes longer than a net."""
+    return Caffe().__enter__()
 
 
 def main() -> int:
@@ -55,7 +63,9 @@ def main() -> int:
     start = time.perf_counter()
     try:
         with ProcessPoolExecutor(args.jobs) as pool:
-            for i, (some, wrong) in enumerate(pool.map(run, chunks), 1):
+            running = [pool.submit(run, chunk) for chunk in chunks]
+            for i, done in enumerate(as_completed(running), 1):
+                some, wrong = done.result()
                 counted += some
                 print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
                 print(f"\r{i} of {len(chunks)} chunks ", end="", file=sys.stderr, flush=True)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from netbuilder.checks import fields, fillers, training, wiring
 from netbuilder.checks.finding import CODES, Code, Finding, found
 from netbuilder.checks.fitting import meant, needs
-from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.checks.graph import Graph
 from netbuilder.checks.phases import between
+from netbuilder.graph import has_loss
 from netbuilder.net import Net
 from netbuilder.schema.dialects import DIALECTS, Dialect
 

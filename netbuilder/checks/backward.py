@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from netbuilder.graph import is_loss, loss_weights
 from netbuilder.layers import RULES, Rule, known, of_layer
 from netbuilder.net import Blob, Layer, Net
 
-__all__ = ["Step", "aborts", "backward", "computes", "has_loss", "lacking"]
+__all__ = ["Step", "aborts", "backward", "computes", "lacking"]
 
 _AUTOMATIC = "(automatic)"  # what Caffe calls every top that it adds to a loss
 
@@ -75,25 +76,6 @@ def aborts(step: Step) -> bool:
     return step.runs and ((rule is not None and rule.traits.no_backward is True) or bool(lacking(step)))
 
 
-def has_loss(layer: Layer) -> bool:
-    """Whether one of its tops counts in the loss."""
-    return any(_loss_weights(layer))
-
-
-def _loss_weights(layer: Layer) -> list[float]:
-    """The loss weight of each top, as the layer itself sets them. Layers of forks are recognised by name."""
-    weights = layer.proto.loss_weight
-    tops = len(layer.tops) or 1
-    if not weights:
-        return [1.0 if _is_loss(layer) else 0.0] + [0.0] * (tops - 1)
-    return [*weights, *[0.0] * (tops - len(weights))]
-
-
-def _is_loss(layer: Layer) -> bool:
-    rule = _rule(layer)
-    return rule.auto_top if rule else layer.type.endswith("Loss")
-
-
 def _rule(layer: Layer) -> Rule | None:
     return RULES.get(layer.type)
 
@@ -121,8 +103,8 @@ def _with_splits(net: Net) -> list[Step]:
                 used[blob] += 1
             else:
                 bottoms.append(blob.name)
-        tops, losses = [top.name for top in layer.tops], _loss_weights(layer)
-        step = Step(layer.name, layer, bottoms, tops or [_AUTOMATIC] * _is_loss(layer), losses)
+        tops, losses = [top.name for top in layer.tops], loss_weights(layer)
+        step = Step(layer.name, layer, bottoms, tops or [_AUTOMATIC] * is_loss(layer), losses)
         steps.append(step)
         given = [*layer.proto.loss_weight, *(0.0 for _ in layer.tops)]
         for i, top in enumerate(layer.tops):
@@ -134,7 +116,7 @@ def _with_splits(net: Net) -> list[Step]:
             names = [f"{name}_{k}" for k in range(times)]
             steps.append(Step(name, None, [top.name], names, [given[i]] + [0.0] * (times - 1)))
             if given[i]:  # the Split takes it over; a loss then has its own weight again, 1
-                step.losses = [1.0 if _is_loss(layer) else 0.0] + [0.0] * (len(losses) - 1)
+                step.losses = [1.0 if is_loss(layer) else 0.0] + [0.0] * (len(losses) - 1)
     return steps
 
 

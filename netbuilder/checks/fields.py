@@ -9,7 +9,8 @@ from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError
 from netbuilder.layers import RULES, canonical_axis, source_of
 from netbuilder.layers.arithmetic import conv_window, pool_window
-from netbuilder.net import CUDNN, PHASES, Layer
+from netbuilder.layers.common import CUDNN
+from netbuilder.net import PHASES, Layer
 from netbuilder.schema.dialects import ANY, DIALECTS, FORK
 from netbuilder.schema.fields import has_field
 
@@ -188,9 +189,15 @@ def _engines(graph: Graph) -> Iterator[Finding]:
             )  # fmt: skip
 
 
+def _pool(layer: Layer) -> int | None:
+    if layer.type == "SPP":
+        return layer.proto.spp_param.pool
+    return layer.proto.pooling_param.pool if layer.type == "Pooling" else None
+
+
 def _stochastic(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
-        if layer.type == "Pooling" and layer.proto.pooling_param.pool == _STOCHASTIC:
+        if _pool(layer) == _STOCHASTIC:
             yield found(
                 "stochastic-cpu", layer, "Caffe has STOCHASTIC pooling for the GPU only: on a CPU it aborts",
                 "run it on a GPU, or use MAX or AVE",
@@ -211,7 +218,7 @@ def _databases(graph: Graph) -> Iterator[Finding]:
 def _dropped(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
-        if layer.type == "Dropout" and phase == "TRAIN" and layer.proto.dropout_param.dropout_ratio >= 1:
+        if layer.type == "Dropout" and phase == "TRAIN" and layer.proto.dropout_param.dropout_ratio == 1:
             yield found(
                 "dropout-all", layer, "dropout_ratio 1 drops everything and divides by 0: its top is NaN",
                 "give a dropout_ratio below 1",

@@ -52,7 +52,8 @@ def needs(nets: Iterable[Net]) -> Needs:
         of_net.update(fork_names(net.proto))
         for layer in net:
             types.add(layer.type)
-            fields.update(fork_names(layer.proto))
+            if net.dialect.adds or layer.unknown:  # `append` lets no fork's field into other nets
+                fields.update(fork_names(layer.proto))
             newer.update((layer.type, p) for p in _NEWER.get(layer.type, ()) if is_set(layer.proto, p))
     return Needs(frozenset(types & ANY.types), frozenset(fields), frozenset(newer), frozenset(of_net))
 

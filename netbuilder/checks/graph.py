@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from netbuilder.checks.backward import Step, backward, computes, has_loss
+from netbuilder.checks.backward import Step, backward, computes
+from netbuilder.graph import has_loss
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import REFUSED, Blob, Layer, Net
 from netbuilder.schema.dialects import Dialect
 
-__all__ = ["Graph", "has_loss"]
+__all__ = ["Graph"]
 
 
 class Graph:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from netbuilder.checks.finding import Finding, found
-from netbuilder.checks.graph import Graph, has_loss
+from netbuilder.checks.graph import Graph
 from netbuilder.errors import shape_text
+from netbuilder.graph import has_loss
 from netbuilder.layers import RULES, known
 from netbuilder.layers.normalization import AFFINE, scales
 from netbuilder.net import PHASES, Layer

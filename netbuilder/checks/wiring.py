@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
-from netbuilder.checks.graph import Graph, has_loss
-from netbuilder.errors import shape_text
-from netbuilder.layers import RULES, Traits, known, of_layer
+from netbuilder.checks.graph import Graph
+from netbuilder.errors import ShapeError, shape_text
+from netbuilder.graph import has_loss
+from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, known, of_layer
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
 
@@ -164,6 +165,59 @@ def _harmless(over: Layer, before: Layer, reads: GradientReads) -> bool:
     return relu and reads is not GradientReads.ALL
 
 
+def _no_forward(graph: Graph) -> Iterator[Finding]:
+    for layer in graph.layers:
+        stops = known(_traits(layer).no_forward, None)
+        shapes = [bottom.shape for bottom in layer.bottoms if bottom.shape is not None]
+        if stops is None or layer.unknown or len(shapes) < len(layer.bottoms):
+            continue
+        phase = PHASES[layer.proto.phase] if layer.proto.HasField("phase") else graph.net.phase
+        if reason := stops(layer.proto, shapes, phase):
+            yield found(
+                "no-forward", layer, f"{reason}: Caffe builds the net, and aborts in its first forward pass",
+                "mend the field or the bottom that is named, or leave the layer out",
+            )  # fmt: skip
+
+
+def _fed_labels(graph: Graph) -> Iterator[Finding]:
+    """Layers that do not take the labels of a MemoryData in the shape that they have once images are set.
+
+    Source: memory_data_layer.cpp, DataLayerSetUp and Forward_cpu; layer.hpp, Forward, which calls Reshape.
+    """
+    shapes: dict[Blob, Shape] = {}
+    for layer in graph.layers:
+        if layer.type == "MemoryData" and len(layer.tops) == 2:
+            shapes[layer.tops[1]] = (layer.proto.memory_data_param.batch_size, 1, 1, 1)
+        rule = RULES.get(layer.type)
+        bottoms = [shapes.get(bottom, bottom.shape) for bottom in layer.bottoms]
+        if rule is None or layer.unknown or None in bottoms or shapes.keys().isdisjoint(layer.bottoms):
+            continue
+        try:
+            facts = rule.infer(layer.proto, [shape for shape in bottoms if shape is not None])
+        except (ShapeError, UnknownShape) as error:
+            reason = error.text if isinstance(error, ShapeError) else ""
+        else:
+            new = zip(layer.tops, facts.tops, strict=False)
+            shapes.update((top, shape) for top, shape in new if shape != top.shape)
+            reason = _other_params(layer, facts)
+        if reason:
+            yield found(
+                "no-forward", layer,
+                "Caffe builds the net, and aborts in its first forward pass, where a MemoryData gives labels "
+                f"of shape (n,1,1,1), and not (n) as before: {reason}",
+                "bring the labels to (n) by a Reshape",
+            )  # fmt: skip
+            return
+
+
+def _other_params(layer: Layer, facts: Facts) -> str:
+    """Why a layer whose bottoms have other shapes does not fit its parameters any more."""
+    for param, fact in zip(layer.params, facts.params, strict=False):
+        if param.shape != fact.shape:
+            return f"its parameter {shape_text(param.shape)} would have to be {shape_text(fact.shape)}"
+    return ""
+
+
 def _no_backward(graph: Graph) -> Iterator[Finding]:
     for layer in graph.layers:
         step = graph.steps.get(layer)
@@ -289,6 +343,8 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _in_place,
     _in_place_chains,
     _shared_memory,
+    _no_forward,
+    _fed_labels,
     _no_backward,
     _lost_gradients,
     _unused_blobs,

@@ -127,7 +127,9 @@ def _finish(
     if not data.kind and old.exists():
         print(f"note: {old} is from an earlier build; --data writes a new one", file=sys.stderr)
     if data.kind:
-        written = nets | {p: with_data(nets[p], data.lego(config, p)) for p in ("train", "test")}
+        written = nets | {
+            p: with_data(nets[p], data.lego(config, p), loss=data.loss_type) for p in ("train", "test")
+        }
         check_nets(written)
         findings = checks.between(written["train"], written["test"])
         for finding in findings:

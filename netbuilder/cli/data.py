@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
 from netbuilder.cli.progress import Progress
 from netbuilder.errors import FileError, counted
+
+if TYPE_CHECKING:
+    from netbuilder.data.lists import Listing
 
 __all__ = ["add_parser"]
 
@@ -47,6 +52,8 @@ def _add_lmdb(kinds: Verbs) -> None:
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
     )
+    parser.add_argument("--labels", metavar="DB", help="lines have several labels, or real ones: "
+                        "write them to another database, which a second Data layer reads")  # fmt: skip
     parser.add_argument("--resize-height", type=int, default=0, metavar="H", help="height to resize to")
     parser.add_argument("--resize-width", type=int, default=0, metavar="W", help="width to resize to")
     parser.add_argument("--gray", action="store_true", help="one channel")
@@ -150,10 +157,16 @@ def _lmdb(args: argparse.Namespace) -> int:
         pad_value=tuple(args.pad_value or (0,)),
     )
     source = Path(args.source)
+    if args.labels and args.classes:
+        raise FileError(
+            "--labels and --classes exclude each other: labels of classes are single whole numbers"
+        )
     if source.is_dir():
-        if args.root or args.classes:
-            raise FileError("--root and --classes need a list file, but a folder was given")
+        if args.root or args.classes or args.labels:
+            raise FileError("--root, --classes and --labels need a list file, but a folder was given")
         listing = lists.folder_listing(source)
+    elif args.labels:
+        listing = lists.labels_listing(source, args.root and Path(args.root))
     else:
         listing = lists.list_listing(source, args.root and Path(args.root), args.classes)
     if args.shuffle:
@@ -165,7 +178,7 @@ def _lmdb(args: argparse.Namespace) -> int:
         _say(f"left out: {what} in '{source}' without a class folder or image suffix")
     if args.gray and args.encoded and form.unchanged:
         _say("files are stored unchanged, in color, as convert_imageset does: set force_gray when training")
-    if min(s.label for s in listing.sources) > 0:
+    if not args.labels and min(s.label for s in listing.sources) > 0:
         _say("no image has the label 0, where Caffe's labels begin")
     place = Path(args.output)
     try:
@@ -184,9 +197,13 @@ def _lmdb(args: argparse.Namespace) -> int:
             )
             if mean:
                 _write_mean(output.folder, mean)
+            if args.labels:
+                _write_labels(listing, output.folder, Path(args.labels), job, force=args.force)
             output.finish()
     except AlreadyMade:
         _say(f"'{place}' is complete already")
+        if args.labels:
+            _write_labels(listing, place, Path(args.labels), job, force=args.force)
         return 0
     for path in done.skipped:
         _say(f"left out: {path}")
@@ -198,6 +215,24 @@ def _lmdb(args: argparse.Namespace) -> int:
     order = "" if args.gray else ", channels in the order B, G, R"
     _say(f"wrote {place}: {counted(done.records, 'record')}{order}")
     return 0
+
+
+def _write_labels(
+    listing: Listing, images: Path, place: Path, job: Mapping[str, object], *, force: bool
+) -> None:
+    from netbuilder.data.convert import write_labels
+    from netbuilder.data.output import AlreadyMade, Output
+
+    count = len(listing.sources[0].values)
+    # It belongs to the images: what an earlier run of the same command wrote is kept.
+    try:
+        with Output(place, {**job, "labels": count}, {}, force=force, resume=not force) as output:
+            written = write_labels(listing, images, output.folder)
+            output.finish()
+    except AlreadyMade:
+        _say(f"'{place}' is complete already")
+        return
+    _say(f"wrote {place}: {counted(written, 'record')} of {counted(count, 'label')}")
 
 
 def _free(mean: str | None, may_replace: bool) -> Path | None:

@@ -32,6 +32,7 @@ GROUPS = {
     "design": "design a net",
     "examine": "look at nets and files",
     "train": "train a net",
+    "hand over": "hand a net over",
 }
 
 # In the order of the help.
@@ -54,6 +55,8 @@ VERBS = {
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
+        Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
+        Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
     )
 }  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
-from netbuilder.config.recipes import RECIPES, read_recipe
+from netbuilder.config.recipes import RECIPES, extras_path, read_recipe
 from netbuilder.errors import ConfigError, FieldError, StaleBlob, did_you_mean
 from netbuilder.storage.files import MARK, write_files
 
@@ -130,10 +130,19 @@ def _run(args: argparse.Namespace) -> int:
         )
     if not solver.test_iter and recipe.test_images:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
+    beside = extras_path(args.output) if args.output and args.output != "-" and recipe.extras else None
+    if recipe.extras:
+        notes.append(
+            f"only `netbuilder train --engine torch` applies {', '.join(recipe.extras)}"
+            + (f", from {beside.name}" if beside else "")
+        )
     noted = notes + [f"warning: {f.text}" for f in warnings]
     text = _text(args, recipe, planned, solver, noted)
     if args.output and args.output != "-":
-        write_files({Path(args.output): text}, force=args.force)
+        files = {Path(args.output): text}
+        if beside:
+            files[beside] = _extras_text(args.recipe, recipe)
+        write_files(files, force=args.force)
     if args.json:
         print(_json(recipe, planned, solver, noted, args.output, _commands(args, solver)))
     elif args.output == "-":
@@ -149,7 +158,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"not in a solver: {lack}", file=sys.stderr)
     if args.output and args.output != "-":
         print(f"train by: {', or '.join(_commands(args, solver))}", file=sys.stderr)
-        print(f"wrote {args.output}", file=sys.stderr)
+        for file in files:
+            print(f"wrote {file}", file=sys.stderr)
     return 0
 
 
@@ -295,6 +305,12 @@ def _text(args: argparse.Namespace, recipe: Any, planned: Any, solver: Any, note
     lines += [f"#   {what}: {how} = {value}" for what, how, value in planned.arithmetic]
     lines += [f"#   note: {note}" for note in notes]
     return "\n".join(lines) + "\n" + text_format.format_fields(solver)
+
+
+def _extras_text(name: str, recipe: Any) -> str:
+    import yaml
+
+    return f"{MARK} {__version__}\n# extras of the solver recipe {name}\n{yaml.safe_dump(recipe.extras)}"
 
 
 def _offers(solver: Any, near: Any) -> str:

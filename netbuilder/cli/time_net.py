@@ -136,6 +136,6 @@ def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, An
 
 
 def _where(args: argparse.Namespace) -> str:
-    if args.gpu is not None:
+    if args.gpu:
         return f"GPU {args.gpu}, {args.engine}, {args.dtype}"
     return f"{args.threads} thread{'s' if args.threads > 1 else ''}, {args.engine}, {args.dtype}"

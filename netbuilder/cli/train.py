@@ -1,4 +1,4 @@
-"""`netbuilder train SOLVER`: train by real Caffe, with progress, records, and snapshots to resume from."""
+"""`netbuilder train SOLVER`: train by Caffe or PyTorch, with progress, a record, and snapshots."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
-from netbuilder.cli.training_options import add_engine, add_weights, report_weights, stopping, weights_files
+from netbuilder.cli.training_options import (
+    add_device,
+    add_engine,
+    add_weights,
+    report_weights,
+    stopping,
+    weights_files,
+)
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
 
@@ -26,10 +33,11 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "train",
-        description="Train by real Caffe, wherever it is (docs/real-caffe.md). Ctrl-C ends after the "
-        "iteration, with a snapshot; a second one ends at once.",
+        description="Train by real Caffe, wherever it is (docs/real-caffe.md), or by PyTorch "
+        "(docs/training-in-pytorch.md). Ctrl-C ends after the iteration, with a snapshot; a second one ends "
+        "at once.",
         epilog="example: netbuilder train solver.prototxt --resume latest. Exit code: 0 trained to the end, "
-        "2 a mistake, or Caffe failed, 130 stopped by Ctrl-C",
+        "1 the loss was no number (by PyTorch), 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     parser.add_argument(
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
@@ -37,6 +45,16 @@ def add_parser(verbs: Verbs) -> None:
     add_state(parser)
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
+    add_device(parser)
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
+    )
+    parser.add_argument("--seed", type=_seed, metavar="N", help="the random_seed, if not the solver's")
+    parser.add_argument(
+        "--extras", metavar="FILE|none",
+        help="what the recipe does besides Caffe's solver, in YAML, PyTorch only (default: the file beside "
+        "the solver, SOLVER.extras.yaml, if there is one)",
+    )  # fmt: skip
     add_weights(parser, "to begin with, by layer name")
     parser.add_argument(
         "--resume", metavar="latest|STATE", help="go on from a snapshot: the latest, or a .solverstate"
@@ -59,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.training.plan import parse_devices, plan_training, solver_models
     from netbuilder.training.record import Record
 
-    devices = parse_devices(args.gpu) if args.gpu is not None else None
+    devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
     engine = find_engine(args.engine)
     description = engine.describe()
     plan = plan_training(
@@ -73,6 +91,10 @@ def _run(args: argparse.Namespace) -> int:
         replay=not args.no_replay,
         force=args.force,
         threads=args.threads,
+        seed=args.seed,
+        dtype=args.dtype,
+        compile=args.compile,
+        extras=_extras(args),
     )
     job = engine.train(plan)
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -117,7 +139,27 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(data, indent=1))
     else:
         _summary(data, record)
-    return 130 if end["end"] == "stopped" else 0
+    return {"stopped": 130, "diverged": 1}.get(str(end["end"]), 0)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to 2147483647, got '{text}'")
+    return int(text)
+
+
+def _extras(args: argparse.Namespace) -> dict[str, object]:
+    """The extras of the file that --extras names, or that is beside the solver."""
+    from netbuilder.config.recipes import extras_path, read_extras
+
+    if args.extras:
+        return {} if args.extras == "none" else read_extras(args.extras)
+    beside = extras_path(args.solver)
+    if not beside.is_file():
+        return {}
+    extras = read_extras(str(beside))
+    print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+    return extras
 
 
 def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) -> Ended | None:
@@ -125,18 +167,21 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
     from netbuilder.training import events
 
     end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
-    table = _Table(progress)
+    table, pace = _Table(progress), ""
     for event in run:
         row = record.take(event, last)
         match event:
             case events.Started():
                 plan.remove_old()
             case events.Iteration(i, loss, rate):
-                progress.at(i + 1, more=f", loss {record.loss:.4g}, lr {rate:.4g}")
+                progress.at(i + 1, more=f"{pace}, loss {record.loss:.4g}, lr {rate:.4g}")
                 if not math.isfinite(loss):
                     progress.once(f"the loss is {loss} at iteration {i}: nothing is learnt any more")
                 if row:
                     table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
+            case events.Pace(images, memory):
+                pace = f", {images:,.0f} images/s, {memory / 2**20:,.0f} MiB"
+                head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
                 table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
             case events.Snapshot(i):
@@ -184,8 +229,10 @@ def _draw(record: Record, title: str) -> None:
 
 
 def _summary(data: dict[str, Any], record: Record) -> None:
-    word = {"done": "trained to the end", "stopped": "stopped"}[data["end"]]
+    word = {"done": "trained to the end", "stopped": "stopped", "diverged": "diverged"}[data["end"]]
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
+    if "images_per_second" in data:
+        print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
     if record.train:
         print(f"last loss {record.train[-1].loss:.6g}")
     if record.tests:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from netbuilder.training.events import Run
 
 __all__ = [
+    "add_device",
     "add_engine",
     "add_net",
     "add_weights",
@@ -46,6 +47,11 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=tuple(engines.ENGINES),
         help="what does the work (default: torch where PyTorch is installed, else caffe)",
     )  # fmt: skip
+    add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, another name of --gpu in which "" is the CPU, and --dtype."""
     parser.add_argument(
         "--device",
         metavar="cpu|cuda[:N]",
@@ -54,16 +60,22 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
         help="the same as --gpu, by PyTorch's name",
     )
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-        help="the precision of the arithmetic (default: float32, the only one of Caffe)",
+        "--dtype", choices=("float32", "bfloat16", "float16"), type=_dtype, default="float32",
+        help="the precision of the arithmetic, also as fp32, bf16 and fp16 (default: float32, the only one "
+        "of Caffe)",
     )  # fmt: skip
 
 
-def _device(text: str) -> str | None:
+def _dtype(text: str) -> str:
+    """A precision by its whole name."""
+    return {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(text, text)
+
+
+def _device(text: str) -> str:
     """A device by PyTorch's name as --gpu spells it."""
     kind, _, number = text.partition(":")
     if text == "cpu":
-        return None
+        return ""
     if kind != "cuda" or (number and not number.isdecimal()) or text.endswith(":"):
         raise argparse.ArgumentTypeError(f"a device is cpu, cuda or cuda:N, got '{text}'")
     return number or "0"
@@ -126,7 +138,7 @@ def one_device(text: str | None) -> list[int | str]:
     """The one device of `--gpu N`, none without it. Raises ConfigError."""
     from netbuilder.training.plan import parse_devices
 
-    devices = [] if text is None else parse_devices(text)
+    devices = parse_devices(text) if text else []
     if len(devices) > 1 or "all" in devices:
         raise ConfigError(f"at most one GPU can be used, got --gpu {text}", key="gpu", hint="as in --gpu 0")
     return devices

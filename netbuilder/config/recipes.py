@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netbuilder.config.items import Item
     from netbuilder.solvers import Recipe
 
-__all__ = ["RECIPES", "read_recipe"]
+__all__ = ["RECIPES", "extras_path", "read_extras", "read_recipe"]
 
 RECIPES = SHIPPED / "solvers"
 
@@ -43,7 +43,7 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
     for key, item in items.items():
         if key not in fields:
             raise refusal(f"unknown key '{key}' in a recipe", item.place, key, did_you_mean(key, fields))
-        values[key] = _plain(item) if key == "fields" else convert(item, types[key], fields[key])
+        values[key] = _plain(item) if key in ("fields", "extras") else convert(item, types[key], fields[key])
     values |= own or {}
     missing = [n for n, f in fields.items() if n not in values and _required(f)]
     if missing:
@@ -53,6 +53,18 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
     except ConfigError as error:
         error.where = error.where or (str(items[error.key].place) if error.key in items else name)
         raise
+
+
+def extras_path(solver: str) -> Path:
+    """The file with the extras of a solver file, beside it."""
+    return Path(solver).with_suffix(".extras.yaml")
+
+
+def read_extras(name: str) -> dict[str, object]:
+    """The extras in a YAML file, by name; whoever trains checks them. Raises FileError, ConfigError."""
+    from netbuilder.config.items import read_file
+
+    return {key: _plain(item) for key, item in read_file(Path(name), name).items()}
 
 
 def _required(field: dataclasses.Field[object]) -> bool:

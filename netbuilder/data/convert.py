@@ -17,11 +17,12 @@ from netbuilder.data.lists import Listing, Source
 from netbuilder.data.writer import Writer
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
+from netbuilder.storage.lmdb_file import open_database
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["Done", "Form", "Progress", "convert"]
+__all__ = ["Done", "Form", "Progress", "convert", "write_labels"]
 
 Shape = tuple[int, int, int]  # (c, h, w)
 Progress = Callable[[int, int], None]  # records done, records in all
@@ -125,6 +126,20 @@ def convert(
         return Done(writer.count(), skipped, differ)
 
 
+def write_labels(listing: Listing, images: Path, folder: Path) -> int:
+    """Write the labels of a database's images as another one, with the same keys; returns their number.
+
+    A net reads both in step, from a Data layer each.
+    """
+    with Writer(folder) as writer:
+        last = writer.last_key()
+        for key, _, _ in open_database(images).places():
+            if last is None or key > last:
+                writer.put(key, datum.pack_values(listing.sources[int(key[:8])].values))
+        writer.commit()
+        return writer.count()
+
+
 def _key(index: int, source: Source) -> bytes:
     """Source: convert_imageset.cpp, key_str."""
     return f"{index:08d}_{source.path}".encode(errors="surrogateescape")
@@ -142,11 +157,11 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
         for task in tasks:
             yield from _make(listing.root, form, task)
         return
-    from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
 
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
+    from netbuilder.data.processes import process_pool
+
+    with process_pool(jobs) as pool:
         waiting: deque[Future[list[_Made]]] = deque()
         try:
             for task in tasks:
@@ -162,24 +177,6 @@ def _make_all(listing: Listing, form: Form, indices: range, jobs: int) -> Iterat
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: a killed parent cannot end it."""
-    import os
-    import signal
-    import threading
-    from multiprocessing import parent_process
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides
-
-    def wait() -> None:
-        parent = parent_process()
-        assert parent is not None
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _make(root: Path, form: Form, task: Sequence[tuple[int, Source]]) -> list[_Made]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from netbuilder.schema import message
 from netbuilder.storage.wire import BYTES, VARINT, CutShort, WireError, fields, signed, varint
 
-__all__ = ["BadDatum", "Datum", "pack_encoded", "pack_planes", "read"]
+__all__ = ["BadDatum", "Datum", "pack_encoded", "pack_planes", "pack_values", "read"]
 
 _NAMES = {1: "channels", 2: "height", 3: "width", 5: "label", 7: "encoded"}
 
@@ -50,6 +51,13 @@ def pack_planes(
 def pack_encoded(file: bytes, label: int) -> bytes:
     """The record of an image that stays in its file format. Source: io.cpp, ReadFileToDatum."""
     packed: bytes = message("Datum")(data=file, label=label, encoded=True).SerializeToString()
+    return packed
+
+
+def pack_values(values: Sequence[float]) -> bytes:
+    """The record of several labels: a Datum of float values, one channel each."""
+    datum = message("Datum")(channels=len(values), height=1, width=1, float_data=values)
+    packed: bytes = datum.SerializeToString()
     return packed
 
 

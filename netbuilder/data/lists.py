@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
 
-__all__ = ["Listing", "Source", "digest", "folder_listing", "list_listing", "shuffled"]
+__all__ = ["Listing", "Source", "digest", "folder_listing", "labels_listing", "list_listing", "shuffled"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".pnm", ".tif", ".tiff")
 _MAX_LABEL = 2**31 - 1
@@ -22,11 +22,15 @@ T = TypeVar("T")
 
 
 class Source(NamedTuple):
-    """An image: its path below the root, with /, and its label; `line` of the list, 0 for a folder."""
+    """An image: its path below the root, with /, and its label; `line` of the list, 0 for a folder.
+
+    `values` are its labels where it has several, or where they are not whole numbers; its label then is 0.
+    """
 
     path: str
     label: int
     line: int = 0
+    values: tuple[float, ...] = ()
 
 
 class Listing(NamedTuple):
@@ -76,15 +80,8 @@ def list_listing(file: Path, root: Path | None = None, classes: int | None = Non
 
     Source: convert_imageset.cpp, which accepts any text as a label; here it must be a number.
     """
-    try:
-        text = file.read_bytes().decode("utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise FileError(f"cannot read the list '{file}': {reason(error)}") from None
     sources = []
-    for number, line in enumerate(text.split("\n"), 1):
-        line = line.removesuffix("\r")
-        if not line.strip():
-            continue
+    for number, line in _lines(file):
         path, space, label = line.rstrip(" ").rpartition(" ")
         where = f"{file}:{number}"
         if not space or not path.strip():
@@ -94,7 +91,13 @@ def list_listing(file: Path, root: Path | None = None, classes: int | None = Non
                 hint="separate them by a space" if "\t" in line else "",
             )
         if not re.fullmatch(r"[+-]?[0-9]+", label):
-            raise FileError(f"the label of '{_shown(path)}' is not a number: {_quoted(label)}", where=where)
+            raise FileError(
+                f"the label of '{_shown(path)}' is not a number: {_quoted(label)}",
+                where=where,
+                hint="--labels DB takes several labels, and ones that are not whole"
+                if _number(label)
+                else "",
+            )
         top = (classes or _MAX_LABEL + 1) - 1
         if not 0 <= int(label) <= top:
             raise FileError(
@@ -106,6 +109,52 @@ def list_listing(file: Path, root: Path | None = None, classes: int | None = Non
     if not sources:
         raise FileError(f"the list '{file}' has no lines 'path label'")
     return Listing(file.parent if root is None else root, sources)
+
+
+def labels_listing(file: Path, root: Path | None = None) -> Listing:
+    """A list file with several labels, or ones that are not whole: lines `path number number ...`.
+
+    The first line has as many as it ends in numbers, and all others must have as many.
+    """
+    sources: list[Source] = []
+    count = 0
+    for number, line in _lines(file):
+        words = line.rstrip(" ").split(" ")
+        where = f"{file}:{number}"
+        if not sources:
+            count = next((i for i, word in enumerate(reversed(words)) if _number(word) is None), len(words))
+            if not 0 < count < len(words):
+                raise FileError(f"a line must be 'path number number ...', got {_quoted(line)}", where=where)
+        values = [_number(word) for word in words[-count:]]
+        path = " ".join(words[:-count])
+        if not path.strip() or None in values:
+            raise FileError(
+                f"a line must be a path and {count} numbers, as the first is, got {_quoted(line)}",
+                where=where,
+            )
+        sources.append(Source(path, 0, number, tuple(value for value in values if value is not None)))
+    if not sources:
+        raise FileError(f"the list '{file}' has no lines 'path number number ...'")
+    return Listing(file.parent if root is None else root, sources)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """The lines that are not empty, numbered from 1."""
+    try:
+        text = file.read_bytes().decode("utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise FileError(f"cannot read the list '{file}': {reason(error)}") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.removesuffix("\r")
+        if line.strip():
+            yield number, line
+
+
+def _number(word: str) -> float | None:
+    """A number that is finite, None for any other word."""
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", word):
+        return None
+    return float(word)
 
 
 def shuffled(sources: Sequence[T], seed: int) -> list[T]:
@@ -123,7 +172,8 @@ def digest(sources: Sequence[Source]) -> str:
     """A checksum of the paths and labels, in order."""
     total = sha256()
     for source in sources:
-        total.update(f"{source.path} {source.label}\n".encode(errors="surrogateescape"))
+        labels = " ".join(map(repr, source.values)) or str(source.label)
+        total.update(f"{source.path} {labels}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

@@ -112,7 +112,8 @@ def read_mean(text: str) -> Any:
         return np.array(blob.data or blob.double_data, np.float32).reshape(shape[-3:])
     except Exception:  # protobuf's DecodeError has no common base; a shape that does not fit is a ValueError
         raise FileError(
-            f"'{text}' is not a mean image", hint="compute_image_mean and `netbuilder data mean` write one"
+            f"'{text}' is not a mean image",
+            hint="compute_image_mean and `netbuilder data lmdb --mean` write one",
         ) from None
 
 

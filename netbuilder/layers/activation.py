@@ -43,6 +43,14 @@ def _power_reads(layer: LayerParameter) -> GradientReads:
     return GradientReads.NOTHING if layer.power_param.power in (0, 1, 2) else GradientReads.ELEMENTS
 
 
+def _dropout_stops(layer: LayerParameter, bottoms: Sequence[Shape], phase: str) -> str:
+    """Source: dropout_layer.cpp, Forward_cpu; math_functions.cpp, caffe_rng_bernoulli."""
+    ratio = layer.dropout_param.dropout_ratio
+    if phase == "TRAIN" and not 0 <= ratio <= 1:
+        return f"dropout_ratio must be 0 to 1, got {ratio:g}"
+    return ""
+
+
 # type, field message, operations per element, in-place use, traits. Operations: comparison for the piecewise
 # linear ones; exponential, addition and division for the sigmoid family; one per nonlinear function and
 # one per multiplication or addition around it.
@@ -83,7 +91,10 @@ ELEMENTWISE = (
     ),
     ("AbsVal", "", 1, "refused", _POINTWISE),
     # A copy at TEST; the mask of TRAIN is not counted. intel/caffe's drops whole channels.
-    ("Dropout", "dropout_param", 0, "exact", _POINTWISE._replace(keeps=Keeps.SIGN, draws=True)),
+    (
+        "Dropout", "dropout_param", 0, "exact",
+        _POINTWISE._replace(keeps=Keeps.SIGN, draws=True, no_forward=_dropout_stops),
+    ),
     (
         "SpatialDropout", "spatial_dropout_param", 0, "exact",
         _POINTWISE._replace(keeps=Keeps.SIGN, draws=True),

@@ -10,13 +10,14 @@ from netbuilder.layers.arithmetic import INT_MAX
 from netbuilder.layers.base import Facts, ParamFacts, Rule, Shape, check_not_empty, elements
 from netbuilder.layers.fillers import FILLERS, check_filler
 from netbuilder.layers.traits import Source
-from netbuilder.schema.dialects import ANY, Dialect
+from netbuilder.schema.dialects import ANY, Dialect, homes
 
 if TYPE_CHECKING:
     from netbuilder.schema import FillerParameter, LayerParameter, ParamSpec
 
-__all__ = ["Owner", "check_message", "check_number", "check_shape"]
+__all__ = ["CUDNN", "Owner", "check_dialect", "check_message", "check_number", "check_shape"]
 
+CUDNN = 2  # ConvolutionParameter.Engine
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 
 
@@ -70,6 +71,23 @@ def check_shape(shape: Shape) -> None:
     count = elements(shape)
     if count > INT_MAX or (count == 0 and max(shape, default=0) > INT_MAX):
         raise ShapeError(f"a blob has at most {INT_MAX} elements, got {shape_text(shape)}")
+
+
+def check_dialect(proto: LayerParameter, rule: Rule | None, dialect: Dialect) -> None:
+    """Check that a Caffe reads the fields of a layer, and has its engine."""
+    for path in dialect.lacks.get(proto.type, ()):
+        message, field = path.split(".")
+        if getattr(proto, message).HasField(field):
+            raise FieldError(
+                f"dialect {dialect.name} has no field {field}",
+                hint=f"leave it out, or use {homes(lambda d: d.has_field(proto.type, path))}",  # noqa: B023
+            )
+    engines = rule is not None and rule.traits.engine is True and not dialect.cudnn
+    if rule and engines and getattr(proto, rule.params[0]).engine == CUDNN:
+        raise FieldError(
+            "a Caffe without cuDNN aborts on engine: CUDNN",
+            hint="leave engine out: Caffe takes cuDNN where it has it; or use dialect caffe-cudnn",
+        )
 
 
 def check_message(

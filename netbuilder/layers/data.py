@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from netbuilder.errors import ShapeError
+from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, Unshaped, elements, rule
 from netbuilder.layers.fillers import check_filler, check_filler_type
 from netbuilder.layers.traits import COMPUTES, Diff, Form, Source, Tops, Traits, Unknown
@@ -136,6 +136,8 @@ def image_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     crop = t.crop_size
     channels = 3 if p.is_color else 1
     unknown = possible_images(layer, p.batch_size, channels), ((p.batch_size,),)
+    if p.batch_size < 1:
+        raise ShapeError("batch_size must be positive")
     if bool(p.new_height) != bool(p.new_width):
         raise ShapeError("new_height and new_width come in pairs: give both or neither")
     if crop and p.new_height and crop > min(p.new_height, p.new_width):
@@ -193,7 +195,25 @@ def hdf5_data(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     raise UnknownShape(f"the HDF5 files listed in '{layer.hdf5_data_param.source}'")
 
 
-@rule("HDF5Output", "hdf5_output_param", bottoms=2, tops=0, traits=COMPUTES)
+def _hdf5_output_stops(layer: LayerParameter, bottoms: Sequence[Shape], phase: str) -> str:
+    """Source: hdf5_output_layer.cpp, Forward_cpu."""
+    first = []
+    for i, shape in enumerate(bottoms):
+        if len(shape) > 4:
+            return f"bottom {i} may have at most 4 axes, got {shape_text(shape)}"
+        first.append(shape[0] if shape else 1)
+    if first[0] != first[1]:
+        return f"it writes as many labels as images, and its bottoms have {first[0]} and {first[1]}"
+    return ""
+
+
+@rule(
+    "HDF5Output",
+    "hdf5_output_param",
+    bottoms=2,
+    tops=0,
+    traits=COMPUTES._replace(no_forward=_hdf5_output_stops),
+)
 def hdf5_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Writes its two bottoms as the datasets data and label of a file, at each forward pass.
 

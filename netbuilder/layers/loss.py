@@ -19,6 +19,13 @@ _REFUSING = COMPUTES._replace(sees=all_pooled, keeps_shape=True)  # Caffe refuse
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
 
+def _legacy_scores(layer: LayerParameter, bottoms: Sequence[Shape], phase: str) -> str:
+    """Source: Forward_cpu of each, which reads bottom[0]->num(); blob.hpp, LegacyShape."""
+    if len(bottoms[0]) > 4:
+        return f"bottom 0 may have at most 4 axes, got {shape_text(bottoms[0])}"
+    return ""
+
+
 def _softmax_scores(layer: LayerParameter) -> Scores:
     p = layer.loss_param
     return Scores(layer.softmax_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
@@ -91,7 +98,7 @@ def sigmoid_cross_entropy_loss(layer: LayerParameter, bottoms: Sequence[Shape]) 
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_REFUSING._replace(no_gradient=(), unforced=(), applies=""),
+    traits=_REFUSING._replace(no_gradient=(), unforced=(), applies="", no_forward=_legacy_scores),
 )
 def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().
@@ -150,7 +157,7 @@ def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "hinge_loss_param",
     bottoms=2,
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores),
+    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores, no_forward=_legacy_scores),
 )
 def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One-against-all hinge loss of scores (n, ...) and n labels -> ().
@@ -167,7 +174,7 @@ def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "MultinomialLogisticLoss",
     bottoms=2,
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores),
+    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores, no_forward=_legacy_scores),
 )
 def multinomial_logistic_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().

@@ -282,4 +282,4 @@ def _factor(p: ScaleParameter | BiasParameter, bottoms: Sequence[Shape]) -> tupl
         raise ShapeError(
             f"axis {axis} and num_axes {p.num_axes} reach past the {len(bottom)} axes of {shape_text(bottom)}"
         )
-    return axis, bottom[axis : axis + p.num_axes]
+    return axis if p.num_axes else 0, bottom[axis : axis + p.num_axes]  # a scalar is repeated over all

@@ -177,10 +177,17 @@ def argmax(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((top,), ops=elements(bottom))
 
 
+def _reindex_stops(layer: LayerParameter, bottoms: Sequence[Shape], phase: str) -> str:
+    """Source: batch_reindex_layer.cpp, check_batch_reindex."""
+    return "" if bottoms[0] else "bottom 0 is a scalar, and has no images to choose from"
+
+
 @rule(
     "BatchReindex",
     bottoms=2,
-    traits=COMPUTES._replace(sees=pointwise, no_gradient=(1,), spoils=Spoils.VALUES),
+    traits=COMPUTES._replace(
+        sees=pointwise, no_forward=_reindex_stops, no_gradient=(1,), spoils=Spoils.VALUES
+    ),
 )
 def batch_reindex(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """The images of bottom 0 that bottom 1 lists by index, (n, ...) and (m,) -> (m, ...).

@@ -10,7 +10,7 @@ A trait that depends on the fields of a layer is a function of its `LayerParamet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -174,6 +174,8 @@ class Traits(NamedTuple):
     changes them.
     `sizes_only`: the bottoms from which it reads only the shape.
     `kernel`: the window that it slides; None: it has none.
+    `no_forward`: why Caffe aborts in its forward pass although it has built the layer: a function of the
+    layer, the shapes of the bottoms and the phase it runs in, "" if it does not; None: it never does.
     `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
     last bottom.
     `no_backward`: whether Caffe aborts in its backward pass, whichever gradients it needs.
@@ -204,6 +206,7 @@ class Traits(NamedTuple):
     keeps_shape: bool | Unknown = UNDECIDED
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
+    no_forward: Callable[[LayerParameter, Sequence[tuple[int, ...]], str], str] | Unknown | None = UNDECIDED
     no_gradient: tuple[int, ...] | Unknown = UNDECIDED
     no_backward: bool | Unknown = UNDECIDED
     unforced: tuple[int, ...] | Unknown = UNDECIDED
@@ -289,6 +292,7 @@ COMPUTES = Traits(
     keeps_shape=False,
     sizes_only=(),
     kernel=None,
+    no_forward=None,
     gradient_reads=GradientReads.NOTHING,
     positive=False,
     keeps=Keeps.NOTHING,

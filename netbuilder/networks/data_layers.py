@@ -23,6 +23,8 @@ __all__ = ["DataOptions", "with_data"]
 
 _TRANSFORM = ("crop_size", "mirror", "mean_value", "mean_file", "scale")
 _BOTH = ("train_source", "test_source")
+_LABELS = ("train_labels", "test_labels", "loss")
+_LOSSES = {"sigmoid": "SigmoidCrossEntropyLoss", "euclidean": "EuclideanLoss"}
 _SPARK = "caffeonspark"
 # NVCaffe divides the batch of a TRAIN net by the number of GPUs (NVIDIA/caffe, P2PSync::divide_batch_size).
 _DIVIDES = "nvcaffe"
@@ -94,6 +96,14 @@ class DataOptions(OptionSet):
         "database, list of files or URL that TRAIN reads, as the data layer takes it", parse=str
     )
     test_source: str | None = _given("the same for TEST", parse=str)
+    train_labels: str | None = _given(
+        "lmdb, leveldb: database of several labels or real ones for each image of TRAIN", parse=str
+    )
+    test_labels: str | None = _given("those of TEST", parse=str)
+    loss: str | None = _given(
+        "their loss, in place of SoftmaxWithLoss: sigmoid (each 0 or 1, or between), euclidean",
+        choices=tuple(_LOSSES),
+    )
     batch: int | None = _given("images a device and pass, in TRAIN")
     test_batch: int | None = _given("the same in TEST (default: as in TRAIN)")
     gpus: int | None = _given("devices (default: 1); NVCaffe divides the batch that is written by them")
@@ -141,6 +151,19 @@ class DataOptions(OptionSet):
                     f"--data {self.kind} takes no {name}{why}", key=name,
                     hint=f"leave it out; it is for {', '.join(others)}",
                 )  # fmt: skip
+        if any(getattr(self, name) is not None for name in _LABELS):
+            for name in _LABELS:
+                if not getattr(self, name):
+                    raise ConfigError(
+                        f"{', '.join(_LABELS)} go together, and {name} is missing",
+                        key=name,
+                        hint=f"give --{name}",
+                    )
+            if self.loss not in _LOSSES:
+                raise ConfigError(
+                    f"loss must be one of {', '.join(_LOSSES)}, got '{self.loss}'", key="loss",
+                    hint=did_you_mean(str(self.loss), _LOSSES),
+                )  # fmt: skip
         for name in ("batch", *_BOTH):
             if name in takes and getattr(self, name) in (None, ""):
                 raise ConfigError(f"--data {self.kind} needs {name}", key=name, hint=f"give --{name}")
@@ -151,6 +174,7 @@ class DataOptions(OptionSet):
         names = {field.name for field in dataclasses.fields(lego)}
         takes = {"data", "batch", "test_batch", "gpus", *names}
         takes |= set(_TRANSFORM) if "transform" in names else set()
+        takes |= set(_LABELS) if "labels" in names else set()
         return takes | (set(_BOTH) if "source" in names else set())
 
     def fitted(self, config: NetConfig) -> NetConfig:
@@ -194,6 +218,8 @@ class DataOptions(OptionSet):
         }
         if "source" in takes:
             fields["source"] = getattr(self, f"{phase}_source")
+        if "labels" in takes:
+            fields["labels"] = getattr(self, f"{phase}_labels") or ""
         if "transform" in takes:
             fields["transform"] = Transform(
                 crop_size=self._crop(height, width),
@@ -207,6 +233,11 @@ class DataOptions(OptionSet):
         if fields.get("root_folder"):
             fields["root_folder"] = fields["root_folder"].rstrip("/") + "/"
         return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
+
+    @property
+    def loss_type(self) -> str:
+        """The type of the loss that replaces the net's, "" to keep it."""
+        return _LOSSES[self.loss] if self.loss else ""
 
     def notes(self) -> list[str]:
         """Notes worth printing: the order of the channels, and what several devices read."""
@@ -229,6 +260,8 @@ class DataOptions(OptionSet):
         if config.dialect == _DIVIDES and phase == "train" and gpus > 1:
             batch += f" for {gpus} devices, {self.batch} each (NVCaffe divides)"
         facts = {"source": getattr(lego, "source", "set from Python"), "batch": batch}
+        if getattr(lego, "labels", ""):
+            facts["labels"] = lego.labels
         t = getattr(lego, "transform", None)
         if t is not None:
             where = "at random" if phase == "train" else "in the middle"

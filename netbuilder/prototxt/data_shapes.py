@@ -27,7 +27,7 @@ from netbuilder.schema.dialects import FORK
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 from netbuilder.weights.model import read_blob
 
-__all__ = ["READERS", "shapes_in_data"]
+__all__ = ["READERS", "check_mean_of_fed", "shapes_in_data"]
 
 _LEVELDB, _LMDB = 0, 1
 _MAX_LINE = 2**16
@@ -223,20 +223,12 @@ def _batch(layer: LayerParameter, batch: int, shape: Shape, folder: Path) -> lis
 def _check_mean(layer: LayerParameter, shape: Shape, folder: Path) -> None:
     """Check the mean image against images (channels, height, width), before they are cropped.
 
-    Raises ShapeError. Source: data_transformer.cpp, the constructor and Transform.
+    Raises ShapeError. Source: data_transformer.cpp, Transform.
     """
     transform = layer.transform_param
-    if not transform.HasField("mean_file") or transform.mean_value:  # both are refused, whatever they hold
+    mean = _mean_shape(layer, folder)
+    if mean is None:
         return
-    name = _printable(transform.mean_file)
-    try:
-        path = _find_file(transform.mean_file, folder, f"mean_file '{name}'")
-    except _Unread as reason:
-        raise ShapeError(str(reason), hint=_MEANS) from None
-    try:
-        mean = legacy_shape(read_blob(path), f"mean_file '{name}'")[1:]
-    except NetBuilderError as error:
-        raise ShapeError(f"mean_file '{name}' is not a mean image: {error.text}", hint=_MEANS) from None
     if layer.type == "WindowData":  # it does not check the size, and subtracts the middle of the mean
         crop = transform.crop_size
         fits = mean[0] == shape[0] and min(mean[1:]) >= crop
@@ -246,9 +238,39 @@ def _check_mean(layer: LayerParameter, shape: Shape, folder: Path) -> None:
         what = f"the images are {'x'.join(map(str, shape))}"
     if not fits:
         raise ShapeError(
-            f"mean_file '{name}' is {'x'.join(map(str, mean))}, and {what} (channels x height x width)",
+            f"mean_file '{_printable(transform.mean_file)}' is {'x'.join(map(str, mean))}, and {what} "
+            "(channels x height x width)",
             hint=_MEANS,
         )
+
+
+def check_mean_of_fed(layer: LayerParameter, folder: Path) -> None:
+    """Check the mean_file of a layer whose images are fed, if the file exists. Raises ShapeError."""
+    try:
+        _find_file(layer.transform_param.mean_file, folder)
+    except _Unread:
+        return
+    _mean_shape(layer, folder)
+
+
+def _mean_shape(layer: LayerParameter, folder: Path) -> Shape | None:
+    """(channels, height, width) of a data layer's mean_file; None if it has none.
+
+    Raises ShapeError if the file is missing, or holds something else. Source: data_transformer.cpp, the
+    constructor.
+    """
+    transform = layer.transform_param
+    if not transform.HasField("mean_file") or transform.mean_value:  # both are refused, whatever they hold
+        return None
+    name = _printable(transform.mean_file)
+    try:
+        path = _find_file(transform.mean_file, folder, f"mean_file '{name}'")
+    except _Unread as reason:
+        raise ShapeError(str(reason), hint=_MEANS) from None
+    try:
+        return legacy_shape(read_blob(path), f"mean_file '{name}'")[1:]
+    except NetBuilderError as error:
+        raise ShapeError(f"mean_file '{name}' is not a mean image: {error.text}", hint=_MEANS) from None
 
 
 # ---- HDF5Data --------------------------------------------------------------------------------------------

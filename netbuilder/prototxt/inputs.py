@@ -74,15 +74,19 @@ def find(
     read. Raises like `apply`, and ShapeError for data on which Caffe would abort.
     """
     given = apply(layer, shapes, origin) if shapes else None
-    source = _stored(layer.type)
+    source = source_of(layer.type)
     if given is not None or folder is None or source is None or layer.bottom:
         return given, ""
-    from netbuilder.prototxt.data_shapes import READERS, shapes_in_data
-
-    if READERS.get(layer.type) is None:
+    if not (source.stored or (source.transforms and layer.transform_param.mean_file)):
         return None, ""
+    from netbuilder.prototxt.data_shapes import READERS, check_mean_of_fed, shapes_in_data
+
     try:
-        return shapes_in_data(layer, folder)
+        if READERS.get(layer.type) is not None:
+            return shapes_in_data(layer, folder)
+        if not source.stored:
+            check_mean_of_fed(layer, folder)
+        return None, ""
     except ShapeError as error:
         error.text = f"{layer.type} '{layer.name}': {error.text}"
         error.args = (error.text,)

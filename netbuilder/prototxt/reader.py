@@ -210,7 +210,7 @@ def _append(
     top_shapes, unread = given_inputs.find(layer, shapes, None if why else folder, origin)
     if not lenient and layer.type not in net.dialect.types:
         top_shapes = None  # with shapes, `append` would take it for a custom type of the user's
-    if top_shapes and len(top_shapes) < len(layer.top):
+    if top_shapes and len(top_shapes) < len(layer.top) and not _has_too_many_tops(layer):
         why = why or f"the shape of its top '{layer.top[len(top_shapes)]}' is not given"
     if facts:
         top_shapes = list(facts.tops)
@@ -223,6 +223,12 @@ def _append(
                 top.shape = bottom.shape  # one blob, which its own layer does not reshape
     if shapes:
         given_inputs.complete(appended, shapes)
+
+
+def _has_too_many_tops(layer: LayerParameter) -> bool:
+    """Whether its type has fewer tops, so that `Net.append` refuses it."""
+    rule = RULES.get(layer.type)
+    return rule is not None and rule.tops[1] is not None and len(layer.top) > rule.tops[1]
 
 
 def _facts_despite(net: Net, layer: LayerParameter) -> Facts | None:

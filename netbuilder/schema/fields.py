@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import marshal
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import FieldError, did_you_mean
-from netbuilder.schema.dialects import FORK, Dialect, homes
+from netbuilder.schema.dialects import DIALECTS, FORK, Dialect, homes
+from netbuilder.schema.messages import LayerParameter
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 __all__ = [
     "assign",
+    "fill",
     "fork_label",
     "fork_names",
     "has_field",
@@ -42,6 +45,55 @@ def known_fields(message: Message, dialect: Dialect | None) -> list[str]:
         for f in descriptor.fields
         if f.number < FORK or dialect is None or f"{descriptor.name}.{f.name}" in dialect.adds
     ]
+
+
+def fill(
+    layer: LayerParameter, own: tuple[str, ...], fields: Mapping[str, object], dialect: Dialect
+) -> Hashable:
+    """Set a layer's fields: each in the first of its messages `own` that has it, else in the layer itself.
+
+    None leaves a field unset. Returns a key that is equal for equal fields, None if there is none.
+    Raises FieldError, also for a field that none of them has.
+    """
+    if not all(map(_is_plain, fields.values())):
+        _fill(layer, own, fields, dialect)
+        return None
+    key = layer.type, own, marshal.dumps(fields, 2), dialect.name  # type: ignore[arg-type]
+    layer.MergeFrom(_filled(*key))
+    return key
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    if kind is dict:
+        return all(map(_is_plain, value.values()))  # type: ignore[attr-defined]
+    return kind in _PLAIN or (kind in (list, tuple) and all(map(_is_plain, value)))  # type: ignore[call-overload]
+
+
+_PLAIN = {int, float, bool, str, type(None)}
+
+
+@lru_cache(maxsize=1024)  # the blocks of a net repeat each other
+def _filled(type: str, own: tuple[str, ...], fields: bytes, dialect: str) -> LayerParameter:
+    layer = LayerParameter(type=type)
+    _fill(layer, own, marshal.loads(fields), DIALECTS[dialect])
+    return layer
+
+
+def _fill(
+    layer: LayerParameter, own: tuple[str, ...], fields: Mapping[str, object], dialect: Dialect
+) -> None:
+    messages = [getattr(layer, name) for name in own]
+    for key, value in fields.items():
+        if value is None:
+            continue
+        for target in (*messages, layer):
+            if has_field(target, key):
+                break
+        else:
+            known = [f for m in (*messages, layer) for f in known_fields(m, dialect)]
+            raise FieldError(f"no field '{key}' in layer type {layer.type}", hint=did_you_mean(key, known))
+        assign(target, key, value, dialect)
 
 
 def assign(message: Message, name: str, value: object, dialect: Dialect | None = None) -> None:

@@ -67,6 +67,7 @@ class Schedule:
     gamma: float = 0.0
     power: float = 0.0
     stepsize: int = 0
+    stepvalue: tuple[int, ...] = ()
     fires: tuple[int, ...] = ()  # of multistep: the iteration from which each step holds
     max_iter: int = 0
     every: int = 1
@@ -80,8 +81,23 @@ class Schedule:
         """Whether stock Caffe has it; if not, it needs the Python driver."""
         return self.text in NEEDS
 
-    def rate(self, iteration: int) -> float:
-        """The rate of an iteration, as the float32 that Caffe uses."""
+    def step(self, iteration: int, before: int) -> int:
+        """Caffe's `current_step` in an iteration, from the one before: of multistep, at most one more."""
+        if self.text == "step":
+            return iteration // self.stepsize
+        if self.policy != "multistep":
+            return before
+        if not self.stock:
+            return sum(fire <= iteration for fire in self.fires)
+        return before + (before < len(self.stepvalue) and iteration >= self.stepvalue[before])
+
+    def rate(self, iteration: int, step: int | None = None) -> float:
+        """The rate of an iteration, as the float32 that Caffe uses.
+
+        `step` is that of multistep; by default the one that training from iteration 0 gives.
+        """
+        if step is not None and self.text == "multistep":
+            return float32(self.base * _power(self.gamma, step))
         if iteration < self.warmup:
             part = 0.0 if self.hold else iteration / self.warmup
             return float32(self.start + (self.base - self.start) * part)
@@ -115,6 +131,7 @@ def schedule_of(solver: Any) -> Schedule:
         gamma=float32(solver.gamma),
         power=float32(solver.power),
         stepsize=solver.stepsize,
+        stepvalue=tuple(solver.stepvalue),
         fires=_fires(solver.stepvalue),
         max_iter=solver.max_iter,
         every=every,

@@ -53,6 +53,7 @@ class Recipe:
     test_images: int = 0
     lacks: tuple[str, ...] = ()  # what of the source a solver cannot say
     fields: dict[str, Any] = field(default_factory=dict)  # any others of SolverParameter
+    extras: dict[str, Any] = field(default_factory=dict)  # what only training in PyTorch does, by name
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.iterations is None):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from netbuilder.errors import FileError
 
-__all__ = ["MARK", "read_text", "reason", "write_files"]
+__all__ = ["MARK", "read_text", "reason", "replacing", "write_files"]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
@@ -67,6 +68,25 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
         raise FileError(
             f"cannot write '{path}': {reason(error)}", hint="choose another output folder"
         ) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write; it replaces the file at `path` once complete and on the disk.
+
+    After an error it is removed, and `path` is as it was. Raises FileError for an OSError.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise FileError(f"cannot write '{path}': {reason(error)}", hint="choose another place") from None
+    finally:
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)
 
 
 def _check_free(path: Path, content: bytes, force: bool) -> None:

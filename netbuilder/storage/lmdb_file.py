@@ -87,6 +87,10 @@ class Reader:
 
     def __iter__(self) -> Iterator[tuple[bytes, memoryview]]:
         """(key, value) of every record; a value is a view of the file: release it before the reader."""
+        return ((key, self._view[at : at + size]) for key, at, size in self.places())
+
+    def places(self) -> Iterator[tuple[bytes, int, int]]:
+        """The key of every record, the offset of its value in the file, and the value's size in bytes."""
         stack = [] if self._root == _NONE else [self._root]
         seen = found = 0
         last = b""
@@ -101,11 +105,11 @@ class Reader:
                     stack += [self._child(node) for node in reversed(nodes)]
                     continue
                 for node in nodes:
-                    key, value = self._record(node)
+                    key, at, size = self._record(node)
                     if found and key <= last:
                         raise DamagedDatabase(f"its page {page} is damaged: keys out of order")
                     last, found = key, found + 1
-                    yield key, value
+                    yield key, at, size
         except (struct.error, IndexError):
             raise DamagedDatabase(f"its page {page} is damaged") from None
         if found != self._entries:
@@ -128,7 +132,7 @@ class Reader:
         low, high, top = struct.unpack_from("<HHH", self._view, node)
         return int(low | high << 16 | top << 32)
 
-    def _record(self, node: int) -> tuple[bytes, memoryview]:
+    def _record(self, node: int) -> tuple[bytes, int, int]:
         low, high, flags, key_size = struct.unpack_from("<HHHH", self._view, node)
         page = node // self._page_size
         if flags & ~_BIG:
@@ -145,4 +149,4 @@ class Reader:
                 raise DamagedDatabase(f"its record {key!r} is damaged")
         if at + size > end:
             raise DamagedDatabase(f"its page {page} is damaged")
-        return key, self._view[at : at + size]
+        return key, at, size

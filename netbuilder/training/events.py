@@ -16,6 +16,7 @@ __all__ = [
     "Iteration",
     "Job",
     "LayerTime",
+    "Pace",
     "Replaying",
     "Run",
     "Snapshot",
@@ -51,6 +52,14 @@ class Iteration:
     loss: float
     rate: float
     outputs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the training is now, in images per second, and the most memory it has used, in bytes."""
+
+    images: float
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +124,15 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last event of a run that did not fail: it is done, or stopped as asked."""
+    """The last event of a run that did not fail: it is done, stopped as asked, or has diverged."""
 
-    how: Literal["done", "stopped"]
+    how: Literal["done", "stopped", "diverged"]
     iteration: int = 0
 
 
-Event: TypeAlias = Started | Replaying | Iteration | Testing | Tested | Snapshot | Timing | Timed | Ended
+Event: TypeAlias = (
+    Started | Replaying | Iteration | Pace | Testing | Tested | Snapshot | Timing | Timed | Ended
+)
 
 
 class Run(Protocol):

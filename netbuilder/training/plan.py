@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,9 @@ class TrainingPlan:
     numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot
     after `begin` iterations; with `replay` it first reads the data up to there again. `files` are those that
     the engine must be able to read. `old` are snapshots of an earlier training that this one replaces.
+
+    `dtype` is the precision of the arithmetic, `compile` asks for compiled code, and `extras` are what the
+    recipe does besides a solver of Caffe's, by name; an engine refuses what it lacks.
     """
 
     path: str
@@ -55,6 +58,9 @@ class TrainingPlan:
     files: tuple[str, ...]
     old: tuple[Path, ...]
     warnings: tuple[str, ...]
+    dtype: str = "float32"
+    compile: bool = False
+    extras: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def partial(self) -> Path:
@@ -112,16 +118,24 @@ def plan_training(
     replay: bool = True,
     force: bool = False,
     threads: int = 1,
+    seed: int | None = None,
+    dtype: str = "float32",
+    compile: bool = False,
+    extras: Mapping[str, object] | None = None,
 ) -> TrainingPlan:
     """Plan the training of a solver file, and check everything that can be checked before an engine starts.
 
     `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
-    a state file. Raises ConfigError, FileError, PrototxtError, or the error of a net.
+    a state file; `seed` replaces the solver's.
+
+    Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
     read = parse_solver(read_text(path), path).with_state(level, stages)
     for error in read.faults:
         raise error
     solver = read.solver
+    if seed is not None:
+        solver.random_seed = seed
     for name in (solver.net, solver.train_net, *solver.test_net):
         if name and not Path(name).is_file():
             raise FileError(
@@ -170,6 +184,9 @@ def plan_training(
         files=tuple(files),
         old=old,
         warnings=tuple(warnings),
+        dtype=dtype,
+        compile=compile,
+        extras=dict(extras or {}),
     )
 
 

@@ -2,7 +2,8 @@
 
 A snapshot is two files, each named `PREFIX_iter_N` plus an ending: the model, which holds the weights, and
 the state, which holds everything else that a resumed run needs. An engine chooses the endings and renames the
-state last, so an existing state is complete and so is its model.
+state last, so an existing state is complete and so is its model. What a resumed run needs and the two lack,
+such as the position in the data, may be in further files, which are written before the state.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ from netbuilder.errors import ConfigError, FileError
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
 
-__all__ = ["SnapshotNames", "latest", "old_snapshots", "prefix_of", "state_to_resume", "states"]
+__all__ = ["SNAPSHOTS", "SnapshotNames", "latest", "old_snapshots", "prefix_of", "state_to_resume", "states"]
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotNames:
-    """The endings of an engine's snapshots; both files of a pair may add one of `suffixes`, for a format."""
+    """The endings of an engine's snapshots; both files of a pair may add one of `suffixes`, for a format.
+
+    `more` are the endings of further files that may go with a pair; they have no suffix.
+    """
 
     state: str
     model: str
     suffixes: tuple[str, ...] = ("",)
+    more: tuple[str, ...] = ()
 
     @property
     def pattern(self) -> str:
@@ -48,6 +53,20 @@ class SnapshotNames:
         """The model that goes with a state."""
         base, _, suffix = state.name.rpartition(self.state)
         return state.with_name(f"{base}{self.model}{suffix}")
+
+    def files(self, state: Path) -> tuple[Path, ...]:
+        """The state and the files that go with it; the further ones need not exist."""
+        base = state.name.rpartition(self.state)[0]
+        return (state, self.model_of(state), *(state.with_name(f"{base}{ending}") for ending in self.more))
+
+
+# Caffe's; the further files are PyTorch's: what else a resumed run needs, and the model of averaged weights.
+SNAPSHOTS = SnapshotNames(
+    state=".solverstate",
+    model=".caffemodel",
+    suffixes=("", ".h5"),
+    more=(".runstate", ".ema.caffemodel"),
+)
 
 
 def prefix_of(path: str, solver: SolverParameter) -> str:
@@ -104,4 +123,4 @@ def old_snapshots(prefix: str, names: SnapshotNames, force: bool) -> tuple[Path,
             hint="--resume latest continues it; --force removes them and starts again; "
             "or give the solver another snapshot_prefix",
         )
-    return tuple(file for state in existing for file in (state, names.model_of(state)))
+    return tuple(file for state in existing for file in names.files(state))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from netbuilder.errors import ConfigError, ShapeError, shape_text
-from netbuilder.net import Net
+from netbuilder.net import Layer, Net
 
 if TYPE_CHECKING:
     from netbuilder.net import Part
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["with_data"]
 
 
-def with_data(net: Net, source: Source) -> Net:
-    """A net with `source` in place of its MemoryData.
+def with_data(net: Net, source: Source, *, loss: str = "") -> Net:
+    """A net with `source` in place of its MemoryData, and with `loss` in place of SoftmaxWithLoss.
+
+    Another loss leaves out Accuracy, which needs classes, and the source gives as many labels as the net has
+    scores.
 
     If the data exists, its image shape is checked against the source's. Raises ConfigError for a net without
     the placeholder, for data that does not fit, and where a layer does not accept the batch.
@@ -36,14 +41,23 @@ def with_data(net: Net, source: Source) -> Net:
         )  # fmt: skip
     from netbuilder.transforms.rebatch import rebatched
 
-    new = rebatched(net, source.shape[0], source=source)
-    _check_stored(new)
+    others: dict[str, str | None] = {}
+    if loss:
+        scores = [layer.bottoms[0] for layer in net if layer.type == "SoftmaxWithLoss"]
+        if not scores:
+            raise ConfigError(f"{net.name} has no SoftmaxWithLoss, which {loss} would replace", key="loss")
+        others = {"SoftmaxWithLoss": loss, "Accuracy": None}
+        count = math.prod(scores[0].known_shape[1:])
+        source = dataclasses.replace(source, label_count=count)  # type: ignore[type-var]
+    new = rebatched(net, source.shape[0], source=source, others=others)
+    for layer in new.layers[:2]:
+        if not layer.bottoms:
+            _check_stored(new, layer)
     return new
 
 
-def _check_stored(net: Net) -> None:
-    """Raise ConfigError if the data exists and its images have another shape than the net takes."""
-    layer = net.layers[0]
+def _check_stored(net: Net, layer: Layer) -> None:
+    """Raise ConfigError if the data exists, and has another shape than the net takes."""
     from netbuilder.prototxt.data_shapes import READERS, shapes_in_data
 
     if READERS.get(layer.type) is None:
@@ -55,6 +69,12 @@ def _check_stored(net: Net) -> None:
     except ShapeError as error:
         error.text = f"the data of the {net.phase} net does not fit: {error.text}"
         raise
+    if shapes and shapes[0] != wanted and layer.name == "label":
+        stored, taken = shape_text(shapes[0][1:]), shape_text(wanted[1:])
+        raise ConfigError(
+            f"the {net.phase} net gets labels of {stored} for each image, and has scores for {taken}",
+            key="classes", hint=f"build it with {shapes[0][1]} classes, or make the database of other labels",
+        )  # fmt: skip
     if shapes and shapes[0] != wanted:
         stored, taken = shape_text(shapes[0][1:]), shape_text(wanted[1:])
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import ConfigError, NetBuilderError, shape_text
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["rebatched"]
 
 
-def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
+def rebatched(
+    net: Net, batch: int, *, source: Part | None = None, others: Mapping[str, str | None] | None = None
+) -> Net:
     """The net with `batch` wherever the first axis of an input is the net's own batch size.
 
     Input, DummyData and every data layer with a `batch_size` are changed, and the shapes of the other layers
-    follow. A `source`, which is a lego with the same tops, replaces the first layer.
+    follow. A `source`, which is a lego with the same tops, replaces the first layer; layers of the types in
+    `others` get another type with the same bottoms and tops, or are left out (None).
     Raises ConfigError where the new batch does not fit: a layer refuses it, or the shape of a weight would
     change, as after a Reshape that fixes the batch.
     """
@@ -41,6 +45,13 @@ def rebatched(net: Net, batch: int, *, source: Part | None = None) -> Net:
                 new.attach(source, ())
             continue
         proto, top_shapes, unknown = layer.proto, None, layer.unknown
+        if others and layer.type in others:
+            other = others[layer.type]
+            if other is None:
+                continue
+            proto = type(layer.proto)(name=layer.name, type=other, bottom=proto.bottom, top=proto.top)
+            proto.include.MergeFrom(layer.proto.include)
+            proto.loss_weight.extend(layer.proto.loss_weight)
         if is_source(layer.proto):
             proto, top_shapes = _source(layer, old, batch)
         elif unknown and layer.tops and all(top.shape is not None for top in layer.tops):

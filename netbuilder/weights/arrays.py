@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["LayerArrays", "read_arrays"]
+__all__ = ["LayerArrays", "numbers", "read_arrays"]
 
 
 # Numbers of fields: a net's layers of V1 and of today, V0's layer inside V1's, the blobs of each format, and
@@ -54,7 +54,7 @@ def _of_binary(path: str | Path, model: Model) -> Iterator[LayerArrays]:
         for layer, (number, at, end) in zip(model.layers, places, strict=True):
             blobs = _blobs(data, at, end, number)
             arrays = tuple(
-                _numbers(data, *place).reshape(shape) for place, shape in zip(blobs, layer.blobs, strict=True)
+                numbers(data, *place).reshape(shape) for place, shape in zip(blobs, layer.blobs, strict=True)
             )
             yield LayerArrays(layer, arrays)
 
@@ -70,7 +70,7 @@ def _blobs(data: mmap.mmap, begin: int, end: int, format: int) -> list[tuple[int
     return found if inner is None else _blobs(data, *inner, _V0)
 
 
-def _numbers(data: mmap.mmap, begin: int, end: int) -> Array:
+def numbers(data: mmap.mmap, begin: int, end: int) -> Array:
     """The numbers of a BlobProto; doubles come before floats, as in Caffe. Source: blob.cpp, FromProto."""
     import numpy as np
 

@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 
     from netbuilder.schema import FillerParameter
 
-__all__ = ["fill_model", "is_fixed"]
+__all__ = ["fill_model", "fixed_arrays", "is_fixed"]
 
 _OLD_LAYER = 2  # the number of NetParameter.layers, of 2014 and before
 
 
 def is_fixed(layer: Layer) -> bool:
-    """Whether a layer has fixed filters and nothing that is learnt."""
-    return bool(layer.params) and all(p.fixed_filter for p in layer.params)
+    """Whether a layer has fixed filters and nothing that is learnt: at most a bias of one written number."""
+    if not any(p.fixed_filter for p in layer.params) or any(p.learnable for p in layer.params):
+        return False
+    biases = [p for p in layer.params if not p.fixed_filter]
+    return not biases or getattr(layer.proto, RULES[layer.type].params[0]).bias_filler.type == "constant"
 
 
 def fill_model(net: Net, model: str | Path, path: str | Path, *, force: bool = False) -> tuple[str, ...]:
@@ -78,14 +81,17 @@ def _refuse_old(model: Path) -> None:
         )
 
 
+def fixed_arrays(layer: Layer) -> list[npt.NDArray[np.float32]]:
+    """The fixed filters of a layer, as Caffe fills them."""
+    facts = RULES[layer.type].infer(layer.proto, [b.known_shape for b in layer.bottoms])
+    return [_values(param.filler, param.shape) for param in facts.params if param.filler is not None]
+
+
 def _filled(layer: Layer) -> LayerParameter:
     proto = LayerParameter(name=layer.name, type=layer.type)
-    facts = RULES[layer.type].infer(layer.proto, [b.known_shape for b in layer.bottoms])
-    for param in facts.params:
-        assert param.filler is not None
+    for values in fixed_arrays(layer):
         blob = proto.blobs.add()
-        blob.shape.dim.extend(param.shape)
-        values = _values(param.filler, param.shape)
+        blob.shape.dim.extend(values.shape)
         blob.MergeFromString(_packed(values.astype("<f4").tobytes()))
     return proto
 

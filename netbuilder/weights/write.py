@@ -6,12 +6,13 @@ replaced only with `force`: a binary file has no header that shows whether netbu
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netbuilder.errors import FileError
+from netbuilder.storage.files import replacing
 from netbuilder.storage.wire import BYTES, packed
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     # A layer: its name and its arrays.
     Stored = tuple[str, Sequence[npt.ArrayLike]]
 
-__all__ = ["write_blob", "write_model"]
+__all__ = ["blob_parts", "head", "write_blob", "write_layers", "write_model", "write_parts"]
 
 # Numbers of fields in caffe.proto: of NetParameter, LayerParameter, BlobProto and BlobShape.
 _LAYER, _NAME, _BLOBS, _DATA, _SHAPE, _DIM = 100, 1, 7, 5, 7, 1
@@ -43,37 +44,57 @@ def write_model(
     _write(Path(path), (part for name, arrays in pairs for part in _layer(name, arrays)), force)
 
 
+def write_layers(
+    path: str | Path,
+    name: str,
+    layers: Iterable[tuple[bytes, Sequence[npt.ArrayLike]]],
+    *,
+    force: bool = False,
+) -> None:
+    """Write a whole net as a .caffemodel: its name, and each LayerParameter (serialized) with its arrays.
+
+    Raises FileError, as `write_model` does.
+    """
+    parts = (part for layer, arrays in layers for part in _layer_with(layer, arrays))
+    _write(Path(path), itertools.chain([_field(_NAME, name.encode())], parts), force)
+
+
 def write_blob(path: str | Path, array: npt.ArrayLike, *, force: bool = False) -> None:
     """Write an array as a .binaryproto: a mean image, the matrix of InfogainLoss. Raises FileError."""
-    _write(Path(path), iter(_blob(array)), force)
+    _write(Path(path), iter(blob_parts(array)), force)
 
 
 def _layer(name: str, arrays: Sequence[npt.ArrayLike]) -> list[bytes]:
     """A layer of a NetParameter, in parts that follow one another."""
-    parts: list[bytes] = [_field(_NAME, name.encode())]
+    return _layer_with(_field(_NAME, name.encode()), arrays)
+
+
+def _layer_with(fields: bytes, arrays: Sequence[npt.ArrayLike]) -> list[bytes]:
+    """A layer that has these fields, serialized, and then the arrays."""
+    parts: list[bytes] = [fields]
     for array in arrays:
-        blob = _blob(array)
-        parts += [_head(_BLOBS, sum(map(len, blob))), *blob]
-    return [_head(_LAYER, sum(map(len, parts))), *parts]
+        blob = blob_parts(array)
+        parts += [head(_BLOBS, sum(map(len, blob))), *blob]
+    return [head(_LAYER, sum(map(len, parts))), *parts]
 
 
-def _blob(array: npt.ArrayLike) -> list[bytes]:
-    """A BlobProto: its shape, and its numbers."""
+def blob_parts(array: npt.ArrayLike) -> list[bytes]:
+    """A BlobProto, in parts: its numbers and its shape, byte by byte as Caffe writes them."""
     import numpy as np
 
     values = np.asarray(array, "<f4", order="C")
     dims = b"".join(packed(n) for n in values.shape)
-    shape = _field(_SHAPE, _field(_DIM, dims) if dims else b"")
-    return [shape, _head(_DATA, values.nbytes), values.tobytes()]
+    numbers = [head(_DATA, values.nbytes), values.tobytes()] if values.size else []
+    return [*numbers, _field(_SHAPE, _field(_DIM, dims)) if dims else b""]
 
 
-def _head(number: int, length: int) -> bytes:
+def head(number: int, length: int) -> bytes:
     """The tag and the length of a length-delimited field."""
     return packed(number << 3 | BYTES) + packed(length)
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return _head(number, len(content)) + content
+    return head(number, len(content)) + content
 
 
 def _write(path: Path, parts: Iterator[bytes], force: bool) -> None:
@@ -81,8 +102,12 @@ def _write(path: Path, parts: Iterator[bytes], force: bool) -> None:
         raise FileError(
             f"cannot write '{path}': it exists already", hint="give another name, or use force=True"
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    write_parts(path, parts)
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a message from its parts, in place of any other file. Raises FileError, also above 2 GiB."""
+    with replacing(path) as partial:
         with open(partial, "wb") as file:
             for part in parts:
                 file.write(part)
@@ -91,10 +116,3 @@ def _write(path: Path, parts: Iterator[bytes], force: bool) -> None:
             raise FileError(
                 f"cannot write '{path}': it would have {size} bytes, and Caffe reads up to {_LIMIT}"
             )
-        partial.replace(path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise FileError(f"cannot write '{path}': {reason}", hint="choose another place") from None
-    finally:
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)

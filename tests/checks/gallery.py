@@ -113,6 +113,9 @@ CASES: dict[str, Case] = {
         INPUT + one("Pooling", "pooling_param { kernel_size: 1 stride: 2 }"),
         "kernel_size: 1", "kernel_size: 2", "t", 2,
     ),
+    "no-forward": Case(
+        trained(one("Dropout", "dropout_param { dropout_ratio: -0.5 }")), "ratio: -0.5", "ratio: 0.5", "t", 2
+    ),
     "no-backward": Case(learnt(one("Threshold")), '"Threshold"', '"TanH"', "t", 3),
     "one-value": Case(
         trained(one("Pooling", "pooling_param { global_pooling: true }", top="p").replace('name: "t"', 'name: "p"')
@@ -322,9 +325,21 @@ CASES: dict[str, Case] = {
         INPUT.replace("dim: 8 dim: 8", "") + one("LSTM", f"recurrent_param {{ num_output: 2 {FILLER} }}", bottom='x" bottom: "x'),
         f'"LSTM" bottom: "x" bottom: "x" top: "t" recurrent_param {{ num_output: 2 {FILLER} }}', '"Eltwise" bottom: "x" bottom: "x" top: "t"', "t", 2, ("opencv",),
     ),
+    "depthwise-dilation": Case(
+        INPUT + one("Convolution", f"convolution_param {{ num_output: 3 group: 3 kernel_size: 3 pad: 1 dilation: 2 {FILLER} }}"),
+        "pad: 1", "pad: 2", "t", 2, ("opencv",),
+    ),
+    "fused": Case(
+        INPUT + one("InnerProduct", f"inner_product_param {{ num_output: 2 axis: 2 {FILLER} }}")
+        + one("PReLU", bottom="t", top="p").replace('name: "t"', 'name: "p"'),
+        '"PReLU"', '"ELU"', "t", 2, ("opencv",),
+    ),
     "nothing-computed": Case(INPUT + one("Dropout"), "Dropout", "ReLU", "t", 2, ("mnn",)),
     "old-axis": Case(
         INPUT + one("Concat", "concat_param { concat_dim: 2 }", bottom='x" bottom: "x'), "concat_dim", "axis", "t", 2, ("opencv",)
+    ),
+    "output-merged": Case(
+        INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("ReLU"), '"ReLU" bottom: "x" top: "t"', '"TanH" bottom: "x" top: "t"', "t", 3, ("mnn",),
     ),
     "output-read": Case(
         INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("TanH", bottom="r", top="h").replace('name: "t"', 'name: "h"')

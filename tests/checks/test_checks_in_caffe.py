@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_what_is_said_of_a_layer_in_place_is_what_caffe_computes(real_caffe: Caffe, name: str) -> None:
+def test_findings_about_a_layer_in_place_match_what_caffe_computes(real_caffe: Caffe, name: str) -> None:
     def net(top: str) -> str:
         type_, _, rest = LAYERS[name].partition(" ")[2].partition(" ")
         layer = f'layer {{ name: "t" type: {type_} bottom: "x" {rest} top: "{top}" }}\n'
@@ -94,7 +95,7 @@ def test_what_is_said_of_a_layer_in_place_is_what_caffe_computes(real_caffe: Caf
         assert "in-place" not in codes
 
 
-def test_what_is_said_of_a_value_overwritten_in_place_is_what_caffe_computes(real_caffe: Caffe) -> None:
+def test_findings_about_a_value_overwritten_in_place_match_what_caffe_computes(real_caffe: Caffe) -> None:
     """Pairs of a layer, ReLU in place and others not, and one that writes over its top."""
     firsts: tuple[str, ...] = ("ReLU", "leaky", "PReLU", "ELU", "Sigmoid", "TanH", "Exp", "Swish", "Softmax")
     firsts += ("cube", "Power", "MVN", "LRN", "LRN within", "Convolution")
@@ -248,7 +249,7 @@ def test_what_a_cpu_without_cudnn_cannot_do_it_refuses(real_caffe: Caffe) -> Non
         forward(real_caffe, CASES["stochastic-cpu"].text)
 
 
-def test_a_loss_without_a_top_counts_and_is_no_output(real_caffe: Caffe) -> None:
+def test_a_loss_without_a_top_counts_and_is_not_an_output(real_caffe: Caffe) -> None:
     text = FIRST + LOSS.replace("LAST", "x").replace(' top: "loss"', "")
     got = real_caffe.run(text, phase="TRAIN", inputs=INPUTS)
     assert got.loss > 0
@@ -265,12 +266,11 @@ print(json.dumps({name: [float(p.data.flat[0]) for p in params] for name, params
 """
 
 
-def copied(caffe: Caffe, tmp_path: Path, text: str, model: NetParameter) -> subprocess.CompletedProcess[str]:
+def copied(caffe: Caffe, text: str, model: NetParameter) -> subprocess.CompletedProcess[str]:
     """What Caffe has in its parameters after it has taken a model over."""
     root = caffe.install.root or Path("/")
-    folder = root / "tmp" / f"netbuilder-weights-{tmp_path.name}"
-    folder.mkdir(exist_ok=True)
-    try:
+    with tempfile.TemporaryDirectory(prefix="netbuilder-weights-", dir=root / "tmp") as made:
+        folder = Path(made)
         (folder / "net.prototxt").write_text(text, encoding="utf-8")
         (folder / "net.caffemodel").write_bytes(model.SerializeToString())
         inside = Path("/") / folder.relative_to(root)
@@ -279,15 +279,9 @@ def copied(caffe: Caffe, tmp_path: Path, text: str, model: NetParameter) -> subp
         return subprocess.run(
             command, env=environment(caffe.install), capture_output=True, text=True, check=False
         )
-    finally:
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
 
 
-def test_weights_are_copied_by_name_others_ignored_and_other_shapes_refused(
-    real_caffe: Caffe, tmp_path: Path
-) -> None:
+def test_weights_are_copied_by_name_others_ignored_and_other_shapes_refused(real_caffe: Caffe) -> None:
     text = INPUT + conv("kernel_size: 1 bias_term: false").replace(' weight_filler { type: "msra" }', "")
     for name, shape, code in (
         ("t", (4, 3, 1, 1), 0),
@@ -299,7 +293,7 @@ def test_weights_are_copied_by_name_others_ignored_and_other_shapes_refused(
         blob = layer.blobs.add()
         blob.shape.dim.extend(shape)
         blob.data.extend([7.0] * int(np.prod(shape)))
-        done = copied(real_caffe, tmp_path, text, model)
+        done = copied(real_caffe, text, model)
         assert done.returncode in (code, -6 if code else 0), done.stderr[-500:]
         if not code:
             assert done.stdout.splitlines()[-1] == f'{{"t": [{7.0 if name == "t" else 0.0}]}}'

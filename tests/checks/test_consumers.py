@@ -62,10 +62,10 @@ def sliced(**fields: Any) -> Build:
     return build
 
 
-def shared(net: Net, x: Blob) -> Any:
+def shared(net: Net, x: Blob, type: str = "Convolution") -> Any:
     """One convolution of two bottoms."""
     tops = net.add_many(
-        "Convolution",
+        type,
         x,
         net.add("Sigmoid", x, name="s"),
         name="t",
@@ -163,6 +163,62 @@ def column(net: Net) -> Any:
     mean = net.add("Pooling", net["first"].tops[0], name="mean", pool="AVE", kernel_h=SIZE, kernel_w=1)
     one = net.add("Convolution", mean, name="fit", num_output=1, kernel_size=1)
     return net.add("Reshape", one, name="column", shape={"dim": [SIZE]})
+
+
+def middle_unread(net: Net, x: Blob) -> Any:
+    """Three pieces, of which the second is an output of the net."""
+    p, _, r = net.add_many("Slice", x, name="t", tops=["p", "q", "r"], axis=2, slice_point=[1, 2])
+    net.add("TanH", p, name="one")
+    return net.add("Sigmoid", r, name="two")
+
+
+def fitted(net: Net, x: Blob) -> Any:
+    """An image of fewer channels."""
+    return net.add("Convolution", x, name="fit", num_output=2, kernel_size=1)
+
+
+def products(net: Net, x: Blob) -> Any:
+    """A fully connected layer over the rows of each channel."""
+    return net.add("InnerProduct", x, name="ip", num_output=5, axis=2)
+
+
+def centred(net: Net, x: Blob) -> Any:
+    """Rows without their mean."""
+    return net.add("MVN", rows(net, x), name="m", normalize_variance=False, across_channels=True)
+
+
+def scaled(net: Net, x: Blob) -> Any:
+    """The same, scaled."""
+    return net.add("Scale", centred(net, x), name="s")
+
+
+def scaled_vector(net: Net, x: Blob) -> Any:
+    """A scaled vector, and another output."""
+    net.add("TanH", x, name="other")
+    two = net.add("Input", name="two", shape={"dim": [3]})
+    return net.add("Scale", two, name="t", axis=0)
+
+
+def single(net: Net, x: Blob) -> Any:
+    """One number."""
+    return net.add("InnerProduct", x, name="one", num_output=1)
+
+
+def twins(type: str, *readers: str, **fields: Any) -> Build:
+    """Two equal layers that read the same blob, and what reads them."""
+
+    def build(net: Net, x: Blob) -> Any:
+        tops = [net.add(type, x, name=name, **fields) for name in ("t", "u")]
+        for i, (reader, top) in enumerate(zip(readers, tops, strict=False)):
+            net.add(reader, top, name=f"r{i}")
+
+    return build
+
+
+def flattened_beside_product(net: Net, x: Blob) -> Any:
+    """A matrix that a fully connected layer needs as well."""
+    net.add("InnerProduct", x, name="ip", num_output=2)
+    return flat(net, x)
 
 
 def unread_input(net: Net, x: Blob) -> Any:
@@ -380,6 +436,90 @@ CASES: dict[str, Build] = {
     "crop_in_place": lambda net, x: net.add(
         "Crop", x, half(net, net.add("Sigmoid", x, name="s")), name="t", offset=1
     ),
+    "conv_depthwise_dilation": one(
+        "Convolution", num_output=CHANNELS, group=CHANNELS, kernel_size=3, dilation=2, pad=1
+    ),
+    "conv_depthwise_dilation_padded": one(
+        "Convolution", num_output=CHANNELS, group=CHANNELS, kernel_size=3, dilation=2, pad=2
+    ),
+    "conv_depthwise_dilation_strided": one(
+        "Convolution", num_output=CHANNELS, group=CHANNELS, kernel_size=3, dilation=2, pad=1, stride=2
+    ),
+    "conv_depthwise_dilation_down": one(
+        "Convolution", num_output=CHANNELS, group=CHANNELS, kernel_size=3, dilation=[2, 1], pad=1
+    ),
+    "conv_grouped_dilation": one(
+        "Convolution", num_output=2 * CHANNELS, group=CHANNELS, kernel_size=3, dilation=2, pad=1
+    ),
+    "conv_of_matrix_window": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=3, kernel_size=2
+    ),
+    "conv_of_matrix_point": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=3, kernel_size=1
+    ),
+    "conv_of_matrix_group": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=4, kernel_size=1, group=4
+    ),
+    "conv_of_rows_group": lambda net, x: net.add(
+        "Convolution", rows(net, x), name="t", num_output=2, kernel_size=1, group=2
+    ),
+    "conv_of_rows_groups": lambda net, x: net.add(
+        "Convolution", rows(net, x), name="t", num_output=4, kernel_size=1, group=4
+    ),
+    "deconv_of_matrix_point": lambda net, x: net.add(
+        "Deconvolution", flat(net, x), name="t", num_output=3, kernel_size=1
+    ),
+    "deconv_dilated_point_pad": one("Deconvolution", num_output=3, kernel_size=1, dilation=2, pad=1),
+    "rows_then_batch_norm": lambda net, x: net.add("BatchNorm", products(net, x), name="t"),
+    "rows_then_prelu": lambda net, x: net.add("PReLU", products(net, x), name="t"),
+    "rows_then_scale": lambda net, x: net.add("Scale", products(net, x), name="t"),
+    "rows_then_dropout": lambda net, x: net.add(
+        "BatchNorm", net.add("Dropout", products(net, x), name="d"), name="t"
+    ),
+    "product_then_batch_norm": lambda net, x: net.add(
+        "BatchNorm", net.add("InnerProduct", x, name="ip", num_output=CHANNELS), name="t"
+    ),
+    "mvn_of_rows_convolved": lambda net, x: net.add(
+        "Convolution", scaled(net, x), name="t", num_output=2, kernel_size=1, pad=1
+    ),
+    "mvn_of_rows_scaled": lambda net, x: net.add("Scale", centred(net, x), name="t"),
+    "scale_scalar_of_one_channel": lambda net, x: net.add(
+        "Scale", net.add("Convolution", x, name="c", num_output=1, kernel_size=1), name="t", num_axes=0
+    ),
+    "scale_number_negative": lambda net, x: net.add(
+        "Scale", net.add("Pooling", x, name="p", kernel_h=1, kernel_w=SIZE), name="t", axis=-1
+    ),
+    "crop_of_nothing": lambda net, x: net.add("TanH", net.add("Crop", x, x, name="c"), name="t"),
+    "flatten_end_before_product": lambda net, x: net.add(
+        "InnerProduct", net.add("Flatten", x, name="flat", axis=-2), name="t", num_output=2
+    ),
+    "flatten_images_before_product": lambda net, x: net.add(
+        "InnerProduct", net.add("Flatten", x, name="flat", axis=0, end_axis=1), name="t", num_output=2
+    ),
+    "scale_vector": scaled_vector,
+    "conv_lone_zero_pad": one("Convolution", num_output=3, kernel_size=1, pad_w=0),
+    "deconv_two_bottoms": lambda net, x: shared(net, x, "Deconvolution"),
+    "slice_middle_unread": middle_unread,
+    "crop_negative_axis": lambda net, x: net.add("Crop", x, half(net, x), name="t", axis=-2, offset=1),
+    "crop_negative_axis_other_channels": lambda net, x: net.add(
+        "Crop", x, half(net, fitted(net, x)), name="t", axis=-2, offset=1
+    ),
+    "argmax_of_one": lambda net, x: net.add("ArgMax", single(net, x), name="t"),
+    "inner_product_whole_negative": one("InnerProduct", num_output=5, axis=-4),
+    "inner_product_whole_negative_softmax": lambda net, x: net.add(
+        "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=-4), name="t", axis=0
+    ),
+    "flatten_negative_read": lambda net, x: net.add(
+        "Softmax", net.add("Flatten", x, name="flat", axis=-4), name="t", axis=-1
+    ),
+    "twice": twins("ReLU"),
+    "twice_read": twins("ReLU", "TanH", "Sigmoid"),
+    "twice_read_alike": twins("ReLU", "TanH", "TanH"),
+    "twice_first_read": twins("ReLU", "TanH"),
+    "twice_softmax": twins("Softmax"),
+    "twice_pooled": twins("Pooling", global_pooling=True, pool="AVE"),
+    "twice_powers": twins("Power", scale=2.0),
+    "twice_flattened": flattened_beside_product,
     "lstm": recurrent,
     "embed": looked_up,
 }

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from netbuilder import Net, checks, prototxt
@@ -223,14 +224,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_and_nothing_written(name: str, build: Command) -> None:
+def test_a_mistake_is_reported_and_nothing_written(name: str, build: Command) -> None:
     words, error = MISTAKES[name]
     ran = build(*NET, *words, "-o", "out")
     assert (ran.code, ran.out, ran.err) == (2, "", error)
     assert not Path("out").exists()
 
 
-def test_a_database_that_does_not_fit_is_told(build: Command) -> None:
+def test_a_database_that_does_not_fit_is_reported(build: Command) -> None:
     database("train", size=28)
     ran = build(*NET, *LMDB, "-o", "out")
     assert ran.err == (
@@ -245,7 +246,7 @@ def test_a_database_that_does_not_fit_is_told(build: Command) -> None:
     assert not Path("out").exists()
 
 
-def test_a_batch_that_does_not_go_through_the_net_is_told(build: Command) -> None:
+def test_a_batch_that_the_net_cannot_take_is_reported(build: Command) -> None:
     ran = build("davidnet", "--ghost", "4", *LMDB, "--batch", "6", "-o", "out")
     assert ran.code == 2
     assert ran.err.startswith("ShapeError: batch 6 does not go through this net: Reshape 'split_prep': ")
@@ -284,3 +285,65 @@ def test_real_caffe_loads_both_phases_from_a_database(
         assert [(x.name, x.top_shapes, x.params) for x in loaded] == [
             (x.name, tuple(t.shape for t in x.tops), tuple(p.shape for p in x.params)) for x in ours
         ]
+
+
+# ---- several labels ----------------------------------------------------------------------------------------
+
+LABELS = ["--train_labels", "train_labels", "--test_labels", "test_labels"]
+
+
+def several_labels(place: str, count: int) -> None:
+    """Labels of five images, none of which is a whole number."""
+    import lmdb
+
+    from netbuilder.data.datum import pack_values
+
+    with lmdb.open(place, map_size=1 << 20) as env, env.begin(write=True) as records:
+        for i in range(5):
+            records.put(b"%05d" % i, pack_values([(i + 1) / (j + 7) for j in range(count)]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "type"), [("sigmoid", "SigmoidCrossEntropyLoss"), ("euclidean", "EuclideanLoss")]
+)
+def test_several_labels_are_read_by_a_second_data_layer(
+    build: Command, real_caffe: Caffe, loss: str, type: str
+) -> None:
+    for name in ("train", "test"):
+        database(name)
+        several_labels(f"{name}_labels", 3)
+    ran = build(*NET, *LMDB, *LABELS, "--loss", loss, "--classes", "3", "-o", "out")
+    assert ran.code == 0, ran.err
+    for phase in ("TRAIN", "TEST"):
+        net = prototxt.read("out/train_val.prototxt", phase)
+        assert [layer.type for layer in net.layers[:2]] == ["Data", "Data"]
+        assert net.layers[-1].type == type
+        assert "Accuracy" not in {layer.type for layer in net}
+        assert not [f for f in checks.check(net) if f.severity == "error"]
+    files = {
+        f"{name}/data.mdb": Path(name, "data.mdb").read_bytes()
+        for name in ("train", "test", "train_labels", "test_labels")
+    }
+    text = Path("out/test.prototxt").read_text()
+    labels = real_caffe.run(text, files=files, outputs=["label", "loss"]).outputs["label"]
+    expected = np.array([[(i + 1) / (j + 7) for j in range(3)] for i in range(2)], np.float32)
+    np.testing.assert_array_equal(labels[:, :, 0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--train_labels", "a"], "train_labels, test_labels, loss go together, and test_labels is missing"),
+        (["--loss", "sigmoid"], "train_labels, test_labels, loss go together, and train_labels is missing"),
+        (
+            [*LABELS, "--loss", "sigmoid", "--classes", "4"],
+            "the train net gets labels of (3,1,1) for each image",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(build: Command, arguments: list[str], why: str) -> None:
+    several_labels("train_labels", 3)
+    ran = build(*NET, *LMDB, *arguments, "-o", "out")
+    assert ran.code == 2
+    assert why.lower() in ran.err.lower()
+    assert not Path("out").exists()

@@ -161,7 +161,7 @@ def test_a_module_that_can_be_imported_is_named_without_py(folder: Path) -> None
     assert load("importable.yaml").config.title == "tiny_2"
 
 
-def test_a_module_may_add_a_branch_to_the_networks_that_there_are(
+def test_a_module_may_add_a_branch_to_existing_networks(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from legos import BRANCHES
@@ -201,7 +201,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_a_broken_module_is_told_with_its_line_and_the_configs(folder: Path, text: str) -> None:
+def test_a_broken_module_is_reported_with_its_line_and_the_configs(folder: Path, text: str) -> None:
     Path("nets/broken.py").write_text(text, encoding="utf-8")
     assert refused("module: broken.py\nnetwork: tiny\n") == (
         f"cannot load module 'broken.py': {BROKEN[text]}\n  where:   nets/case.yaml:1, module"
@@ -305,9 +305,13 @@ def test_a_wheel_in_a_clean_environment_builds_own_and_shipped_configs(installed
 
 
 def test_an_entry_point_in_a_clean_environment_brings_its_network(installed: Path, folder: Path) -> None:
-    (packages,) = installed.parent.glob("lib/python*/site-packages")
+    # An environment on top of that of the wheel, which other tests use as it is.
+    python = folder / "env" / "bin" / "python"
+    run(sys.executable, "-m", "venv", "--without-pip", "env", cwd=folder)
+    (packages,) = folder.glob("env/lib/python*/site-packages")
+    (below,) = installed.parent.glob("lib/python*/site-packages")
+    (packages / "wheel.pth").write_text(f"{below}\n", encoding="utf-8")
     install(packages, MODULE, "tiny = tiny_package")
     flags = ["--depth", "2", "--classes", "10", "--input_size", "16"]
-    assert figure(
-        "MACs", run(installed / "netbuilder", "build", "tiny", *flags, "-o", "out", cwd=folder)
-    ) == ("350,288")
+    built = run(python, "-m", "netbuilder", "build", "tiny", *flags, "-o", "out", cwd=folder)
+    assert figure("MACs", built) == "350,288"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,6 @@ def tools(real_caffe: Caffe, tmp_path: Path) -> Iterator[Tools]:
     root = real_caffe.install.root
     if root is None and shutil.which("convert_imageset") is None:
         pytest.skip("this Caffe has no convert_imageset")
-    folder = (root / "tmp" if root else tmp_path) / f"netbuilder-{tmp_path.parent.name}-{tmp_path.name}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="netbuilder-", dir=root / "tmp" if root else tmp_path))
     yield Tools(real_caffe, folder)
     shutil.rmtree(folder)

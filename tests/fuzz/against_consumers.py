@@ -6,7 +6,6 @@ error for a consumer that computes Caffe's outputs, and one for a consumer that 
 
 from __future__ import annotations
 
-import random
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +15,6 @@ from typing import Any
 import numpy as np
 
 from netbuilder import Net, prototxt
-from netbuilder.checks import consumers as targets
-from netbuilder.checks.consumers.base import DEPLOYED
 from netbuilder.checks.examine import Wanted, examine_text
 from netbuilder.engines import caffe
 from netbuilder.errors import EngineError
@@ -25,11 +22,9 @@ from netbuilder.graph import Blob
 from netbuilder.layers import Shape
 from netbuilder.schema import NetParameter
 from tests import consumers
-from tests.fuzz.generate import NEEDS_DATA, TYPES, Case, _Maker
+from tests.fuzz.deploy_nets import Case
 
 CONSUMERS = ("opencv", "mnn")
-DRAWN = sorted(set(TYPES) & DEPLOYED - NEEDS_DATA - {"Input"})
-KNOWN = [type for type in DRAWN if any(type in targets.TARGETS[name].types for name in CONSUMERS)]
 VERDICTS = ("agrees", "reported", "unreported", "false alarm")
 
 
@@ -54,33 +49,6 @@ class Judged:
             for name in self.wrong()
         ]
         return "\n".join([rule, f"seed {self.case.seed}", *lines, self.case.text])
-
-
-# -- nets ------------------------------------------------------------------------------------------------
-
-
-class _Deploy(_Maker):
-    """Makes nets without what trains: accepted ones only, of the types that a consumer may have."""
-
-    def __init__(self, rng: random.Random) -> None:
-        super().__init__(rng)
-        self.phase = "TEST"
-        self.net = Net("fuzz", "TEST", dialect="caffe-master")
-
-    def case(self, seed: str) -> Case:
-        wanted = self.rng.choice((1, 1, 1, 2, 2, 3))
-        for _ in range(wanted):
-            if not self.add(self.rng.choice(DRAWN if self.chance(0.05) else KNOWN)):
-                self.layers.pop()  # refused by Caffe
-        proto = NetParameter(name="fuzz")
-        read = {b for layer in self.layers for b in layer.bottom}
-        proto.layer.extend(x for x in self.layers if x.type != "Input" or read.intersection(x.top))
-        return Case(seed, "TEST", proto)
-
-
-def case(seed: str) -> Case:
-    """The net of a seed."""
-    return _Deploy(random.Random(seed)).case(seed)
 
 
 # -- values ----------------------------------------------------------------------------------------------
@@ -127,7 +95,7 @@ def _reference(case: Case, net: Net, real: caffe.Caffe, values: Any, draw: np.ra
     for low in (None, 0.5, 0.01):
         given = inputs(net, draw, low)
         try:
-            found = real.run(case.text, inputs=given, params=values, outputs=wanted, timeout=60).outputs
+            found = real.run(case.text, inputs=given, params=values, outputs=wanted).outputs
         except EngineError:
             return None
         if all(np.isfinite(a).all() and np.abs(a).max(initial=0) < 1e6 for a in found.values()):
@@ -195,7 +163,7 @@ def compared(name: str, net: Net, values: Any, given: Mapping[str, Any], expecte
 def _before(blob: Blob) -> list[str]:
     """The names that MNN may give a blob, which leaves out what computes nothing."""
     names = []
-    while blob.layer.type in ("Dropout", "Split", "Concat", "Slice") and blob.layer.bottoms:
+    while blob.layer.type in ("Dropout", "Split", "Concat", "Slice", "Crop") and blob.layer.bottoms:
         blob = blob.layer.bottoms[0]
         names += [blob.name, blob.layer.name]
     return names
@@ -224,7 +192,7 @@ def minimised(judged: Judged, real: caffe.Caffe) -> Judged:
             if smaller.layer[j].type == "Input" and not read.intersection(smaller.layer[j].top):
                 del smaller.layer[j]
         try:
-            found = judge(Case(judged.case.seed, "TEST", smaller), real, names)
+            found = judge(Case(judged.case.seed, smaller), real, names)
         except Exception:
             found = None
         if found and all(found.verdicts.get(n) == judged.verdicts[n] for n in names):

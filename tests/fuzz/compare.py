@@ -1,22 +1,40 @@
 """Ours against real Caffe's judgement of one net.
 
 Compared are the verdict, the shapes of all tops and parameters, which layers need a gradient (Splits
-included), and whether Caffe aborts in its backward pass.
+included), and whether a forward and a backward pass end in an abort.
+
+Caffe's undefined behaviour gives no verdict to compare. So a net is run only where we feed each index (such
+as a label), and where no finding says that a pass computes nonsense. A hang counts as an abort.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from netbuilder import Net, prototxt
+from netbuilder import Net, checks
 from netbuilder.checks.backward import aborts, backward
 from netbuilder.engines import caffe
-from netbuilder.errors import NetBuilderError
+from netbuilder.errors import EngineError, NetBuilderError
 from netbuilder.schema import NetParameter
-from tests.fuzz.generate import Case
+from tests.fuzz.generate import NEEDS_DATA, Case
+
+T = TypeVar("T")
+
+TIMEOUT = 30  # seconds; a net takes milliseconds
+REFUSED, LOADED, RUN = VERDICTS = ("refused", "loaded", "run")  # loaded: accepted, and not run
+# The findings that say that a forward pass aborts.
+DIES = {"no-forward", "stride-zero", "data-filler", "stochastic-cpu"}
+# The bottom whose values choose an element; values beyond it read, or write, other memory.
+INDEX = {
+    "SoftmaxWithLoss": 1, "InfogainLoss": 1, "Accuracy": 1, "HingeLoss": 1, "MultinomialLogisticLoss": 1,
+    "BatchReindex": 1, "Embed": 0, "Filter": -1,
+}  # fmt: skip
+# Where the threads that read data abort, after the net has been built.
+READING = ("data_transformer.cpp", "image_data_layer.cpp", "data_layer.cpp", "io.cpp", "math_functions.cpp")
 
 
 @dataclass(frozen=True)
@@ -37,10 +55,12 @@ class Finding:
 
 
 def judge(case: Case, real: caffe.Caffe) -> tuple[str, Finding | None]:
-    """Caffe's verdict, "accepted" or "refused", and what differs from ours."""
+    """Caffe's verdict, one of VERDICTS, and what differs from ours."""
     ours, net = _ours(case)
-    theirs, loaded = _theirs(case, real)
-    verdict = "refused" if theirs else "accepted"
+    loaded, theirs = _asked(lambda: real.load(case.text, phase=case.phase, files=case.files, timeout=TIMEOUT))
+    if ours and not theirs and case.files:
+        theirs = _while_reading(case, real)
+    verdict = REFUSED if theirs else LOADED
     if bool(ours) != bool(theirs):
         return verdict, Finding(case, ours or "accepts", theirs or "accepts")
     if net is None or loaded is None:
@@ -49,21 +69,34 @@ def judge(case: Case, real: caffe.Caffe) -> tuple[str, Finding | None]:
         if we != they:
             different = [(a, b) for a, b in zip(we, they, strict=False) if a != b] or [(we, they)]
             return verdict, Finding(case, str(different[0][0]), str(different[0][1]))
-    return verdict, _backward(case, net, real)
+    return _passes(case, net, real)
 
 
 def _ours(case: Case) -> tuple[str, Net | None]:
     try:
-        return "", prototxt.parse(case.text, case.phase)
+        return "", case.parsed()
     except NetBuilderError as error:
         return error.text, None
 
 
-def _theirs(case: Case, real: caffe.Caffe) -> tuple[str, caffe.LoadedNet | None]:
+def _asked(question: Callable[[], T]) -> tuple[T | None, str]:
+    """Caffe's answer, or why it has none."""
     try:
-        return "", real.load(case.text, phase=case.phase, timeout=60)
+        return question(), ""
     except caffe.CaffeRefused as error:
-        return f"{error.reason} ({error.site or error.signal}, layer {error.layer})", None
+        return None, f"{error.reason} ({error.site or error.signal}, layer {error.layer})"
+    except EngineError as error:
+        if "no answer within" not in error.text:
+            raise
+        return None, "hangs"
+
+
+def _while_reading(case: Case, real: caffe.Caffe) -> str:
+    """Why Caffe aborts when it reads the data of a net, which it may do after it has loaded it."""
+    alone = NetParameter()
+    alone.layer.extend(layer for layer in case.proto.layer if layer.type in NEEDS_DATA)
+    theirs = _run(Case(case.seed, case.phase, alone), real, {}, backward=False)
+    return theirs if any(f"({site}:" in theirs for site in READING) else ""
 
 
 def _our_shapes(net: Net) -> list[Any]:
@@ -99,40 +132,53 @@ def _their_needs(loaded: caffe.LoadedNet) -> list[tuple[str, bool]]:
     return [(x.name, need) for x, need in zip(loaded.layers, loaded.need_backward, strict=True)]
 
 
-def _backward(case: Case, net: Net, real: caffe.Caffe) -> Finding | None:
-    """What differs about the backward pass, if Caffe gets that far."""
-    given = _selectors(net)
-    if given is None:
-        return None
-    dies = [step.name for step in backward(net) if aborts(step)]
-    error = _run(case, real, given, backward=True)
-    if bool(dies) == bool(error):
-        # A net that cannot run forward says nothing, and one that we expect to abort may do so forward.
-        return None
-    if error and (not error.site or _run(case, real, given, backward=False)):
-        return None
-    theirs = f"aborts: {error.reason} ({error.site})" if error else "runs backward"
-    return Finding(case, f"expects {dies} to abort" if dies else "runs backward", theirs)
+def _passes(case: Case, net: Net, real: caffe.Caffe) -> tuple[str, Finding | None]:
+    """What differs about the forward and the backward pass."""
+    given = _fed(net)
+    found = {f.code for f in checks.check(net) if f.severity == "error" or f.code in DIES} - {"no-backward"}
+    if given is None or found - DIES:
+        return LOADED, None
+    back = [step.name for step in backward(net) if aborts(step)]
+    theirs = _run(case, real, given, backward=True)
+    if not found and bool(back) == bool(theirs):
+        if not theirs or not (forward := _run(case, real, given, backward=False)):
+            return RUN, None
+        return RUN, Finding(case, "runs forward", f"aborts forward: {forward}")
+    if found:
+        forward = theirs and _run(case, real, given, backward=False)
+        return RUN, None if forward else Finding(case, f"aborts forward: {sorted(found)}", "runs forward")
+    return RUN, Finding(
+        case,
+        f"expects {back} to abort backward" if back else "runs",
+        f"aborts: {theirs}" if theirs else "runs",
+    )
 
 
-def _selectors(net: Net) -> dict[str, Any] | None:
-    """Ones for the selectors of all Filters, which pass no image otherwise; None if they are computed."""
-    selectors = [layer.bottoms[-1] for layer in net.layers if layer.type == "Filter"]
-    if any(blob.layer.type != "Input" for blob in selectors):
-        return None
-    return {blob.name: np.ones(blob.known_shape) for blob in selectors}
+def _fed(net: Net) -> dict[str, Any] | None:
+    """What we feed besides zeros; None where the result would depend on values that we do not know."""
+    given: dict[str, Any] = {}
+    for i, layer in enumerate(net.layers):
+        if layer.type == "MemoryData":
+            if i:
+                return None
+            given |= {top.name: np.zeros(top.known_shape) for top in layer.tops}
+        if layer.type in INDEX:
+            chooser = layer.bottoms[INDEX[layer.type]]
+            if chooser.layer.type != "Input":
+                return None
+            if layer.type == "Filter":  # with zeros alone nothing would pass
+                given[chooser.name] = np.ones(chooser.known_shape)
+    return given
 
 
-def _run(
-    case: Case, real: caffe.Caffe, inputs: dict[str, Any], *, backward: bool
-) -> caffe.CaffeRefused | None:
-    try:
-        real.run(
-            case.text, phase=case.phase, inputs=inputs, outputs=[], backward=backward, seed=1, timeout=60
+def _run(case: Case, real: caffe.Caffe, inputs: dict[str, Any], *, backward: bool) -> str:
+    """Why a pass does not end well; "" if it does."""
+    return _asked(
+        lambda: real.run(
+            case.text, phase=case.phase, files=case.files, inputs=inputs, outputs=[], backward=backward,
+            seed=1, timeout=TIMEOUT,
         )
-    except caffe.CaffeRefused as error:
-        return error
-    return None
+    )[1]  # fmt: skip
 
 
 def minimised(finding: Finding, real: caffe.Caffe) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from netbuilder import counts, prototxt, report
+from netbuilder import counts, report
 from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError
 from netbuilder.measure.blocks import blocks
@@ -18,20 +18,20 @@ NETS = 80
 
 
 def read(seed: str) -> Net | None:
-    made = case(seed)
     try:
-        return prototxt.parse(made.text, made.phase)
+        return case(seed).parsed()
     except NetBuilderError:
         return None
 
 
-def test_caffe_logs_the_memory_that_we_say_of_random_nets(real_caffe: caffe.Caffe) -> None:
+def test_caffe_logs_the_memory_that_we_count_for_random_nets(real_caffe: caffe.Caffe) -> None:
     compared = 0
     for i in range(NETS):
         net = read(f"memory:{i}")
         if net is None:
             continue
-        real_caffe.load(case(f"memory:{i}").text, phase=net.phase)
+        made = case(f"memory:{i}")
+        real_caffe.load(made.text, phase=net.phase, files=made.files)
         assert real_caffe._log is not None
         real_caffe._log.seek(0)
         said = re.findall(rb"Memory required for data: (\d+)", real_caffe._log.read())

@@ -6,9 +6,10 @@ it.
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from netbuilder import prototxt
+from netbuilder import checks, prototxt
 from netbuilder.engines import caffe
 from netbuilder.errors import NetBuilderError
 
@@ -167,8 +168,85 @@ FOUND: dict[str, tuple[list[Shape], str, list[Shape] | str]] = {
         'type: "Scale" bottom: "x0" bottom: "x1" top: "y" scale_param { axis: -1 bias_term: true }',
         "axis -1 out of range for 0-D Blob (blob.hpp)",
     ),
+    "a scalar bias over an empty batch": (
+        [(0, 9, 2)], 'type: "Scale" bottom: "x0" top: "y" scale_param { num_axes: 0 bias_term: true }',
+        "data_ (blob.cpp)",
+    ),
+    "a scalar bias alone over an empty batch": (
+        [(0, 9, 2)], 'type: "Bias" bottom: "x0" top: "y" bias_param { num_axes: 0 }', "data_ (blob.cpp)",
+    ),
+    "a scalar factor over an empty batch": (
+        [(0, 9, 2)], 'type: "Scale" bottom: "x0" top: "y" scale_param { num_axes: 0 }', [(0, 9, 2)],
+    ),
+    "a reader of a weighted top of an InfogainLoss": (
+        [(3, 9), (3,), (9, 9)],
+        'type: "InfogainLoss" bottom: "x0" bottom: "x1" bottom: "x2" top: "y" top: "z" '
+        'loss_weight: 0 loss_weight: 1 } layer { name: "u" type: "Power" bottom: "z" top: "u"',
+        "loss_weight must be unspecified or specified once per top blob (layer.hpp)",
+    ),
     "a weight on an input without shape": (
         [], 'type: "Input" top: "y" loss_weight: 0.5', "diff_ (blob.cpp)",
+    ),
+}  # fmt: skip
+
+
+# What Caffe builds, and why its forward pass then aborts ("" if it does not).
+RUN: dict[str, tuple[list[Shape], str, str]] = {
+    "fewer labels than images": (
+        [(5, 2), (4,)],
+        'type: "HDF5Output" bottom: "x0" bottom: "x1" hdf5_output_param { file_name: "a.h5" }',
+        "bottom[0]->num() == bottom[1]->num() (5 vs. 4)",
+    ),
+    "images of five axes, to be written": (
+        [(2, 1, 1, 1, 1), (2,)],
+        'type: "HDF5Output" bottom: "x0" bottom: "x1" hdf5_output_param { file_name: "a.h5" }',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "scalars, which count as one image": (
+        [(), (1, 3)], 'type: "HDF5Output" bottom: "x0" bottom: "x1" hdf5_output_param { file_name: "a.h5" }',
+        "",
+    ),
+    "hinge scores of five axes": (
+        [(2, 3, 1, 1, 1), (2,)], 'type: "HingeLoss" bottom: "x0" bottom: "x1" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "probabilities of five axes": (
+        [(2, 3, 1, 1, 1), (2,)], 'type: "MultinomialLogisticLoss" bottom: "x0" bottom: "x1" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "distances of five axes": (
+        [(2, 3, 1, 1, 1), (2, 3)], 'type: "EuclideanLoss" bottom: "x0" bottom: "x1" top: "y"',
+        "Cannot use legacy accessors on Blobs with > 4 axes",
+    ),
+    "distances to five axes": (
+        [(2, 3), (2, 3, 1, 1, 1)], 'type: "EuclideanLoss" bottom: "x0" bottom: "x1" top: "y"', "",
+    ),
+    "sigmoids of five axes": (
+        [(2, 3, 1, 1, 1)] * 2, 'type: "SigmoidCrossEntropyLoss" bottom: "x0" bottom: "x1" top: "y"', "",
+    ),
+    "images of a scalar": (
+        [(), (3,)], 'type: "BatchReindex" bottom: "x0" bottom: "x1" top: "y"',
+        "axis 0 out of range for 0-D Blob",
+    ),
+    "a negative dropout_ratio": (
+        [(2, 3)], 'type: "Dropout" bottom: "x0" top: "y" phase: TRAIN dropout_param { dropout_ratio: -0.5 }',
+        "p <= 1 (1.5 vs. 1)",
+    ),
+    "a dropout_ratio above 1": (
+        [(2, 3)], 'type: "Dropout" bottom: "x0" top: "y" phase: TRAIN dropout_param { dropout_ratio: 1.5 }',
+        "p >= 0 (-0.5 vs. 0)",
+    ),
+    "a dropout_ratio that is no number": (
+        [(2, 3)], 'type: "Dropout" bottom: "x0" top: "y" phase: TRAIN dropout_param { dropout_ratio: nan }',
+        "p >= 0 (nan vs. 0)",
+    ),
+    "a dropout_ratio that TEST does not read": (
+        [(2, 3)], 'type: "Dropout" bottom: "x0" top: "y" phase: TEST dropout_param { dropout_ratio: 1.5 }',
+        "",
+    ),
+    "stochastic pooling in a pyramid": (
+        [(1, 1, 4, 4)], 'type: "SPP" bottom: "x0" top: "y" spp_param { pyramid_height: 2 pool: STOCHASTIC }',
+        "Not Implemented Yet",
     ),
 }  # fmt: skip
 
@@ -205,3 +283,61 @@ def test_real_caffe_still_says_so(real_caffe: caffe.Caffe) -> None:
         else:
             found = real_caffe.load(_text(inputs, layer)).layers_as_written()[-1]
             assert list(found.top_shapes) == said, name
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_our_findings_say_what_the_forward_pass_does(name: str) -> None:
+    inputs, layer, said = RUN[name]
+    codes = {f.code for f in checks.check(prototxt.parse(_text(inputs, layer)))}
+    assert bool(codes & {"no-forward", "stochastic-cpu"}) == bool(said), codes
+
+
+def test_real_caffe_still_builds_what_it_cannot_run(real_caffe: caffe.Caffe) -> None:
+    for name, (inputs, layer, said) in RUN.items():
+        text = _text(inputs, layer)
+        real_caffe.load(text)
+        if not said:
+            real_caffe.run(text, outputs=[])
+            continue
+        with pytest.raises(caffe.CaffeRefused) as caught:
+            real_caffe.run(text, outputs=[])
+        assert said in caught.value.reason, name
+
+
+# Layers that read the labels of a MemoryData, (3) when Caffe builds the net and (3,1,1,1) in a forward pass;
+# whether that pass aborts.
+LABELS = {
+    'type: "Bias" bottom: "y" bottom: "y" top: "t" bias_param { axis: -1 }': True,
+    'type: "Bias" bottom: "y" bottom: "y" top: "t" bias_param { axis: 0 }': False,
+    'type: "Eltwise" bottom: "y" bottom: "x0" top: "t"': True,
+    'type: "Eltwise" bottom: "y" bottom: "y" top: "t"': False,
+    'type: "InnerProduct" bottom: "y" top: "t" inner_product_param { axis: 0 num_output: 2 }': False,
+    'type: "InnerProduct" bottom: "y" top: "t" inner_product_param { axis: -1 num_output: 2 }': True,
+    'type: "Scale" bottom: "y" top: "t" scale_param { axis: -1 }': True,
+    'type: "BatchReindex" bottom: "x" bottom: "y" top: "t"': True,
+    'type: "EuclideanLoss" bottom: "x0" bottom: "y" top: "t"': False,
+    'type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "t"': False,
+    'type: "ReLU" bottom: "y" top: "r" } '
+    'layer { name: "u" type: "Eltwise" bottom: "r" bottom: "x0" top: "t"': True,
+    'type: "Reshape" bottom: "y" top: "r" reshape_param { shape { dim: 3 } } } '
+    'layer { name: "u" type: "Eltwise" bottom: "r" bottom: "x0" top: "t"': False,
+}  # fmt: skip
+MEMORY = (
+    'layer { name: "d" type: "MemoryData" top: "x" top: "y" '
+    "memory_data_param { batch_size: 3 channels: 2 height: 1 width: 1 } }\n"
+)
+
+
+@pytest.mark.parametrize("layer", LABELS)
+def test_labels_of_memory_data_have_four_axes_in_a_forward_pass(layer: str, real_caffe: caffe.Caffe) -> None:
+    text = MEMORY + _text([(3,)], layer)
+    codes = [f.code for f in checks.check(prototxt.parse(text))]
+    real_caffe.load(text)
+    given = {"x": np.zeros((3, 2, 1, 1)), "y": np.zeros(3)}
+    if LABELS[layer]:
+        assert "no-forward" in codes
+        with pytest.raises(caffe.CaffeRefused):
+            real_caffe.run(text, inputs=given, outputs=[])
+    else:
+        assert "no-forward" not in codes
+        real_caffe.run(text, inputs=given, outputs=[])

@@ -141,6 +141,17 @@ REFUSED: dict[str, tuple[Make, str, str]] = {
         image_data("", "crop_size: 11"),
         "crop_size 11 is larger than the images, 10x12",
     ),
+    "three tops of a database": (
+        database(datum(3, 10, 12)), data().replace("type:", 'top: "z" type:'),
+        "needs 1 to 2 tops, got 3",
+    ),
+    "three tops of listed images": (
+        images("a.png 0\n", **{"a.png": SMALL}), image_data().replace("type:", 'top: "z" type:'),
+        "needs 2 tops, got 3",
+    ),
+    "no images in a batch": (
+        images("a.png 0\n", **{"a.png": SMALL}), image_data("batch_size: 0"), "batch_size must be positive",
+    ),
     "no such dataset": (
         hdf5(data=np.zeros((7, 3))),
         hdf5_data("data", "label"),

@@ -126,6 +126,13 @@ CASES: dict[str, tuple[Make, Make, str, str]] = {
         windows(3), nothing, WINDOW_DATA.replace("crop_size", VALUES + " mean_value: 4 crop_size"),
         "once for each of the 3 channels, got 4 times",
     ),
+    "text, in memory": (nothing, text_file, MEMORY.replace("MEANS", MEAN), "is not a mean image"),
+    "cut short, in memory": (
+        nothing, mean(1, 10, 12, numbers=7), MEMORY.replace("MEANS", MEAN), "is not a mean image",
+    ),
+    "in memory, of another size, which only set_input_arrays would see": (
+        nothing, mean(3, 5, 5), MEMORY.replace("MEANS", MEAN), "",
+    ),
     "in memory, which transforms nothing here": (nothing, nothing, MEMORY.replace("MEANS", VALUES), ""),
 }  # fmt: skip
 
@@ -159,6 +166,7 @@ def test_values_are_counted_without_data_where_the_file_has_the_channels() -> No
 
 def test_without_the_data_a_missing_mean_is_not_reported(here: Path) -> None:
     prototxt.parse(data("", MEAN))
+    prototxt.parse(MEMORY.replace("MEANS", MEAN))
 
 
 def test_a_small_mean_of_windows_is_refused_as_caffe_would_read_past_it(here: Path) -> None:

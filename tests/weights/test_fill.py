@@ -19,15 +19,27 @@ from netbuilder.weights.write import write_model
 from tests import consumers
 
 
-def upsampling(kernel: int, stride: int, **filler: Any) -> Net:
-    """A convolution that is learnt, and a filter per channel that is not."""
+def upsampling(kernel: int, stride: int, *, bias: float | None = None, **filler: Any) -> Net:
+    """A convolution that is learnt, and a filter per channel that is not, with a bias or without."""
     net = Net("up")
     x = net.add("Input", name="data", shape={"dim": [1, 2, 5, 5]})
     x = net.add("Convolution", x, name="conv", num_output=3, kernel_size=2)
     net.add(
         "Deconvolution", x, name="up", num_output=3, group=3, kernel_size=kernel, stride=stride,
-        bias_term=False,
-        param=[{"lr_mult": 0.0}], weight_filler=filler,
+        bias_term=bias is not None, bias_filler={"type": "constant", "value": bias or 0.0},
+        param=[{"lr_mult": 0.0}] * (1 if bias is None else 2), weight_filler=filler,
+    )  # fmt: skip
+    return net
+
+
+def averaging() -> Net:
+    """A convolution that is learnt, and one that takes the mean of its bottom."""
+    net = Net("mean")
+    x = net.add("Input", name="data", shape={"dim": [1, 2, 5, 5]})
+    x = net.add("Convolution", x, name="conv", num_output=3, kernel_size=2)
+    net.add(
+        "Convolution", x, name="up", num_output=2, kernel_size=2, stride=2,
+        param=[{"lr_mult": 0.0}, {"lr_mult": 0.0}], weight_filler={"type": "constant", "value": 0.25},
     )  # fmt: skip
     return net
 
@@ -36,7 +48,11 @@ FILTERS = [
     upsampling(2, 2, type="constant", value=1.0),
     upsampling(4, 2, type="bilinear"),
     upsampling(5, 3, type="bilinear"),
+    upsampling(4, 2, type="bilinear", bias=0.0),
+    upsampling(2, 2, type="constant", value=1.0, bias=0.5),
+    averaging(),
 ]
+NAMES = ["nearest", "bilinear 4", "bilinear 5", "bilinear with bias", "nearest with bias", "mean"]
 
 
 def written(net: Net, folder: Path) -> dict[str, list[Any]]:
@@ -48,7 +64,7 @@ def written(net: Net, folder: Path) -> dict[str, list[Any]]:
     return learnt
 
 
-@pytest.mark.parametrize("net", FILTERS, ids=["nearest", "bilinear 4", "bilinear 5"])
+@pytest.mark.parametrize("net", FILTERS, ids=NAMES)
 def test_fixed_filters_are_filled_as_caffe_fills_them_and_consumers_compute_what_it_computes(
     net: Net, real_caffe: Caffe, tmp_path: Path
 ) -> None:
@@ -59,8 +75,8 @@ def test_fixed_filters_are_filled_as_caffe_fills_them_and_consumers_compute_what
     )
     assert fill_model(net, tmp_path / "part.caffemodel", tmp_path / "net.caffemodel") == ("up",)
     model = NetParameter.FromString((tmp_path / "net.caffemodel").read_bytes())
-    (blob,) = model.layer[-1].blobs
-    assert np.abs(np.reshape(blob.data, blob.shape.dim) - ran.params["up"][0]).max() <= 1e-7
+    for blob, own in zip(model.layer[-1].blobs, ran.params["up"], strict=True):
+        assert np.abs(np.reshape(blob.data, blob.shape.dim) - own).max() <= 1e-7
     for compute in (consumers.opencv, consumers.mnn):
         assert np.abs(compute(tmp_path, image, "up") - ran.outputs["up"]).max() <= 1e-5
 

@@ -16,6 +16,7 @@ from netbuilder.checks.consumers.base import (
     types,
     uneven_window,
 )
+from netbuilder.checks.consumers.conditions import counts_from_end
 from netbuilder.checks.fields import lone_pairs
 from netbuilder.net import Layer
 
@@ -23,11 +24,6 @@ __all__ = ["ASCEND", "HILENS", "NCNN", "NNIE", "OPENVINO", "RKNN"]
 
 _STOCHASTIC, _FLOOR = 2, 1
 _V2 = "write it in today's format: Caffe's upgrade_net_proto_text does"
-_AXIS_PARAMS: tuple[str, ...] = (
-    "argmax_param", "bias_param", "concat_param", "convolution_param", "crop_param", "flatten_param",
-    "inner_product_param", "reduction_param", "reshape_param", "scale_param", "slice_param", "softmax_param",
-    "tile_param",
-)  # fmt: skip
 
 
 def _uses_batch(layer: Layer) -> bool:
@@ -38,8 +34,7 @@ def _uses_batch(layer: Layer) -> bool:
 def _negative_axis(layer: Layer) -> bool:
     if all(b.shape is None or len(b.shape) == 4 for b in layer.bottoms):
         return False
-    messages = [getattr(layer.proto, n) for n in _AXIS_PARAMS if layer.proto.HasField(n)]
-    return any(m.axis < 0 for m in messages)
+    return counts_from_end(layer)
 
 
 def _larger_than(limit: int) -> Callable[[Layer], bool]:

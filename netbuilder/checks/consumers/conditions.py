@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from netbuilder.checks.graph import Graph
-from netbuilder.layers import Shape, canonical_axis, elements
+from netbuilder.layers import RULES, Shape, canonical_axis, elements
 from netbuilder.layers.arithmetic import Window, conv_window, pool_extent, pool_window
-from netbuilder.net import Layer
+from netbuilder.net import Blob, Layer
 
 __all__ = [
+    "axes_matter",
     "beyond_image",
     "channel_axis",
     "clip_matters",
+    "counts_from_end",
+    "covered",
     "floor_matters",
+    "misses_axes",
     "nearly_one",
     "off_channels",
     "old_axis",
@@ -23,6 +27,20 @@ __all__ = [
     "window",
 ]
 
+# What computes alike whatever the axes of its bottom.
+_ELEMENTWISE = frozenset(
+    (
+        "AbsVal", "BNLL", "Clip", "Dropout", "ELU", "Exp", "Log", "Power", "ReLU", "Sigmoid", "Silence",
+        "Split", "Swish", "TanH", "Threshold",
+    )
+)  # fmt: skip
+# What moves a window over the axes behind the channels.
+_WINDOWS = frozenset(("Convolution", "Deconvolution", "Im2col", "LRN", "Pooling", "SPP"))
+_AXIS_PARAMS = (
+    "argmax_param", "bias_param", "concat_param", "convolution_param", "crop_param", "flatten_param",
+    "inner_product_param", "reduction_param", "reshape_param", "scale_param", "slice_param", "softmax_param",
+    "tile_param",
+)  # fmt: skip
 _TRAIN = 0
 _FLOOR = 1
 
@@ -92,7 +110,7 @@ def _pooled(layer: Layer, *, floor: bool = False, clip: bool | None = None) -> l
     return [pool_extent(n, kernel[i], stride[i], pad[i], floor=floor, clip=clip) for i, n in enumerate(size)]
 
 
-def _covered(layer: Layer) -> Shape | None:
+def covered(layer: Layer) -> Shape | None:
     """The shape of a Scale's or Bias's learnt factor, with its first axis before it; None if unknown."""
     known = shape(layer)
     p = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
@@ -104,7 +122,7 @@ def _covered(layer: Layer) -> Shape | None:
 
 def off_channels(layer: Layer) -> bool:
     """Whether a learnt factor is not one number per channel."""
-    known, factor = shape(layer), _covered(layer)
+    known, factor = shape(layer), covered(layer)
     if known is None or factor is None or layer.proto.scale_param.num_axes == 0 or len(known) == 1:
         return False
     start = canonical_axis(layer.proto.scale_param.axis, known)
@@ -135,3 +153,40 @@ def old_axis(layer: Layer) -> bool:
 def some_top_unread(layer: Layer, graph: Graph) -> bool:
     """Whether no layer reads one of the tops."""
     return any(top not in graph.readers for top in layer.tops)
+
+
+def axes_matter(blob: Blob, graph: Graph, but: frozenset[str] = frozenset()) -> bool:
+    """Whether a layer reads the blob, past elementwise ones and not of these types, that looks at axes."""
+    for reader in graph.readers.get(blob, ()):
+        if reader.type in but:
+            continue
+        if reader.type not in _ELEMENTWISE or any(axes_matter(top, graph, but) for top in reader.tops):
+            return True
+    return False
+
+
+def counts_from_end(layer: Layer) -> bool:
+    """Whether an axis of the layer is written as a negative number."""
+    messages = [getattr(layer.proto, name) for name in _AXIS_PARAMS if layer.proto.HasField(name)]
+    return any(message.axis < 0 for message in messages)
+
+
+def misses_axes(layer: Layer, graph: Graph) -> bool:
+    """Whether the axes that an MVN adds to fewer than four in Caffe matter to a layer after it."""
+    axes = rank(layer)
+    return axes not in (None, 4) and _reads_axes_from(axes or 0, layer.tops[0], graph)
+
+
+def _reads_axes_from(first: int, blob: Blob, graph: Graph) -> bool:
+    """Whether a layer that reads the blob moves a window, or names one of these axes, or one from the end."""
+    for reader in graph.readers.get(blob, ()):
+        named = [getattr(reader.proto, name).axis for name in _AXIS_PARAMS if reader.proto.HasField(name)]
+        p, copied = reader.proto.flatten_param, reader.proto.reshape_param.shape.dim[first:]
+        if reader.type in _WINDOWS or any(axis < 0 or axis >= first for axis in named) or 0 in copied:
+            return True
+        if p.HasField("end_axis") and p.end_axis >= first:
+            return True
+        keeps = reader.type in RULES and RULES[reader.type].traits.keeps_shape is True
+        if keeps and any(_reads_axes_from(first, top, graph) for top in reader.tops):
+            return True
+    return False

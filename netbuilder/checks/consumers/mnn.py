@@ -5,6 +5,8 @@ What is not listed here computes what Caffe computes.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from netbuilder.checks.consumers.base import (
     COMPUTING,
     CONVOLUTIONS,
@@ -22,9 +24,11 @@ from netbuilder.checks.consumers.base import (
     uneven_window,
 )
 from netbuilder.checks.consumers.conditions import (
+    axes_matter,
     channel_axis,
     clip_matters,
     floor_matters,
+    misses_axes,
     nearly_one,
     off_channels,
     rank,
@@ -34,8 +38,12 @@ from netbuilder.checks.consumers.conditions import (
     window,
 )
 from netbuilder.checks.graph import Graph
-from netbuilder.layers import canonical_axis, elements, is_source
-from netbuilder.net import Layer
+from netbuilder.layers import RULES, canonical_axis, elements, is_source
+from netbuilder.net import Blob, Layer
+from netbuilder.schema import LayerParameter
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 __all__ = ["MNN"]
 
@@ -68,12 +76,13 @@ def _uneven(layer: Layer) -> bool:
 
 def _not_two_axes(layer: Layer) -> bool:
     """Whether a convolution moves over other than two axes, unless its window is a point."""
-    found, axes = window(layer), rank(layer)
-    if found is None or axes == 4:
+    p, known = layer.proto.convolution_param, shape(layer)
+    if known is None or len(known) == 4:
         return False
-    kernel, _, pad, _ = found[0]
-    point = all(k == 1 for k in kernel) and not any(pad)
-    return not point or axes not in ((2, 3) if layer.type == "Convolution" else (3,))
+    if layer.type == "Convolution" and p.group > 1 and known[channel_axis(layer)] < p.group**2:
+        return True  # it then gives nothing
+    point = all(k == 1 for k in p.kernel_size) and not any(p.pad)  # which Caffe ignores without axes
+    return not point or len(known) not in (2, 3)
 
 
 def _zero_dilation(layer: Layer) -> bool:
@@ -106,6 +115,20 @@ def _flattens_wrongly(layer: Layer) -> bool:
     return elements(known[: canonical_axis(p.axis, known)]) != 1
 
 
+def _flattens_to_more(layer: Layer, graph: Graph) -> bool:
+    """Whether the axes that a negative axis adds at the end reach a layer that looks at them."""
+    return layer.proto.flatten_param.axis < 0 and axes_matter(layer.tops[0], graph, types("InnerProduct"))
+
+
+def _flattened_later(layer: Layer, graph: Graph) -> bool:
+    """Whether only fully connected layers read a Flatten that keeps the images apart: they flatten again."""
+    p, known, readers = layer.proto.flatten_param, shape(layer), graph.readers.get(layer.tops[0], [])
+    if known is None or not readers:
+        return False
+    apart = canonical_axis(p.axis, known) > 0 or canonical_axis(p.end_axis, known) == 0
+    return apart and all(r.type == "InnerProduct" and r.proto.inner_product_param.axis > 0 for r in readers)
+
+
 def _reduces_wrongly(layer: Layer) -> bool:
     """Whether a Reduction counts from the end, or has more axes than the four that it is made for."""
     p, axes = layer.proto.reduction_param, rank(layer)
@@ -113,9 +136,8 @@ def _reduces_wrongly(layer: Layer) -> bool:
 
 
 def _scales_wrongly(layer: Layer) -> bool:
-    """Whether a factor is not one per channel, or the channels are the only axis, of which it takes four."""
-    known = shape(layer)
-    return off_channels(layer) or (known is not None and len(known) == 1 and known[0] > 4)
+    """Whether a factor is not one per channel, or the channels are the only axis."""
+    return off_channels(layer) or rank(layer) == 1
 
 
 def _adds_wrongly(layer: Layer) -> bool:
@@ -127,21 +149,28 @@ def _adds_wrongly(layer: Layer) -> bool:
 
 
 def _crops_wrongly(layer: Layer) -> bool:
-    """Whether the bottoms have different numbers of axes, or a negative axis is counted from four axes."""
+    """Whether the bottoms have different numbers of axes, or it crops before an axis counted from the end."""
     known = [b.shape for b in layer.bottoms if b.shape is not None]
     if layer.unknown or len(known) < 2:
         return False
     axes, axis = len(known[0]), layer.proto.crop_param.axis
     if len(known[1]) != axes:
         return True
-    return axis < 0 and axes != 4 and known[0][: axes + axis] != known[1][: axes + axis]
+    return axis < 0 and known[0][: axes + axis] != known[1][: axes + axis]
 
 
 # Layers of which its converter makes nothing.
 _NOTHING = types("Dropout", "Split")
 
 
+def _crops_nothing(layer: Layer) -> bool:
+    """Whether a Crop without an offset, of which it makes nothing, cuts nothing off."""
+    return not layer.proto.crop_param.offset and shape(layer) == layer.tops[0].shape
+
+
 def _skipped(layer: Layer) -> bool:
+    if layer.type == "Crop":
+        return not layer.proto.crop_param.offset
     if layer.type == "Slice":
         return len(layer.tops) == 1
     return layer.type in _NOTHING or (layer.type == "Concat" and len(layer.bottoms) == 1)
@@ -158,11 +187,6 @@ def _computes_nothing(layer: Layer, graph: Graph) -> bool:
     return True
 
 
-def _convolved(layer: Layer, graph: Graph) -> bool:
-    """Whether a layer that moves a window reads the top."""
-    return any(r.type in CONVOLUTIONS | types("Pooling", "LRN") for r in graph.readers.get(layer.tops[0], ()))
-
-
 def _is_read(layer: Layer, graph: Graph) -> bool:
     """Whether an unread top of a skipped layer is the same blob as one that a layer reads."""
     if not _skipped(layer) or not some_top_unread(layer, graph):
@@ -177,6 +201,51 @@ def _is_read(layer: Layer, graph: Graph) -> bool:
                 return True
             same += reader.tops
     return False
+
+
+# Layers of which its converter makes one, if they are equal and read the same blob.
+_MERGED = types(
+    "AbsVal", "BNLL", "Exp", "Flatten", "Log", "MVN", "Power", "ReLU", "Reduction", "Reshape", "Sigmoid",
+    "TanH",
+)  # fmt: skip
+
+
+def _written_out(message: Message) -> tuple[str, ...]:
+    """The fields of a message with their defaults, to compare it with another."""
+    return tuple(str(getattr(message, field.name)) for field in message.DESCRIPTOR.fields)
+
+
+def _expression(blob: Blob) -> object:
+    """What its converter takes for the same blob: itself, or the layer that computes it and of what."""
+    layer = blob.layer
+    while _skipped(layer):
+        blob = layer.bottoms[0]
+        layer = blob.layer
+    if layer.type not in _MERGED:
+        return blob
+    fields = [_written_out(getattr(layer.proto, name)) for name in RULES[layer.type].params]
+    return layer.type, tuple(fields), _expression(layer.bottoms[0])
+
+
+def _flattened(layer: Layer) -> object:
+    """What it makes of the bottom of an InnerProduct."""
+    flatten = LayerParameter()
+    flatten.flatten_param.axis = layer.proto.inner_product_param.axis
+    return "Flatten", (_written_out(flatten.flatten_param),), _expression(layer.bottoms[0])
+
+
+def _is_merged(layer: Layer, graph: Graph) -> bool:
+    """Whether a layer whose top is an output of the net is merged with another."""
+    if layer.type not in _MERGED or not some_top_unread(layer, graph):
+        return False
+    (top,) = layer.tops
+    own, twins = _expression(top), []
+    for other in graph.layers:
+        if other.type == "InnerProduct" and layer.type == "Flatten" and _flattened(other) == own:
+            return True
+        if other.type == layer.type and _expression(other.tops[0]) == own:
+            twins.append(other)
+    return twins[0] is not layer or any(twin.tops[0] in graph.readers for twin in twins)
 
 
 MNN = Target(
@@ -201,7 +270,7 @@ MNN = Target(
         ),
         Limit(
             "scale-scalar", types("Scale"), "num_axes: 0 scales the first channel only", "scale by Power",
-            scalar,
+            lambda layer: scalar(layer) and (shape(layer) or ())[1:2] != (1,),
         ),
         Limit(
             "uneven-window", CONVOLUTIONS, "of repeated kernel_size, stride or pad not all values are read",
@@ -242,6 +311,7 @@ MNN = Target(
         ),
         Limit(
             "argmax", types("ArgMax"), "ArgMax gives other values", "take the maximum outside the net",
+            lambda layer: layer.proto.argmax_param.out_max_val or elements(shape(layer) or (2,)) != 1,
         ),
         Limit("embed", types("Embed"), "Embed gives other values", "look the rows up outside the net"),
         Limit(
@@ -250,8 +320,8 @@ MNN = Target(
             lambda layer: layer.proto.mvn_param.normalize_variance,
         ),
         Limit(
-            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a convolution after it needs",
-            "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4), _convolved,
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a layer after it needs",
+            "Reshape to (n,c,h,w) before", None, misses_axes,
         ),
         Limit(
             "batch-stats", types("BatchNorm"), "use_global_stats: false is ignored",
@@ -274,7 +344,12 @@ MNN = Target(
         ),
         Limit(
             "flatten-axes", types("Flatten"), "end_axis and a negative axis give other shapes", "use Reshape",
-            _flattens_wrongly,
+            _flattens_wrongly, lambda layer, graph: not _flattened_later(layer, graph),
+        ),
+        Limit(
+            "flatten-axes", types("Flatten"), "a negative axis adds axes, which layers after it see",
+            "count the axis from the front",
+            lambda layer: not _flattens_wrongly(layer), _flattens_to_more,
         ),
         Limit(
             "softmax-axis", types("Softmax"), "a blob of one axis gives other values",
@@ -298,12 +373,12 @@ MNN = Target(
             _zero_dilation,
         ),
         Limit(
-            "crop-offset", types("Crop"), "Crop without an offset gives other values", "write offset: 0",
-            lambda layer: not layer.proto.crop_param.offset,
+            "crop-offset", types("Crop"), "Crop without an offset cuts nothing off", "write offset: 0",
+            lambda layer: not layer.proto.crop_param.offset and not _crops_nothing(layer),
         ),
         Limit(
             "crop-rank", types("Crop"),
-            "Crop wants bottoms of as many axes, and 4 of them if its axis is negative",
+            "Crop wants bottoms of as many axes, and crops all of them if its axis is negative",
             "Reshape one of the bottoms, and count the axis from the front", _crops_wrongly,
         ),
         LRN_K,
@@ -316,6 +391,11 @@ MNN = Target(
             "output-read", frozenset(),
             "an output of the net is the blob that another layer reads: it gives no such output",
             "read the other blob by {name}, or leave {name} out", where=_is_read,
+        ),
+        Limit(
+            "output-merged", _MERGED,
+            "another layer computes the same of the same blob: they become one, and this output is not given",
+            "leave {name} out, or put another layer behind it", where=_is_merged,
         ),
     ),
     types=frozenset(

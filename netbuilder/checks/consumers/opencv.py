@@ -21,9 +21,12 @@ from netbuilder.checks.consumers.base import (
     types,
 )
 from netbuilder.checks.consumers.conditions import (
+    axes_matter,
     beyond_image,
     channel_axis,
+    covered,
     floor_matters,
+    misses_axes,
     nearly_one,
     off_channels,
     rank,
@@ -68,6 +71,27 @@ def _loses_window(layer: Layer) -> bool:
     return not pairs or floor_matters(layer)
 
 
+def _misread_depthwise(layer: Layer) -> bool:
+    """Whether its fast way for one 3x3 filter per channel reads dilated rows, padded by one, wrongly."""
+    found, known, p = window(layer), shape(layer), layer.proto.convolution_param
+    if found is None or known is None or len(known) != 4 or not 1 < known[1] == p.group == p.num_output:
+        return False
+    kernel, stride, pad, dilation = found[0]
+    return kernel == (3, 3) and stride[1] == pad[1] == 1 and pad[0] <= 1 and dilation[1] > 1
+
+
+def _fused_rows(layer: Layer, graph: Graph) -> bool:
+    """Whether it makes one layer of an InnerProduct over rows and the only reader, which is per channel."""
+    readers = graph.readers.get(layer.tops[0], [])
+    rows = len(layer.tops[0].shape or ()) > 2
+    return rows and len(readers) == 1 and readers[0].type in ("BatchNorm", "PReLU")
+
+
+def _half_pair(layer: Layer) -> bool:
+    """Whether half of a pair is given alone, and is not what it takes for the missing one."""
+    return any(getattr(layer.proto.convolution_param, there) for there, _ in lone_pairs(layer))
+
+
 def _depth_misread(layer: Layer) -> bool:
     """Whether one of the fields stands once for three spatial axes."""
     p = layer.proto.convolution_param
@@ -91,10 +115,18 @@ def _transposed(layer: Layer) -> bool:
 
 
 def _negative_scale(layer: Layer) -> bool:
-    p = layer.proto.scale_param
-    if len(layer.bottoms) == 2 and layer.bottoms[1].shape == ():
+    """Whether a factor of several numbers, or a computed one with axes, is counted from the end."""
+    if layer.proto.scale_param.axis >= 0:
         return False
-    return p.axis < 0
+    if len(layer.bottoms) == 2:
+        return layer.bottoms[1].shape != ()
+    factor = covered(layer)
+    return factor is None or elements(factor) != 1
+
+
+def _many_off_channels(layer: Layer) -> bool:
+    """Whether a learnt factor is not one number per channel, nor one for everything."""
+    return off_channels(layer) and elements(covered(layer) or ()) != 1
 
 
 def _negative_alone(layer: Layer) -> bool:
@@ -103,6 +135,12 @@ def _negative_alone(layer: Layer) -> bool:
     if rank(layer) != 1 or shape(layer) == (1,) or (layer.type == "Concat" and len(layer.bottoms) == 1):
         return False
     return any(m.axis < 0 for m in (*messages, layer.proto.inner_product_param))
+
+
+def _negative_first(layer: Layer) -> bool:
+    """Whether an InnerProduct counts the first of several axes from the end."""
+    p, known = layer.proto.inner_product_param, shape(layer)
+    return known is not None and len(known) > 1 and p.axis == -len(known)
 
 
 def _fused_scale(layer: Layer, graph: Graph) -> bool:
@@ -135,8 +173,8 @@ def _pads_point(layer: Layer) -> bool:
     found = window(layer)
     if found is None:
         return False
-    kernel, stride, pad, _ = found[0]
-    return set(kernel) == set(stride) == {1} and any(pad)
+    kernel, stride, pad, dilation = found[0]
+    return set(kernel) == set(stride) == set(dilation) == {1} and any(pad)
 
 
 def _uses_batch(layer: Layer) -> bool:
@@ -180,9 +218,9 @@ def _gap_in_tops(layer: Layer, graph: Graph) -> bool:
     return read != sorted(read, reverse=True)
 
 
-def _last_tops_unread(layer: Layer, graph: Graph) -> bool:
-    """Whether a top after the first is unread, and so are all behind it: it then computes none of these."""
-    return len(layer.tops) > 1 and layer.tops[-1] not in graph.readers and not is_source(layer.proto)
+def _other_tops_unread(layer: Layer, graph: Graph) -> bool:
+    """Whether a top after the first is unread, which it then does not compute."""
+    return any(top not in graph.readers for top in layer.tops[1:]) and not is_source(layer.proto)
 
 
 OPENCV = Target(
@@ -217,7 +255,7 @@ OPENCV = Target(
         ),
         Limit(
             "lone-pair", CONVOLUTIONS, "half of an _h/_w pair is ignored", "write both halves",
-            lambda layer: bool(lone_pairs(layer)),
+            _half_pair,
         ),
         Limit(
             "transpose", types("InnerProduct"), "transpose is ignored, so that it computes something else",
@@ -239,9 +277,13 @@ OPENCV = Target(
             "a negative axis of a blob of one axis fails", "write axis: 0", _negative_alone,
         ),
         Limit(
+            "negative-axis", types("InnerProduct"), "the first axis counted from the end fails",
+            "write axis: 0", _negative_first, lambda layer, graph: axes_matter(layer.tops[0], graph),
+        ),
+        Limit(
             "scale-axes", types("Scale"),
             "a learnt factor over other axes than the channels fails behind a convolution",
-            "keep axis and num_axes at 1, or put a ReLU between", off_channels, _fused_scale,
+            "keep axis and num_axes at 1, or put a ReLU between", _many_off_channels, _fused_scale,
         ),
         Limit(
             "prelu-shared", types("PReLU"), "channel_shared fails", "give one slope per channel",
@@ -267,11 +309,21 @@ OPENCV = Target(
             lambda layer: (rank(layer) or 0) > 5,
         ),
         Limit(
+            "depthwise-dilation", types("Convolution"),
+            "one dilated 3x3 filter per channel with a pad of 1 computes other values",
+            "pad by the dilation, or crop what is too much", _misread_depthwise,
+        ),
+        Limit(
+            "fused", types("InnerProduct"),
+            "with axis 2 or more it is merged with the layer after it, and computes other values",
+            "put a Dropout between, which computes nothing", None, _fused_rows,
+        ),
+        Limit(
             "deconv-dilation", types("Deconvolution"), "dilation is ignored in Deconvolution",
             "use a larger kernel", _dilated,
         ),
         Limit(
-            "deconv-pad", types("Deconvolution"), "pad fails where kernel and stride are 1",
+            "deconv-pad", types("Deconvolution"), "pad fails where kernel, stride and dilation are 1",
             "leave pad out, and crop by Crop", _pads_point,
         ),
         Limit(
@@ -300,8 +352,8 @@ OPENCV = Target(
             "Reshape to (n,c,h,w) before", lambda layer: rank(layer) not in (None, 4),
         ),
         Limit(
-            "several-bottoms", CONVOLUTIONS, "of several tops in one layer, those that no layer reads fail",
-            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1, _last_tops_unread,
+            "several-bottoms", types("Deconvolution"), "several bottoms in one layer fail",
+            "use one layer per bottom", lambda layer: len(layer.bottoms) > 1,
         ),
         Limit(
             "lrn-alpha", types("LRN"), "alpha is not 1 where it is not written", "write alpha: 1",
@@ -311,6 +363,10 @@ OPENCV = Target(
         Limit(
             "mvn", types("MVN"), "MVN takes 3 or 4 axes and eps 1e-9 only",
             "leave eps out, and Reshape to 4 axes before", _wrong_mvn,
+        ),
+        Limit(
+            "mvn", types("MVN"), "MVN does not make four axes of fewer, which a layer after it needs",
+            "Reshape to (n,c,h,w) before", None, misses_axes,
         ),
         Limit(
             "mvn", types("MVN"),
@@ -344,8 +400,8 @@ OPENCV = Target(
             "leave out the tops that no layer reads", where=_gap_in_tops,
         ),
         Limit(
-            "unread-top", frozenset(), "it does not compute the last tops of a layer if no layer reads them",
-            "leave these tops out, or read them if you need their values", where=_last_tops_unread,
+            "unread-top", frozenset(), "it computes a top after the first only if a layer reads it",
+            "leave these tops out, or read them if you need their values", where=_other_tops_unread,
             severity="warning",
         ),
         Limit(

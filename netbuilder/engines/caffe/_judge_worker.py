@@ -4,16 +4,18 @@ netbuilder never imports it: its source is sent to the Python that has Caffe (3.
 imports nothing of netbuilder and works in a root where netbuilder is not installed. The source of
 `_messages.py`, the protocol, is sent before this one and runs in its namespace.
 
-When Caffe refuses something it aborts the whole process; the parent notices and reads the log on stderr.
+When Caffe refuses something it aborts the whole process. So each request is answered by a child, forked when
+Caffe has been imported, because starting Caffe again takes half a second. The child's death is an answer too,
+and the log on stderr says why it died.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sys
 import tempfile
+import traceback
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -154,6 +156,31 @@ def run(request: dict[str, Any], folder: str) -> dict[str, Any]:
     return answer
 
 
+def answer(request: dict[str, Any], folder: str) -> dict[str, Any]:
+    try:
+        return describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
+    except Refused as error:
+        return {"error": str(error)}
+    except Exception as error:
+        return {"error": "%s: %s" % (type(error).__name__, error)}
+
+
+def in_a_child(request: dict[str, Any], folder: str, stdout: IO[bytes]) -> int:
+    """Answer in a copy of this process; 0, or how the copy ended: -N for signal N, else its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            send(stdout, answer(request, folder))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)  # skip the destructors of Caffe's threads
+    status = os.waitpid(pid, 0)[1]
+    return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
 def empty(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
@@ -177,16 +204,11 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
                 request = None
             if request is None:
                 return
-            try:
-                answer = describe(build(request, folder)) if request["do"] == "load" else run(request, folder)
-            except Refused as error:
-                answer = {"error": str(error)}
-            except Exception as error:
-                answer = {"error": "%s: %s" % (type(error).__name__, error)}
-            send(stdout, answer)
-            del request, answer
+            died = in_a_child(request, folder, stdout)
+            if died:
+                send(stdout, {"died": died})
+            del request
             empty(folder)
-            gc.collect()  # a net is hundreds of megabytes in a reference cycle
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -199,7 +221,7 @@ def main() -> None:
     except (ImportError, ValueError, OSError):
         pass
     serve(sys.stdin.buffer, ANSWERS)
-    os._exit(0)  # skip the destructors of Caffe's threads
+    os._exit(0)  # skip Caffe's destructors
 
 
 if __name__ == "__main__":

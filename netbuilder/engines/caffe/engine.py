@@ -22,7 +22,7 @@ from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.measure.counts import batch_size
 from netbuilder.training.plan import NetPlan, TrainingPlan
-from netbuilder.training.snapshots import SnapshotNames
+from netbuilder.training.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ class CaffeJob:
 class CaffeEngine:
     """Real Caffe: the given installation, or the one that `install.find` finds."""
 
-    snapshots = SnapshotNames(state=".solverstate", model=".caffemodel", suffixes=("", ".h5"))
+    snapshots = SNAPSHOTS
 
     def __init__(self, install: Install | None = None) -> None:
         self._install = install
@@ -75,7 +75,14 @@ class CaffeEngine:
 
     def train(self, plan: TrainingPlan) -> CaffeJob:
         """The job for a training. Raises ConfigError or EngineError for what this Caffe cannot do."""
+        self._refuse_dtype(plan)
+        if plan.compile:
+            raise ConfigError(
+                "Caffe compiles nothing", key="compile", hint="leave --compile out, or use --engine torch"
+            )
         fields, warnings = TRAIN_JOBS[self.install.kind](plan, self.install)
+        if plan.extras:
+            warnings = [*warnings, f"Caffe leaves these extras out: {', '.join(plan.extras)}"]
         several = len(plan.devices) > 1 or "all" in plan.devices
         return CaffeJob(
             install=self.install,
@@ -110,7 +117,7 @@ class CaffeEngine:
                     dumps(plan.net), phase=plan.net.phase, inputs=arrays, params=params, outputs=blobs
                 ).outputs
 
-    def _refuse_dtype(self, plan: NetPlan) -> None:
+    def _refuse_dtype(self, plan: NetPlan | TrainingPlan) -> None:
         if plan.dtype != "float32":
             raise ConfigError(f"Caffe computes in float32, not {plan.dtype}", key="dtype", hint=_ONLY_TORCH)
 

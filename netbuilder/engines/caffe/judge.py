@@ -1,7 +1,7 @@
 """Real Caffe as a judge: load a net in it, run it, and learn why it refuses one.
 
 Caffe aborts its process on every failed check, and needs another Python. So it always runs in a subprocess,
-the worker (`_judge_worker.py`), which restarts automatically after a refusal. `find` chooses the Caffe.
+the worker (`_judge_worker.py`), which forks a child for each net. `find` chooses the Caffe.
 
     >>> with Caffe() as caffe:                                              # doctest: +SKIP
     ...     caffe.load('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 } } }').blobs
@@ -13,12 +13,16 @@ See docs/real-caffe.md.
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,6 +180,7 @@ class Caffe:
         self._log: IO[bytes] | None = None
         self._folder: Path | None = None
         self._lock = threading.Lock()
+        _OPEN.add(self)
 
     def __enter__(self) -> Caffe:
         with self._lock:
@@ -190,7 +195,7 @@ class Caffe:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process, or None while there is none (before the first request, after a refusal)."""
+        """The worker's process, or None while there is none (before the first request, after a timeout)."""
         return self._process.pid if self._process else None
 
     def load(
@@ -304,7 +309,9 @@ class Caffe:
             self._log.truncate()
             answer = self._exchange(pack(request), limit)
             self._log.seek(0)
-            answer["log"] = self._log.read().decode("utf-8", "replace")
+            answer["log"] = log = self._log.read().decode("utf-8", "replace")
+        if "died" in answer:
+            raise _death(answer["died"], log, f"died ({ending(answer['died'])})")
         if "error" in answer:
             raise EngineError(f"Caffe cannot do that: {answer['error']}")
         return answer
@@ -322,6 +329,7 @@ class Caffe:
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 env=environment(self.install),
+                start_new_session=True,  # so that it can be killed with the child that has the net
             )
         except OSError as error:
             self._end()
@@ -341,7 +349,7 @@ class Caffe:
 
         def stop() -> None:
             late.set()
-            process.kill()
+            _kill(process)
 
         # Killing the worker ends any write or read that waits for it.
         timer = threading.Timer(limit, stop)
@@ -377,16 +385,7 @@ class Caffe:
         """The error for a worker that has ended; cleans up, so that the next request starts a new one."""
         assert self._process is not None
         code = self._process.returncode
-        log = self._end()
-        by = by_signal(code)
-        if by in ("SIGABRT", "SIGFPE", "SIGSEGV", "SIGBUS", "SIGILL"):
-            reason, site = reason_of(log)
-            made = re.findall(r"Creating [Ll]ayer (.*)", log)
-            return CaffeRefused(
-                reason or f"it crashed by {by}", log=log, site=site, layer=made[-1] if made else "", signal=by
-            )
-        hint = "it was killed from outside, perhaps for its memory" if by == "SIGKILL" else last_line(log)
-        return EngineError(f"the Caffe worker {what}", hint=hint)
+        return _death(code, self._end(), what)
 
     def _end(self, grace: float = 0) -> str:
         """End the worker (politely first, with `grace` seconds), clean up and return its log."""
@@ -400,9 +399,9 @@ class Caffe:
             except BrokenPipeError:
                 pass
             try:
-                process.wait(grace) if grace else process.kill()
+                process.wait(grace) if grace else _kill(process)
             except subprocess.TimeoutExpired:
-                process.kill()
+                _kill(process)
             process.wait()
             process.stdout.close()
         if folder is not None:
@@ -412,6 +411,35 @@ class Caffe:
         with log:
             log.seek(0)
             return log.read().decode(errors="replace")
+
+
+_OPEN: weakref.WeakSet[Caffe] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the workers of those that were not closed, with their pipes, logs and folders."""
+    for caffe in list(_OPEN):
+        caffe.close()
+
+
+def _death(code: int, log: str, what: str) -> EngineError:
+    """The error for a worker, or the child that has the net, that ended with this status."""
+    by = by_signal(code)
+    if by in ("SIGABRT", "SIGFPE", "SIGSEGV", "SIGBUS", "SIGILL"):
+        reason, site = reason_of(log)
+        made = re.findall(r"Creating [Ll]ayer (.*)", log)
+        return CaffeRefused(
+            reason or f"it crashed by {by}", log=log, site=site, layer=made[-1] if made else "", signal=by
+        )
+    hint = "it was killed from outside, perhaps for its memory" if by == "SIGKILL" else last_line(log)
+    return EngineError(f"the Caffe worker {what}", hint=hint)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a worker and the child that has the net."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _arrays(files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""PyTorch as an engine: nets tested and timed in this process, with Caffe's numerics.
+"""PyTorch as an engine: nets trained, tested and timed in this process, with Caffe's numerics.
 
-PyTorch is imported only when the engine is used. Training comes with a later version.
+PyTorch is imported only when the engine is used.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
-from netbuilder.errors import ConfigError, EngineError
+from netbuilder.errors import EngineError
 from netbuilder.training.events import Job, Run
 from netbuilder.training.plan import NetPlan, TrainingPlan
-from netbuilder.training.snapshots import SnapshotNames
+from netbuilder.training.snapshots import SNAPSHOTS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import torch
 
     from netbuilder.engines.torch.network import NetModule
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["DTYPES", "TorchEngine", "TorchJob", "device_of"]
+__all__ = ["DTYPES", "TorchEngine", "TorchJob"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -50,7 +49,7 @@ class TorchJob:
 class TorchEngine:
     """The installed PyTorch."""
 
-    snapshots = SnapshotNames(state=".solverstate", model=".caffemodel", suffixes=("", ".h5"))
+    snapshots = SNAPSHOTS
 
     def describe(self) -> str:
         """Which PyTorch is used. Raises EngineError if there is none."""
@@ -64,11 +63,16 @@ class TorchEngine:
         return f"PyTorch {torch.__version__}"
 
     def train(self, plan: TrainingPlan) -> Job:
-        """Refused for now. Raises EngineError."""
-        raise EngineError(
-            "the PyTorch engine of this version tests, times and runs nets, and does not train them",
-            hint="--engine caffe trains; a training loop of your own can use netbuilder.engines.torch.module",
-        )
+        """A training that is ready: its nets, data and solver are loaded.
+
+        Raises ConfigError, EngineError or FileError for what cannot be done, before any file is written.
+        """
+        from netbuilder.engines.torch.train import TrainJob
+        from netbuilder.engines.torch.training import Training
+
+        self.describe()
+        training = Training(plan)
+        return TrainJob(training=training, warnings=training.warnings, notes=tuple(training.notes))
 
     def test(self, plan: NetPlan) -> TorchJob:
         """The job for a test. Raises ConfigError or EngineError for what this PyTorch cannot do."""
@@ -88,6 +92,7 @@ class TorchEngine:
 
     def _job(self, do: str, plan: NetPlan) -> TorchJob:
         from netbuilder.engines.torch import module
+        from netbuilder.engines.torch.devices import device_of
 
         self.describe()
         device = device_of(plan.devices)
@@ -95,17 +100,3 @@ class TorchEngine:
         for path in plan.weights:
             net.load_caffemodel(path)
         return TorchJob(do=do, plan=plan, module=net.to(device))
-
-
-def device_of(devices: tuple[int | str, ...]) -> torch.device:
-    """The device of a plan. Raises ConfigError if PyTorch lacks it."""
-    import torch
-
-    if not devices:
-        return torch.device("cpu")
-    (number,) = devices
-    count = torch.cuda.device_count()
-    if not isinstance(number, int) or number >= count:
-        there = f"PyTorch finds {count} GPU{'s'[: count != 1]}" if count else "PyTorch finds no GPU"
-        raise ConfigError(f"there is no GPU {number}: {there}", key="device", hint="use --device cpu")
-    return torch.device("cuda", number)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from netbuilder.checks.backward import Step as Planned
+from netbuilder.checks.backward import backward
 from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
@@ -88,6 +90,7 @@ class NetModule(nn.Module):
         self._inputs: dict[str, int] = {}  # slots of the tops of sources, by blob name
         self._outputs: dict[str, int] = {}
         self._names: dict[str, int] = {}  # the slot of the last version of each blob
+        self._replaced: dict[int, float] = {}  # loss weights of slots whose gradient Caffe replaces
         self._size = 0
         generator = torch.Generator()
         if seed is None:
@@ -112,6 +115,9 @@ class NetModule(nn.Module):
         slots: dict[Blob, int] = {}
         owners: dict[str, tuple[Operator, int]] = {}
         steps: list[Step] = []
+        plan = backward(net)
+        needs = {step.layer: step.needs for step in plan}
+        losses, replaced = _loss_weights(plan)
         for layer in net:
             operator = self._operator(layer, net, generator)
             self._share(operator, owners)
@@ -126,14 +132,16 @@ class NetModule(nn.Module):
                     self._inputs[top.name] = slots[top]
             tops = [slots[top] for top in layer.tops]
             bottoms = tuple(slots[bottom] for bottom in layer.bottoms)
-            weights = _loss_weights(layer)
+            weights = losses[layer]
             for _ in range(len(weights) - len(tops)):  # the top of a loss that the file omits
                 tops.append(self._size)
                 self._size += 1
             down = layer.proto.propagate_down
-            cut = tuple(i for i, flag in enumerate(down) if not flag)
+            # `force_backward` asks for gradients that propagate_down cuts off.
+            cut = tuple(i for i, flag in enumerate(down) if not flag and not needs[layer][i])
             precise = layer.type in FLOAT32
             steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights, precise))
+        self._replaced = {slots[layer.tops[0]]: weight for layer, weight in replaced.items()}
         self._outputs = {blob.name: slots[blob] for blob in net.outputs}
         self._steps = steps
 
@@ -252,6 +260,9 @@ class NetModule(nn.Module):
                     term = top if top.dim() == 0 else top.sum()
                     term = term if weight == 1 else term * weight
                     loss = term if loss is None else loss + term
+            for slot in self._replaced.keys() & step.tops if self._replaced else ():
+                term = slots[slot].detach() * self._replaced[slot]  # type: ignore[union-attr]
+                loss = term if loss is None else loss + term
             for slot in step.free:
                 slots[slot] = None
         out = Outputs()
@@ -261,6 +272,11 @@ class NetModule(nn.Module):
             out[name] = value
         out.loss = loss
         return out
+
+    def replace(self, number: int, operator: nn.Module) -> None:
+        """Let another operator compute the step of this number; the passes run again."""
+        self._steps[number] = self._steps[number]._replace(operator=operator)
+        self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
 
     def steps(self, keep: Sequence[str] = ()) -> list[Step]:
         """What runs, one step after another, for a caller who asks for these blobs too."""
@@ -297,6 +313,17 @@ class NetModule(nn.Module):
             raise EngineError(f"the net has no blob '{name}'", hint=did_you_mean(name, self._names))
         return self._names[name]
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """On a GPU, leave out TF32, which rounds what convolutions and products read to 10 bits.
+
+        The switches are PyTorch's own, for the whole process; its convolutions use TF32 unless told.
+        """
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if any(blob.is_cuda for blob in self.parameters()):
+            torch.backends.cudnn.allow_tf32 = False
+            torch.backends.cuda.matmul.allow_tf32 = False
+        return self
+
     def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         """Report the keys that no blob has; Module's own check fails for layers with a dot in their name."""
         metadata, strict, missing, unexpected, errors = rest
@@ -332,10 +359,29 @@ def _type(bottoms: Iterable[Tensor | None]) -> str:
     return next((bottom.device.type for bottom in bottoms if bottom is not None), "cpu")
 
 
-def _loss_weights(layer: Layer) -> tuple[float, ...]:
-    """The loss weight of each top. Source: layer.hpp, SetLossWeights; loss_layer.cpp, LayerSetUp."""
-    if layer.proto.loss_weight:
-        return tuple(layer.proto.loss_weight)
-    if RULES[layer.type].auto_top:
-        return (1.0,) + (0.0,) * (len(layer.tops) - 1)
-    return (0.0,) * len(layer.tops)
+Losses = dict[Layer, tuple[float, ...]]
+
+
+def _loss_weights(plan: Sequence[Planned]) -> tuple[Losses, dict[Layer, float]]:
+    """The loss weights of the tops of each layer, and those of losses that count without a gradient.
+
+    A weighted top that is read, too, goes to a Split, which takes its weight over; all other weights of the
+    layer are lost then. A loss without a weight in the file has 1; if its top is read, its gradient is the
+    reader's, or none. Source: insert_splits.cpp, InsertSplits; net.cpp, Init; layer.hpp, SetLossWeights.
+    """
+    read = {name for step in plan for name in step.bottoms}
+    running = [step for step in plan if step.runs]
+    asked = {name for step in running for name, need in zip(step.bottoms, step.needs, strict=True) if need}
+    found: dict[Layer, list[float]] = {}
+    replaced = {}
+    for step in plan:
+        if step.layer is not None:
+            layer = step.layer
+            found[layer] = step.losses[: max(len(layer.tops), RULES[layer.type].auto_top)]
+            top = step.tops[0] if step.tops else ""
+            if top in read and found[layer][0] and (top in asked or not step.runs):
+                replaced[layer], found[layer][0] = found[layer][0], 0.0
+        else:  # the Split of a top of that layer
+            i = next(i for i, top in enumerate(layer.tops) if top.name == step.bottoms[0])
+            found[layer][i] += step.losses[0]
+    return {layer: tuple(weights) for layer, weights in found.items()}, replaced

@@ -45,6 +45,7 @@ class Operator(nn.Module):
         self._message.CopyFrom(layer.proto)
         self._message.ClearField("blobs")
         self.name = layer.name
+        self.bottom_shapes = tuple(bottom.shape for bottom in layer.bottoms)  # in the file
         self.folder = Path(layer.origin.file).parent  # where files are looked up second
         # A layer may override the phase of the net, which changes how it runs.
         self.trains = (PHASES[proto.phase] if proto.HasField("phase") else phase) == "TRAIN"
@@ -94,6 +95,10 @@ class Operator(nn.Module):
         found = self._parameters.get(name)
         return self._buffers[name] if found is None else found  # type: ignore[return-value]
 
+    def owns(self, i: int) -> bool:
+        """Whether blob i is its own, not a view of another operator's."""
+        return i not in self._shared
+
     def blobs(self) -> list[Tensor]:
         """All parameter blobs in Caffe's order; one that is shared has the gradient of its owner."""
         return [self._seen(i) for i in range(self.number)]
@@ -117,6 +122,26 @@ class Operator(nn.Module):
             self._parameters.pop(str(i), None)
             self._buffers.pop(str(i), None)
             self._shared[i] = (owner, j, shape)
+
+    def use(self, other: Operator) -> None:
+        """Use the parameter blobs of another operator, which must have the same shapes, as one's own."""
+        for i in range(self.number):
+            name = str(i)
+            self._shared.pop(i, None)
+            self._parameters.pop(name, None)
+            self._buffers.pop(name, None)
+            if name in other._parameters:
+                self._parameters[name] = other._parameters[name]
+            elif name in other._buffers:
+                self._buffers[name] = other._buffers[name]
+            else:
+                self._shared[i] = other._shared[i]
+
+    def layer_message(self) -> Any:
+        """A copy of the layer's message, without its blobs."""
+        copy = type(self._message)()
+        copy.CopyFrom(self._message)
+        return copy
 
     def views(self) -> list[tuple[Operator, int]]:
         """The blobs of others, by owner and index, that it sees in another shape."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["TestRun", "TimeRun", "compute", "precision"]
+__all__ = ["Means", "TestRun", "TimeRun", "compute", "means", "precision"]
 
 _EVERY = 0.5  # seconds between two reports of a test
 
@@ -38,6 +38,40 @@ def compute(
         for arrays in inputs:
             out = run.once({name: torch.from_numpy(array) for name, array in arrays.items()}, blobs)
             yield {name: out[name].float().cpu().numpy() for name in blobs}
+
+
+class Means(NamedTuple):
+    """The means of the outputs and of the loss over the passes of a test."""
+
+    outputs: dict[str, tuple[float, ...]]
+    loss: float
+
+
+def means(
+    passes: int, once: Callable[[], Outputs], stopped: Callable[[], bool]
+) -> Generator[Testing, None, Means | int]:
+    """Run the passes of a test and report how many are done; an int if it was stopped after so many.
+
+    The sums stay on the device until the end.
+    """
+    reported = time.monotonic()
+    sums: dict[str, Tensor] = {}
+    losses: list[Tensor] = []
+    for done in range(1, passes + 1):
+        with torch.no_grad():
+            out = once()
+        for name in sorted(out):  # in Caffe's order
+            value = out[name].double().flatten()
+            sums[name] = sums[name] + value if name in sums else value
+        if out.loss is not None:
+            losses.append(out.loss.double())
+        if stopped() and done < passes:
+            return done
+        if time.monotonic() - reported > _EVERY:
+            reported = time.monotonic()
+            yield Testing(done, passes)
+    outputs = {name: tuple((value / passes).tolist()) for name, value in sums.items()}
+    return Means(outputs, float(torch.stack(losses).sum()) / passes if losses else 0.0)
 
 
 class _Run:
@@ -86,25 +120,12 @@ class TestRun(_Run):
     __test__ = False  # pytest takes it for tests
 
     def __iter__(self) -> Iterator[Event]:
-        passes, reported = self._plan.iterations, time.monotonic()
-        sums: dict[str, Tensor] = {}
-        loss: float | None = None
-        inputs = self._fed({Form.FED}, torch.zeros)
-        for done in range(1, passes + 1):
-            with torch.no_grad():
-                out = self.once(inputs)
-            for name in sorted(out):  # in Caffe's order
-                value = out[name].double().flatten()
-                sums[name] = sums[name] + value if name in sums else value
-            loss = (loss or 0.0) + (float(out.loss) if out.loss is not None else 0.0)
-            if self._stopped and done < passes:
-                yield Ended("stopped", done)
-                return
-            if time.monotonic() - reported > _EVERY:
-                reported = time.monotonic()
-                yield Testing(done, passes)
-        means = {name: tuple((value / passes).tolist()) for name, value in sums.items()}
-        yield Tested(0, 0, passes, means, (loss or 0.0) / passes)
+        passes, inputs = self._plan.iterations, self._fed({Form.FED}, torch.zeros)
+        found = yield from means(passes, lambda: self.once(inputs), lambda: self._stopped)
+        if isinstance(found, int):
+            yield Ended("stopped", found)
+            return
+        yield Tested(0, 0, passes, found.outputs, found.loss)
         yield Ended("done", passes)
 
 

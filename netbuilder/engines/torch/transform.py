@@ -1,93 +1,116 @@
-"""Images transformed as Caffe does it: cropped, mean subtracted, scaled, mirrored.
+"""Batches of images transformed as Caffe does it: cropped, mirrored, mean subtracted, scaled.
 
-Source: data_transformer.cpp, Transform.
+Pixels stay uint8 on the device until they are cut; the same numbers follow from images that a process has
+cut. Source: data_transformer.cpp, Transform.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from netbuilder.data.framing import Frame, Framing
+from netbuilder.data.preprocess import read_mean
 from netbuilder.engines.torch.files import find
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from netbuilder.engines.torch.operator import Operator
+    from netbuilder.engines.torch.operators.data import Source
 
-__all__ = ["Transform"]
+    Numbers = npt.NDArray[np.int64]
+
+__all__ = ["Centring", "cut", "framing_of"]
 
 
-class Transform:
-    """The transform of a data layer, which in TRAIN crops at random places; mirroring is random in any phase.
+def framing_of(layer: Source, **more: Any) -> Framing:
+    """How the transform of a data layer frames images: in TRAIN it crops at random places."""
+    t = layer.proto.transform_param
+    return Framing(crop=t.crop_size, random=layer.trains, mirror=bool(t.mirror), **more)
 
-    The mean image is read with the first batch.
-    """
 
-    def __init__(self, layer: Operator) -> None:
-        self.layer = layer
-        self._mean: npt.NDArray[np.float32] | None = None
+def cut(planes: Tensor, numbers: Numbers | None, frame: Frame) -> Tensor:
+    """The frames (n, c, h, w) of the images with these numbers among (N, c, H, W); None: of all, in order."""
+    if planes.device.type == "cpu" and frame.plain:
+        return _cut_one_by_one(planes, numbers, frame)
+    if numbers is not None:
+        planes = planes[torch.from_numpy(numbers).to(planes.device)]
+    if frame.between is None:
+        return _gathered(planes, frame.rows, frame.cols)
+    near = [
+        [_gathered(planes, rows, cols).float() for cols in (frame.cols, frame.between.cols)]
+        for rows in (frame.rows, frame.between.rows)
+    ]
+    right = torch.from_numpy(frame.between.right).to(planes.device)[:, None, None, :]
+    down = torch.from_numpy(frame.between.down).to(planes.device)[:, None, :, None]
+    above, below = (first + (second - first) * right for first, second in near)
+    values = above + (below - above) * down
+    return values if planes.is_floating_point() else (values + 0.5).to(planes.dtype)
 
-    def __call__(self, planes: Sequence[npt.NDArray[np.uint8] | npt.NDArray[np.float32]]) -> Tensor:
-        """A batch (n, c, h, w) of images (c, h, w). Raises ValueError for images that do not fit."""
-        import numpy as np
 
-        t = self.layer.proto.transform_param
-        mean = self._mean_image() if t.HasField("mean_file") else None
-        crop = t.crop_size
-        channels, height, width = planes[0].shape
-        batch = np.empty((len(planes), channels, crop or height, crop or width), np.float32)
-        # One draw for the batch: mirroring, then the place of the crop, for each image.
-        drawn = torch.rand(len(planes), 3).tolist() if t.mirror or crop else [()] * len(planes)
-        for i, image in enumerate(planes):
-            if not crop and image.shape != planes[0].shape:
-                raise ValueError(
-                    f"images of {image.shape} and {planes[0].shape} in one batch: give crop_size"
-                )
-            if mean is not None and mean.shape != image.shape:
-                raise ValueError(f"mean_file is {mean.shape}, and an image {image.shape}")
-            window, mirrored = self._window(image.shape, drawn[i])
-            values = image[window]
-            if mean is not None:
-                values = values - mean[window]
-            batch[i] = values[:, :, ::-1] if mirrored else values
-        data = torch.from_numpy(batch)
-        if t.mean_value:
-            values_of = list(t.mean_value)
-            if t.HasField("mean_file") or len(values_of) not in (1, channels):
-                raise ValueError(f"give mean_file, or mean_value once or for each of {channels} channels")
-            data -= torch.tensor(values_of, dtype=torch.float32)[:, None, None]
-        return data.mul_(t.scale) if t.scale != 1 else data
+def _gathered(planes: Tensor, rows: Numbers, cols: Numbers) -> Tensor:
+    """The pixels (n, c, h, w) in these rows (n, h) and columns (n, w) of images (n, c, H, W)."""
+    (n, h), w, c = rows.shape, cols.shape[1], planes.shape[1]
+    places = torch.from_numpy(rows[:, :, None] * planes.shape[3] + cols[:, None, :]).to(planes.device)
+    return torch.gather(planes.flatten(2), 2, places.view(n, 1, h * w).expand(n, c, h * w)).view(n, c, h, w)
 
-    def _window(self, shape: tuple[int, ...], drawn: Sequence[float]) -> tuple[tuple[slice, ...], bool]:
-        """The part of an image that is used, and whether it is mirrored."""
-        t = self.layer.proto.transform_param
-        mirrored = bool(t.mirror) and drawn[0] < 0.5
-        crop = t.crop_size
-        if not crop:
-            return (slice(None),) * 3, mirrored
-        room = [size - crop for size in shape[1:]]
-        if min(room) < 0:
-            raise ValueError(f"crop_size {crop} is larger than an image of {shape[1]}x{shape[2]}")
-        if self.layer.trains:
-            first = [int(place * (size + 1)) for place, size in zip(drawn[1:], room, strict=True)]
+
+def _cut_one_by_one(planes: Tensor, numbers: Numbers | None, frame: Frame) -> Tensor:
+    """The same on a CPU, where copies of rows are three times as fast as a gather of pixels."""
+    import numpy as np
+
+    n, h, w = len(frame.rows), frame.rows.shape[1], frame.cols.shape[1]
+    source = planes.numpy()
+    whole = np.empty((n, planes.shape[1], h, w), source.dtype)
+    which = range(n) if numbers is None else numbers.tolist()
+    tops, left, right = (x.tolist() for x in (frame.rows[:, 0], frame.cols[:, 0], frame.cols[:, -1]))
+    for out, i, top, first, last in zip(whole, which, tops, left, right, strict=True):
+        if first <= last:
+            out[...] = source[i, :, top : top + h, first : last + 1]
         else:
-            first = [size // 2 for size in room]
-        return (slice(None), *(slice(at, at + crop) for at in first)), mirrored
+            out[...] = source[i, :, top : top + h, last : first + 1][:, :, ::-1]
+    return torch.from_numpy(whole)
 
-    def _mean_image(self) -> npt.NDArray[np.float32]:
-        import numpy as np
 
-        if self._mean is None:
-            from netbuilder.schema import message
+class Centring:
+    """Subtracts the mean and scales. Raises EngineError for a mean that does not fit."""
 
-            name = self.layer.proto.transform_param.mean_file
-            blob = message("BlobProto").FromString(find(name, self.layer, "its mean_file").read_bytes())
-            shape = tuple(blob.shape.dim) or (blob.num, blob.channels, blob.height, blob.width)
-            values = np.array(blob.double_data or blob.data, np.float32)
-            self._mean = values.reshape(shape[-3:])
-        return self._mean
+    def __init__(self, layer: Source, device: torch.device) -> None:
+        self._layer, self._device = layer, device
+        t = layer.proto.transform_param
+        self.image: Tensor | None = None
+        self._values: Tensor | None = None
+        if t.HasField("mean_file"):
+            if t.mean_value:
+                raise layer.error("mean_file and mean_value are both given: choose one")
+            path = find(t.mean_file, layer, "its mean_file")
+            self.image = torch.from_numpy(read_mean(str(path)).copy()).to(device)
+        elif t.mean_value:
+            self._values = torch.tensor(list(t.mean_value), device=device)[:, None, None]
+
+    def check(self, channels: int, height: int, width: int) -> None:
+        """Whether an image of this size can be centred."""
+        t = self._layer.proto.transform_param
+        if self.image is not None and tuple(self.image.shape) != (channels, height, width):
+            mean = "x".join(map(str, self.image.shape))
+            raise self._layer.error(
+                f"the mean in '{t.mean_file}' is {mean}, and an image {channels}x{height}x{width}",
+                hint="make the mean of the stored images: netbuilder data lmdb --mean, or compute_image_mean",
+            )
+        if len(t.mean_value) not in (0, 1, channels):
+            raise self._layer.error(
+                f"it has {len(t.mean_value)} mean_values, and images of {channels} channels",
+                hint=f"give mean_value once, or {channels} times",
+            )
+
+    def __call__(self, data: Tensor, frame: Frame) -> Tensor:
+        """Images (n, c, h, w) less the mean at their place in the stored image, times the scale; in place."""
+        if self.image is not None:
+            data -= cut(self.image.expand(len(data), -1, -1, -1), None, frame)
+        elif self._values is not None:
+            data -= self._values
+        scale = self._layer.proto.transform_param.scale
+        return data.mul_(scale) if scale != 1 else data

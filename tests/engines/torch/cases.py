@@ -67,6 +67,6 @@ def backward(case: dict[str, Any], out: Outputs) -> None:
         blob = out[name]
         if blob.requires_grad:
             roots.append(blob)
-            grads.append(tensor(key).view(blob.shape))
+            grads.append(tensor(key).view(blob.shape).to(blob.device))
     if roots:
         torch.autograd.backward(roots, grads)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from netbuilder.engines.caffe import Caffe
+from tests.engines.torch.caffe_solver import CaffeSolver
 from tests.installation import missing_torch, require_torch
 
 
@@ -21,3 +24,10 @@ class Missing(pytest.Module):
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
     """Leave out the modules that need what is missing."""
     return Missing.from_parent(parent, path=module_path) if missing_torch() else None
+
+
+@pytest.fixture(scope="session")
+def caffe_solver(real_caffe: Caffe) -> Iterator[CaffeSolver]:
+    """Real Caffe's solvers."""
+    with CaffeSolver(real_caffe.install) as running:
+        yield running

@@ -80,8 +80,11 @@ def differences(caffe: Caffe, layer: Layer, seed: int = 0) -> dict[str, float]:
         inputs[f"r{i}"] = rng.normal(0, 1, tops[f"y{i}"]).astype(np.float32)
         text += _input(f"r{i}", tops[f"y{i}"])
         text += f'layer {{ name: "p{i}" type: "Eltwise" bottom: "y{i}" bottom: "r{i}" top: "p{i}" '
-        text += "eltwise_param { operation: PROD } }\n"
-        text += f'layer {{ name: "s{i}" type: "Reduction" bottom: "p{i}" top: "s{i}" loss_weight: 1 }}\n'
+        if tops[f"y{i}"]:
+            text += "eltwise_param { operation: PROD } }\n"
+            text += f'layer {{ name: "s{i}" type: "Reduction" bottom: "p{i}" top: "s{i}" loss_weight: 1 }}\n'
+        else:  # Reduction refuses a scalar
+            text += "eltwise_param { operation: PROD } loss_weight: 1 }\n"
     wanted = [f"y{i}" for i in range(layer.tops)] + [f"x{i}" for i in range(len(layer.bottoms))]
     theirs = caffe.run(
         text, phase=layer.phase, inputs=inputs, params={"t": params} if params else {}, outputs=wanted,

@@ -14,7 +14,8 @@ __all__ = ["give"]
 
 def give(m: NetModule, params: Mapping[str, Sequence[Any]]) -> None:
     """Copy arrays into the parameter blobs of these layers."""
+    blobs = m.params  # gathered from all operators at each call
     with torch.no_grad():
         for layer, arrays in params.items():
-            for blob, array in zip(m.params[layer], arrays, strict=True):
+            for blob, array in zip(blobs[layer], arrays, strict=True):
                 blob.copy_(torch.as_tensor(array).view(blob.shape))

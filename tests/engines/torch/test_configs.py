@@ -1,6 +1,6 @@
 """Shipped configs in PyTorch: both phases run, with our shapes, and give what real Caffe gives.
 
-Ten of them, or all where NETBUILDER_CONFIGS=all: `make configs-torch`.
+Ten of them, or all where NETBUILDER_ALL=1: `make configs-torch`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEN = (
     "cifar_resnet_110_a_preactivation", "davidnet_tricks", "dawnnet_tuned", "gcr_resnet_20", "resnet_50",
     "resnet_34_inception_trick",
 )  # fmt: skip
-NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_CONFIGS") == "all" else TEN
+NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_ALL") == "1" else TEN
 
 
 def stitch(name: str, phase: str) -> Net:
@@ -77,7 +77,8 @@ def test_a_config_runs_as_in_real_caffe(real_caffe: Caffe, name: str) -> None:
     check_shapes(test, tested := module(test, seed=2), 2)
     deploy = stitch(name, "deploy")
     d = module(deploy, seed=3)
-    give(d, {layer: blobs for layer, blobs in trained(train, m).items() if layer in d.params})
+    shared = d.params.keys()
+    give(d, {layer: blobs for layer, blobs in trained(train, m).items() if layer in shared})
     scores = next(layer.bottoms[0].name for layer in reversed(list(deploy)) if layer.type == "Softmax")
     given = inputs(deploy, 1)
     ours = d(**given, keep=(scores,))[scores].detach().numpy()

@@ -136,14 +136,6 @@ def test_a_device_is_named_as_in_pytorch(text: str, capsys: pytest.CaptureFixtur
     assert f"a device is cpu, cuda or cuda:N, got '{text}'" in capsys.readouterr().err
 
 
-def test_training_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(["train", "solver.prototxt", "--engine", "torch"], capsys).startswith(
-        "the PyTorch engine of this version tests, times and runs nets, and does not train them\n"
-        "hint:    --engine caffe trains"
-    )
-    assert not Path("out").exists()
-
-
 def test_a_layer_without_operator_is_refused_by_name(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

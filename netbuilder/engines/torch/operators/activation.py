@@ -69,6 +69,8 @@ class Clip(Operator):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.clip_param
+        if p.min > p.max:  # Caffe limits by min last, PyTorch by max
+            return x.clamp(max=p.max).clamp(min=p.min)
         return x.clamp(p.min, p.max)
 
 

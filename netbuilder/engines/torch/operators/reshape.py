@@ -53,7 +53,8 @@ class ArgMax(Operator):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.argmax_param
         along = canonical(p.axis, x.shape) if p.HasField("axis") else None
-        rows = x.detach().movedim(along, -1) if along is not None else x.detach().flatten(1)
+        x = x.detach()
+        rows = x.movedim(along, -1) if along is not None else x.reshape(x.shape[0], -1)
         # A stable sort of the reversed row puts the later of equals first.
         values, order = rows.flip(-1).sort(dim=-1, descending=True, stable=True)
         values, indices = values[..., : p.top_k], (rows.shape[-1] - 1 - order)[..., : p.top_k].to(x.dtype)

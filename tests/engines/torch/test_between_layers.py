@@ -1,0 +1,103 @@
+"""What Caffe's net does between its layers, forward and backward, against real Caffe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from netbuilder import prototxt
+from netbuilder.engines.caffe import Caffe
+from netbuilder.engines.torch import module
+from tests.engines.torch.cases import difference
+from tests.engines.torch.given import give
+
+MOST = 5e-6
+X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 4 dim: 3 } } }'
+LABEL = 'layer { name: "t" type: "Input" top: "t" input_param { shape { dim: 4 } } }'
+FC = 'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 3 } }'
+
+
+def loss(weight: str = "") -> str:
+    return f'layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "t" top: "loss" {weight} }}'
+
+
+def power(bottom: str, top: str, fields: str) -> str:
+    return f'layer {{ name: "{top}" type: "Power" bottom: "{bottom}" top: "{top}" {fields} }}'
+
+
+TWICE = "power_param { scale: 2 }"
+NETS = {
+    "a loss that a weighted layer reads counts, without a gradient": [
+        X, LABEL, FC, loss(), power("loss", "half", "power_param { scale: 0.5 } loss_weight: 1"),
+    ],
+    "a weighted loss that is read counts twice": [
+        X, LABEL, FC, loss("loss_weight: 0.3"), power("loss", "p", f"{TWICE} loss_weight: 1"),
+    ],
+    "a loss that a Silence reads has no gradient": [
+        X, LABEL, FC, loss(), 'layer { name: "s" type: "Silence" bottom: "loss" }',
+    ],
+    "a loss that a layer without a loss reads has no gradient": [
+        X, LABEL, FC, loss(), power("loss", "p", TWICE),
+    ],
+    "so it is where all gradients are forced": [
+        "force_backward: true", X, LABEL, FC, loss(), power("loss", "p", TWICE),
+    ],
+    "weights are lost with a weighted top that is read": [
+        X, FC,
+        'layer { name: "two" type: "Slice" bottom: "fc" top: "a" top: "b" slice_param { slice_point: 1 } '
+        "loss_weight: 1 loss_weight: 3 }",
+        power("b", "p", f"{TWICE} loss_weight: 1"),
+    ],
+    "propagate_down: false cuts": [
+        "force_backward: false", X, FC,
+        power("fc", "p", f"{TWICE} loss_weight: 1 propagate_down: false"), power("fc", "q", "loss_weight: 2"),
+    ],
+    "force_backward overrides propagate_down": [
+        "force_backward: true", X, FC, power("fc", "p", f"{TWICE} loss_weight: 1 propagate_down: false"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_computes_what_caffe_computes(real_caffe: Caffe, name: str) -> None:
+    text = "\n".join(NETS[name])
+    m = module(prototxt.parse(text, "TRAIN", dialect="caffe-master"), seed=1)
+    rng = np.random.default_rng(1)
+    give(m, {layer: [rng.normal(0, 1, tuple(b.shape)) for b in blobs] for layer, blobs in m.params.items()})
+    given = {"x": rng.normal(0, 1, (4, 3)), "t": rng.integers(0, 3, 4)}
+    inputs = {n: torch.tensor(given[n], dtype=torch.float32) for n in m.inputs}
+    theirs = real_caffe.run(
+        text, phase="TRAIN", inputs={n: v.numpy() for n, v in inputs.items()}, backward=True,
+        params={layer: [b.detach().numpy() for b in blobs] for layer, blobs in m.params.items()},
+    )  # fmt: skip
+    out = m(**inputs)
+    assert out.loss is not None
+    assert float(out.loss.detach()) == pytest.approx(theirs.loss, rel=MOST)
+    if out.loss.requires_grad:
+        out.loss.backward()
+    for blob, diff in zip(m.params["fc"], theirs.param_diffs["fc"], strict=True):
+        assert difference(torch.zeros_like(blob) if blob.grad is None else blob.grad, diff) <= MOST
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape"),
+    [
+        ('type: "ArgMax" argmax_param { out_max_val: true }', (7,)),
+        ('type: "ArgMax" argmax_param { top_k: 1 }', (7,)),
+        ('type: "Clip" clip_param { min: 0.5 max: -0.5 }', (3, 4)),
+        ('type: "Clip" clip_param { min: -0.5 max: 0.5 }', (3, 4)),
+    ],
+)
+def test_a_layer_computes_what_caffe_computes(real_caffe: Caffe, fields: str, shape: tuple[int, ...]) -> None:
+    dims = " ".join(f"dim: {n}" for n in shape)
+    text = (
+        f'layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ {dims} }} }} }}\n'
+        f'layer {{ name: "y" bottom: "x" top: "y" {fields} }}'
+    )
+    x = np.random.default_rng(2).normal(0, 1, shape).astype(np.float32)
+    theirs = real_caffe.run(text, inputs={"x": x}).outputs["y"]
+    assert (
+        difference(module(prototxt.parse(text, dialect="caffe-master"))(torch.from_numpy(x))["y"], theirs)
+        <= MOST
+    )
