@@ -19,17 +19,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from plain_torch import PLAIN
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.plain_torch import PLAIN
 from netbuilder import Net, prototxt
 from netbuilder.config import load
 from netbuilder.engines.caffe.install import Install, environment, find
@@ -269,6 +269,10 @@ def training(
     return {"batch": net.inputs[0].known_shape[0], "seconds": best, "memory": memory}
 
 
+def _probabilities(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.softmax(model(x), 1)
+
+
 def inference(args: argparse.Namespace, caffe: Install | None) -> dict[str, Any]:
     """The figures of ResNet-50 and bL-ResNet-50, one image."""
     names = [name for name in args.nets if name.endswith("ResNet-50")]
@@ -279,11 +283,11 @@ def inference(args: argparse.Namespace, caffe: Install | None) -> dict[str, Any]
     for name, net in nets.items():
         x = torch.randn(net.inputs[0].known_shape)
         plain = PLAIN[name]().to(memory_format=torch.channels_last).eval()
-        peers[f"{name} ours"] = timed(lambda m=modules[name], x=x: m(x))
+        peers[f"{name} ours"] = timed(partial(modules[name], x))
         last = x.contiguous(memory_format=torch.channels_last)
-        peers[f"{name} plain"] = timed(lambda p=plain, x=last: torch.softmax(p(x), 1))
+        peers[f"{name} plain"] = timed(partial(_probabilities, plain, last))
         if worker is not None:
-            peers[f"{name} caffe"] = lambda name=name: worker.seconds(name, "forward")
+            peers[f"{name} caffe"] = partial(worker.seconds, name, "forward")
     with torch.no_grad():
         best = fastest(peers, args.turns, args.busy)
         kinds = {name: by_kind(m, nets[name], args.turns) for name, m in modules.items()}
