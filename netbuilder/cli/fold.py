@@ -20,12 +20,13 @@ from netbuilder.cli.options import (
     given_inputs,
 )
 from netbuilder.errors import ConfigError, FileError
+from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
 from netbuilder.prototxt.reader import nets_of, read_net
 from netbuilder.prototxt.writer import write
 from netbuilder.transforms.deploy import deployed
-from netbuilder.transforms.fold import AFFINE, Folding, fold
+from netbuilder.transforms.fold import Folding, fold
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
     for target in targets:
         if target.exists() and not args.force:
             raise FileError(f"cannot write '{target}': it exists already", hint="give another -o, or --force")
-    affine = {layer.name for layer in net if layer.type in AFFINE}
+    affine = {layer.name for layer in net if layer.type in PER_CHANNEL}
     small = {x.layer.name: x.arrays for x in read_arrays(args.weights) if x.layer.name in affine}
     found = fold(net, small.__getitem__)
     try:

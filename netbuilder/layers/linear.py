@@ -13,6 +13,10 @@ from netbuilder.layers.views import Blobs, Seen, first_spatial
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
 
+LINEAR = frozenset(
+    {"Convolution", "Deconvolution", "InnerProduct"}
+)  # what multiplies by filters, and adds a bias
+
 
 def _inner_product_sees(layer: LayerParameter, blobs: Blobs) -> Seen:
     axis = first_spatial(layer.inner_product_param.axis, blobs.bottoms[0])

@@ -32,6 +32,7 @@ _POINTWISE = COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=())
 # As in TEST: with batch statistics, each element would see the whole channel.
 
 AFFINE = frozenset({"Scale", "Bias"})  # what gives the output of a BatchNorm its scale and shift
+PER_CHANNEL = AFFINE | {"BatchNorm"}  # what multiplies and shifts each channel, at test
 
 
 def _batch_norm_learns(layer: LayerParameter) -> int:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from netbuilder.errors import ConfigError
 from netbuilder.layers import canonical_axis
 from netbuilder.layers.arithmetic import conv_window
+from netbuilder.layers.linear import LINEAR
+from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.schema import LayerParameter
 from netbuilder.weights.fill import fixed_arrays, is_fixed
@@ -26,10 +28,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
     Numbers = npt.NDArray[np.float64]
 
-__all__ = ["AFFINE", "Folding", "fold"]
-
-AFFINE = ("BatchNorm", "Scale", "Bias")
-_LINEAR = ("Convolution", "Deconvolution", "InnerProduct")
+__all__ = ["Folding", "fold"]
 
 
 class _Affine(NamedTuple):
@@ -127,10 +126,10 @@ class _Folder:
             if layer.type == "Dropout":
                 self._drop(layer)
         for layer in self.net:
-            if layer.type in _LINEAR and self._may_change(layer):
+            if self._may_change(layer):
                 self._fold_following(layer)
         for layer in self.net:
-            if layer.type in AFFINE and layer in self.items:
+            if layer.type in PER_CHANNEL and layer in self.items:
                 self._fold_chain(layer)
         new = self.found.net
         new.proto.CopyFrom(self.net.proto)
@@ -168,7 +167,7 @@ class _Folder:
             self.found.kept[first.name] = self._why_not(first)
             return
         reader = self._reader(end)
-        if reader and reader.type in _LINEAR and self._may_change(reader) and _takes(reader, total):
+        if reader and self._may_change(reader) and _takes(reader, total):
             old = self.found._changes.get(reader.name, _Change())
             self._change(reader, old._replace(before=total))
             self._merge(chain, reader)
@@ -209,6 +208,9 @@ class _Folder:
         return readers[0] if len(readers) == 1 else None
 
     def _may_change(self, layer: Layer) -> bool:
+        """Whether a layer has weights of its own that may take others over."""
+        if layer.type not in LINEAR:
+            return False
         if len(layer.bottoms) != 1 or len(layer.tops) != 1 or layer.unknown:
             return False
         if layer in self.shared or is_fixed(layer):
@@ -235,7 +237,7 @@ class _Folder:
 
     def _affine(self, layer: Layer) -> _Affine | None:
         """What a layer does to each channel; None if it does anything else."""
-        if layer.type not in AFFINE or self._why_not(layer):
+        if layer.type not in PER_CHANNEL or self._why_not(layer):
             return None
         import numpy as np
 

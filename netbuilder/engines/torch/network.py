@@ -16,7 +16,7 @@ from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
 from netbuilder.engines.torch.passes import chosen, rewritten
 from netbuilder.engines.torch.passes.channels_last import lay_out
-from netbuilder.engines.torch.passes.precision import FLOAT32, lowered, precision, widened
+from netbuilder.engines.torch.passes.precision import lowered, precision, widened
 from netbuilder.engines.torch.steps import Step, freed
 from netbuilder.errors import EngineError, did_you_mean
 from netbuilder.layers import RULES, is_source
@@ -139,8 +139,7 @@ class NetModule(nn.Module):
             down = layer.proto.propagate_down
             # `force_backward` asks for gradients that propagate_down cuts off.
             cut = tuple(i for i, flag in enumerate(down) if not flag and not needs[layer][i])
-            precise = layer.type in FLOAT32
-            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights, precise))
+            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights, operator.precise))
         self._replaced = {slots[layer.tops[0]]: weight for layer, weight in replaced.items()}
         self._outputs = {blob.name: slots[blob] for blob in net.outputs}
         self._steps = steps

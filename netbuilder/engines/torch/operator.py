@@ -31,7 +31,12 @@ class Operator(nn.Module):
 
     Statistics (BatchNorm) are buffers, all other blobs are Parameters; `lr_mults` and `decay_mults` are the
     multipliers of each blob, which a solver of Caffe's applies.
+
+    `precise` ones compute in float32 under autocast: sums and powers that lose too much in 16 bits, and
+    numbers that are indices or coordinates.
     """
+
+    precise = False
 
     # Whether the top is a new tensor that its own gradient does not read, so that a reader may write over it.
     fresh = False

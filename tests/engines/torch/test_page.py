@@ -7,7 +7,6 @@ from pathlib import Path
 
 from netbuilder.engines.torch.operators import FAMILIES, OPERATORS
 from netbuilder.engines.torch.passes import DEFAULT, PASSES
-from netbuilder.engines.torch.passes.precision import FLOAT32
 
 PAGE = Path(__file__).parents[3] / "docs" / "pytorch.md"
 TABLES = re.compile(r"(<!-- layers: [^\n]*-->\n).*?(<!-- end of layers -->)", re.DOTALL)
@@ -41,5 +40,5 @@ def test_the_page_names_every_pass_and_every_layer_of_float32() -> None:
     rows = re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", passes, re.MULTILINE)
     assert rows == [(name, "yes" if name in DEFAULT else "no") for name in PASSES]
     section = precision.partition("\n## ")[0]
-    losses = {name for name in FLOAT32 if name.endswith("Loss")}
-    assert set(re.findall(r"\w+", section)) >= FLOAT32 - losses
+    precise = {name for name in OPERATORS.covered if OPERATORS[name].precise and "Loss" not in name}
+    assert set(re.findall(r"\w+", section)) >= precise

@@ -99,6 +99,8 @@ class _StableSoftplus(torch.autograd.Function):
 class BNLL(Operator):
     """log(1 + exp(x))."""
 
+    precise = True
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         result: Tensor = _StableSoftplus.apply(x)  # type: ignore[no-untyped-call]
         return result
@@ -106,6 +108,8 @@ class BNLL(Operator):
 
 class Power(Operator):
     """(shift + scale * x) ^ power."""
+
+    precise = True
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.power_param
@@ -121,6 +125,8 @@ class Power(Operator):
 class Exp(Operator):
     """base ^ (shift + scale * x); base -1 means e."""
 
+    precise = True
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.exp_param
         log_base = 1.0 if p.base == -1 else math.log(p.base)
@@ -132,6 +138,8 @@ class Exp(Operator):
 
 class Log(Operator):
     """The logarithm of shift + scale * x; base -1 means e."""
+
+    precise = True
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.log_param
@@ -177,6 +185,8 @@ class PReLU(Operator):
 
 class Softmax(Operator):
     """Exponentials normalised to sum 1 along an axis."""
+
+    precise = True
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         return torch.softmax(x, canonical(self.proto.softmax_param.axis, x.shape))

@@ -109,6 +109,8 @@ class Reading(Source):
 class HDF5Output(Operator):
     """Writes its bottoms as the datasets data and label, with four axes, at each pass anew."""
 
+    precise = True
+
     def forward(self, data: Tensor, label: Tensor) -> Tops:  # type: ignore[override]
         name = self.proto.hdf5_output_param.file_name
         with h5py().File(name, "w") as file:

@@ -28,6 +28,8 @@ __all__ = ["COVERED", "REFUSED"]
 class PriorBox(Operator):
     """Boxes at each place of a feature map, and their variances -> (1, 2, boxes*4). It has no gradient."""
 
+    precise = True
+
     def forward(self, features: Tensor, image: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.prior_box_param
         rows, columns = features.shape[2:]
@@ -67,6 +69,8 @@ class DetectionOutput(Operator):
 
     It has no gradient. Source: detection_output_layer.cpp, Forward_cpu; bbox_util.cpp, ApplyNMSFast.
     """
+
+    precise = True
 
     def forward(self, shifts: Tensor, scores: Tensor, priors: Tensor, *image: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.detection_output_param
@@ -135,6 +139,8 @@ def _single(x: float) -> float:
 class ROIPooling(Operator):
     """A grid of maxima of each region; among equals the first gets the gradient."""
 
+    precise = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         if self.proto.roi_pooling_param.pooled_size:
@@ -180,6 +186,8 @@ def _maximum(x: Tensor, axis: int) -> Tensor:
 
 class PSROIPooling(Operator):
     """A grid of averages of each region, where each cell has its own channels."""
+
+    precise = True
 
     def forward(self, x: Tensor, regions: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.psroi_pooling_param
@@ -227,6 +235,8 @@ class SmoothL1Loss(Operator):
 
     A third bottom alone is SSD's, which leaves it out of the gradient; two are inside and outside weights.
     """
+
+    precise = True
 
     def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:  # type: ignore[override]
         n = a.shape[0]

@@ -36,6 +36,8 @@ class Permute(Operator):
 class Normalize(Operator):
     """Each position, or each image with across_spatial, to length 1, and then scaled."""
 
+    precise = True
+
     def initial(self, i: int) -> float:
         """The scale starts at 1."""
         return 1.0
@@ -61,6 +63,8 @@ class Axpy(Operator):
 
 class L1Loss(Operator):
     """The sum of all magnitudes of differences, divided by the batch."""
+
+    precise = True
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
         """Where a and b are equal the gradient is 0."""
@@ -143,6 +147,8 @@ class BN(Operator):
     uses them in TEST or if `frozen`. SegNet's has no statistics: in the mode LEARN it uses those of the batch
     in both phases, and hands them out as tops 1 and 2; in the mode INFERENCE it only scales and shifts.
     """
+
+    precise = True
 
     def initial(self, i: int) -> float:
         """The variance starts at 1 if `frozen`, all else without a filler at 0."""

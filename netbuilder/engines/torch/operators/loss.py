@@ -112,6 +112,8 @@ def softmax_loss(scores: Tensor, labels: Tensor) -> Tensor:
 class SoftmaxWithLoss(Operator):
     """Mean negative log-likelihood of the labels under the softmax of the scores."""
 
+    precise = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         self.mode = normalization_of(self)
@@ -159,6 +161,8 @@ class _Straight(torch.autograd.Function):
 
 class InfogainLoss(Operator):
     """Softmax loss against a matrix of label weights: bottom 2, or a file."""
+
+    precise = True
 
     matrix: Tensor
 
@@ -234,6 +238,8 @@ class _CrossEntropy(torch.autograd.Function):
 class SigmoidCrossEntropyLoss(Operator):
     """Cross entropy of the sigmoid of bottom 0 against the targets of bottom 1."""
 
+    precise = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         self.mode = normalization_of(self, BATCH_SIZE)
@@ -257,6 +263,8 @@ class SigmoidCrossEntropyLoss(Operator):
 class EuclideanLoss(Operator):
     """Half the mean squared distance of two bottoms."""
 
+    precise = True
+
     def forward(self, a: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
         a = _wide(a)
         return (a - b.reshape(a.shape)).square().sum() / a.shape[0] / 2
@@ -264,6 +272,8 @@ class EuclideanLoss(Operator):
 
 class HingeLoss(Operator):
     """One-against-all hinge loss of scores and labels, of which the first n count."""
+
+    precise = True
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         n = scores.shape[0]
@@ -289,6 +299,8 @@ class _LogLoss(torch.autograd.Function):
 
 class MultinomialLogisticLoss(Operator):
     """Mean negative logarithm of the labels' probabilities."""
+
+    precise = True
 
     def forward(self, p: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         rows = _wide(p).reshape(p.shape[0], -1)
@@ -329,6 +341,8 @@ class _Contrast(torch.autograd.Function):
 class ContrastiveLoss(Operator):
     """Distance of similar pairs, margin minus distance of the others."""
 
+    precise = True
+
     def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.contrastive_loss_param
         n = a.shape[0]
@@ -343,6 +357,8 @@ class Accuracy(Operator):
 
     Source: accuracy_layer.cpp, Forward_cpu.
     """
+
+    precise = True
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tops:  # type: ignore[override]
         p = self.proto.accuracy_param

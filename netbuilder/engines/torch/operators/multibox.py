@@ -33,6 +33,8 @@ class _Truth(NamedTuple):
 class MultiBoxLoss(Operator):
     """Loss of the locations and the classes of boxes, for shared locations and a softmax of the classes."""
 
+    precise = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         self.mode = normalization_of(self)

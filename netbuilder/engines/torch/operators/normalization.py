@@ -190,6 +190,8 @@ class LRN(Operator):
     Within a channel Caffe ignores k, and uses 1.
     """
 
+    precise = True
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.lrn_param
         n = p.local_size
@@ -228,6 +230,8 @@ class _Standardised(torch.autograd.Function):
 
 class MVN(Operator):
     """Each channel of each image, or each image, to mean 0 and deviation 1."""
+
+    precise = True
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """The top always has 4 axes."""

@@ -31,6 +31,8 @@ class Tile(Operator):
 class Reduction(Operator):
     """Sum, sum of magnitudes, sum of squares or mean over all axes from an axis on."""
 
+    precise = True
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.reduction_param
         axis = canonical(p.axis, x.shape)
@@ -50,6 +52,8 @@ class ArgMax(Operator):
     Source: argmax_layer.cpp, Forward_cpu, which sorts pairs of value and index downwards.
     """
 
+    precise = True
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.argmax_param
         along = canonical(p.axis, x.shape) if p.HasField("axis") else None
@@ -66,6 +70,8 @@ class ArgMax(Operator):
 
 class BatchReindex(Operator):
     """The images of bottom 0 that bottom 1 lists by index."""
+
+    precise = True
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
         return x[index.long()]

@@ -1,4 +1,4 @@
-"""bfloat16 and float16 by PyTorch's autocast, and the layers that compute in float32 all the same.
+"""bfloat16 and float16 by PyTorch's autocast; `precise` operators compute in float32 all the same.
 
 PyTorch lowers convolutions and matrix products; the layers between take what they get. BatchNorm's statistics
 are always float32.
@@ -13,20 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["FLOAT32", "lowered", "precision", "widened"]
-
-# By layer type: sums and powers that lose too much, and numbers that are indices or coordinates.
-FLOAT32 = frozenset({
-    # losses
-    "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "InfogainLoss", "L1Loss", "MultiBoxLoss",
-    "MultinomialLogisticLoss", "SigmoidCrossEntropyLoss", "SmoothL1Loss", "SoftmaxWithLoss",
-    # normalisations, exponentials and sums
-    "BN", "BNLL", "Exp", "LRN", "Log", "MVN", "Normalize", "Power", "Reduction", "Softmax",
-    # indices and coordinates
-    "Accuracy", "ArgMax", "BatchReindex", "DetectionOutput", "PSROIPooling", "PriorBox", "ROIPooling",
-    # files
-    "HDF5Output",
-})  # fmt: skip
+__all__ = ["lowered", "precision", "widened"]
 
 _LOW = (torch.bfloat16, torch.float16)
 
