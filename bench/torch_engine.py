@@ -115,6 +115,12 @@ def autocast(dtype: str) -> AbstractContextManager[Any]:
     return nullcontext() if dtype == "float32" else torch.autocast("cpu", getattr(torch, dtype))
 
 
+def laid_out(model: nn.Module) -> nn.Module:
+    """The model with its weights channels last."""
+    moved: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return moved
+
+
 class Worker:
     """Real Caffe in a process of its own."""
 
@@ -212,7 +218,7 @@ class Training:
         batch = net.inputs[0].known_shape
         self.x, self.label = torch.randn(batch), torch.zeros(batch[0], dtype=torch.int64)
         self.ours = module(net, seed=1, dtype=dtype)
-        self.plain = PLAIN[name]().to(memory_format=torch.channels_last)
+        self.plain = laid_out(PLAIN[name]())
         learnt = [p for p in self.ours.parameters() if p.requires_grad]
         with torch.no_grad():
             for a, b in zip(self.plain.parameters(), learnt, strict=True):
@@ -282,7 +288,7 @@ def inference(args: argparse.Namespace, caffe: Install | None) -> dict[str, Any]
     worker = None if caffe is None else Worker(caffe, nets, args.threads)
     for name, net in nets.items():
         x = torch.randn(net.inputs[0].known_shape)
-        plain = PLAIN[name]().to(memory_format=torch.channels_last).eval()
+        plain = laid_out(PLAIN[name]()).eval()
         peers[f"{name} ours"] = timed(partial(modules[name], x))
         last = x.contiguous(memory_format=torch.channels_last)
         peers[f"{name} plain"] = timed(partial(_probabilities, plain, last))
