@@ -352,7 +352,7 @@ def give_params(m: NetModule, seed: str, positive: bool) -> dict[str, list[Array
                 elif type == "Parameter":
                     values = _numbers(rng, shape, positive)
                 elif type in ("LSTM", "RNN"):
-                    values = values * 0.5  # the gradient of a saturated tanh is nothing but rounding
+                    values = values * 0.2  # the gradient of a saturated tanh is nothing but rounding
                 elif len(shape) > 1:
                     values = values / max(1, math.prod(shape[1:])) ** 0.5
                 values = np.abs(values) if positive else values

@@ -378,7 +378,8 @@ def _loss_weights(plan: Sequence[Planned]) -> tuple[Losses, dict[Layer, float]]:
             layer = step.layer
             found[layer] = step.losses[: max(len(layer.tops), RULES[layer.type].auto_top)]
             top = step.tops[0] if step.tops else ""
-            if top in read and found[layer][0] and (top in asked or not step.runs):
+            own = RULES[layer.type].auto_top and top not in step.bottoms  # no other has a weight of its own
+            if own and top in read and found[layer][0] and (top in asked or not step.runs):
                 replaced[layer], found[layer][0] = found[layer][0], 0.0
         else:  # the Split of a top of that layer
             i = next(i for i, top in enumerate(layer.tops) if top.name == step.bottoms[0])

@@ -27,6 +27,7 @@ def power(bottom: str, top: str, fields: str) -> str:
 
 
 TWICE = "power_param { scale: 2 }"
+IN_PLACE = 'layer { name: "p" type: "ReLU" bottom: "fc" top: "fc" loss_weight: 0.5 }'
 NETS = {
     "a loss that a weighted layer reads counts, without a gradient": [
         X, LABEL, FC, loss(), power("loss", "half", "power_param { scale: 0.5 } loss_weight: 1"),
@@ -49,6 +50,7 @@ NETS = {
         "loss_weight: 1 loss_weight: 3 }",
         power("b", "p", f"{TWICE} loss_weight: 1"),
     ],
+    "a weighted layer in place": [X, FC, IN_PLACE],
     "propagate_down: false cuts": [
         "force_backward: false", X, FC,
         power("fc", "p", f"{TWICE} loss_weight: 1 propagate_down: false"), power("fc", "q", "loss_weight: 2"),
