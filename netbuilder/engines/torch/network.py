@@ -290,7 +290,7 @@ class NetModule(nn.Module):
 
     def _device(self, given: Mapping[int, Tensor]) -> torch.device:
         """The device that it computes on: that of its parameters, else of its inputs."""
-        blob = next(self.parameters(), None)
+        blob: Tensor | None = next(self.parameters(), None)
         if blob is None:
             blob = next(iter(given.values()), None)
         return torch.device("cpu") if blob is None else blob.device
