@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Run from a clone, the script means this clone's netbuilder, installed or not.
+# Run from a clone, the script uses this clone's netbuilder, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from netbuilder.cli.main import run_script

@@ -1,4 +1,4 @@
-"""Make the weights of DavidNet's whitening from CIFAR-10's images, as a .caffemodel; see --help.
+"""Compute the weights of DavidNet's whitening from CIFAR-10 images and write a .caffemodel; see --help.
 
 python app/cifar10/whiten.py data_batch_1.bin -o whitening.caffemodel
 caffe train --solver solver.prototxt --weights whitening.caffemodel
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Run from a clone, the script means this clone's netbuilder, installed or not.
+# Run from a clone, the script uses this clone's netbuilder, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from legos.whitening import whitening_filter
@@ -22,7 +22,7 @@ from netbuilder.weights.write import write_model
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-LAYER = "whiten_prep"  # as `netbuilder build davidnet --whitening` calls it
+LAYER = "whiten_prep"  # its name in the nets of `netbuilder build davidnet --whitening`
 RECORD = 1 + 3 * 32 * 32  # a label, and the red, green and blue plane
 MEAN, DEVIATION = (125.31, 122.95, 113.87), (62.99, 62.09, 66.70)
 
@@ -30,7 +30,7 @@ MEAN, DEVIATION = (125.31, 122.95, 113.87), (62.99, 62.09, 66.70)
 def make_parser() -> argparse.ArgumentParser:
     """The flags of this script."""
     parser = argparse.ArgumentParser(
-        description="Make the weights of DavidNet's frozen whitening convolution from images."
+        description="Compute the weights of DavidNet's frozen whitening convolution from images."
     )
     parser.add_argument(
         "images", nargs="+", type=Path,
@@ -38,21 +38,21 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="the .caffemodel to write")
     parser.add_argument(
-        "--first", type=int, default=10000, metavar="N", help="how many images to take (default: 10000)"
+        "--first", type=int, default=10000, metavar="N", help="number of images to use (default: 10000)"
     )
     parser.add_argument(
         "--mean", type=float, nargs=3, default=MEAN, metavar="X",
-        help="subtracted from each channel, as in training (default: 125.31 122.95 113.87)",
+        help="mean of each channel, subtracted as in training (default: 125.31 122.95 113.87)",
     )  # fmt: skip
     parser.add_argument(
         "--std", type=float, nargs=3, default=DEVIATION, metavar="X",
-        help="what each channel is then divided by (default: 62.99 62.09 66.70)",
+        help="standard deviation of each channel, divided by after that (default: 62.99 62.09 66.70)",
     )  # fmt: skip
     parser.add_argument(
         "--epsilon", type=float, default=0.01, metavar="X",
         help="added to the eigenvalues (default: 0.01)",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
     parser.set_defaults(run=_run)
     return parser
@@ -68,7 +68,7 @@ def read_images(path: Path) -> npt.NDArray[Any]:
         else:
             data = np.fromfile(path, np.uint8)
             if not data.size or data.size % RECORD:
-                raise ValueError(f"{data.size} bytes are no whole records of {RECORD}")
+                raise ValueError(f"{data.size} bytes are not a whole number of records of {RECORD}")
             images = data.reshape(-1, RECORD)[:, 1:].reshape(-1, 3, 32, 32)
     except OSError as error:
         raise FileError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from None

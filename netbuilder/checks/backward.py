@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from netbuilder.graph import is_loss, loss_weights
 from netbuilder.layers import RULES, Rule, known, of_layer
+from netbuilder.layers.traits import Unknown
 from netbuilder.net import Blob, Layer, Net
 
 __all__ = ["Step", "aborts", "backward", "computes", "lacking"]
@@ -65,7 +66,10 @@ def computes(step: Step) -> bool:
 def lacking(step: Step) -> list[int]:
     """The bottoms whose gradient is asked for although the layer has none for them: Caffe aborts."""
     rule = _rule(step.layer) if step.layer else None
-    without = known(rule.traits.no_gradient, ()) if rule and step.runs else ()
+    trait = rule.traits.no_gradient if rule and step.runs else ()
+    if step.layer is None or isinstance(trait, Unknown):
+        return []
+    without = trait([b.shape or () for b in step.layer.bottoms]) if callable(trait) else trait
     last = len(step.needs)
     return sorted({i % last for i in without if -last <= i < last and step.needs[i]})
 

@@ -134,6 +134,7 @@ CODES: dict[str, Code] = {
         output_read="An output that a layer reads under another name is not given.",
         old_axis="concat_dim and slice_dim are ignored.",
         other_tile="Tile has another interface.",
+        product_axes="An InnerProduct over all axes fails.",
         params_dropped="The fields of the layer are not read.",
         pool_unwritten="Global pooling needs its pool written.",
         pooling_clip="Pooling keeps a window that Caffe drops.",

@@ -9,7 +9,7 @@ from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.graph import has_loss
-from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, known, of_layer
+from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, elements, known, of_layer
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
 
@@ -58,12 +58,28 @@ def _in_place(graph: Graph) -> Iterator[Finding]:
                 f"{layer.type} computes wrong values in place; Caffe does not say",
                 _OWN_TOP,
             )
+        elif resized := _resized(layer):
+            yield found(
+                "in-place", layer,
+                f"it changes the size of '{resized.name}', which it reads: its values are wrong, or Caffe "
+                "aborts",
+                _OWN_TOP,
+            )  # fmt: skip
         elif spoils is Spoils.GRADIENT and layer in graph.backward:
             yield found(
                 "in-place-gradient", layer,
                 f"{layer.type} computes a wrong gradient in place; Caffe does not say",
                 _OWN_TOP,
             )  # fmt: skip
+
+
+def _resized(layer: Layer) -> Blob | None:
+    """A blob to which a layer in place gives another number of elements."""
+    for bottom, top in zip(layer.bottoms, layer.tops, strict=False):
+        unknown = bottom.shape is None or top.shape is None
+        if bottom.name == top.name and not unknown:
+            return top if elements(bottom.known_shape) != elements(top.known_shape) else None
+    return None
 
 
 def _in_place_chains(graph: Graph) -> Iterator[Finding]:

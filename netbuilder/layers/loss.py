@@ -26,6 +26,11 @@ def _legacy_scores(layer: LayerParameter, bottoms: Sequence[Shape], phase: str) 
     return ""
 
 
+def _legacy_bottoms(bottoms: Sequence[Shape]) -> tuple[int, ...]:
+    """Source: euclidean_loss_layer.cpp, Backward_cpu, which reads num() of each bottom."""
+    return tuple(i for i, shape in enumerate(bottoms) if len(shape) > 4)
+
+
 def _softmax_scores(layer: LayerParameter) -> Scores:
     p = layer.loss_param
     return Scores(layer.softmax_param.axis, p.ignore_label if p.HasField("ignore_label") else None)
@@ -98,7 +103,9 @@ def sigmoid_cross_entropy_loss(layer: LayerParameter, bottoms: Sequence[Shape]) 
     bottoms=2,
     in_place="refused",
     auto_top=True,
-    traits=_REFUSING._replace(no_gradient=(), unforced=(), applies="", no_forward=_legacy_scores),
+    traits=_REFUSING._replace(
+        no_gradient=_legacy_bottoms, unforced=(), applies="", no_forward=_legacy_scores
+    ),
 )
 def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Half the mean squared distance of two bottoms -> ().

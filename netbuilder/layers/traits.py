@@ -166,6 +166,9 @@ class Scores(NamedTuple):
     ignored: int | None
 
 
+Bottoms = tuple[int, ...]  # by number
+
+
 class Traits(NamedTuple):
     """What a layer type is; the fields are in the order in which to decide them.
 
@@ -177,7 +180,7 @@ class Traits(NamedTuple):
     `no_forward`: why Caffe aborts in its forward pass although it has built the layer: a function of the
     layer, the shapes of the bottoms and the phase it runs in, "" if it does not; None: it never does.
     `no_gradient`: the bottoms for which it has no gradient, so that Caffe aborts if it needs one; -1 is the
-    last bottom.
+    last bottom. A function of the shapes of the bottoms, if they decide.
     `no_backward`: whether Caffe aborts in its backward pass, whichever gradients it needs.
     `unforced`: the bottoms for which `force_backward` of the net asks no gradient.
     `spoils`: what it computes wrong when it writes over its bottom.
@@ -207,7 +210,7 @@ class Traits(NamedTuple):
     sizes_only: tuple[int, ...] | Unknown = UNDECIDED
     kernel: Kernel | Unknown | None = UNDECIDED
     no_forward: Callable[[LayerParameter, Sequence[tuple[int, ...]], str], str] | Unknown | None = UNDECIDED
-    no_gradient: tuple[int, ...] | Unknown = UNDECIDED
+    no_gradient: Bottoms | Callable[[Sequence[tuple[int, ...]]], Bottoms] | Unknown = UNDECIDED
     no_backward: bool | Unknown = UNDECIDED
     unforced: tuple[int, ...] | Unknown = UNDECIDED
     spoils: Spoils | Callable[[LayerParameter], Spoils] | Unknown = UNDECIDED

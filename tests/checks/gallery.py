@@ -287,7 +287,8 @@ CASES: dict[str, Case] = {
         + one("Crop", "crop_param { offset: 0 }", bottom='x" bottom: "r'), "dim: 0 dim: 1 }", "dim: 0 }", "t", 3, ("mnn",),
     ),
     "crop-offset": Case(
-        INPUT + one("Crop", bottom='x" bottom: "x'), 'top: "t"', 'top: "t" crop_param { offset: 0 }', "t", 2, ("mnn",)
+        INPUT + INPUT.replace('"x"', '"y"').replace("dim: 8 dim: 8", "dim: 4 dim: 4") + one("Crop", bottom='x" bottom: "y'),
+        'top: "t"', 'top: "t" crop_param { offset: 0 }', "t", 3, ("mnn",),
     ),
     "deconv-dilation": Case(
         INPUT + conv("kernel_size: 2 dilation: 2", type="Deconvolution"), "dilation: 2", "", "t", 2, ("opencv",)
@@ -353,6 +354,11 @@ CASES: dict[str, Case] = {
     ),
     "pooling-mask": Case(
         INPUT + one("Pooling", "pooling_param { kernel_size: 2 }").replace('top: "t"', 'top: "t" top: "u"'), 'top: "u"', "", "t", 2, ("mnn",)
+    ),
+    "product-axes": Case(
+        INPUT + one("InnerProduct", f"inner_product_param {{ num_output: 2 axis: 0 {FILLER} }}")
+        + one("Softmax", "softmax_param { axis: 0 }", bottom="t", top="p").replace('name: "t"', 'name: "p"'),
+        "2 axis: 0", "2", "t", 2, ("opencv",),
     ),
     "softmax-axis": Case(
         INPUT.replace("dim: 2 dim: 3 dim: 8 dim: 8", "dim: 8") + one("Softmax", "softmax_param { axis: 0 }"), "dim: 8 }", "dim: 8 dim: 1 }", "t", 2, ("mnn",)

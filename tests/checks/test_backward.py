@@ -51,6 +51,16 @@ NETS: dict[str, tuple[str, list[str]]] = {
         DATA + HIDDEN + scores("data", "marks") + layer("SigmoidCrossEntropyLoss", "hidden marks", "loss"),
         ["loss"],
     ),
+    "a learnt distance to five axes": (
+        DATA + layer("Parameter", "", "five", "parameter_param { shape { dim: 2 dim: 4 dim: 1 dim: 1 dim: 1 } }")
+        + layer("EuclideanLoss", "data five", "loss"),
+        ["loss"],
+    ),
+    "a learnt distance to four axes": (
+        DATA + layer("Parameter", "", "four", "parameter_param { shape { dim: 2 dim: 4 dim: 1 dim: 1 } }")
+        + layer("EuclideanLoss", "data four", "loss"),
+        [],
+    ),
     "labels that are asked for": (
         DATA + HIDDEN + layer("SoftmaxWithLoss", "hidden label", "loss", f"{DOWN} {DOWN}"), ["loss"],
     ),

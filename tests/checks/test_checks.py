@@ -72,7 +72,7 @@ def test_our_nets_have_no_findings(network: str) -> None:
         assert [str(f) for f in examine_text(text, "", Wanted()).findings] == []
 
 
-def test_a_bias_before_batch_norm_is_told_of_each_convolution() -> None:
+def test_a_bias_before_batch_norm_is_reported_for_each_convolution() -> None:
     entry = find_network("cifar_resnet")
     net = entry.stitch(entry.config(main_branch="normal", N=1, conv_bias=True), "train")
     found = checks.check(net)
@@ -80,7 +80,7 @@ def test_a_bias_before_batch_norm_is_told_of_each_convolution() -> None:
     assert len(found) == 9
 
 
-def test_half_a_pair_is_told_in_full() -> None:
+def test_half_a_pair_is_reported_in_full() -> None:
     (finding,) = checks.check(prototxt.parse(CASES["lone-pair"].text))
     assert str(finding) == (
         "warning: t: pad_w is given without pad_h: OpenCV and some chip compilers then ignore it "
@@ -89,7 +89,7 @@ def test_half_a_pair_is_told_in_full() -> None:
     )
 
 
-def test_what_counts_only_in_training_is_not_told_of_a_deploy_net() -> None:
+def test_findings_of_training_are_not_reported_for_a_deploy_net() -> None:
     power = 'layer { name: "p" type: "Power" bottom: "x" top: "x" power_param { scale: 3 } }'
     zeros = (
         'layer { name: "f" type: "InnerProduct" bottom: "x" top: "f" inner_product_param { num_output: 2 } }'
@@ -101,7 +101,7 @@ def test_what_counts_only_in_training_is_not_told_of_a_deploy_net() -> None:
     ]
 
 
-def test_what_is_not_counted_is_told_where_it_begins_and_not_of_what_follows() -> None:
+def test_uncounted_layers_are_reported_where_they_begin_and_not_after() -> None:
     text = (
         'layer { name: "data" type: "Data" top: "data" data_param { source: "db" batch_size: 2 } }\n'
         'layer { name: "conv" type: "Convolution" bottom: "data" top: "c" '
@@ -111,7 +111,7 @@ def test_what_is_not_counted_is_told_where_it_begins_and_not_of_what_follows() -
     assert [(f.code, f.layer) for f in checks.check(prototxt.parse(text))] == [("uncounted", "data")]
 
 
-def test_layers_of_ones_own_and_equal_names_without_parameters_are_no_faults() -> None:
+def test_custom_layers_and_equal_names_without_parameters_are_not_findings() -> None:
     net = Net("n")
     x = net.add("Input", name="x", shape={"dim": [1, 3, 8, 8]})
     net.add("MyWarp", x, name="w", top_shapes=[(1, 3, 8, 8)])
@@ -125,7 +125,7 @@ def test_layers_of_ones_own_and_equal_names_without_parameters_are_no_faults() -
     assert [(f.severity, f.code, f.layer) for f in checks.check(copy)] == [("info", "uncounted", "w")]
 
 
-def test_the_page_lists_exactly_the_codes_that_there_are_with_their_severity_and_title() -> None:
+def test_the_page_lists_exactly_the_existing_codes_with_severity_and_title() -> None:
     page = (Path(__file__).parents[2] / "docs" / "checking.md").read_text(encoding="utf-8")
     table = page.partition("| code | severity | what it is |\n|---|---|---|\n")[2].partition("\n\n")[0]
     rows = [tuple(cell.strip(" `") for cell in line.strip("|").split("|")) for line in table.splitlines()]

@@ -79,7 +79,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_what_is_said_of_a_layer_in_place_is_what_caffe_computes(real_caffe: Caffe, name: str) -> None:
+def test_findings_about_a_layer_in_place_match_what_caffe_computes(real_caffe: Caffe, name: str) -> None:
     def net(top: str) -> str:
         type_, _, rest = LAYERS[name].partition(" ")[2].partition(" ")
         layer = f'layer {{ name: "t" type: {type_} bottom: "x" {rest} top: "{top}" }}\n'
@@ -95,7 +95,7 @@ def test_what_is_said_of_a_layer_in_place_is_what_caffe_computes(real_caffe: Caf
         assert "in-place" not in codes
 
 
-def test_what_is_said_of_a_value_overwritten_in_place_is_what_caffe_computes(real_caffe: Caffe) -> None:
+def test_findings_about_a_value_overwritten_in_place_match_what_caffe_computes(real_caffe: Caffe) -> None:
     """Pairs of a layer, ReLU in place and others not, and one that writes over its top."""
     firsts: tuple[str, ...] = ("ReLU", "leaky", "PReLU", "ELU", "Sigmoid", "TanH", "Exp", "Swish", "Softmax")
     firsts += ("cube", "Power", "MVN", "LRN", "LRN within", "Convolution")
@@ -249,7 +249,7 @@ def test_what_a_cpu_without_cudnn_cannot_do_it_refuses(real_caffe: Caffe) -> Non
         forward(real_caffe, CASES["stochastic-cpu"].text)
 
 
-def test_a_loss_without_a_top_counts_and_is_no_output(real_caffe: Caffe) -> None:
+def test_a_loss_without_a_top_counts_and_is_not_an_output(real_caffe: Caffe) -> None:
     text = FIRST + LOSS.replace("LAST", "x").replace(' top: "loss"', "")
     got = real_caffe.run(text, phase="TRAIN", inputs=INPUTS)
     assert got.loss > 0

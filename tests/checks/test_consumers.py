@@ -330,6 +330,7 @@ CASES: dict[str, Build] = {
     "product": two("Eltwise", operation="PROD"),
     "maximum": two("Eltwise", operation="MAX"),
     "sum_coeff": two("Eltwise", coeff=[1.0, -2.0]),
+    "maximum_difference": two("Eltwise", operation="MAX", coeff=[1.0, -1.0]),
     "difference": two("Eltwise", coeff=[1.0, -1.0]),
     "concat": two("Concat"),
     "concat_axis": two("Concat", axis=2),
@@ -497,6 +498,15 @@ CASES: dict[str, Build] = {
         "InnerProduct", net.add("Flatten", x, name="flat", axis=0, end_axis=1), name="t", num_output=2
     ),
     "scale_vector": scaled_vector,
+    "bias_number": lambda net, x: net.add(
+        "Bias", net.add("Reshape", single(net, x), name="r", shape={"dim": [1]}), name="t", axis=0
+    ),
+    "conv_of_matrix_pad": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=3, kernel_size=1, pad=1
+    ),
+    "conv_of_matrix_pad_stride": lambda net, x: net.add(
+        "Convolution", flat(net, x), name="t", num_output=3, kernel_size=1, pad=1, stride=2
+    ),
     "conv_lone_zero_pad": one("Convolution", num_output=3, kernel_size=1, pad_w=0),
     "deconv_two_bottoms": lambda net, x: shared(net, x, "Deconvolution"),
     "slice_middle_unread": middle_unread,
@@ -506,6 +516,13 @@ CASES: dict[str, Build] = {
     ),
     "argmax_of_one": lambda net, x: net.add("ArgMax", single(net, x), name="t"),
     "inner_product_whole_negative": one("InnerProduct", num_output=5, axis=-4),
+    "inner_product_whole": one("InnerProduct", num_output=5, axis=0),
+    "inner_product_whole_softmax": lambda net, x: net.add(
+        "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=0), name="t", axis=0
+    ),
+    "inner_product_whole_scaled": lambda net, x: net.add(
+        "Scale", net.add("InnerProduct", x, name="ip", num_output=20, axis=0), name="t", axis=0
+    ),
     "inner_product_whole_negative_softmax": lambda net, x: net.add(
         "Softmax", net.add("InnerProduct", x, name="ip", num_output=5, axis=-4), name="t", axis=0
     ),

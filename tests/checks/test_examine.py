@@ -31,7 +31,7 @@ def said(text: str, **wanted: object) -> list[tuple[str, str, int]]:
     return [(f.code, f.layer, f.line) for f in examine_text(text, "n", Wanted(**wanted)).findings]  # type: ignore[arg-type]
 
 
-def test_each_refused_layer_is_told_once_and_what_follows_from_it_is_not() -> None:
+def test_each_refused_layer_is_reported_once_without_its_consequences() -> None:
     examined = examine_text(REFUSED, "net.prototxt", Wanted())
     assert [(f.line, f.column, f.layer, f.code, f.text, f.fix) for f in examined.findings] == [
         (2, 1, "a", "shape", "kernel_size is missing: 2 spatial axes need it once or 2 times", ""),
@@ -67,11 +67,11 @@ def test_the_phases_are_those_that_the_file_has_layers_for(text: str) -> None:
     assert list(examine_text(text, "", Wanted()).nets) == PHASES[text]
 
 
-def test_phases_can_be_asked_for() -> None:
+def test_the_phases_to_examine_can_be_chosen() -> None:
     assert list(examine_text(INPUT, "", Wanted(phases=("TRAIN",))).nets) == ["TRAIN"]
 
 
-def test_a_finding_of_both_phases_is_told_once_with_both() -> None:
+def test_a_finding_of_both_phases_is_reported_once_with_both() -> None:
     text = trained(one("Pooling", "pooling_param { kernel_size: 1 stride: 2 }"))
     (found,) = [f for f in examine_text(text, "", Wanted()).findings if f.code == "pooling-outside"]
     assert found.phases == ("TRAIN", "TEST")
@@ -91,12 +91,12 @@ def test_a_named_caffe_takes_the_place_of_bvlcs_and_others_come_on_top() -> None
     assert [c for c, *_ in said(text, targets=("mnn",))] == ["no-such-type", "no-such-field"]
 
 
-def test_what_a_target_says_is_not_said_of_caffe_in_general_again() -> None:
+def test_a_targets_finding_is_not_repeated_for_caffe_in_general() -> None:
     found = examine_text(CASES["lone-pair"].text, "", Wanted(targets=("opencv",))).findings
     assert [(f.severity, f.code, f.target) for f in found] == [("error", "lone-pair", "opencv")]
 
 
-def test_cudnn_is_no_matter_where_the_caffe_has_it() -> None:
+def test_cudnn_is_not_a_finding_where_the_caffe_has_it() -> None:
     text = CASES["engine-cudnn"].text
     assert said(text, targets=("caffe-cudnn",)) == []
     assert said(text, targets=("caffe-cudnn", "caffe-1.0")) == [("engine-cudnn", "t", 2)]
@@ -141,7 +141,7 @@ def test_a_model_is_compared_in_all_phases_and_is_unused_only_where_no_phase_use
     assert found == [("weights-missing", "fc", 3), ("weights-unused", "aux", 0)]
 
 
-def test_unknown_fields_of_the_net_itself_and_labels_are_told() -> None:
+def test_unknown_fields_of_the_net_itself_and_labels_are_reported() -> None:
     text = "mystery: 3\n" + INPUT + one("Pooling", "pooling_param { pool: MEDIAN kernel_size: 2 }")
     found = examine_text(text, "", Wanted()).findings
     assert [(f.code, f.layer, f.text) for f in found if f.code == "unknown-field"] == [

@@ -94,14 +94,14 @@ def test_a_batch_norm_that_scales_by_itself_needs_no_scale_whatever_its_shape(fi
     assert fixed(text, "nvcaffe") == text
 
 
-def test_a_batch_norm_of_intel_scales_unless_told_otherwise() -> None:
+def test_a_batch_norm_of_intel_scales_by_default() -> None:
     net = LMDB + conv("kernel_size: 3").replace('bottom: "x"', 'bottom: "data"')
     bn = one("BatchNorm", "batch_norm_param { FIELD }", bottom="t", top="u").replace('name: "t"', 'name: "b"')
     assert "batchnorm-without-scale" not in codes(net + bn.replace("FIELD", "bias_term: true"), "intel")
     assert "batchnorm-without-scale" in codes(net + bn.replace("FIELD", "use_weight_bias: false"), "intel")
 
 
-def test_engine_cudnn_is_no_fault_where_the_forks_of_the_file_have_it() -> None:
+def test_engine_cudnn_is_not_a_finding_where_the_files_forks_have_it() -> None:
     text = INPUT + conv("kernel_size: 3 engine: CUDNN")
     assert codes(text) == ["engine-cudnn"]
     assert codes(text, "nvcaffe") == []
@@ -231,7 +231,7 @@ def test_intels_engine_scales_a_batch_norm_and_guards_its_statistics() -> None:
     assert of_scale & set(codes(own, "intel")) == {"batchnorm-without-scale"}
 
 
-def test_nvidias_batch_norm_guards_its_statistics_and_has_no_scale_unless_asked() -> None:
+def test_nvidias_batch_norm_guards_its_statistics_and_has_no_scale_by_default() -> None:
     found = codes(learnt(one("BatchNorm", bottom="x")), "nvcaffe")
     assert "batchnorm-without-scale" in found
     assert "batchnorm-trained" not in found
@@ -411,6 +411,6 @@ def test_fields_that_data_layers_read_in_their_own_message_are_not_called_withou
     assert fixed(dense, "any") == dense
 
 
-def test_what_a_caffe_without_the_type_would_ignore_is_no_finding() -> None:
+def test_what_only_a_caffe_without_the_type_ignores_is_not_a_finding() -> None:
     assert "ignored-param" not in codes(DETECTED, "caffe-master")
     assert fixed(DETECTED, "caffe-master") == DETECTED

@@ -265,13 +265,13 @@ def test_a_missing_file_is_named(netbuilder: Command, tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_is_no_prototxt(netbuilder: Command, tmp_path: Path) -> None:
+def test_a_folder_is_not_a_prototxt(netbuilder: Command, tmp_path: Path) -> None:
     assert netbuilder("count", tmp_path) == Ran(
         2, "", f"FileError: cannot read '{tmp_path}': is a directory\n"
     )
 
 
-def test_a_binary_file_that_is_no_model_is_refused(netbuilder: Command, tmp_path: Path) -> None:
+def test_a_binary_file_that_is_not_a_model_is_refused(netbuilder: Command, tmp_path: Path) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(b"\n\x04\xff\xfe")
     ran = netbuilder("count", path)
@@ -419,7 +419,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused(netbuilder: Command, tm
     assert contents(tmp_path) == {"file": b"mine"}
 
 
-def test_nothing_is_left_behind_when_the_disk_refuses_the_last_file(
+def test_nothing_is_left_when_the_disk_refuses_the_last_file(
     netbuilder: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_bytes = Path.write_bytes

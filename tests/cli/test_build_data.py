@@ -224,14 +224,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_and_nothing_written(name: str, build: Command) -> None:
+def test_a_mistake_is_reported_and_nothing_written(name: str, build: Command) -> None:
     words, error = MISTAKES[name]
     ran = build(*NET, *words, "-o", "out")
     assert (ran.code, ran.out, ran.err) == (2, "", error)
     assert not Path("out").exists()
 
 
-def test_a_database_that_does_not_fit_is_told(build: Command) -> None:
+def test_a_database_that_does_not_fit_is_reported(build: Command) -> None:
     database("train", size=28)
     ran = build(*NET, *LMDB, "-o", "out")
     assert ran.err == (
@@ -246,7 +246,7 @@ def test_a_database_that_does_not_fit_is_told(build: Command) -> None:
     assert not Path("out").exists()
 
 
-def test_a_batch_that_does_not_go_through_the_net_is_told(build: Command) -> None:
+def test_a_batch_that_the_net_cannot_take_is_reported(build: Command) -> None:
     ran = build("davidnet", "--ghost", "4", *LMDB, "--batch", "6", "-o", "out")
     assert ran.code == 2
     assert ran.err.startswith("ShapeError: batch 6 does not go through this net: Reshape 'split_prep': ")

@@ -88,7 +88,7 @@ def test_what_caffe_refuses_is_a_finding_and_the_rest_is_still_looked_at(capsys:
     )
 
 
-def test_a_file_that_is_no_prototxt_is_a_finding_with_line_and_column_and_exit_code_2(
+def test_a_file_that_is_not_a_prototxt_is_a_finding_with_line_and_column_and_exit_code_2(
     capsys: Printed,
 ) -> None:
     Path("bad.prototxt").write_text(NET.replace("tiles: 2", "tiles 2"), encoding="utf-8")
@@ -184,7 +184,9 @@ def test_an_unknown_target_is_refused_and_all_are_listed(capsys: Printed) -> Non
 # -- mending ---------------------------------------------------------------------------------------------
 
 
-def test_the_mended_file_stands_beside_the_old_one_and_is_what_the_rest_is_said_of(capsys: Printed) -> None:
+def test_the_fixed_file_is_written_beside_the_old_one_and_the_other_findings_are_about_it(
+    capsys: Printed,
+) -> None:
     Path("net.prototxt").write_text(NET.replace("tiles: 2", "tiles: 0"), encoding="utf-8")
     assert check("--fix") == 1
     printed = capsys.readouterr()

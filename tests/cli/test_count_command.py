@@ -72,7 +72,7 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_others(capsys: Printed) ->
     )
 
 
-def test_a_single_file_that_cannot_be_read_is_told_as_ever(capsys: Printed) -> None:
+def test_a_single_file_that_cannot_be_read_is_reported_as_before(capsys: Printed) -> None:
     code, out, err = run(capsys, "broken.prototxt")
     assert (code, out) == (2, "")
     assert err.startswith("StaleBlob: ReLU 'r': bottom 'nothing' is not the top of any layer before\n")
@@ -133,7 +133,7 @@ def test_a_row_per_block(capsys: Printed) -> None:
     ]
 
 
-def test_a_file_without_blocks_is_told_so(capsys: Printed) -> None:
+def test_a_file_without_blocks_is_reported(capsys: Printed) -> None:
     Path("flat.prototxt").write_text(SMALL.replace("m/", ""))
     code, _, err = run(capsys, "flat.prototxt", "--by-block")
     assert code == 0
@@ -214,7 +214,7 @@ def test_another_batch_changes_the_memory_alone(capsys: Printed) -> None:
         assert eight["totals"][key] == 4 * two["totals"][key]
 
 
-def test_a_batch_of_data_of_unknown_shape_is_asked_for(capsys: Printed) -> None:
+def test_a_batch_for_data_of_unknown_shape_needs_its_shape(capsys: Printed) -> None:
     Path("data.prototxt").write_text(
         'layer { name: "data" type: "Data" top: "data" data_param { source: "nowhere" batch_size: 64 } }\n'
     )

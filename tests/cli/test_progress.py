@@ -99,7 +99,7 @@ def test_lines_take_the_place_of_the_bar_and_a_bar_fits_the_terminal(terminal: T
 
 
 @pytest.mark.parametrize("logged", [False, True])
-def test_without_a_terminal_there_is_no_bar_and_a_line_a_minute_if_asked(
+def test_without_a_terminal_there_is_no_bar_and_a_line_a_minute_on_request(
     capsys: pytest.CaptureFixture[str], now: list[float], logged: bool
 ) -> None:
     progress = Progress("images", 600, logged=logged)

@@ -346,7 +346,7 @@ def refused(text: str, *sets: str) -> ConfigError:
 
 
 @pytest.mark.parametrize("what", MISTAKES)
-def test_a_mistake_is_told_with_file_line_and_key(what: str) -> None:
+def test_a_mistake_is_reported_with_file_line_and_key(what: str) -> None:
     text, message = MISTAKES[what]
     Path("base.yaml").write_text("network: cifar_resnet\nN: three\n", encoding="utf-8")
     assert str(refused(text)) == message
@@ -379,7 +379,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_a_wrong_set_is_told_as_it_was_given(setting: str) -> None:
+def test_a_wrong_set_is_quoted_as_it_was_given(setting: str) -> None:
     assert str(refused(NET, setting)) == SETTINGS[setting]
 
 
@@ -388,7 +388,7 @@ def test_the_error_carries_file_and_key() -> None:
     assert (error.path, error.key) == ("case.yaml", "classes")
 
 
-def test_an_unknown_network_is_told_with_the_nearest() -> None:
+def test_an_unknown_network_is_reported_with_the_nearest() -> None:
     lines = str(refused("network: resnt\n")).splitlines()
     assert lines[0].startswith("unknown network 'resnt': there are ")
     assert lines[1:] == ["  where:   case.yaml:1, network", "  hint:    did you mean 'resnet'?"]
@@ -442,12 +442,12 @@ def told(target: str, *folders: str) -> str:
     return str(error.value)
 
 
-def test_an_unknown_name_is_told_with_the_nearest() -> None:
+def test_an_unknown_name_is_reported_with_the_nearest() -> None:
     assert told("resnt_50") == "unknown config 'resnt_50'\n  hint:    did you mean 'resnet_50'?"
     assert told("???") == "unknown config '???'\n  hint:    netbuilder list prints the names"
 
 
-def test_a_missing_file_of_a_known_name_is_told_with_the_name() -> None:
+def test_a_missing_file_of_a_known_name_is_reported_with_the_name() -> None:
     assert told("resnet_50.yaml") == (
         "file 'resnet_50.yaml' does not exist\n  hint:    a config named resnet_50 exists"
     )

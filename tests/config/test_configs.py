@@ -78,7 +78,7 @@ def test_a_shipped_config_builds_and_has_the_counts_that_it_states(name: str) ->
     assert counted.uncounted == ()
 
 
-def test_every_shipped_net_has_a_name_of_its_own_that_is_no_networks() -> None:
+def test_every_shipped_net_has_a_unique_name_that_no_network_has() -> None:
     names = [path.stem for path in SHIPPED.rglob("*.yaml") if path.parent.name != "solvers"]
     assert len(set(names)) == len(names) == len(SHIPPED_CONFIGS)
     assert not set(names) & set(all_networks())
@@ -294,7 +294,7 @@ def test_defaults_reach_the_layers_of_all_phases(folder: Path) -> None:
         assert {(p.param[0].lr_mult, p.param[0].decay_mult) for p in convolutions} == {(2, 0.5)}
 
 
-def test_defaults_come_before_the_networks_own_and_behind_what_a_lego_sets(folder: Path) -> None:
+def test_defaults_override_the_networks_own_but_not_what_a_lego_sets(folder: Path) -> None:
     # bl_resnet has msra by fan-out and fraction 0.9; its upsampling sets a constant filler and lr_mult 0.
     write(
         folder / "own.yaml",

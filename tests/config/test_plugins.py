@@ -161,7 +161,7 @@ def test_a_module_that_can_be_imported_is_named_without_py(folder: Path) -> None
     assert load("importable.yaml").config.title == "tiny_2"
 
 
-def test_a_module_may_add_a_branch_to_the_networks_that_there_are(
+def test_a_module_may_add_a_branch_to_existing_networks(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from legos import BRANCHES
@@ -201,7 +201,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN)
-def test_a_broken_module_is_told_with_its_line_and_the_configs(folder: Path, text: str) -> None:
+def test_a_broken_module_is_reported_with_its_line_and_the_configs(folder: Path, text: str) -> None:
     Path("nets/broken.py").write_text(text, encoding="utf-8")
     assert refused("module: broken.py\nnetwork: tiny\n") == (
         f"cannot load module 'broken.py': {BROKEN[text]}\n  where:   nets/case.yaml:1, module"

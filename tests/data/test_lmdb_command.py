@@ -138,7 +138,9 @@ def running(pid: int) -> bool:
         return False
 
 
-def test_a_full_disk_is_told_and_gone_on_from(small: Path, data: Run, records: Read, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_next_run_continues(
+    small: Path, data: Run, records: Read, tmp_path: Path
+) -> None:
     source = tmp_path / "images"
     (source / "ant").mkdir(parents=True)
     for i in range(2100):
@@ -307,7 +309,7 @@ def test_a_database_without_any_image_is_not_made(data: Run, tmp_path: Path) -> 
     assert not (tmp_path / "db").exists()
 
 
-def test_images_of_different_sizes_are_told(pictures: Path, data: Run, tmp_path: Path) -> None:
+def test_images_of_different_sizes_are_reported(pictures: Path, data: Run, tmp_path: Path) -> None:
     code, _, err = data("lmdb", pictures / "list", "-o", tmp_path / "db", "--mean", tmp_path / "mean")
     assert code == 2
     assert err == (
@@ -339,7 +341,7 @@ def test_a_line_that_is_wrong_is_shown(line: str, text: str, data: Run, tmp_path
     assert (code, err) == (2, f"FileError: {text}\n  where:   {listing}:2\n{hint}")
 
 
-def test_what_cannot_be_a_source_is_told(small: Path, data: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_a_source_is_reported(small: Path, data: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "class").mkdir()

@@ -110,6 +110,6 @@ BAD: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_record_that_is_no_datum_is_refused(text: str) -> None:
+def test_a_record_that_is_not_a_datum_is_refused(text: str) -> None:
     with pytest.raises(datum.BadDatum, match=f"^{text}$"):
         datum.read(memoryview(BAD[text]()))

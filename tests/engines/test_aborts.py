@@ -185,7 +185,7 @@ def layer(fields: str) -> Callable[[], None]:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )  # fmt: skip
-def test_an_abort_is_told_in_plain_words_and_leaves_no_snapshot(
+def test_an_abort_is_explained_in_plain_words_and_leaves_no_snapshot(
     change: Callable[[], None], plain: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change()
@@ -194,7 +194,7 @@ def test_an_abort_is_told_in_plain_words_and_leaves_no_snapshot(
     assert not (place / "out/.x.partial").exists()
 
 
-def test_a_snapshot_or_weights_of_something_else_are_told(
+def test_a_snapshot_or_weights_of_another_net_are_reported(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "solver.prototxt", "--no-draw"]) == 0
@@ -222,7 +222,7 @@ def test_a_snapshot_or_weights_of_something_else_are_told(
         ("ulimit -f 100; trap '' XFSZ", 2000, "Caffe cannot write a snapshot: the disk is full, or the"),
     ],
 )
-def test_what_the_machine_has_too_little_of_is_told(
+def test_a_resource_that_runs_out_is_named(
     limit: str, outputs: int, plain: str, place: Path, container: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -232,7 +232,7 @@ def test_what_the_machine_has_too_little_of_is_told(
     assert list(place.glob("out/*_iter_*")) == []
 
 
-def test_a_leveldb_that_both_phases_read_is_told(
+def test_a_leveldb_that_both_phases_read_is_reported(
     place: Path, container: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     images("8.png 0", "8.png 1")()
@@ -248,7 +248,7 @@ def test_a_leveldb_that_both_phases_read_is_told(
 
 
 @pytest.mark.parametrize("program", [BINARY, ("/usr/bin/python3",)], ids=["binary", "pycaffe"])
-def test_what_a_python_layer_raises_is_told(
+def test_the_exception_of_a_python_layer_is_reported(
     program: tuple[str, ...], place: Path, container: Callable[..., str], monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -260,7 +260,7 @@ def test_what_a_python_layer_raises_is_told(
     assert "ModuleNotFoundError: No module named 'no_module'\n  hint:" in said
 
 
-def test_a_folder_that_cannot_be_made_is_told(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "out").touch()
     assert refusal(["train", "solver.prototxt"], capsys).startswith(
         "cannot make the folder 'out' of the snapshots: "
@@ -338,7 +338,7 @@ def test_an_end_without_a_reason_says_how_it_ended(code: int, text: str) -> None
     assert str(death(code, log)).startswith(text)
 
 
-def test_the_layer_that_was_being_made_is_told_and_no_other() -> None:
+def test_only_the_layer_that_was_being_made_is_named() -> None:
     head = "I0102 15:04:05.678901  1234 x.cpp:1]"
     fatal = "F0102 15:04:05.678901  1234 y.cpp:2] Check failed: a == b"
     making = f"{head} Creating Layer fc\n{head} Creating Layer loss\n"

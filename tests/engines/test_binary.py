@@ -187,9 +187,7 @@ def test_what_only_pycaffe_can_do_is_refused(
         Caffe()
 
 
-def test_a_gpu_that_is_not_there_is_told(
-    binary: str, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_gpu_is_reported(binary: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for gpu in ("0", "all"):
         said = refusal(["train", "solver.prototxt", "--gpu", gpu], capsys)
         assert said.startswith("this Caffe is built for CPUs only, and a GPU was asked for\n")
@@ -282,7 +280,7 @@ def test_a_snapshot_that_was_whole_when_caffe_was_killed_is_kept(fake: Install, 
     assert state_of(folder / "out/x_iter_60.solverstate").iter == 60
 
 
-def test_several_gpus_are_a_flag_and_a_build_without_nccl_is_told(fake: Install, folder: Path) -> None:
+def test_several_gpus_are_a_flag_and_a_build_without_nccl_is_reported(fake: Install, folder: Path) -> None:
     does = """os.write(2, b"F0102 15:04:05.678901 7 caffe.cpp:256] "
 b"Multi-GPU execution not available - rebuild with USE_NCCL\\n")
 os.abort()"""

@@ -57,7 +57,7 @@ Optimization Done.
 """
 
 
-def test_a_training_is_told_as_pycaffe_tells_it() -> None:
+def test_a_training_has_the_same_events_as_with_pycaffe() -> None:
     found = events("train", TODAY)
     last = found.pop(4)
     assert isinstance(last, Iteration)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from netbuilder.engines.caffe import (
 from netbuilder.engines.caffe.judge import main
 from netbuilder.engines.caffe.log import reason_of
 from netbuilder.errors import EngineError
+from tests.engines.case import ROOT
 
 INPUT = """layer { name: "data" type: "Input" top: "data"
   input_param { shape { dim: 1 dim: 1 dim: 3 dim: 3 } } }
@@ -49,7 +51,7 @@ layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "sum" }
 """
 
 
-def test_loading_tells_layers_shapes_and_params(real_caffe: Caffe) -> None:
+def test_loading_returns_layers_shapes_and_params(real_caffe: Caffe) -> None:
     net = real_caffe.load(TWO_HEADS)
     # conv: (8 + 2 - 3) / 2 + 1 = 4; pool rounds up: ceil((4 - 3) / 2) + 1 = 2; fc sees 4 * 4 * 4 = 64 inputs
     assert net.blobs["data"] == (2, 3, 8, 8)
@@ -88,7 +90,7 @@ def test_phase_and_stages_choose_layers(real_caffe: Caffe, state: dict, outputs:
     assert real_caffe.load(TWO_HEADS, **state).outputs == outputs
 
 
-def test_loss_weights_and_layers_without_names_are_told(real_caffe: Caffe) -> None:
+def test_loss_weights_and_layers_without_names_are_returned(real_caffe: Caffe) -> None:
     net = real_caffe.load(
         'layer { type: "DummyData" top: "a" top: "b" dummy_data_param { shape { dim: 2 } } }\n'
         'layer { type: "EuclideanLoss" bottom: "a" bottom: "b" top: "loss" loss_weight: 0.5 }'
@@ -131,7 +133,18 @@ def test_a_refusal_and_a_crash_end_only_the_child_that_has_the_net(real_caffe: C
         assert real_caffe.pid == before
 
 
-def test_a_parse_error_is_told_with_its_line_and_column(real_caffe: Caffe) -> None:
+def test_each_net_without_a_seed_is_filled_anew_in_an_empty_folder(real_caffe: Caffe) -> None:
+    drawn = []
+    for _ in range(2):
+        with pytest.raises(CaffeRefused):
+            real_caffe.load(UNEQUAL, files={"kept": b""})
+        assert real_caffe._folder is not None
+        assert not (real_caffe._folder / "kept").exists()
+        drawn.append(real_caffe.run(INPUT + CONV, fetch_params=True).params["conv"][0].tolist())
+    assert drawn[0] != drawn[1]
+
+
+def test_a_parse_error_is_reported_with_its_line_and_column(real_caffe: Caffe) -> None:
     with pytest.raises(CaffeRefused) as caught:
         real_caffe.load(INPUT + 'layer { name: "x"\n  typo: 1 }')
     assert caught.value.reason == (
@@ -342,6 +355,21 @@ def test_a_worker_leaves_nothing_behind(real_caffe: Caffe) -> None:
         assert folders[1].is_dir()
     assert not any(folder is None or folder.exists() for folder in folders)
     assert caffe.pid is None
+
+
+def test_at_exit_the_worker_of_a_caffe_that_was_not_closed_ends(real_caffe: Caffe) -> None:
+    code = (
+        "from netbuilder.engines.caffe import Caffe\n"
+        f"caffe = Caffe()\ncaffe.load({INPUT!r})\nprint(caffe.pid, caffe._folder)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    pid, folder = done.stdout.split()
+    assert done.stderr == ""
+    assert not Path(f"/proc/{pid}").exists()
+    assert not Path(folder).exists()
 
 
 def test_the_variable_wins_over_everything(real_caffe: Caffe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_it_judges_nets_too(contained: str) -> None:
         assert str(caffe.install).endswith(f"/usr/bin/python3 (named by {VARIABLE})")
 
 
-def test_what_is_not_mounted_is_told(
+def test_files_that_are_not_mounted_are_named(
     contained: str,
     container: Callable[..., str],
     folder: Path,
@@ -112,7 +112,7 @@ def test_what_is_not_mounted_is_told(
         ("docker run 'image", ".* is no command line: No closing quotation"),
     ],
 )
-def test_a_command_that_does_not_start_is_told(
+def test_a_command_that_does_not_start_is_reported(
     command: str, error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, command)
@@ -120,7 +120,7 @@ def test_a_command_that_does_not_start_is_told(
         find()
 
 
-def test_a_python_that_is_too_old_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_that_is_too_old_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "sitecustomize.py").write_text("import sys\nsys.version_info = (2, 7, 12)")
     monkeypatch.setenv(VARIABLE, f"env PYTHONPATH={folder} {sys.executable}")
     with pytest.raises(EngineError, match=r"no usable Caffe: AssertionError: it is Python 2\.7, and 3\.7 is"):

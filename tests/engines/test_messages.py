@@ -58,7 +58,7 @@ def test_a_value_that_cannot_be_sent_is_refused() -> None:
 
 
 @pytest.mark.parametrize("left", [1, 13, 20, 40, 200], ids=lambda n: f"{n} bytes")
-def test_a_message_that_is_cut_short_is_no_end(left: int) -> None:
+def test_a_truncated_message_is_not_an_end(left: int) -> None:
     whole = pack({"loss": 1.0, "outputs": {"x": np.zeros(100, np.float32)}})[1:]
     if left < len("@netbuilder"):
         assert through(whole[:left]) == []  # not yet a message
@@ -81,7 +81,7 @@ def test_a_message_that_is_cut_short_is_no_end(left: int) -> None:
         (b"@netbuilder 2 99999999999999999\n{}", "a message of 99,999,999,999,999,999 bytes"),
     ],
 )
-def test_what_is_no_message_is_named(sent: bytes, text: str) -> None:
+def test_a_line_that_is_not_a_message_is_quoted(sent: bytes, text: str) -> None:
     with pytest.raises(BadMessage) as caught:
         through(sent)
     assert text in str(caught.value)

@@ -143,7 +143,7 @@ def test_the_record_is_what_caffe_said_and_a_test_is_its_mean(
     assert first == {name: [pytest.approx(float(value))] for name, value in expected.items()}
 
 
-def test_a_loss_that_is_no_number_is_warned_of(
+def test_a_loss_of_nan_is_warned_about(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Softmax would hide it: Caffe takes the logarithm of no less than 1e-38.
@@ -207,7 +207,7 @@ def test_all_gpus_of_a_machine_without_one_are_none(
 # -- what is refused -----------------------------------------------------------------------------------------
 
 
-def test_a_gpu_without_cuda_is_told(
+def test_a_gpu_without_cuda_is_reported(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal(["train", "solver.prototxt", "--gpu", "0"], capsys).startswith(
@@ -216,7 +216,7 @@ def test_a_gpu_without_cuda_is_told(
     assert not list((folder / "out").glob("*.solverstate"))
 
 
-def test_weights_that_do_not_fit_are_told(
+def test_weights_that_do_not_fit_are_reported(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = message("NetParameter")()
@@ -232,7 +232,7 @@ def test_weights_that_do_not_fit_are_told(
     )
 
 
-def test_a_broken_database_is_told(
+def test_a_broken_database_is_reported(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "db" / "data.mdb").write_bytes(b"no database" * 1000)
@@ -281,7 +281,7 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
         ),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_before_caffe_starts(
+def test_mistakes_are_reported_before_caffe_starts(
     solver: str, words: list[str], error: str, folder: Path, real_caffe: Caffe,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -290,7 +290,7 @@ def test_mistakes_are_told_before_caffe_starts(
     assert not (folder / "out").exists()
 
 
-def test_a_missing_database_is_told_with_its_layer(
+def test_a_missing_database_is_reported_with_its_layer(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "db").rename(folder / "away")
@@ -300,7 +300,7 @@ def test_a_missing_database_is_told_with_its_layer(
     )
 
 
-def test_shapes_that_do_not_fit_are_told_as_on_reading(
+def test_shapes_that_do_not_fit_are_reported_as_on_reading(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "net.prototxt").write_text(NET.replace("kernel_size: 3", "kernel_size: 30"))
@@ -321,14 +321,14 @@ def test_an_earlier_training_is_not_overwritten(
     assert latest("out/x", CaffeEngine.snapshots) == Path("out/x_iter_500.solverstate")
 
 
-def test_caffe_that_is_not_installed_is_told(
+def test_a_missing_caffe_is_reported(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NETBUILDER_CAFFE", sys.executable)
     assert "has no usable Caffe" in refusal(["train", "solver.prototxt"], capsys)
 
 
-def test_a_full_disk_is_told_and_leaves_no_snapshot(folder: Path, real_caffe: Caffe) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_snapshot(folder: Path, real_caffe: Caffe) -> None:
     # A limit on the size of files stands for the disk: the model of 1.2 MB does not fit, the log does.
     (folder / "net.prototxt").write_text(NET.replace("num_output: 5", "num_output: 1000"))
     (folder / "solver.prototxt").write_text(SOLVER.replace("snapshot: 60", "snapshot: 3"))

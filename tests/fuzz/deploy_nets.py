@@ -92,7 +92,7 @@ class _Maker:
         return self.rng.choice(values)
 
     def size(self) -> int:
-        return int(self.pick(1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9))
+        return int(self.pick(1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9))
 
     def shape(self, *ranks: int) -> Shape:
         return tuple(self.size() for _ in range(self.pick(*(ranks or (4, 4, 4, 4, 4, 2, 2, 3, 3, 1, 5)))))
@@ -319,9 +319,9 @@ def _convolution(m: _Maker, layer: Any) -> int | None:
         group = p.group = m.pick(*[g for g in range(1, channels + 1) if channels % g == 0], channels)
     p.num_output = group * m.pick(1, 1, 2, 3)
     m.fields(p, 0.4, bias_term=(True, False))
-    kernels, dilations = (1, 1, 2, 3, 3, 3, 4, 5), (1, 1, 1, 2, 3)
+    kernels, dilations = (1, 1, 2, 3, 3, 3, 4, 5), (1, 1, 1, 1, 2, 3)
     stems = {"kernel": kernels, "stride": (1, 1, 2, 2, 3), "pad": (0, 0, 1, 1, 2), "dilation": dilations}
-    if m.chance(0.03):
+    if m.chance(0.01):
         stems["dilation"] = (0, 1)
     _window(m, p, stems, rank - axis - 1)
     m.fields(p, 0.03, engine=(0, 1), force_nd_im2col=(True, False))
@@ -358,7 +358,7 @@ def _spp(m: _Maker, layer: Any) -> None:
 @draw("InnerProduct")
 def _inner_product(m: _Maker, layer: Any) -> None:
     p = layer.inner_product_param
-    name, shape = m.any(4, 4, 2, 3, 1, 5)
+    name, shape = m.any(*(4,) * 6, 2, 2, 3, 5, 1)
     layer.bottom.append(name)
     p.num_output = m.pick(1, 2, 3, 5)
     if m.chance(0.25) or len(shape) < 2:
@@ -370,7 +370,7 @@ def _inner_product(m: _Maker, layer: Any) -> None:
 def _embed(m: _Maker, layer: Any) -> None:
     p = layer.embed_param
     layer.bottom.append(m.blob(m.shape(1, 2, 3)))
-    p.num_output, p.input_dim = m.pick(1, 2, 3, 5), m.pick(1, 2, 3, 5)
+    p.num_output, p.input_dim = m.pick(1, 2, 3, 5), m.pick(2, 3, 5)
     m.fields(p, 0.3, bias_term=(True, False))
 
 
@@ -514,9 +514,10 @@ def _argmax(m: _Maker, layer: Any) -> None:
     p = layer.argmax_param
     layer.bottom.append(name)
     among = elements(shape[1:])
-    if m.chance(0.4):
-        axis = p.axis = m.axis(len(shape))
-        among = shape[axis]
+    several = [i for i, n in enumerate(shape) if n > 1]  # the largest of one is no question
+    if several and (among == 1 or m.chance(0.4)):
+        axis = m.pick(*several)
+        p.axis, among = axis - m.pick(0, len(shape)), shape[axis]
     if m.chance(0.5):
         p.top_k = m.rng.randint(1, among)
     m.fields(p, 0.4, out_max_val=(True, False))

@@ -24,7 +24,7 @@ def read(seed: str) -> Net | None:
         return None
 
 
-def test_caffe_logs_the_memory_that_we_say_of_random_nets(real_caffe: caffe.Caffe) -> None:
+def test_caffe_logs_the_memory_that_we_count_for_random_nets(real_caffe: caffe.Caffe) -> None:
     compared = 0
     for i in range(NETS):
         net = read(f"memory:{i}")

@@ -122,6 +122,6 @@ def test_inline_weights_make_a_filler_idle(real_caffe: Caffe) -> None:
         *(("uniform", "max", value) for value in ("inf", "1e39")),
     ],
 )
-def test_values_that_are_no_numbers_are_seen(type: str, field: str, value: str) -> None:
+def test_values_that_are_not_finite_are_found(type: str, field: str, value: str) -> None:
     filler = prototxt.parse(net("Bias", f'type: "{type}" {field}: {value}'))["t"].proto.bias_param.filler
     assert not_finite(filler).startswith(f"{field}: ")

@@ -341,3 +341,26 @@ def test_labels_of_memory_data_have_four_axes_in_a_forward_pass(layer: str, real
     else:
         assert "no-forward" not in codes
         real_caffe.run(text, inputs=given, outputs=[])
+
+
+CROP = 'layer { name: "t" type: "Crop" bottom: "x0" bottom: "x1" top: "x0" crop_param { axis: 2 offset: 1 } }'
+MADE = 'layer { name: "a" type: "Power" bottom: "x0" top: "a" }\n' + CROP.replace('"x0"', '"a"')
+
+
+@pytest.mark.parametrize("layers", [CROP, MADE])
+def test_a_crop_in_place_reads_its_own_top(layers: str, real_caffe: caffe.Caffe) -> None:
+    text = _text([(1, 1, 4, 4), (1, 1, 3, 3)], 'type: "Power" bottom: "x1" top: "y"') + "\n" + layers
+    assert "in-place" in {f.code for f in checks.check(prototxt.parse(text))}
+    real_caffe.load(text)
+    with pytest.raises(caffe.CaffeRefused, match=r"out-of-bounds|indices"):
+        real_caffe.run(text, outputs=[])
+
+
+def test_a_crop_in_place_without_an_offset_takes_other_values(real_caffe: caffe.Caffe) -> None:
+    own = MADE.replace("offset: 1", "offset: 0").replace('top: "a" crop', 'top: "b" crop')
+    fed = _text([(1, 1, 4, 4), (1, 1, 3, 3)], 'type: "Power" bottom: "x1" top: "y"') + "\n"
+    given = {"x0": np.arange(16).reshape(1, 1, 4, 4)}
+    right = real_caffe.run(fed + own, inputs=given, outputs=["b"]).outputs["b"]
+    text = fed + own.replace('top: "b" crop', 'top: "a" crop')
+    assert "in-place" in {f.code for f in checks.check(prototxt.parse(text))}
+    assert (real_caffe.run(text, inputs=given, outputs=["a"]).outputs["a"] != right).any()

@@ -84,7 +84,7 @@ def test_an_lstm_unit_computes_20_operations_per_element() -> None:
     assert (found.macs, found.ops, found.params) == (0, 20 * count(2, 3), ())
 
 
-def test_looking_up_a_row_is_no_mac() -> None:
+def test_looking_up_a_row_is_not_a_mac() -> None:
     found = layer("Embed", (4, 2), num_output=3, input_dim=6)
     assert (found.macs, found.ops) == (0, count(4, 2, 3))
     assert params(found) == [((6, 3), "weight"), ((3,), "bias")]

@@ -104,7 +104,7 @@ def test_the_two_paddings_differ_at_the_edge_only() -> None:
     assert np.argwhere(difference).tolist() == [[0, 1]]
 
 
-def test_the_layers_of_a_reflected_blur_hold_nothing_of_the_images_size_where_it_is_even() -> None:
+def test_the_layers_of_a_reflected_blur_do_not_depend_on_an_even_image_size() -> None:
     texts = []
     for n in (8, 56):
         net, _ = attached(ReflectBlurLego(name="a"), 1, 4, n, n)
@@ -188,7 +188,7 @@ def same_matrix(length: int) -> Any:
 
 
 @pytest.mark.parametrize("image", [(8, 6), (7, 5), (1, 4), (1, 1)], ids=str)
-def test_the_average_at_stride_1_divides_by_the_pixels_that_there_are(
+def test_the_average_at_stride_1_divides_by_the_existing_pixels(
     real_caffe: Caffe, image: tuple[int, int]
 ) -> None:
     net, top = attached(EdgeAverageLego(name="a"), 2, 3, *image)
@@ -214,7 +214,7 @@ def test_the_average_of_squares_refuses_odd_images() -> None:
 
 
 @pytest.mark.parametrize(("unit", "convolutions"), [(square, 1), (factored, 2)])
-def test_a_blurred_unit_keeps_the_size_and_is_halved_behind_its_relu(unit: Any, convolutions: int) -> None:
+def test_a_blurred_unit_keeps_the_size_and_is_halved_after_its_relu(unit: Any, convolutions: int) -> None:
     lego = blurred(unit=unit, blur=ZeroBlurLego, name="b", num_output=8, stride=2, group=2)
     net, top = attached(lego, 1, 4, 8, 8)
     kinds = [

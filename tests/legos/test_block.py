@@ -82,7 +82,7 @@ def test_every_branch_has_one_spatial_unit_that_is_wrapped(branch: str, wrapped:
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-def test_what_follows_the_other_units_stands_behind_each_of_them(branch: str) -> None:
+def test_the_lego_after_units_follows_each_of_them(branch: str) -> None:
     main = BRANCHES[branch](name="b", num_output=64, around=(partial(followed, by=MarkLego),), after=MarkLego)
     net, _ = attached(main, 1, 64, 8, 8)
     marks = order(net, "Power")
@@ -102,7 +102,7 @@ def test_a_branch_without_a_spatial_unit_refuses_wrappers() -> None:
         assert str(refused.value) == ("OwnBranch 'b': this branch has no spatial unit to wrap")
 
 
-def test_attention_behind_the_branch_follows_what_follows_its_last_unit() -> None:
+def test_attention_after_the_branch_comes_after_the_lego_of_its_last_unit() -> None:
     style = BlockStyle(attention=SELego, after=MarkLego)
     net, _ = attached(BlockLego(name="b", num_output=64, style=style), 1, 64, 8, 8)
     assert net["b_se_pool"].bottoms[0].name == "b_branch2c_mark"

@@ -97,14 +97,14 @@ def test_a_driver_changes_how_often_by_the_parameter_of_the_bias(real_caffe: Caf
     assert seen == pytest.approx([0, 0.5, 1], abs=0.05)
 
 
-def test_a_test_net_has_nothing_of_it() -> None:
+def test_a_test_net_has_no_dropblock() -> None:
     net, top = attached(DropBlockLego(name="a", keep_prob=0.9), 1, 4, 14, 14, phase="TEST")
     assert [x.name for x in net.layers] == ["data", "x"]
     assert top.layer.name == "x"
 
 
 @each_form
-def test_nothing_of_it_learns(driven: bool) -> None:
+def test_dropblock_has_nothing_to_learn(driven: bool) -> None:
     net, _ = attached(DropBlockLego(name="a", keep_prob=0.9, driven=driven), 1, 4, 14, 14)
     cost = counts.count(net)
     assert (cost.learnable_params, cost.stored_params, cost.macs) == (0, int(driven), 0)

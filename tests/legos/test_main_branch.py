@@ -190,7 +190,7 @@ def test_the_factored_bottleneck_has_two_thirds_of_the_inner_weights() -> None:
 
 @each_bottleneck
 @pytest.mark.parametrize("num_output", [2, 6, 130, 0, -4])
-def test_a_width_that_is_no_multiple_of_4_is_refused(branch: Any, num_output: int) -> None:
+def test_a_width_that_is_not_a_multiple_of_4_is_refused(branch: Any, num_output: int) -> None:
     with pytest.raises(ConfigError) as refused:
         branch(name="b", num_output=num_output)
     assert str(refused.value) == (

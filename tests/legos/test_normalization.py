@@ -93,7 +93,7 @@ def test_before_a_convolution_the_raw_blob_stays_for_the_shortcut() -> None:
     assert EltwiseReLULego(name="c").attach(net, [net.blobs["data"], conv]).shape == SHAPE
 
 
-def test_behind_a_relu_in_place_the_gradient_of_that_relu_stays_right(real_caffe: Caffe) -> None:
+def test_after_a_relu_in_place_the_gradient_of_that_relu_stays_right(real_caffe: Caffe) -> None:
     # In place, BatchNorm would overwrite what the ReLU before it looks at.
     net = Net("n", "TRAIN")
     x = net.add("Input", name="data", shape={"dim": list(SHAPE)})

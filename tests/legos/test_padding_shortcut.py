@@ -132,7 +132,7 @@ def test_it_has_no_parameters_and_no_macs() -> None:
 
 
 @pytest.mark.parametrize(("num_output", "near"), [(7, 6), (8, 9), (2, 3)])
-def test_a_width_that_is_no_multiple_of_the_channels_is_refused(num_output: int, near: int) -> None:
+def test_a_width_that_is_not_a_multiple_of_the_channels_is_refused(num_output: int, near: int) -> None:
     with pytest.raises(ConfigError) as refused:
         attached((8, 8), num_output)
     assert str(refused.value) == (

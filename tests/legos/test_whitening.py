@@ -143,8 +143,8 @@ def test_the_script_takes_arrays_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"short", "cannot read images from '{}': 5 bytes are no whole records of 3073"),
-        (b"", "cannot read images from '{}': 0 bytes are no whole records of 3073"),
+        (b"short", "cannot read images from '{}': 5 bytes are not a whole number of records of 3073"),
+        (b"", "cannot read images from '{}': 0 bytes are not a whole number of records of 3073"),
         (None, "cannot read '{}': no such file or directory"),
     ],
 )

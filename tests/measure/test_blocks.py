@@ -96,7 +96,7 @@ def test_comments_of_others_name_no_blocks() -> None:
     assert not named(blocks(net))
 
 
-def test_our_header_is_no_comment_of_the_first_layer() -> None:
+def test_our_header_is_not_a_comment_of_the_first_layer() -> None:
     net = Net()
     net.add("Input", name="data", shape={"dim": [1, 2]})
     text = prototxt.dumps(net, header="network: none")

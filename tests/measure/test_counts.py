@@ -165,7 +165,7 @@ def test_only_a_frozen_filter_of_written_values_is_fixed(kind: str, filler: str,
 
 
 @pytest.mark.parametrize("fields", ["", "scale_param { filler { value: 1 } bias_term: true }"])
-def test_a_frozen_scale_is_no_filter(fields: str) -> None:
+def test_a_frozen_scale_is_not_a_filter(fields: str) -> None:
     text = (
         'input: "x" input_shape { dim: 1 dim: 4 dim: 2 } layer { name: "s" type: "Scale" bottom: "x" top: "s"'
     )
@@ -274,7 +274,7 @@ def test_what_only_passes_a_blob_on_takes_no_memory() -> None:
     assert (c.activation_bytes, c.peak_bytes, c.caffe_data_bytes) == (4 * 96, 4 * 96, 4 * 4 * 96)
 
 
-def test_a_loss_takes_memory_and_is_no_activation_of_an_image() -> None:
+def test_a_loss_takes_memory_but_is_not_an_activation_of_an_image() -> None:
     c = counts.count(branched())
     data, pixels = 3 * 64, 4 * 36
     # Per image: data and label, convolution, pooled, inner product, sum; and of both losses one has a top.

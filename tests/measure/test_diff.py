@@ -35,7 +35,7 @@ def test_a_net_is_the_same_as_itself() -> None:
     assert found.costs == {}
 
 
-def test_a_changed_field_is_told_with_its_shapes_and_cost_and_weights_still_fit() -> None:
+def test_a_changed_field_is_reported_with_its_shapes_and_cost_and_weights_still_fit() -> None:
     found = diff(small(), small(stride=2))
     assert [c.layer for c in found.changed] == ["c", "relu"]
     conv = found.changed[0]

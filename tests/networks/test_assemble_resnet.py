@@ -72,7 +72,7 @@ def blurred_blocks(net: Net) -> list[str]:
     return [x.name.removeprefix("blur2_") for x in net.layers if x.name.startswith("blur2_")]
 
 
-def test_six_places_are_blurred_behind_their_selection() -> None:
+def test_six_places_are_blurred_after_their_selection() -> None:
     net = stitch()
     blocks = [
         "stage0_big_block0", "stage0_fusion", "stage1_big_block0", "stage1_fusion", "stage2_big_block0",
@@ -329,7 +329,9 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
 
 
 @pytest.mark.parametrize(("options", "key", "text", "hint"), MISTAKES, ids=[str(m[0]) for m in MISTAKES])
-def test_a_mistake_is_told_with_its_remedy(options: dict[str, Any], key: str, text: str, hint: str) -> None:
+def test_a_mistake_is_reported_with_its_remedy(
+    options: dict[str, Any], key: str, text: str, hint: str
+) -> None:
     with pytest.raises(ConfigError) as refused:
         config(**options)
     assert str(refused.value) == text + (f"\n  hint:    {hint}" if hint else "")
@@ -352,7 +354,9 @@ def test_dropblock_on_maps_smaller_than_its_squares_is_refused(
 
 
 @pytest.mark.parametrize("word", ["0", "1.5"])
-def test_a_wrong_probability_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, word: str) -> None:
+def test_a_wrong_probability_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, word: str
+) -> None:
     assert main(["build", "assemble_resnet", "--dropblock", word, "-o", str(tmp_path)]) == 2
     assert capsys.readouterr().err == (
         f"ConfigError: dropblock must be a number above 0 and at most 1, got {word}\n"

@@ -90,7 +90,7 @@ def test_without_zero_gamma_every_learnable_blob_has_a_gradient(
 
 
 @pytest.mark.parametrize("options", [VARIANTS["resnet"], VARIANTS["seresnext"]], ids=["resnet", "seresnext"])
-def test_with_zero_gamma_only_what_lies_behind_it_waits_for_the_second_step(
+def test_with_zero_gamma_only_the_layers_before_it_wait_for_the_second_step(
     real_caffe: Caffe, options: dict[str, Any]
 ) -> None:
     net = train_net(**options)

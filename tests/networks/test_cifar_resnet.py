@@ -301,7 +301,9 @@ def test_an_odd_word_is_refused_by_the_config_itself() -> None:
     assert refused.value.text == "block must be one of postactivation, preactivation, got 'pre'"
 
 
-def test_the_header_says_what_was_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_header_has_the_options_that_were_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = ["--depth", "20", "--shortcut", "A", "--bn", "after", "--no-final_relu"]
     assert main(["build", "cifar_resnet", *flags, "-o", str(tmp_path)]) == 0
     lines = (tmp_path / "train.prototxt").read_text(encoding="utf-8").splitlines()

@@ -316,7 +316,7 @@ def test_what_makes_no_net_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_word_that_is_no_number_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_word_that_is_not_a_number_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["build", "davidnet", "--celu", "much", "-o", str(tmp_path)])
     assert stop.value.code == 2

@@ -145,7 +145,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("network", "options", "text"), MISTAKES, ids=[m[2].split(":")[0][:40] for m in MISTAKES]
 )
-def test_a_mistake_is_told_with_its_remedy(network: str, options: dict[str, Any], text: str) -> None:
+def test_a_mistake_is_reported_with_its_remedy(network: str, options: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         config(network, **options)
     assert str(refused.value) == text

@@ -251,7 +251,7 @@ def test_bottoms_in_a_circle_or_from_nowhere_are_refused(text: str, missing: str
     assert f"bottom {missing} is not the top of any layer before" in refused(text).text
 
 
-def test_a_solver_that_names_itself_is_no_endless_chase(tmp_path: Path) -> None:
+def test_a_solver_that_names_itself_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text(f'net: "{path}"\nbase_lr: 0.1\n')
     with pytest.raises(PrototxtError, match="NetParameter has no field 'net'"):
@@ -279,7 +279,7 @@ def written(tmp_path: Path, content: bytes) -> Path:
         (b"layer {", "'layer' is opened here and never closed: expected '}' before the end of the file"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused(content: bytes, said: str, tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_refused(content: bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises((FileError, PrototxtError)) as caught:
         prototxt.read(written(tmp_path, content))
     assert caught.value.text.endswith(said)
@@ -312,7 +312,7 @@ def test_a_pipe_is_read_and_a_device_without_end_is_refused(tmp_path: Path) -> N
     )  # fmt: skip
 
 
-def test_a_name_with_a_nul_in_it_is_no_file() -> None:
+def test_a_name_with_a_nul_in_it_is_not_a_file() -> None:
     for read in (prototxt.read, prototxt.read_model):
         with pytest.raises(FileError) as caught:
             read("a\0b")
@@ -401,7 +401,7 @@ def test_a_model_of_a_gigabyte_is_listed_in_little_memory(tmp_path: Path) -> Non
     assert "is cut short or damaged in a layer" in told
 
 
-def test_a_gigabyte_of_zeros_is_no_model(tmp_path: Path) -> None:
+def test_a_gigabyte_of_zeros_is_not_a_model(tmp_path: Path) -> None:
     path = tmp_path / "net.caffemodel"
     with path.open("wb") as file:
         file.truncate(2**30)

@@ -56,7 +56,7 @@ def test_only_what_is_given_is_known_of_a_layer_type_of_a_fork() -> None:
     assert shapes(parse(FORK, data=(1, 3, 8, 8), boxes=(1, 1, 1, 8)))["boxes"] == (1, 1, 1, 8)
 
 
-def test_what_is_missing_is_told_with_what_the_file_says() -> None:
+def test_missing_data_is_reported_with_what_the_file_says() -> None:
     assert how_to_give(parse(DATA + CONV)) == ["data=64,C,24,24"]
     assert how_to_give(parse(HDF5)) == ["data=N,...", "y=N,..."]
     hdf5 = HDF5.replace('"list"', '"list" batch_size: 7')

@@ -66,7 +66,7 @@ def test_a_missing_file_is_named() -> None:
     assert str(caught.value) == "cannot read 'no/such.prototxt': no such file or directory"
 
 
-def test_a_binary_file_is_told_from_text(tmp_path: Path) -> None:
+def test_a_binary_file_is_distinguished_from_text(tmp_path: Path) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(b"\x0a\x03net\xff\xfe\x00")
     with pytest.raises(
@@ -125,7 +125,7 @@ def test_include_and_exclude_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize("head", ["", "# net: of lenet\n", 'name: "the net: lenet"\n'])
-def test_a_net_is_no_solver_for_a_word_in_a_comment_a_string_or_a_field_of_a_fork(
+def test_a_word_in_a_comment_a_string_or_a_field_of_a_fork_makes_no_solver_of_a_net(
     head: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.prototxt"

@@ -129,7 +129,7 @@ def test_escaped_bytes_of_one_character_make_up_text() -> None:
     assert parse(r'name: "\303" "\251"', NetParameter).message.name == "\u00e9"
 
 
-def test_locations_of_top_level_messages_are_told() -> None:
+def test_locations_of_top_level_messages_are_recorded() -> None:
     text = 'name: "n"\n# layer {}\nlayer {}\n  layer { name: "layer {" }\n\tinput_shape {} layer: [{},\n {}]'
     found = parse(text, NetParameter).locations
     assert found == {
@@ -249,7 +249,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "told", "place", "hint"), REFUSED)
-def test_a_mistake_is_told_in_these_words(text: str, told: str, place: tuple[int, int], hint: str) -> None:
+def test_a_mistake_is_reported_in_these_words(
+    text: str, told: str, place: tuple[int, int], hint: str
+) -> None:
     error = refusal(text)
     assert (error.text, (error.line, error.column), error.hint) == (told, place, hint)
 
@@ -271,24 +273,24 @@ def test_line_ends_of_both_kinds_count_alike(text: str) -> None:
 @pytest.mark.parametrize(
     "word", ["08", "0x", "0xG", "1.0", "1e2", "3a", "2147483648", "+1", "--1", "1" * 5000]
 )
-def test_words_that_are_no_int32(word: str) -> None:
+def test_words_that_are_not_an_int32(word: str) -> None:
     assert refusal(f"input_dim: {word}").column == 12
 
 
 @pytest.mark.parametrize("word", ["-1", "-0", "4294967296", "- 1"])
-def test_words_that_are_no_uint32(word: str) -> None:
+def test_words_that_are_not_a_uint32(word: str) -> None:
     assert refusal(f"crop_size: {word}", message("TransformationParameter")).column == 12
 
 
 @pytest.mark.parametrize(
     "word", ["0x10", "010", "1e", "1.2.3", "1e5.5", "e5", ".", "1..2", "infinite", "1ff"]
 )
-def test_words_that_are_no_float(word: str) -> None:
+def test_words_that_are_not_a_float(word: str) -> None:
     assert refusal(f"base_lr: {word}", SolverParameter).column == 10
 
 
 @pytest.mark.parametrize("word", ["TRUE", "yes", "2", "-1", "1.0", '"true"'])
-def test_words_that_are_no_bool(word: str) -> None:
+def test_words_that_are_not_a_bool(word: str) -> None:
     assert refusal(f"debug_info: {word}").column == 13
 
 

@@ -155,7 +155,7 @@ def refusal(text: str, unknown: str) -> str:
         ),
     ],
 )
-def test_what_is_no_field_at_all_is_refused_also_when_keeping(text: str, expected: str) -> None:
+def test_what_is_not_a_field_at_all_is_refused_also_when_keeping(text: str, expected: str) -> None:
     assert refusal(text, "keep") == expected
 
 

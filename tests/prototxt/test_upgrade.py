@@ -186,7 +186,7 @@ PLAIN = 'input: "x" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
         ),
     ],
 )
-def test_a_fault_in_an_old_file_is_told_at_its_line(text: str, expected: str) -> None:
+def test_a_fault_in_an_old_file_is_reported_at_its_line(text: str, expected: str) -> None:
     with pytest.raises(NetBuilderError) as caught:
         prototxt.parse(text, path="net.prototxt")
     assert str(caught.value) == expected

@@ -126,7 +126,7 @@ def test_a_model_fits_the_schema(tmp_path: Path, capsys: Printed) -> None:
         {"layers": [{"name": "x"}]},
     ],
 )
-def test_the_schema_refuses_what_is_no_such_net(broken: Any, net_file: str, capsys: Printed) -> None:
+def test_the_schema_refuses_what_is_not_such_a_net(broken: Any, net_file: str, capsys: Printed) -> None:
     data = printed(capsys, net_file)
     assert not CHECKER.is_valid(data | broken)
 

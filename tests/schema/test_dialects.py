@@ -74,7 +74,7 @@ def test_what_any_cannot_count_is_known_by_name() -> None:
     assert set(RULES) <= ANY.types
 
 
-def test_bvlcs_own_have_nothing_of_the_forks() -> None:
+def test_bvlcs_dialects_have_no_field_of_a_fork() -> None:
     assert BVLC == ("caffe-1.0", "caffe-master", "caffe-cudnn")
     assert not any(DIALECTS[name].adds for name in BVLC)
 
@@ -187,7 +187,7 @@ def test_a_label_of_another_dialect_is_refused_with_its_place_and_its_homes() ->
     assert "dialects that have it: intel, any" in text
 
 
-def test_what_another_dialect_has_is_kept_as_it_stands_if_asked() -> None:
+def test_what_only_another_dialect_has_is_kept_verbatim_on_request() -> None:
     net = prototxt.parse(TEXT, unknown="keep")
     assert kept(net["bn"].proto.batch_norm_param) == ["scale_bias: true"]
     assert net["bn"].unknown == (

@@ -138,7 +138,7 @@ def test_the_first_error_is_raised_with_its_hint() -> None:
     )
 
 
-def test_an_unknown_field_is_told_with_its_line(tmp_path: Path) -> None:
+def test_an_unknown_field_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text(GOOD + "momentun: 0.9\n")
     with pytest.raises(PrototxtError) as caught:

@@ -137,7 +137,7 @@ def test_a_held_warm_up_leaves_the_steps_where_they_were() -> None:
         ),
     ],
 )
-def test_what_is_no_policy_is_refused(policy: str, text: str) -> None:
+def test_a_text_that_is_not_a_policy_is_refused(policy: str, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         schedule_of(solver(f'lr_policy: "{policy}"'))
     assert str(caught.value).startswith(text)

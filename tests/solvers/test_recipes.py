@@ -72,7 +72,7 @@ def test_a_caffe_that_divides_the_batch_by_the_devices() -> None:
     )
 
 
-def test_caffeonspark_is_not_asked_for_more_images_than_there_are() -> None:
+def test_caffeonspark_tests_no_more_images_than_exist() -> None:
     planned = plan(
         read_recipe("resnet"), net="n.prototxt", batch=16, devices=16, test_batch=30, dialect="caffeonspark"
     )
@@ -237,7 +237,7 @@ def test_the_batch_is_read_from_the_net_and_must_agree(
         (["resnet", "--gpus", "0"], "ConfigError: devices must be at least 1, got 0\n"),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_are_reported(
     words: list[str], error: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["solver", *words, "--net", "other.prototxt", "--batch", "32", "-o", "s.prototxt"]) == 2
@@ -245,9 +245,7 @@ def test_mistakes_are_told(
     assert not (folder / "s.prototxt").exists()
 
 
-def test_a_recipe_of_one_s_own_is_checked_with_its_lines(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_users_recipe_is_checked_with_its_lines(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.yaml").write_text("source: mine\nimages: 100\nbatch: 10\nbase_lr: 0.1\nepoch: 3\n")
     assert main(["solver", "mine.yaml", "--net", "net.prototxt"]) == 2
     assert capsys.readouterr().err == (

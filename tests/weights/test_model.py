@@ -219,7 +219,9 @@ BLOB = field(7, field(7, field(1, b"\x02\x03")) + field(5, bytes(20)))
         (b"\xa2\x06" + b"\xff" * 12, "'FILE' is not a .caffemodel: a number here has no end (byte 2)"),
     ],
 )
-def test_what_is_no_model_is_told_with_the_byte(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_a_file_that_is_not_a_model_is_refused_with_the_byte(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
     assert refusal(saved(tmp_path, content)) == expected
 
 

@@ -88,7 +88,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-def test_a_place_that_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_reported_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "x.binaryproto"
     with pytest.raises(FileError) as refused:
         write_blob(path, [1])

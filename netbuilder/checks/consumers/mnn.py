@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MNN"]
 
+_SUM = 1
 # The forks' fields in the schema of its converter, which refuses a file with any other.
 _KNOWN = frozenset(
     "LayerParameter." + name
@@ -145,7 +146,8 @@ def _adds_wrongly(layer: Layer) -> bool:
     # A matrix from these is one of four axes to it.
     if rank(layer) == 2 and p.axis == 1 and layer.bottoms[0].layer.type in ("Flatten", "InnerProduct"):
         return len(layer.bottoms) > 1 or p.num_axes == 0
-    return len(layer.bottoms) > 1 or p.num_axes == 0 or p.axis < 0 or rank(layer) not in (None, 4)
+    fits = rank(layer) in (None, 4) or shape(layer) == (1,)
+    return len(layer.bottoms) > 1 or p.num_axes == 0 or p.axis < 0 or not fits
 
 
 def _crops_wrongly(layer: Layer) -> bool:
@@ -161,6 +163,12 @@ def _crops_wrongly(layer: Layer) -> bool:
 
 # Layers of which its converter makes nothing.
 _NOTHING = types("Dropout", "Split")
+
+
+def _weighs_wrongly(layer: Layer) -> bool:
+    """Whether an Eltwise has coefficients, but for a difference."""
+    p = layer.proto.eltwise_param
+    return bool(p.coeff) and (list(p.coeff) != [1, -1] or p.operation != _SUM)
 
 
 def _crops_nothing(layer: Layer) -> bool:
@@ -289,9 +297,9 @@ MNN = Target(
             "leave pad out, or crop what is too much", clip_matters,
         ),
         Limit(
-            "coeff", types("Eltwise"), "coeff gives wrong values, but for 1 and -1",
+            "coeff", types("Eltwise"), "coeff gives wrong values, but for a sum with 1 and -1",
             "scale the bottoms by Power before",
-            lambda layer: list(layer.proto.eltwise_param.coeff) not in ([], [1, -1]),
+            _weighs_wrongly,
         ),
         Limit(
             "slice-equal", types("Slice"), "without slice_point the net cannot be run", "write slice_point",

@@ -137,10 +137,14 @@ def _negative_alone(layer: Layer) -> bool:
     return any(m.axis < 0 for m in (*messages, layer.proto.inner_product_param))
 
 
-def _negative_first(layer: Layer) -> bool:
-    """Whether an InnerProduct counts the first of several axes from the end."""
-    p, known = layer.proto.inner_product_param, shape(layer)
-    return known is not None and len(known) > 1 and p.axis == -len(known)
+def _product_of_all(layer: Layer) -> bool:
+    """Whether an InnerProduct leaves one axis: depending on its memory, it may then give a matrix."""
+    known = shape(layer)
+    return known is not None and canonical_axis(layer.proto.inner_product_param.axis, known) == 0
+
+
+# What computes the same of a vector and of a matrix of one row or column.
+_VECTORS = types("Bias", "Concat", "Flatten", "Scale")
 
 
 def _fused_scale(layer: Layer, graph: Graph) -> bool:
@@ -277,8 +281,10 @@ OPENCV = Target(
             "a negative axis of a blob of one axis fails", "write axis: 0", _negative_alone,
         ),
         Limit(
-            "negative-axis", types("InnerProduct"), "the first axis counted from the end fails",
-            "write axis: 0", _negative_first, lambda layer, graph: axes_matter(layer.tops[0], graph),
+            "product-axes", types("InnerProduct"),
+            "with axis 0 it may give a matrix, on which the next layer fails",
+            "keep the axis of the images, with axis: 1", _product_of_all,
+            lambda layer, graph: axes_matter(layer.tops[0], graph, _VECTORS),
         ),
         Limit(
             "scale-axes", types("Scale"),

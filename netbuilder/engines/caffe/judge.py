@@ -13,6 +13,7 @@ See docs/real-caffe.md.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,6 +180,7 @@ class Caffe:
         self._log: IO[bytes] | None = None
         self._folder: Path | None = None
         self._lock = threading.Lock()
+        _OPEN.add(self)
 
     def __enter__(self) -> Caffe:
         with self._lock:
@@ -408,6 +411,16 @@ class Caffe:
         with log:
             log.seek(0)
             return log.read().decode(errors="replace")
+
+
+_OPEN: weakref.WeakSet[Caffe] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """End the workers of those that were not closed, with their pipes, logs and folders."""
+    for caffe in list(_OPEN):
+        caffe.close()
 
 
 def _death(code: int, log: str, what: str) -> EngineError:

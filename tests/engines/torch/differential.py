@@ -34,6 +34,7 @@ class Layer(NamedTuple):
     positive: bool = False
     params: Sequence[Array] | None = None
     to_inputs: bool = True
+    scale: float = 1  # of the parameters that are drawn
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -71,7 +72,9 @@ def differences(caffe: Caffe, layer: Layer, seed: int = 0) -> dict[str, float]:
     built = module(prototxt.parse(layer.net(), layer.phase, dialect="caffe-master"))
     inputs = layer.arrays(rng)
     ours = built.params.get("t", [])
-    params = layer.params or [rng.normal(0, 1, tuple(blob.shape)).astype(np.float32) for blob in ours]
+    params = layer.params or [
+        rng.normal(0, layer.scale, tuple(blob.shape)).astype(np.float32) for blob in ours
+    ]
     # A top's gradient is `r`: that of the sum of y * r, which Caffe computes by Eltwise and Reduction.
     graded = range(layer.tops) if layer.graded is None else layer.graded
     text = layer.net()

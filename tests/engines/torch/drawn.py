@@ -1,7 +1,8 @@
 """Single layers of every type with drawn fields, bottoms and parameters: `draw(type, seed)`.
 
-The fields are in the ranges that Caffe accepts; what it refuses is the business of tests/fuzz. The file is
-a table of generators, one for each layer type.
+The fields are in the ranges that Caffe accepts; what it refuses is the business of tests/fuzz. Values do not
+saturate: a gradient that is a difference of almost equal numbers is nothing but rounding in either. The file
+is a table of generators, one for each layer type.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _activation(rng: Rng, type: str) -> Layer:
         "Softmax": lambda: f"axis: {rng.integers(-len(of), len(of))}",
     }
     message = f"{type.lower()}_param {{ {own[type]()} }}" if type in own else ""
-    values = ties(rng, of) * pick(rng, 1, 20)
+    values = ties(rng, of) * pick(rng, 1, 3 if type == "Softmax" else 20)
     return Layer(type, message, [values], graded=() if type == "Threshold" else None)
 
 
@@ -227,7 +228,7 @@ def _lrn(rng: Rng, type: str) -> Layer:
 @drawn("MVN")
 def _mvn(rng: Rng, type: str) -> Layer:
     own = fields(rng, across_channels=BOOL, normalize_variance=BOOL, eps=(1e-9, 0.1, 1))
-    return Layer(type, f"mvn_param {{ {own} }}", [(2, 3, *map(int, rng.integers(2, 6, pick(rng, 1, 2))))])
+    return Layer(type, f"mvn_param {{ {own} }}", [(2, 3, *map(int, rng.integers(4, 7, pick(rng, 1, 2))))])
 
 
 # ---- several blobs ----------------------------------------------------------------------------------------
@@ -434,13 +435,13 @@ def _recurrent(rng: Rng, type: str) -> Layer:
     steps, streams, outputs = (int(n) for n in rng.integers(1, 4, 3))
     exposed = rng.random() < 0.5
     cont = (rng.random((steps, streams)) < 0.7).astype(float)
-    bottoms: list[Any] = [(steps, streams, *shape(rng, 1, 2, most=3)), cont]
+    bottoms: list[Any] = [rng.normal(0, 0.3, (steps, streams, *shape(rng, 1, 2, most=3))), cont]
     if rng.random() < 0.4:
         bottoms.append((streams, *shape(rng, 1, 2, most=3)))
     states = (2 if type == "LSTM" else 1) if exposed else 0
     bottoms += [(1, streams, outputs)] * states
     own = f"num_output: {outputs} expose_hidden: {str(exposed).lower()}"
-    return Layer(type, f"recurrent_param {{ {own} }}", bottoms, tops=1 + states)
+    return Layer(type, f"recurrent_param {{ {own} }}", bottoms, tops=1 + states, scale=0.5)
 
 
 @drawn("LSTMUnit")

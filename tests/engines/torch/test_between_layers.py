@@ -80,6 +80,25 @@ def test_a_net_computes_what_caffe_computes(real_caffe: Caffe, name: str) -> Non
         assert difference(torch.zeros_like(blob) if blob.grad is None else blob.grad, diff) <= MOST
 
 
+def test_contrastive_loss_takes_more_labels_than_pairs(real_caffe: Caffe) -> None:
+    shapes = {"a": (3, 6), "b": (3, 6), "s": (4, 1)}
+    text = "force_backward: true\n"
+    for name, shape in shapes.items():
+        dims = f"input_param {{ shape {{ {' '.join(f'dim: {n}' for n in shape)} }} }}"
+        text += f'layer {{ name: "{name}" type: "Input" top: "{name}" {dims} }}\n'
+    text += 'layer { name: "l" type: "ContrastiveLoss" bottom: "a" bottom: "b" bottom: "s" top: "l" }'
+    rng = np.random.default_rng(3)
+    given = {name: rng.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    given["s"] = np.array([[1], [0], [1], [0]], np.float32)
+    theirs = real_caffe.run(text, inputs=given, outputs=["l", "a"], backward=True)
+    inputs = {name: torch.from_numpy(value).requires_grad_() for name, value in given.items()}
+    out = module(prototxt.parse(text, dialect="caffe-master"))(**inputs)
+    assert difference(out["l"], theirs.outputs["l"]) <= MOST
+    out["l"].backward()
+    assert inputs["a"].grad is not None
+    assert difference(inputs["a"].grad, theirs.diffs["a"]) <= MOST
+
+
 @pytest.mark.parametrize(
     ("fields", "shape"),
     [

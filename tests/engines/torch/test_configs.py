@@ -29,8 +29,9 @@ NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_ALL") == "1" else TEN
 
 
 def stitch(name: str, phase: str) -> Net:
-    """The net of a config; those for ImageNet take images of 64 pixels."""
-    return load(name, ["input_size=64"] if CONFIGS[name].path.parent.name == "imagenet" else []).stitch(phase)
+    """The net of a config; those for ImageNet take images of 64 pixels, and one of 5,418 layers of 16."""
+    sizes = {"imagenet": ["input_size=64"]}.get(CONFIGS[name].path.parent.name, [])
+    return load(name, ["input_size=16"] if name == "cifar_resnet_1202_a" else sizes).stitch(phase)
 
 
 def inputs(net: Net, batch: int, classes: int = 10) -> dict[str, torch.Tensor]:

@@ -1,6 +1,6 @@
 """Layers of every type with drawn fields against real Caffe, forward and backward.
 
-One layer of each type, or as many as NETBUILDER_DRAWN says: `make fuzz-torch` runs 60 of each.
+One layer of each type, or as many as NETBUILDER_DRAWN says.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ def test_compiled_it_computes_the_same(phase: str) -> None:
 
 
 def test_compiled_it_gives_inner_blobs() -> None:
-    text = text_of("a residual block")
+    text = text_of("a projection")
     wanted = made(text, ())(**inputs(), keep=("b1",))["b1"]
     m = made(text, DEFAULT)
     found = torch.compile(m, fullgraph=True, backend="aot_eager")(**inputs(), keep=("b1",))["b1"]

@@ -194,6 +194,8 @@ def test_a_mistake_is_named(folder: Path, mistake: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("image", ["nothing.png", "list.txt"])
-def test_what_is_no_image_is_named(folder: Path, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_not_an_image_is_named(
+    folder: Path, image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", "deploy.prototxt", "--weights", "m.caffemodel", image]) == 2
     assert f"FileError: cannot read '{image}': " in capsys.readouterr().err

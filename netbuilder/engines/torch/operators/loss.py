@@ -333,7 +333,7 @@ class ContrastiveLoss(Operator):
         p = self.proto.contrastive_loss_param
         n = a.shape[0]
         difference = _wide(a).reshape(n, -1) - _wide(b).reshape(n, -1)
-        alike = similar.detach().flatten().long() != 0
+        alike = similar.detach().flatten()[:n].long() != 0  # Caffe allows more of them than pairs
         loss: Tensor = _Contrast.apply(difference, alike, p.margin, p.legacy_version)  # type: ignore[no-untyped-call]
         return loss
 

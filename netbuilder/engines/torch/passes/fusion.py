@@ -79,6 +79,7 @@ class Derived(Generic[T]):
     """
 
     def __init__(self) -> None:
+        # Of which blobs it is; views of them, and what these held; the value.
         self._held: tuple[Any, list[Tensor], list[Tensor], T] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,14 +91,13 @@ class Derived(Generic[T]):
         if traced or not all(map(_plain, blobs)):
             return None
         key = (kind, [(blob.data_ptr(), blob._version, blob.dtype) for blob in blobs])
-        samples = [_sample(blob) for blob in blobs if blob.is_cpu]
         held = self._held
-        if held is None or held[0] != key or not all(map(torch.equal, held[2], samples)):
+        if held is None or held[0] != key or not all(map(torch.equal, held[1], held[2])):
             # Not for inference only, in which the value could not take part in a gradient later.
             with torch.inference_mode(False), torch.no_grad():
-                value = compute()
-                # The blobs are held, so that no other tensor gets their addresses.
-                held = key, [blob.detach() for blob in blobs], [s.clone() for s in samples], value
+                # The views keep the memory, so that no other tensor gets the addresses.
+                views = [_sample(blob) for blob in blobs]
+                held = key, views, [v.clone() if v.is_cpu else v for v in views], compute()
             self._held = held
         return held[3]
 
@@ -112,6 +112,10 @@ def _plain(blob: Tensor) -> bool:
 
 
 def _sample(blob: Tensor) -> Tensor:
-    dense = blob.dim() == 4 and blob.is_contiguous(memory_format=torch.channels_last)
-    flat = blob.detach().permute(0, 2, 3, 1).flatten() if dense else blob.detach().flatten()
-    return flat[:: max(1, flat.numel() // _SAMPLE)] if flat.numel() > 4 * _SAMPLE else flat
+    """A view of values spread over the memory of a blob, or of all; of none on a GPU, which would wait."""
+    flat = blob.detach()
+    if not blob.is_cpu:
+        return flat.as_strided((0,), (1,))
+    dense = blob.is_contiguous() or blob.is_contiguous(memory_format=torch.channels_last)
+    step = max(1, blob.numel() // _SAMPLE)
+    return flat.as_strided((-(-blob.numel() // step),), (step,)) if dense else flat
