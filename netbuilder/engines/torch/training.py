@@ -120,6 +120,12 @@ class Training:
                     f"the data of {layer.type} '{layer.name}' cannot be used: {layer.unknown}",
                     where=str(layer.origin),
                 )
+            if layer.type == "MemoryData":
+                raise EngineError(
+                    f"MemoryData '{layer.name}' gets its rows from a program: a training has none",
+                    where=str(layer.origin),
+                    hint="read a database instead, or train by a loop of your own (docs/pytorch.md)",
+                )
         passes = (*DEFAULT, "compile") if self.plan.compile and test_iter is None else None
         made = module(net, seed=seed, dtype=self.plan.dtype, passes=passes).to(self.device)
         extras = self.extras.data if test_iter is None else None
@@ -142,7 +148,8 @@ class Training:
     @property
     def images(self) -> int:
         """The images of an update."""
-        return self._train.feed.batch * self.plan.solver.iter_size
+        given = next((len(blob) for blob in self._train.zeros.values() if blob.dim()), 0)
+        return (self._train.feed.batch or given) * self.plan.solver.iter_size
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -292,6 +292,9 @@ def test_a_mistake_leaves_an_earlier_run_alone(folder: Path, capsys: pytest.Capt
     assert "mean" in refused()
     (folder / "net.prototxt").write_text(net.replace('type: "ReLU"', 'type: "Pooling3D"'))
     assert "Pooling3D" in refused()
+    memory = 'layer { name: "m" type: "MemoryData" top: "m" top: "l" memory_data_param { batch_size: 2 '
+    (folder / "net.prototxt").write_text(f"{memory} channels: 1 height: 1 width: 1 }} }}\n{net}")
+    assert refused().startswith("MemoryData 'm' gets its rows from a program: a training has none\n")
     (folder / "net.prototxt").write_text(net)
     (folder / "db/data.mdb").write_bytes((folder / "db/data.mdb").read_bytes()[:9000])
     assert refused().startswith("the data of Data 'data' cannot be used: ")
