@@ -157,7 +157,7 @@ class _Pair:
         if any(_stale(layer, self.net) for layer in self.net.layers):
             raise LeftOut("a recurrent layer shares a parameter that Caffe shares for its first step alone")
         if any(_spoils(layer) for layer in self.net.layers):
-            raise LeftOut("memory is overwritten: a parameter, a loss, or by Crop")
+            raise LeftOut("memory is overwritten: a parameter, a loss, a state, or by Crop")
         # An Input without a shape has no memory.
         self.names = [
             name
@@ -261,6 +261,9 @@ class _Pair:
                 for blob, array in zip(m.params[layer], arrays, strict=True):
                     blob.copy_(torch.from_numpy(array))
         m.to(dtype)
+        for operator in m.operators().values():
+            if not operator.proto.bottom:  # constants of the file are float32
+                operator.register_forward_hook(lambda _, __, tops: _cast(tops, dtype))
         for name, mask in self.masks.items():
             _mask(m.operators()[name], mask)
         if noise is not None:
@@ -317,10 +320,19 @@ def _is_loss(blob: Blob) -> bool:
     return RULES[blob.layer.type].auto_top and not blob.layer.proto.loss_weight
 
 
+def _is_state(blob: Blob) -> bool:
+    """Whether it is a hidden state of a recurrent layer, or the top of its only step, from its inner net."""
+    layer = blob.layer
+    one = layer.type in ("LSTM", "RNN") and layer.bottoms[0].known_shape[0] == 1
+    return one or (layer.type in ("LSTM", "RNN") and blob.name != layer.tops[0].name)
+
+
 def _spoils(layer: Layer) -> bool:
     """Whether it works in place where Caffe then reads or writes something else."""
     pairs = list(zip(layer.bottoms, layer.tops, strict=False))
-    over = any(b.name == t.name and (b.layer.type == "Parameter" or _is_loss(b)) for b, t in pairs)
+    over = any(
+        b.name == t.name and (b.layer.type == "Parameter" or _is_loss(b) or _is_state(b)) for b, t in pairs
+    )
     # A Crop in place reads with the shape of its top.
     crop = layer.type == "Crop" and any(b.name == t.name for b, t in pairs)
     # Caffe reads beyond the labels of a ContrastiveLoss that has fewer than pairs.
@@ -350,6 +362,10 @@ def _stale(layer: Layer, net: Net) -> bool:
         spec.name and i >= once and owners[spec.name] != (layer, i)
         for i, spec in enumerate(layer.proto.param)
     )
+
+
+def _cast(tops: Any, dtype: torch.dtype) -> Any:
+    return tuple(t.to(dtype) for t in tops) if isinstance(tops, tuple) else tops.to(dtype)
 
 
 class _Ambiguous(Exception):

@@ -42,11 +42,11 @@ COPIES = {
 }  # fmt: skip
 
 # Types whose intermediate values, which they round too, move their tops and gradients more than rounding the
-# tops does: a saturated tanh, the mean of values that are close to each other.
-STEPWISE = {"LSTM", "LSTMUnit", "RNN", "MVN"}
+# tops does, as that of a saturated tanh.
+STEPWISE = {"LSTM", "LSTMUnit", "RNN"}
 _aten = torch.ops.aten
 ARITHMETIC = {
-    _aten.add, _aten.addmm, _aten.div, _aten.mean, _aten.mm, _aten.mul, _aten.sigmoid, _aten.sub, _aten.tanh,
+    _aten.add, _aten.addmm, _aten.mm, _aten.mul, _aten.sigmoid, _aten.sub, _aten.tanh,
 }  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def shake(m: NetModule, noise: torch.Generator) -> None:
         several = isinstance(tops, tuple)
         new = [moved(t, noise) for t in (tops if several else (tops,))]
         if operator.proto.type in INNER:
-            new = [INNER[operator.proto.type](operator, bottoms[0].detach(), new[0], noise)]
+            new = [INNER[operator.proto.type](operator, bottoms[0], new[0], noise)]
         for t in new:
             if t.requires_grad:
                 t.register_hook(lambda grad: moved(grad, noise))
@@ -99,14 +99,27 @@ def _stepwise(forward: Callable[..., Any], noise: torch.Generator) -> Callable[.
     return run
 
 
-def _rounded_mean(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-    """BatchNorm whose means are rounded, which moves all values of a channel alike."""
-    if operator.stored:
-        return top
-    axes = [0, *range(2, x.dim())]
-    mean = x.mean(axes, keepdim=True)
-    deviation = (x.var(axes, correction=0, keepdim=True) + operator.eps).sqrt()
-    return top + (moved(mean, noise) - mean) / deviation
+def _normalised(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+    """BatchNorm or MVN whose means are rounded, which moves all values alike.
+
+    So is each term of their gradient, which may cancel each other.
+    """
+    proto = operator.proto
+    if proto.type == "BatchNorm":
+        if operator.stored:
+            return top
+        axes, eps, divides = [0, *range(2, x.dim())], operator.eps, True
+    else:
+        p = proto.mvn_param
+        axes, eps, divides = [1, 2, 3] if p.across_channels else [2, 3], p.eps**2, p.normalize_variance
+    x = x.reshape(top.shape)
+    still = x.detach()
+    mean = still.mean(axes, keepdim=True)
+    deviation = (
+        (still.var(axes, correction=0, keepdim=True) + eps).sqrt() if divides else torch.ones_like(mean)
+    )
+    slope = (1 / deviation).expand_as(x)
+    return top + (moved(mean, noise) - mean) / deviation + (x - still) * (moved(slope, noise) - slope)
 
 
 def _running_sum(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
@@ -117,11 +130,11 @@ def _running_sum(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch
     p = operator.proto.lrn_param
     if p.norm_region != 0:
         return top
-    padded = torch.nn.functional.pad(x * x, (0, 0, 0, 0, p.local_size // 2, p.local_size // 2))
+    padded = torch.nn.functional.pad(x.detach() ** 2, (0, 0, 0, 0, p.local_size // 2, p.local_size // 2))
     sums = padded.unfold(1, p.local_size, 1).sum(-1)
     error = moved(largest := sums.cummax(1).values, noise) - largest
     share = p.alpha / p.local_size
     return top * (1 - p.beta * share * error / (p.k + share * sums))
 
 
-INNER = {"BatchNorm": _rounded_mean, "LRN": _running_sum}
+INNER = {"BatchNorm": _normalised, "MVN": _normalised, "LRN": _running_sum}
