@@ -29,8 +29,8 @@ from netbuilder.engines.caffe.judge import Caffe, CaffeRefused, RunResult
 from netbuilder.engines.torch import module
 from netbuilder.engines.torch.network import NetModule
 from netbuilder.errors import EngineError, NetBuilderError
-from netbuilder.layers import RULES, known
-from netbuilder.layers.traits import Shares
+from netbuilder.layers import RULES, known, of_layer
+from netbuilder.layers.traits import Diff, Shares
 from netbuilder.net import PHASES, Blob, Layer
 from netbuilder.schema import NetParameter
 from tests.fuzz.generate import Case
@@ -340,7 +340,16 @@ def _spoils(layer: Layer) -> bool:
         layer.type == "ContrastiveLoss"
         and math.prod(layer.bottoms[2].known_shape) < layer.bottoms[0].known_shape[0]
     )
-    return over or crop or few or (layer.type == "Parameter" and any(layer.proto.loss_weight))
+    return over or crop or few or (any(layer.proto.loss_weight) and _lends(layer))
+
+
+def _lends(layer: Layer) -> bool:
+    """Whether its top has the gradient of a Parameter, whose memory is another than at set-up."""
+    while of_layer(RULES[layer.type].traits.diff, layer.proto, Diff.OWN) is Diff.LENT:
+        if not layer.bottoms:
+            return True
+        layer = layer.bottoms[0].layer
+    return False
 
 
 def _stale(layer: Layer, net: Net) -> bool:

@@ -64,7 +64,7 @@ def shake(m: NetModule, noise: torch.Generator) -> None:
         several = isinstance(tops, tuple)
         new = [moved(t, noise) for t in (tops if several else (tops,))]
         if operator.proto.type in INNER:
-            new = [INNER[operator.proto.type](operator, bottoms[0], new[0], noise)]
+            new[0] = INNER[operator.proto.type](operator, bottoms[0], new[0], noise)
         for t in new:
             if t.requires_grad:
                 t.register_hook(lambda grad: moved(grad, noise))
@@ -102,7 +102,7 @@ def _stepwise(forward: Callable[..., Any], noise: torch.Generator) -> Callable[.
 def _normalised(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
     """BatchNorm or MVN whose means are rounded, which moves all values alike.
 
-    So is each term of their gradient, which may cancel each other.
+    So is each term of their gradient, (dy - mean(dy) - y * mean(dy * y)) / deviation; they may cancel out.
     """
     proto = operator.proto
     if proto.type == "BatchNorm":
@@ -118,8 +118,11 @@ def _normalised(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.
     deviation = (
         (still.var(axes, correction=0, keepdim=True) + eps).sqrt() if divides else torch.ones_like(mean)
     )
-    slope = (1 / deviation).expand_as(x)
-    return top + (moved(mean, noise) - mean) / deviation + (x - still) * (moved(slope, noise) - slope)
+    # 0, but with the gradient of what is lost.
+    zero, y, ones = (x - still) / deviation, top.detach(), torch.ones_like(still)
+    lost = (moved(ones, noise) - 1) * (zero + zero.mean(axes, keepdim=True))
+    lost = lost + (moved(y, noise) - y) * (zero * y).mean(axes, keepdim=True)
+    return top + (moved(mean, noise) - mean) / deviation + lost
 
 
 def _running_sum(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
@@ -137,4 +140,17 @@ def _running_sum(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch
     return top * (1 - p.beta * share * error / (p.k + share * sums))
 
 
-INNER = {"BatchNorm": _normalised, "MVN": _normalised, "LRN": _running_sum}
+def _one_by_one(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+    """A loss that Caffe adds up value by value, each sum of which is rounded."""
+    still = top.detach()
+    return top + (moved(still, noise) - still) * x.numel() ** 0.5
+
+
+INNER = {
+    "BatchNorm": _normalised,
+    "MVN": _normalised,
+    "LRN": _running_sum,
+    "InfogainLoss": _one_by_one,
+    "SigmoidCrossEntropyLoss": _one_by_one,
+    "SoftmaxWithLoss": _one_by_one,
+}
