@@ -154,6 +154,22 @@ def _shared_memory(graph: Graph) -> Iterator[Finding]:
                     )  # fmt: skip
 
 
+def _overwritten_parameters(graph: Graph) -> Iterator[Finding]:
+    """What a Parameter holds, which lies in the memory of its top."""
+    for layer in graph.layers:
+        if layer.bottoms or not layer.params:
+            continue
+        for blob in _same_memory(graph, layer.tops[0]):
+            for over in graph.readers.get(blob, ()):
+                if _changes(graph, over, blob):
+                    yield found(
+                        "in-place-shared", over,
+                        f"it writes over the parameter of '{layer.name}', and each pass starts from the "
+                        "result of the last; Caffe does not say",
+                        _OWN_TOP,
+                    )  # fmt: skip
+
+
 def _same_memory(graph: Graph, blob: Blob) -> list[Blob]:
     """The blob, and those made of it by reference or in place."""
     there = [blob]
@@ -380,6 +396,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _in_place,
     _in_place_chains,
     _shared_memory,
+    _overwritten_parameters,
     _no_forward,
     _fed_labels,
     _no_backward,

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _POINTWISE = COMPUTES._replace(sees=pointwise, keeps_shape=True, no_gradient=())
 
 
+def _spoils_relu(layer: LayerParameter) -> Spoils:
+    # In place its gradient takes the sign of the top for that of the bottom.
+    return Spoils.GRADIENT if layer.relu_param.negative_slope < 0 else Spoils.NOTHING
+
+
 def _spoils_elu(layer: LayerParameter) -> Spoils:
     return Spoils.GRADIENT if layer.elu_param.alpha <= 0 else Spoils.NOTHING
 
@@ -57,7 +62,9 @@ def _dropout_stops(layer: LayerParameter, bottoms: Sequence[Shape], phase: str) 
 ELEMENTWISE = (
     (
         "ReLU", "relu_param", 1, "exact",
-        _POINTWISE._replace(gradient_reads=GradientReads.SIGN, keeps=Keeps.POSITIVE, engine=True),
+        _POINTWISE._replace(
+            spoils=_spoils_relu, gradient_reads=GradientReads.SIGN, keeps=Keeps.POSITIVE, engine=True
+        ),
     ),
     (
         "ReLU6", "relu6_param", 2, "exact",  # of forks: relu6_layer.cpp

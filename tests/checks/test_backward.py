@@ -436,3 +436,39 @@ def test_what_an_explicit_split_gives_lies_in_one_memory(real_caffe: Caffe) -> N
     got = real_caffe.run(text, inputs={"data": np.full((2, 3), 0.5)}, outputs=["t"]).outputs["t"]
     assert np.allclose(got, np.tanh(1.5))
     assert [f.layer for f in checks.check(prototxt.parse(text)) if f.code == "in-place-shared"] == ["over"]
+
+
+@pytest.mark.parametrize("by", ["", "Slice"])
+def test_a_parameter_is_overwritten_in_place(real_caffe: Caffe, by: str) -> None:
+    text = 'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 3 } } }\n'
+    text += layer("Slice", "p", "s", "slice_param { axis: 0 }") if by else ""
+    text += layer("Scale", "s" if by else "p", "s" if by else "p", "scale_param { axis: 0 }", name="over")
+    given = {"p": [np.full(3, 0.5)], "over": [np.full(3, 3.0)]}
+    ran = real_caffe.run(text, params=given, fetch_params=True)
+    assert np.allclose(ran.params["p"][0], 1.5)
+    assert [f.layer for f in checks.check(prototxt.parse(text)) if f.code == "in-place-shared"] == ["over"]
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 0.5])
+def test_a_relu_in_place_takes_the_sign_of_its_top(real_caffe: Caffe, slope: float) -> None:
+    field = f"relu_param {{ negative_slope: {slope} }}"
+
+    def net(top: str) -> str:
+        relu = layer("ReLU", "fc", top, field, name="relu")
+        return fed("data", 4, 3) + layer("InnerProduct", "data", "fc", "inner_product_param { num_output: 2 }") + relu + layer(
+            "Reduction", top, "sum", "loss_weight: 1"
+        )  # fmt: skip
+
+    rng = np.random.default_rng(1)
+    data, params = {"data": rng.normal(0, 1, (4, 3))}, {"fc": [rng.normal(0, 1, (2, 3)), np.zeros(2)]}
+    one, two = (
+        real_caffe.run(net(top), phase="TRAIN", inputs=data, params=params, backward=True).param_diffs["fc"][
+            0
+        ]
+        for top in ("fc", "far")
+    )
+    assert np.allclose(one, two) == (slope >= 0)
+    found = [
+        f.layer for f in checks.check(prototxt.parse(net("fc"), "TRAIN")) if f.code == "in-place-gradient"
+    ]
+    assert found == ["relu"] * (slope < 0)

@@ -39,7 +39,7 @@ def draw(shape: tuple[int, ...], filler: FillerParameter, generator: torch.Gener
     if filler.type == "constant":
         return blob.fill_(filler.value)
     if filler.type == "uniform":
-        return blob.uniform_(filler.min, filler.max, generator=generator)
+        return _uniform(blob, filler.min, filler.max, generator)
     if filler.type == "gaussian":
         blob.normal_(filler.mean, filler.std, generator=generator)
         if filler.sparse >= 0:  # each value is kept with this probability
@@ -56,6 +56,15 @@ def draw(shape: tuple[int, ...], filler: FillerParameter, generator: torch.Gener
         rows /= rows.sum(1, keepdim=True)
         return blob
     return _bilinear(blob)
+
+
+def _uniform(blob: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
+    """Between two bounds; for an infinite one Caffe takes the largest number. Source: caffe_rng_uniform."""
+    most = torch.finfo(blob.dtype).max
+    low, high = max(low, -most), min(high, most)
+    if high - low > most:
+        return _uniform(blob, low / 2, high / 2, generator).mul_(2)
+    return blob.uniform_(low, high, generator=generator)
 
 
 def _fan(shape: tuple[int, ...], filler: FillerParameter) -> float:

@@ -19,7 +19,8 @@ from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.engines.torch.passes.precision import lowered, precision, widened
 from netbuilder.engines.torch.steps import Step, freed
 from netbuilder.errors import EngineError, did_you_mean
-from netbuilder.layers import RULES, is_source
+from netbuilder.layers import RULES, is_source, of_layer
+from netbuilder.layers.traits import Diff
 from netbuilder.net import Blob, Layer, Net
 
 if TYPE_CHECKING:
@@ -369,8 +370,7 @@ def _loss_weights(plan: Sequence[Planned]) -> tuple[Losses, dict[Layer, float]]:
     reader's, or none. Source: insert_splits.cpp, InsertSplits; net.cpp, Init; layer.hpp, SetLossWeights.
     """
     read = {name for step in plan for name in step.bottoms}
-    running = [step for step in plan if step.runs]
-    asked = {name for step in running for name, need in zip(step.bottoms, step.needs, strict=True) if need}
+    asked, replacing = _asked(plan)
     found: dict[Layer, list[float]] = {}
     replaced = {}
     for step in plan:
@@ -380,8 +380,29 @@ def _loss_weights(plan: Sequence[Planned]) -> tuple[Losses, dict[Layer, float]]:
             top = step.tops[0] if step.tops else ""
             own = RULES[layer.type].auto_top and top not in step.bottoms  # no other has a weight of its own
             if own and top in read and found[layer][0] and (top in asked or not step.runs):
-                replaced[layer], found[layer][0] = found[layer][0], 0.0
+                replaced[layer], found[layer][0] = replacing.get(top, found[layer][0]), 0.0
         else:  # the Split of a top of that layer
             i = next(i for i, top in enumerate(layer.tops) if top.name == step.bottoms[0])
             found[layer][i] += step.losses[0]
     return {layer: tuple(weights) for layer, weights in found.items()}, replaced
+
+
+def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
+    """The blobs whose gradient a reader writes; the weights that a loss gets from a Reshape of it.
+
+    The top of a Reshape has its gradient where the bottom has it, so that it writes none, and a weight of the
+    top replaces that of the bottom.
+    """
+    found: set[str] = set()
+    weights: dict[str, float] = {}
+    for step in reversed(plan):
+        lent = step.layer is not None and _lends(step.layer)
+        if lent and step.bottoms and (weight := weights.get(step.tops[0], step.losses[0])):
+            weights[step.bottoms[0]] = weight
+        if step.runs and (not lent or any(step.losses) or not found.isdisjoint(step.tops)):
+            found.update(name for name, need in zip(step.bottoms, step.needs, strict=True) if need)
+    return found, weights
+
+
+def _lends(layer: Layer) -> bool:
+    return of_layer(RULES[layer.type].traits.diff, layer.proto, Diff.OWN) is Diff.LENT

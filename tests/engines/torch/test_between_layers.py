@@ -8,7 +8,9 @@ import torch
 
 from netbuilder import prototxt
 from netbuilder.engines.caffe import Caffe
+from netbuilder.engines.caffe.judge import CaffeRefused
 from netbuilder.engines.torch import module
+from netbuilder.errors import EngineError
 from tests.engines.torch.cases import difference
 from tests.engines.torch.given import give
 
@@ -24,6 +26,11 @@ def loss(weight: str = "") -> str:
 
 def power(bottom: str, top: str, fields: str) -> str:
     return f'layer {{ name: "{top}" type: "Power" bottom: "{bottom}" top: "{top}" {fields} }}'
+
+
+def reshape(bottom: str, top: str, fields: str = "") -> str:
+    shape = "reshape_param { shape { dim: 1 } }"
+    return f'layer {{ name: "{top}" type: "Reshape" bottom: "{bottom}" top: "{top}" {shape} {fields} }}'
 
 
 TWICE = "power_param { scale: 2 }"
@@ -43,6 +50,18 @@ NETS = {
     ],
     "so it is where all gradients are forced": [
         "force_backward: true", X, LABEL, FC, loss(), power("loss", "p", TWICE),
+    ],
+    "a loss keeps its gradient under a Reshape that nothing reads": [
+        "force_backward: true", X, LABEL, FC, loss(), reshape("loss", "r"),
+    ],
+    "and under two": [
+        "force_backward: true", X, LABEL, FC, loss(), reshape("loss", "r"), reshape("r", "q"),
+    ],
+    "but not where a layer reads the Reshape": [
+        "force_backward: true", X, LABEL, FC, loss(), reshape("loss", "r"), power("r", "p", TWICE),
+    ],
+    "nor where the Reshape has a weight of its own": [
+        X, LABEL, FC, loss(), reshape("loss", "r", "loss_weight: 0.3"),
     ],
     "weights are lost with a weighted top that is read": [
         X, FC,
@@ -122,3 +141,16 @@ def test_a_layer_computes_what_caffe_computes(real_caffe: Caffe, fields: str, sh
         difference(module(prototxt.parse(text, dialect="caffe-master"))(torch.from_numpy(x))["y"], theirs)
         <= MOST
     )
+
+
+def test_a_deconvolution_that_caffe_dies_of_is_refused(real_caffe: Caffe) -> None:
+    shape = "input_param { shape { dim: 1 dim: 1 dim: 3 dim: 3 } }"
+    fields = "convolution_param { num_output: 1 kernel_size: 3 stride_h: 2 }"
+    text = (
+        f'layer {{ name: "x" type: "Input" top: "x" {shape} }}\n'
+        f'layer {{ name: "y" type: "Deconvolution" bottom: "x" top: "y" {fields} }}'
+    )
+    with pytest.raises(CaffeRefused):
+        real_caffe.run(text)
+    with pytest.raises(EngineError, match="Deconvolution 'y' has a stride of 0"):
+        module(prototxt.parse(text, dialect="caffe-master"))

@@ -49,6 +49,18 @@ def test_uniform() -> None:
     assert_uniform(drawn(type="uniform", min=-0.5, max=2), -0.5, 2)
 
 
+def test_a_uniform_with_an_infinite_bound_draws_up_to_the_largest_number(real_caffe: Caffe) -> None:
+    text = (
+        'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 4000 } '
+        'data_filler { type: "uniform" min: 0 max: inf } } }'
+    )
+    theirs = torch.from_numpy(real_caffe.run(text, outputs=["d"]).outputs["d"]).double()
+    most = float(torch.finfo(torch.float32).max)
+    assert_uniform(theirs / most, 0, 1)
+    assert_uniform(drawn(type="uniform", min=0, max=math.inf).double() / most, 0, 1)
+    assert_uniform(drawn(type="uniform", min=-most, max=most).double() / most, -1, 1)
+
+
 def test_gaussian() -> None:
     assert_normal(drawn(type="gaussian", mean=3, std=0.2), 3, 0.2)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, Tops, canonical
+from netbuilder.errors import EngineError
 from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent
 from netbuilder.net import Layer
 
@@ -132,6 +133,15 @@ class Deconvolution(_Sliding):
     """The transpose of a convolution with the same weights."""
 
     native = _DECONV
+
+    def __init__(self, layer: Layer, phase: str) -> None:
+        if 0 in conv_window(layer.proto.convolution_param, len(layer.params[0].shape) - 2).stride:
+            raise EngineError(
+                f"Deconvolution '{layer.name}' has a stride of 0, and Caffe dies when it runs",
+                where=str(layer.origin),
+                hint="give both stride_h and stride_w",
+            )
+        super().__init__(layer, phase)
 
     def _smallest(self) -> tuple[int, ...]:
         k, s, pad, d = self.window
