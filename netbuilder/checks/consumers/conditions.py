@@ -178,11 +178,16 @@ def misses_axes(layer: Layer, graph: Graph) -> bool:
 
 
 def _reads_axes_from(first: int, blob: Blob, graph: Graph) -> bool:
-    """Whether a layer that reads the blob moves a window, or names one of these axes, or one from the end."""
+    """Whether a layer that reads the blob needs these axes.
+
+    It moves a window, names one of them, or one from the end, joins the blob with another, or is a Bias.
+    """
     for reader in graph.readers.get(blob, ()):
         named = [getattr(reader.proto, name).axis for name in _AXIS_PARAMS if reader.proto.HasField(name)]
         p, copied = reader.proto.flatten_param, reader.proto.reshape_param.shape.dim[first:]
         if reader.type in _WINDOWS or any(axis < 0 or axis >= first for axis in named) or 0 in copied:
+            return True
+        if reader.type == "Bias" or any(other.layer is not blob.layer for other in reader.bottoms):
             return True
         if p.HasField("end_axis") and p.end_axis >= first:
             return True
