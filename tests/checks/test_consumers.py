@@ -281,9 +281,20 @@ def other_input(*dims: int, name: str = "other") -> Build:
     return lambda net, x: net.add("Input", name=name, shape={"dim": list(dims)})
 
 
+def silenced_beside(first: Build) -> Build:
+    """A blob that only a Silence reads, together with another blob."""
+
+    def build(net: Net, x: Blob) -> Any:
+        other = net.add("Input", name="other", shape={"dim": [2, 5]})
+        net.add_many("Silence", first(net, x), other, name="quiet")
+        return net.add("TanH", other, name="last")
+
+    return build
+
+
 def product_in_place(net: Net, x: Blob) -> Any:
     """A product that takes the place of its first factor, which a file may do."""
-    second = net.add("Sigmoid", x, name="s")
+    second = net.add("Input", name="other", shape={"dim": list(x.known_shape)})
     layer = LayerParameter(name="t", type="Eltwise", bottom=[x.name, second.name], top=[x.name])
     layer.eltwise_param.operation = 0
     return net.append(layer)
@@ -674,7 +685,26 @@ CASES: dict[str, Build] = {
     "other_rows_then_product_of_axis": then(
         reshape(0, 2, 2, -1), ("InnerProduct", {"num_output": 3, "axis": 2})
     ),
+    "pool_clipped_without_pad": one("Pooling", kernel_h=1, kernel_w=3, stride=2, pad_h=0, pad_w=1),
+    "pool_pad_of_one_axis": one("Pooling", kernel_h=2, kernel_w=3, stride=2, pad_h=0, pad_w=1),
     "product_in_place": product_in_place,
+    "product_of_the_fifth_axis": then(reshape(0, 2, 2, 6, 6), ("InnerProduct", {"num_output": 3, "axis": 4})),
+    "product_of_the_fourth_axis": then(
+        reshape(0, 2, 2, 6, 6), ("InnerProduct", {"num_output": 3, "axis": 3})
+    ),
+    "conv_silenced_beside_another": silenced_beside(fitted),
+    "conv_relu_silenced_beside_another": silenced_beside(then(fitted, ("ReLU", {}))),
+    "deconv_silenced_beside_another": silenced_beside(one("Deconvolution", num_output=2, kernel_size=2)),
+    "product_silenced_beside_another": silenced_beside(one("InnerProduct", num_output=2)),
+    "sum_silenced_beside_another": silenced_beside(two("Eltwise")),
+    "pool_silenced_beside_another": silenced_beside(half),
+    "batch_norm_silenced_beside_another": silenced_beside(normalised),
+    "mvn_silenced_beside_another": silenced_beside(one("MVN", normalize_variance=False)),
+    "scale_silenced_beside_another": silenced_beside(then(half, ("Scale", {}))),
+    "conv_silenced_alone": lambda net, x: (
+        net.add_many("Silence", fitted(net, x), name="quiet"),
+        net.add("TanH", x, name="t"),
+    ),
     "conv_strides_of_one_window": one("Convolution", num_output=3, kernel_size=SIZE, stride=[2, 3]),
     "lstm": recurrent,
     "embed": looked_up,

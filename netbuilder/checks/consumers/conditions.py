@@ -12,6 +12,7 @@ __all__ = [
     "beyond_image",
     "channel_axis",
     "clip_matters",
+    "clips_unpadded",
     "counts_from_end",
     "covered",
     "floor_matters",
@@ -98,6 +99,16 @@ def floor_matters(layer: Layer) -> bool:
 def clip_matters(layer: Layer) -> bool:
     """Whether Caffe drops a last window of a pooling that starts outside the image and its leading pad."""
     return _pooled(layer, clip=True) != _pooled(layer, clip=False)
+
+
+def clips_unpadded(layer: Layer) -> bool:
+    """Whether Caffe drops a last window on an axis without a pad, as it does if the other axis has one."""
+    found, p = window(layer), layer.proto.pooling_param
+    if found is None or p.global_pooling or p.round_mode == _FLOOR:
+        return False
+    (kernel, stride, pad, _), size = found
+    bare = [(n, kernel[i], stride[i], 0) for i, n in enumerate(size) if not pad[i]]
+    return any(pad) and any(pool_extent(*w, clip=True) != pool_extent(*w, clip=False) for w in bare)
 
 
 def _pooled(layer: Layer, *, floor: bool = False, clip: bool | None = None) -> list[int]:

@@ -77,7 +77,7 @@ def _uneven(layer: Layer) -> bool:
         room = [n + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1 for i, n in enumerate(size)]
         if set(kernel) == {1}:
             fields.remove("dilation")
-        if layer.type == "Convolution" and max(room, default=0) < min(stride, default=1):
+        if layer.type == "Convolution" and all(0 <= r < min(stride) for r in room):
             fields.remove("stride")  # there is one window
     return uneven_window(layer, fields)
 
@@ -307,7 +307,7 @@ def _is_merged(layer: Layer, graph: Graph) -> bool:
             return True
         if other.type == layer.type and _expression(other.tops[0]) == own:
             twins.append(other)
-    return twins[0] is not layer or any(twin.tops[0] in graph.readers for twin in twins)
+    return bool(twins) and (twins[0] is not layer or any(t.tops[0] in graph.readers for t in twins))
 
 
 MNN = Target(
@@ -435,6 +435,10 @@ MNN = Target(
             "softmax-axis", types("Softmax"), "a blob of one axis gives other values",
             "Reshape to two axes before",
             lambda layer: rank(layer) == 1 and shape(layer) != (1,),
+        ),
+        Limit(
+            "product-axes", types("InnerProduct"), "an axis behind the fourth fails",
+            "Reshape to fewer axes before", lambda layer: layer.proto.inner_product_param.axis > 3,
         ),
         Limit(
             "negative-axis", types("InnerProduct"), "a negative axis fails", "count the axis from the front",

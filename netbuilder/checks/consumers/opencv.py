@@ -24,6 +24,7 @@ from netbuilder.checks.consumers.conditions import (
     axes_matter,
     beyond_image,
     channel_axis,
+    clips_unpadded,
     covered,
     floor_matters,
     misses_axes,
@@ -40,6 +41,7 @@ from netbuilder.checks.consumers.opencv_fusing import (
     fused_mvn,
     fused_rows,
     fused_scale,
+    fused_silence,
     fused_statistics,
 )
 from netbuilder.checks.fields import lone_pairs
@@ -263,6 +265,11 @@ OPENCV = Target(
             "leave round_mode out, and crop what is too much", _loses_window,
         ),
         Limit(
+            "pooling-clip", types("Pooling"),
+            "a last window that starts outside the image is kept on an axis without a pad",
+            "pad both axes or none, or crop what is too much", clips_unpadded,
+        ),
+        Limit(
             "pool-unwritten", types("Pooling"), "global_pooling needs pool written", "write pool: MAX",
             lambda layer: (p := layer.proto.pooling_param).global_pooling and not p.HasField("pool"),
         ),
@@ -346,6 +353,10 @@ OPENCV = Target(
             "fused", types("Deconvolution"),
             "the factors of the layer after it are multiplied into other filters, as it has groups",
             "put a Split between", None, fused_groups,
+        ),
+        Limit(
+            "fused", CONVOLUTIONS, "a Silence of several bottoms after it is merged into it, and fails",
+            "leave the Silence out, or write one per bottom", None, fused_silence,
         ),
         Limit(
             "fused", types("Scale"),

@@ -8,7 +8,7 @@ from netbuilder.checks.graph import Graph
 from netbuilder.layers import elements
 from netbuilder.net import Layer
 
-__all__ = ["fused_groups", "fused_mvn", "fused_rows", "fused_scale", "fused_statistics"]
+__all__ = ["fused_groups", "fused_mvn", "fused_rows", "fused_scale", "fused_silence", "fused_statistics"]
 
 # What it multiplies into the filters of a convolution, and what it skips on the way there.
 _FUSED = types("BatchNorm", "Dropout", "Scale")
@@ -50,6 +50,12 @@ def fused_statistics(layer: Layer, graph: Graph) -> bool:
         if layer.type == "BatchNorm":
             return True
     return False
+
+
+def fused_silence(layer: Layer, graph: Graph) -> bool:
+    """Whether a Silence of several bottoms is all that reads it, and becomes part of it."""
+    readers = graph.readers.get(layer.tops[0], []) if len(layer.tops) == 1 else []
+    return len(readers) == 1 and readers[0].type == "Silence" and len(readers[0].bottoms) > 1
 
 
 def fused_scale(layer: Layer, graph: Graph) -> bool:
