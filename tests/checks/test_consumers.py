@@ -27,6 +27,7 @@ from tests.fuzz.against_consumers import compared, inputs, outputs
 
 Build = Callable[[Net, Blob], Any]
 CHANNELS, SIZE = 4, 6
+DEPTHWISE = {"num_output": CHANNELS, "group": CHANNELS, "kernel_size": 3}
 PAIRS = {"kernel_h": 3, "kernel_w": 3, "stride_h": 2, "stride_w": 2}
 
 
@@ -687,6 +688,12 @@ CASES: dict[str, Build] = {
     ),
     "pool_clipped_without_pad": one("Pooling", kernel_h=1, kernel_w=3, stride=2, pad_h=0, pad_w=1),
     "pool_pad_of_one_axis": one("Pooling", kernel_h=2, kernel_w=3, stride=2, pad_h=0, pad_w=1),
+    "conv_depthwise_column": then(
+        one("Pooling", kernel_h=1, kernel_w=SIZE), ("Convolution", {**DEPTHWISE, "pad": 1})
+    ),
+    "conv_depthwise_column_padded": then(
+        one("Pooling", kernel_h=1, kernel_w=SIZE), ("Convolution", {**DEPTHWISE, "pad": 2})
+    ),
     "product_in_place": product_in_place,
     "product_of_the_fifth_axis": then(reshape(0, 2, 2, 6, 6), ("InnerProduct", {"num_output": 3, "axis": 4})),
     "product_of_the_fourth_axis": then(

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from netbuilder import Net
-from netbuilder.layers import Shape
+from netbuilder.layers import Shape, elements
 from netbuilder.schema import LayerParameter
 
 __all__ = ["Choices"]
@@ -36,7 +36,13 @@ class Choices:
         return int(self.pick(1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9))
 
     def shape(self, *ranks: int) -> Shape:
-        return tuple(self.size() for _ in range(self.pick(*(ranks or (4, 4, 4, 4, 4, 2, 2, 3, 3, 1, 5)))))
+        """A shape of more than one number: of one, a consumer computes the same whatever axis it takes."""
+        drawn: Shape = (1,)
+        while elements(drawn) == 1:
+            drawn = tuple(
+                self.size() for _ in range(self.pick(*(ranks or (4, 4, 4, 4, 4, 2, 2, 3, 3, 1, 5))))
+            )
+        return drawn
 
     def axis(self, rank: int) -> int:
         """An axis of a blob, from either end."""

@@ -79,12 +79,14 @@ def _loses_window(layer: Layer) -> bool:
 
 
 def _misread_depthwise(layer: Layer) -> bool:
-    """Whether its fast way for one 3x3 filter per channel reads dilated rows, padded by one, wrongly."""
+    """Whether its fast way for one 3x3 filter per channel reads a row of one, or dilated ones, wrongly."""
     found, known, p = window(layer), shape(layer), layer.proto.convolution_param
     if found is None or known is None or len(known) != 4 or not 1 < known[1] == p.group == p.num_output:
         return False
     kernel, stride, pad, dilation = found[0]
-    return kernel == (3, 3) and stride[1] == pad[1] == 1 and pad[0] <= 1 and dilation[1] > 1
+    if kernel != (3, 3) or max(pad) > 1:
+        return False
+    return (1 in found[1] and dilation == (1, 1)) or (stride[1] == pad[1] == 1 and dilation[1] > 1)
 
 
 def _half_pair(layer: Layer) -> bool:
@@ -341,7 +343,7 @@ OPENCV = Target(
         ),
         Limit(
             "depthwise-dilation", types("Convolution"),
-            "one dilated 3x3 filter per channel with a pad of 1 computes other values",
+            "one 3x3 filter per channel with a pad of 1 computes other values if dilated, or on a side of 1",
             "pad by the dilation, or crop what is too much", _misread_depthwise,
         ),
         Limit(
