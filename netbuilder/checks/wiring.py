@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from netbuilder.checks.backward import Step, aborts, backward, lacking
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.graph import has_loss
-from netbuilder.layers import RULES, Facts, Shape, Traits, UnknownShape, elements, known, of_layer
+from netbuilder.layers import (
+    RULES,
+    Facts,
+    Shape,
+    Traits,
+    UnknownShape,
+    canonical_axis,
+    elements,
+    known,
+    of_layer,
+)
+from netbuilder.layers.normalization import AFFINE
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
 
@@ -231,7 +242,7 @@ def _fed_labels(graph: Graph) -> Iterator[Finding]:
         else:
             new = zip(layer.tops, facts.tops, strict=False)
             shapes.update((top, shape) for top, shape in new if shape != top.shape)
-            reason = _other_params(layer, facts)
+            reason = _other_params(layer, facts, bottoms)
         if reason:
             yield found(
                 "no-forward", layer,
@@ -242,8 +253,18 @@ def _fed_labels(graph: Graph) -> Iterator[Finding]:
             return
 
 
-def _other_params(layer: Layer, facts: Facts) -> str:
-    """Why a layer whose bottoms have other shapes does not fit its parameters any more."""
+def _other_params(layer: Layer, facts: Facts, bottoms: Sequence[Shape | None]) -> str:
+    """Why a layer whose bottoms have other shapes does not fit its parameters any more.
+
+    Scale and Bias compare the axes from theirs on. Source: scale_layer.cpp and bias_layer.cpp, Reshape.
+    """
+    if layer.type in AFFINE and layer.params and bottoms[0] is not None:
+        p = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
+        shape, axis = layer.params[0].shape, canonical_axis(p.axis, bottoms[0])
+        seen = bottoms[0][axis : axis + len(shape)]
+        return (
+            "" if seen == shape else f"its parameter {shape_text(shape)} would have to be {shape_text(seen)}"
+        )
     for param, fact in zip(layer.params, facts.params, strict=False):
         if param.shape != fact.shape:
             return f"its parameter {shape_text(param.shape)} would have to be {shape_text(fact.shape)}"

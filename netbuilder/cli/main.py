@@ -49,7 +49,7 @@ VERBS = {
         Verb("diff", "examine", "compare two prototxt files", "diff"),
         Verb("data", "train", "make and show databases of images", "data"),
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),
-        Verb("train", "train", "train a net with real Caffe", "train"),
+        Verb("train", "train", "train a net, with real Caffe or in PyTorch", "train"),
         Verb("test", "train", "test a trained net, in PyTorch or real Caffe", "test_net"),
         Verb("time", "train", "time the layers of a net, in PyTorch or real Caffe", "time_net"),
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),

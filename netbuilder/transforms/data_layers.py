@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from netbuilder.errors import ConfigError, ShapeError, shape_text
+from netbuilder.layers import RULES, known
 from netbuilder.net import Layer, Net
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def with_data(net: Net, source: Source, *, loss: str = "") -> Net:
         scores = [layer.bottoms[0] for layer in net if layer.type == "SoftmaxWithLoss"]
         if not scores:
             raise ConfigError(f"{net.name} has no SoftmaxWithLoss, which {loss} would replace", key="loss")
-        others = {"SoftmaxWithLoss": loss, "Accuracy": None}
+        metrics = [layer.type for layer in net if known(RULES[layer.type].traits.metric, False)]
+        others = {**dict.fromkeys(metrics), "SoftmaxWithLoss": loss}
         count = math.prod(scores[0].known_shape[1:])
         source = dataclasses.replace(source, label_count=count)  # type: ignore[type-var]
     new = rebatched(net, source.shape[0], source=source, others=others)

@@ -339,6 +339,10 @@ CASES: dict[str, Case] = {
     "old-axis": Case(
         INPUT + one("Concat", "concat_param { concat_dim: 2 }", bottom='x" bottom: "x'), "concat_dim", "axis", "t", 2, ("opencv",)
     ),
+    "one-axis": Case(
+        INPUT.replace("dim: 2 dim: 3 dim: 8 dim: 8", "dim: 8") + one("Crop", "crop_param { axis: -1 }", bottom='x" bottom: "x'),
+        "axis: -1", "axis: 0", "t", 2, ("opencv",),
+    ),
     "output-merged": Case(
         INPUT + one("ReLU", top="r").replace('name: "t"', 'name: "r"') + one("ReLU"), '"ReLU" bottom: "x" top: "t"', '"TanH" bottom: "x" top: "t"', "t", 3, ("mnn",),
     ),

@@ -19,7 +19,7 @@ from netbuilder.checks.consumers.base import COMPUTING
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.networks import find_network
-from netbuilder.schema import NetParameter
+from netbuilder.schema import LayerParameter, NetParameter
 from netbuilder.schema.dialects import DIALECTS
 from netbuilder.weights.write import write_model
 from tests import consumers
@@ -247,6 +247,92 @@ def looked_up(net: Net, x: Blob) -> Any:
     """The rows of a table."""
     mark = net.add("Threshold", vector(net, x), name="mark", threshold=0.0)
     return net.add("Embed", mark, name="t", num_output=2, input_dim=2)
+
+
+def then(first: Build, *others: tuple[str, dict[str, Any]]) -> Build:
+    """A net and layers after it, one after another."""
+
+    def build(net: Net, x: Blob) -> Any:
+        x = first(net, x)
+        for i, (type, fields) in enumerate(others):
+            x = net.add(type, x, name=f"after{i}", **fields)
+        return x
+
+    return build
+
+
+def sum_of(first: Build, second: Build, type: str = "Eltwise", **fields: Any) -> Build:
+    """Two blobs, added up or joined otherwise."""
+    return lambda net, x: net.add(type, first(net, x), second(net, x), name="joined", **fields)
+
+
+def doubled(first: Build, type: str = "Eltwise", **fields: Any) -> Build:
+    """A blob and the same through a Sigmoid, added up or joined otherwise."""
+
+    def build(net: Net, x: Blob) -> Any:
+        x = first(net, x)
+        return net.add(type, x, net.add("Sigmoid", x, name="s"), name="joined", **fields)
+
+    return build
+
+
+def other_input(*dims: int, name: str = "other") -> Build:
+    """Another input, beside that of the net."""
+    return lambda net, x: net.add("Input", name=name, shape={"dim": list(dims)})
+
+
+def silenced_beside(first: Build) -> Build:
+    """A blob that only a Silence reads, together with another blob."""
+
+    def build(net: Net, x: Blob) -> Any:
+        other = net.add("Input", name="other", shape={"dim": [2, 5]})
+        net.add_many("Silence", first(net, x), other, name="quiet")
+        return net.add("TanH", other, name="last")
+
+    return build
+
+
+def product_in_place(net: Net, x: Blob) -> Any:
+    """A product that takes the place of its first factor, which a file may do."""
+    second = net.add("Input", name="other", shape={"dim": list(x.known_shape)})
+    layer = LayerParameter(name="t", type="Eltwise", bottom=[x.name, second.name], top=[x.name])
+    layer.eltwise_param.operation = 0
+    return net.append(layer)
+
+
+def other_matrix(net: Net, x: Blob) -> Any:
+    """A matrix of fewer columns."""
+    return net.add("Reshape", fitted(net, x), name="narrower", shape={"dim": [0, -1]})
+
+
+def other_vector(net: Net, x: Blob) -> Any:
+    """A shorter vector."""
+    return net.add("Reshape", fitted(net, x), name="shorter", shape={"dim": [-1]})
+
+
+def flat_vector(net: Net, x: Blob) -> Any:
+    """One axis, by a Flatten."""
+    return net.add("Flatten", x, name="flat", axis=0)
+
+
+def cube(net: Net, x: Blob) -> Any:
+    """As many rows and columns as channels."""
+    return net.add("Convolution", x, name="cube", num_output=CHANNELS, kernel_size=SIZE - CHANNELS + 1)
+
+
+def normalised(net: Net, x: Blob) -> Any:
+    """The same, normalised, and not within the convolution."""
+    return net.add("BatchNorm", net.add("ReLU", cube(net, x), name="r"), name="b")
+
+
+def images_column(net: Net, x: Blob) -> Any:
+    """The image of each channel as a column."""
+    return net.add("Reshape", x, name="column", shape={"dim": [0, 0, -1, 1]})
+
+
+def grouped(kernel: int, out: int, **fields: Any) -> Build:
+    """A Deconvolution in groups."""
+    return one("Deconvolution", num_output=out, group=CHANNELS, kernel_size=kernel, **fields)
 
 
 def reshape(*dims: int, name: str = "t") -> Build:
@@ -537,6 +623,89 @@ CASES: dict[str, Build] = {
     "twice_pooled": twins("Pooling", global_pooling=True, pool="AVE"),
     "twice_powers": twins("Power", scale=2.0),
     "twice_flattened": flattened_beside_product,
+    "sum_of_rows_then_batch_norm": then(doubled(rows), ("BatchNorm", {})),
+    "sum_of_rows_then_prelu": then(doubled(rows), ("PReLU", {})),
+    "sum_of_rows_then_elu": then(doubled(rows), ("ELU", {})),
+    "sum_of_rows_then_dropout": then(doubled(rows), ("Dropout", {}), ("BatchNorm", {})),
+    "sum_of_matrices_then_prelu": then(doubled(reshape(0, -1)), ("PReLU", {})),
+    "sum_of_images_then_batch_norm": then(two("Eltwise"), ("BatchNorm", {})),
+    "deconv_group_then_batch_norm": then(grouped(2, CHANNELS), ("BatchNorm", {})),
+    "deconv_group_then_scale": then(grouped(2, CHANNELS), ("Scale", {})),
+    "deconv_group_then_dropout": then(grouped(2, CHANNELS), ("Dropout", {}), ("Scale", {})),
+    "deconv_group_then_number": then(grouped(2, CHANNELS), ("Scale", {"axis": 0, "num_axes": 1})),
+    "deconv_group_then_relu": then(grouped(2, CHANNELS), ("ReLU", {}), ("Scale", {})),
+    "deconv_group_then_prelu": then(grouped(2, CHANNELS), ("PReLU", {})),
+    "deconv_points_then_scale": then(grouped(1, CHANNELS), ("Scale", {})),
+    "deconv_point_pairs_then_scale": then(grouped(1, 2 * CHANNELS), ("Scale", {})),
+    "deconv_then_batch_norm": then(
+        one("Deconvolution", num_output=CHANNELS, kernel_size=2), ("BatchNorm", {})
+    ),
+    "batch_norm_then_rows": then(normalised, ("Scale", {"axis": 2, "num_axes": 1})),
+    "batch_norm_then_scaled_rows": then(normalised, ("Scale", {}), ("Scale", {"axis": 2, "num_axes": 1})),
+    "batch_norm_relu_then_rows": then(normalised, ("ReLU", {}), ("Scale", {"axis": 2, "num_axes": 1})),
+    "batch_norm_then_all": then(normalised, ("Scale", {"axis": 1, "num_axes": -1})),
+    "sum_of_vectors": doubled(vector),
+    "sum_of_inputs_of_one_axis": doubled(other_input(5)),
+    "sum_of_vector_and_input": sum_of(vector, other_input(CHANNELS * SIZE * SIZE)),
+    "sum_of_vector_and_flat": sum_of(vector, flat_vector),
+    "sum_of_flat_vectors": doubled(flat_vector),
+    "concat_of_vectors": doubled(vector, "Concat", axis=0),
+    "concat_of_inputs_of_one_axis": doubled(other_input(5), "Concat", axis=0),
+    "concat_of_vector_and_input": sum_of(vector, other_input(5), "Concat", axis=0),
+    "concat_of_vector_and_flat": sum_of(vector, flat_vector, "Concat", axis=0),
+    "concat_of_flat_and_vector": sum_of(flat_vector, vector, "Concat", axis=0),
+    "concat_of_matrix_and_flat": sum_of(reshape(0, -1), flat, "Concat"),
+    "concat_of_flat_and_matrix": sum_of(flat, reshape(0, -1), "Concat"),
+    "concat_of_numbers_from_end": sum_of(other_input(1, name="n"), other_input(5), "Concat", axis=-1),
+    "crop_vector": sum_of(vector, other_vector, "Crop", axis=0, offset=1),
+    "crop_vector_start": sum_of(vector, other_vector, "Crop", axis=0, offset=0),
+    "crop_vector_from_end": sum_of(vector, other_vector, "Crop", axis=-1, offset=1),
+    "crop_inputs_of_one_axis": sum_of(other_input(5), other_input(3, name="n"), "Crop", axis=0, offset=2),
+    "centred_rows_joined": sum_of(centred, images_column, "Concat"),
+    "centred_rows_shifted": then(centred, ("Bias", {})),
+    "flat_softmax_from_end": then(flat, ("Softmax", {"axis": -1})),
+    "flat_relu_softmax_from_end": then(flat, ("ReLU", {}), ("Softmax", {"axis": -1})),
+    "flat_rows_softmax_from_end": then(one("Flatten", axis=2), ("Softmax", {"axis": -1})),
+    "flat_rows_softmax": then(one("Flatten", axis=2), ("Softmax", {"axis": 2})),
+    "flat_concat_from_end": doubled(flat, "Concat", axis=-1),
+    "flat_crop_from_end": sum_of(flat, other_matrix, "Crop", axis=-1, offset=3),
+    "flat_slice_from_end": lambda net, x: net.add_many(
+        "Slice", flat(net, x), name="t", tops=["p", "q"], axis=-1, slice_point=[3]
+    ),
+    "matrix_softmax_from_end": then(reshape(0, -1), ("Softmax", {"axis": -1})),
+    "flat_product_softmax_from_end": then(
+        flat, ("InnerProduct", {"num_output": 5}), ("Softmax", {"axis": -1})
+    ),
+    "other_images_then_product": then(reshape(2, -1), ("InnerProduct", {"num_output": 3})),
+    "other_images_then_products": then(
+        reshape(2, -1), ("Dropout", {}), ("InnerProduct", {"num_output": 3}), ("ReLU", {})
+    ),
+    "other_images_relu_then_product": then(reshape(2, -1), ("ReLU", {}), ("InnerProduct", {"num_output": 3})),
+    "other_rows_then_product": then(reshape(0, 2, 2, -1), ("InnerProduct", {"num_output": 3})),
+    "other_rows_then_product_of_axis": then(
+        reshape(0, 2, 2, -1), ("InnerProduct", {"num_output": 3, "axis": 2})
+    ),
+    "pool_clipped_without_pad": one("Pooling", kernel_h=1, kernel_w=3, stride=2, pad_h=0, pad_w=1),
+    "pool_pad_of_one_axis": one("Pooling", kernel_h=2, kernel_w=3, stride=2, pad_h=0, pad_w=1),
+    "product_in_place": product_in_place,
+    "product_of_the_fifth_axis": then(reshape(0, 2, 2, 6, 6), ("InnerProduct", {"num_output": 3, "axis": 4})),
+    "product_of_the_fourth_axis": then(
+        reshape(0, 2, 2, 6, 6), ("InnerProduct", {"num_output": 3, "axis": 3})
+    ),
+    "conv_silenced_beside_another": silenced_beside(fitted),
+    "conv_relu_silenced_beside_another": silenced_beside(then(fitted, ("ReLU", {}))),
+    "deconv_silenced_beside_another": silenced_beside(one("Deconvolution", num_output=2, kernel_size=2)),
+    "product_silenced_beside_another": silenced_beside(one("InnerProduct", num_output=2)),
+    "sum_silenced_beside_another": silenced_beside(two("Eltwise")),
+    "pool_silenced_beside_another": silenced_beside(half),
+    "batch_norm_silenced_beside_another": silenced_beside(normalised),
+    "mvn_silenced_beside_another": silenced_beside(one("MVN", normalize_variance=False)),
+    "scale_silenced_beside_another": silenced_beside(then(half, ("Scale", {}))),
+    "conv_silenced_alone": lambda net, x: (
+        net.add_many("Silence", fitted(net, x), name="quiet"),
+        net.add("TanH", x, name="t"),
+    ),
+    "conv_strides_of_one_window": one("Convolution", num_output=3, kernel_size=SIZE, stride=[2, 3]),
     "lstm": recurrent,
     "embed": looked_up,
 }

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -370,6 +371,30 @@ def test_at_exit_the_worker_of_a_caffe_that_was_not_closed_ends(real_caffe: Caff
     assert done.stderr == ""
     assert not Path(f"/proc/{pid}").exists()
     assert not Path(folder).exists()
+
+
+def test_a_net_that_runs_for_ever_ends_with_whoever_asked(real_caffe: Caffe) -> None:
+    hanging = INPUT + CONV.replace('"gaussian" std: 1', '"uniform" min: inf max: inf')
+    code = (
+        "from netbuilder.engines.caffe import Caffe\n"
+        "caffe = Caffe()\ncaffe.__enter__()\nprint(caffe.pid, flush=True)\n"
+        f"caffe.load({hanging!r})"
+    )
+    asking = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    with asking:
+        assert asking.stdout is not None
+        group = int(asking.stdout.readline())
+        deadline = time.monotonic() + 60
+        while len(_alive(group)) < 2 and time.monotonic() < deadline:  # the child that has the net
+            time.sleep(0.05)
+        assert len(_alive(group)) == 2
+        asking.kill()
+    while _alive(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _alive(group)
 
 
 def test_the_variable_wins_over_everything(real_caffe: Caffe, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ __all__ = [
     "beyond_image",
     "channel_axis",
     "clip_matters",
+    "clips_unpadded",
     "counts_from_end",
     "covered",
     "floor_matters",
@@ -100,6 +101,16 @@ def clip_matters(layer: Layer) -> bool:
     return _pooled(layer, clip=True) != _pooled(layer, clip=False)
 
 
+def clips_unpadded(layer: Layer) -> bool:
+    """Whether Caffe drops a last window on an axis without a pad, as it does if the other axis has one."""
+    found, p = window(layer), layer.proto.pooling_param
+    if found is None or p.global_pooling or p.round_mode == _FLOOR:
+        return False
+    (kernel, stride, pad, _), size = found
+    bare = [(n, kernel[i], stride[i], 0) for i, n in enumerate(size) if not pad[i]]
+    return any(pad) and any(pool_extent(*w, clip=True) != pool_extent(*w, clip=False) for w in bare)
+
+
 def _pooled(layer: Layer, *, floor: bool = False, clip: bool | None = None) -> list[int]:
     """The size of a pooled image; Caffe clips if there is a pad."""
     found = window(layer)
@@ -178,11 +189,16 @@ def misses_axes(layer: Layer, graph: Graph) -> bool:
 
 
 def _reads_axes_from(first: int, blob: Blob, graph: Graph) -> bool:
-    """Whether a layer that reads the blob moves a window, or names one of these axes, or one from the end."""
+    """Whether a layer that reads the blob needs these axes.
+
+    It moves a window, names one of them, or one from the end, joins the blob with another, or is a Bias.
+    """
     for reader in graph.readers.get(blob, ()):
         named = [getattr(reader.proto, name).axis for name in _AXIS_PARAMS if reader.proto.HasField(name)]
         p, copied = reader.proto.flatten_param, reader.proto.reshape_param.shape.dim[first:]
         if reader.type in _WINDOWS or any(axis < 0 or axis >= first for axis in named) or 0 in copied:
+            return True
+        if reader.type == "Bias" or any(other.layer is not blob.layer for other in reader.bottoms):
             return True
         if p.HasField("end_axis") and p.end_axis >= first:
             return True

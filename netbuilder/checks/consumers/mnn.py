@@ -27,6 +27,7 @@ from netbuilder.checks.consumers.conditions import (
     axes_matter,
     channel_axis,
     clip_matters,
+    counts_from_end,
     floor_matters,
     misses_axes,
     nearly_one,
@@ -69,10 +70,16 @@ def _refuses(name: str) -> bool:
 
 
 def _uneven(layer: Layer) -> bool:
-    """Whether a repeated field has values that differ; the dilation of a point does not matter."""
-    found = window(layer)
-    point = found is not None and set(found[0].kernel) == {1}
-    return uneven_window(layer, ("kernel_size", "stride", "pad") + (() if point else ("dilation",)))
+    """Whether a repeated field has values that differ, and that matter to the image and the window."""
+    found, fields = window(layer), ["kernel_size", "stride", "pad", "dilation"]
+    if found is not None:
+        (kernel, stride, pad, dilation), size = found
+        room = [n + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1 for i, n in enumerate(size)]
+        if set(kernel) == {1}:
+            fields.remove("dilation")
+        if layer.type == "Convolution" and all(0 <= r < min(stride) for r in room):
+            fields.remove("stride")  # there is one window
+    return uneven_window(layer, fields)
 
 
 def _not_two_axes(layer: Layer) -> bool:
@@ -128,6 +135,53 @@ def _flattened_later(layer: Layer, graph: Graph) -> bool:
         return False
     apart = canonical_axis(p.axis, known) > 0 or canonical_axis(p.end_axis, known) == 0
     return apart and all(r.type == "InnerProduct" and r.proto.inner_product_param.axis > 0 for r in readers)
+
+
+# What has as many axes as its first bottom.
+_KEEPING = types("Concat", "Convolution", "Deconvolution", "Slice")
+
+
+def _is_flat(blob: Blob) -> bool:
+    """Whether a blob of fewer axes has four to it, as it makes them in Flatten."""
+    layer = blob.layer
+    while layer.bottoms and len(blob.shape or (0,) * 4) < 4:
+        if layer.type == "Flatten":
+            return True
+        if layer.type not in _KEEPING and RULES[layer.type].traits.keeps_shape is not True:
+            return False
+        blob = layer.bottoms[0]
+        layer = blob.layer
+    return False
+
+
+def _counts_behind_flatten(layer: Layer) -> bool:
+    """Whether an axis counted from the end is another one, as the blob has four axes to it."""
+    return counts_from_end(layer) and any(_is_flat(b) for b in layer.bottoms)
+
+
+def _joins_flat(layer: Layer) -> bool:
+    """Whether some bottoms have four axes to it, and others fewer: as Eltwise, of a blob of one axis only."""
+    flat = [_is_flat(b) for b in layer.bottoms]
+    if layer.type == "Concat":
+        return any(flat) and not flat[0]
+    return rank(layer) == 1 and len(set(flat)) > 1
+
+
+def _reads_other_images(layer: Layer, graph: Graph) -> bool:
+    """Whether an InnerProduct reads a Reshape that changes the axes before those which it multiplies."""
+    known, top = shape(layer), layer.tops[0].shape
+    if known is None or top is None:
+        return False
+    blobs = [layer.tops[0]]
+    for blob in blobs:  # grows
+        for reader in graph.readers.get(blob, ()):
+            if reader.type == "InnerProduct":
+                axis = reader.proto.inner_product_param.axis
+                if axis > 0 and known[:axis] != top[:axis]:
+                    return True
+            elif _skipped(reader):
+                blobs += reader.tops
+    return False
 
 
 def _reduces_wrongly(layer: Layer) -> bool:
@@ -253,7 +307,7 @@ def _is_merged(layer: Layer, graph: Graph) -> bool:
             return True
         if other.type == layer.type and _expression(other.tops[0]) == own:
             twins.append(other)
-    return twins[0] is not layer or any(twin.tops[0] in graph.readers for twin in twins)
+    return bool(twins) and (twins[0] is not layer or any(t.tops[0] in graph.readers for t in twins))
 
 
 MNN = Target(
@@ -264,6 +318,10 @@ MNN = Target(
         INLINE_BLOBS,
         OLD_AXIS,
         CROP_IN_PLACE,
+        Limit(
+            "in-place", types("Eltwise"), "a product in place computes other values",
+            "give the top a name of its own", lambda layer: layer.in_place,
+        ),
         SECOND_TOP,
         TRAINS,
         Limit(
@@ -360,9 +418,27 @@ MNN = Target(
             lambda layer: not _flattens_wrongly(layer), _flattens_to_more,
         ),
         Limit(
+            "flatten-axes", types("Concat", "Crop", "Slice", "Softmax"),
+            "behind a Flatten, which makes four axes, an axis counted from the end is another one",
+            "count the axis from the front, or write Reshape for Flatten", _counts_behind_flatten,
+        ),
+        Limit(
+            "flatten-axes", types("Concat", "Eltwise"),
+            "what comes from a Flatten has four axes, and does not fit the other bottoms",
+            "write Reshape for Flatten", _joins_flat,
+        ),
+        Limit(
+            "reshape-axes", types("Reshape"), "with another number of images an InnerProduct after it fails",
+            "put a Flatten between", None, _reads_other_images,
+        ),
+        Limit(
             "softmax-axis", types("Softmax"), "a blob of one axis gives other values",
             "Reshape to two axes before",
             lambda layer: rank(layer) == 1 and shape(layer) != (1,),
+        ),
+        Limit(
+            "product-axes", types("InnerProduct"), "an axis behind the fourth fails",
+            "Reshape to fewer axes before", lambda layer: layer.proto.inner_product_param.axis > 3,
         ),
         Limit(
             "negative-axis", types("InnerProduct"), "a negative axis fails", "count the axis from the front",

@@ -24,6 +24,7 @@ from netbuilder.checks.consumers.conditions import (
     axes_matter,
     beyond_image,
     channel_axis,
+    clips_unpadded,
     covered,
     floor_matters,
     misses_axes,
@@ -35,10 +36,18 @@ from netbuilder.checks.consumers.conditions import (
     some_top_unread,
     window,
 )
+from netbuilder.checks.consumers.opencv_fusing import (
+    fused_groups,
+    fused_mvn,
+    fused_rows,
+    fused_scale,
+    fused_silence,
+    fused_statistics,
+)
 from netbuilder.checks.fields import lone_pairs
 from netbuilder.checks.graph import Graph
 from netbuilder.layers import canonical_axis, elements, is_source
-from netbuilder.net import Layer
+from netbuilder.net import Blob, Layer
 
 __all__ = ["OPENCV"]
 
@@ -47,8 +56,6 @@ _SUM = 1
 # field beside them, such as round_mode, makes it lose.
 _REPEATED = ("kernel_size", "stride", "pad", "dilation")
 _SINGLE = ("kernel_size", "stride", "pad")
-# What it multiplies into the filters of a convolution, and what it skips on the way there.
-_FUSED = types("BatchNorm", "Dropout", "Scale")
 # Messages in which a field that it does not know makes it lose others, and texts, which it refuses.
 _SPOILT = ("BatchNormParameter", "ConvolutionParameter", "PoolingParameter")
 _TEXTS = ("LayerParameter.engine", "LayerParameter.source_class")
@@ -80,13 +87,6 @@ def _misread_depthwise(layer: Layer) -> bool:
     return kernel == (3, 3) and stride[1] == pad[1] == 1 and pad[0] <= 1 and dilation[1] > 1
 
 
-def _fused_rows(layer: Layer, graph: Graph) -> bool:
-    """Whether it makes one layer of an InnerProduct over rows and the only reader, which is per channel."""
-    readers = graph.readers.get(layer.tops[0], [])
-    rows = len(layer.tops[0].shape or ()) > 2
-    return rows and len(readers) == 1 and readers[0].type in ("BatchNorm", "PReLU")
-
-
 def _half_pair(layer: Layer) -> bool:
     """Whether half of a pair is given alone, and is not what it takes for the missing one."""
     return any(getattr(layer.proto.convolution_param, there) for there, _ in lone_pairs(layer))
@@ -115,13 +115,13 @@ def _transposed(layer: Layer) -> bool:
 
 
 def _negative_scale(layer: Layer) -> bool:
-    """Whether a factor of several numbers, or a computed one with axes, is counted from the end."""
+    """Whether a factor counts from the end, and is more than a number, or that of a blob of one axis."""
     if layer.proto.scale_param.axis >= 0:
         return False
     if len(layer.bottoms) == 2:
         return layer.bottoms[1].shape != ()
     factor = covered(layer)
-    return factor is None or elements(factor) != 1
+    return factor is None or elements(factor) != 1 or rank(layer) == 1
 
 
 def _many_off_channels(layer: Layer) -> bool:
@@ -132,9 +132,37 @@ def _many_off_channels(layer: Layer) -> bool:
 def _negative_alone(layer: Layer) -> bool:
     """Whether the only axis is counted from the end: it adds one behind it."""
     messages = (layer.proto.concat_param, layer.proto.softmax_param, layer.proto.slice_param)
-    if rank(layer) != 1 or shape(layer) == (1,) or (layer.type == "Concat" and len(layer.bottoms) == 1):
+    if rank(layer) != 1 or (layer.type == "Concat" and len(layer.bottoms) == 1):
+        return False
+    if all(b.shape == (1,) for b in layer.bottoms):
         return False
     return any(m.axis < 0 for m in (*messages, layer.proto.inner_product_param))
+
+
+def _is_column(blob: Blob) -> bool:
+    """Whether a blob of one axis has two to it, as inputs have, and what keeps their axes."""
+    layer = blob.layer
+    while not is_source(layer.proto):
+        if rank(layer) != 1 or layer.type in _VECTORS_MADE:
+            return False
+        layer = layer.bottoms[0].layer
+    return True
+
+
+def _mixes_columns(layer: Layer) -> bool:
+    """Whether some of the bottoms have two axes to it where others have one."""
+    return rank(layer) == 1 and len({_is_column(b) for b in layer.bottoms}) > 1
+
+
+def _adds_vectors(layer: Layer) -> bool:
+    """Whether an Eltwise has one axis that is one to it, too, or more than five."""
+    return (rank(layer) or 0) > 5 or (rank(layer) == 1 and not all(_is_column(b) for b in layer.bottoms))
+
+
+def _crops_vector(layer: Layer) -> bool:
+    """Whether the only axis is cropped with an offset, which it reads for two, or counted from the end."""
+    p = layer.proto.crop_param
+    return rank(layer) == 1 and (p.axis < 0 or any(p.offset))
 
 
 def _product_of_all(layer: Layer) -> bool:
@@ -143,33 +171,16 @@ def _product_of_all(layer: Layer) -> bool:
     return known is not None and canonical_axis(layer.proto.inner_product_param.axis, known) == 0
 
 
+# What makes a blob of one axis that has one to it, too.
+_VECTORS_MADE = types("Flatten", "InnerProduct", "Reshape")
 # What computes the same of a vector and of a matrix of one row or column.
 _VECTORS = types("Bias", "Concat", "Flatten", "Scale")
-
-
-def _fused_scale(layer: Layer, graph: Graph) -> bool:
-    """Whether the factor is multiplied into the filters of a convolution before it."""
-    while layer.type in _FUSED and len(layer.bottoms) == 1 and len(graph.readers[layer.bottoms[0]]) == 1:
-        layer = layer.bottoms[0].layer
-    return layer.type in CONVOLUTIONS
 
 
 def _wrong_mvn(layer: Layer) -> bool:
     p = layer.proto.mvn_param
     axes = rank(layer)
     return abs(p.eps - 1e-9) > 1e-12 or (axes is not None and axes < 3 and not p.across_channels)
-
-
-def _fused_mvn(layer: Layer, graph: Graph) -> bool:
-    """Whether it makes one layer of an MVN and its only reader, and fails to."""
-    readers = graph.readers.get(layer.tops[0], [])
-    if len(readers) != 1:
-        return False
-    (reader,) = readers
-    known = shape(layer)
-    if reader.type == "Power":
-        return nearly_one(reader.proto.power_param.power) and (known is None or known[1:2] != (1,))
-    return reader.type == "BatchNorm" and not layer.proto.mvn_param.normalize_variance
 
 
 def _pads_point(layer: Layer) -> bool:
@@ -254,6 +265,11 @@ OPENCV = Target(
             "leave round_mode out, and crop what is too much", _loses_window,
         ),
         Limit(
+            "pooling-clip", types("Pooling"),
+            "a last window that starts outside the image is kept on an axis without a pad",
+            "pad both axes or none, or crop what is too much", clips_unpadded,
+        ),
+        Limit(
             "pool-unwritten", types("Pooling"), "global_pooling needs pool written", "write pool: MAX",
             lambda layer: (p := layer.proto.pooling_param).global_pooling and not p.HasField("pool"),
         ),
@@ -274,7 +290,7 @@ OPENCV = Target(
         ),
         Limit(
             "negative-axis", types("Scale"), "a negative axis fails", "count the axis from the front",
-            _negative_scale, lambda layer, graph: len(layer.bottoms) > 1 or not _fused_scale(layer, graph),
+            _negative_scale, lambda layer, graph: len(layer.bottoms) > 1 or not fused_scale(layer, graph),
         ),
         Limit(
             "negative-axis", types("Concat", "InnerProduct", "Slice", "Softmax"),
@@ -289,7 +305,7 @@ OPENCV = Target(
         Limit(
             "scale-axes", types("Scale"),
             "a learnt factor over other axes than the channels fails behind a convolution",
-            "keep axis and num_axes at 1, or put a ReLU between", _many_off_channels, _fused_scale,
+            "keep axis and num_axes at 1, or put a ReLU between", _many_off_channels, fused_scale,
         ),
         Limit(
             "prelu-shared", types("PReLU"), "channel_shared fails", "give one slope per channel",
@@ -310,9 +326,18 @@ OPENCV = Target(
             lambda layer: bool((p := layer.proto.eltwise_param).coeff) and p.operation != _SUM,
         ),
         Limit(
-            "eltwise-axes", types("Eltwise"), "Eltwise takes five axes at most",
-            "Reshape to fewer axes before",
-            lambda layer: (rank(layer) or 0) > 5,
+            "eltwise-axes", types("Eltwise"),
+            "Eltwise takes two to five axes, or inputs of one",
+            "Reshape to (n,c) or (n,c,h,w) before", _adds_vectors,
+        ),
+        Limit(
+            "one-axis", types("Concat", "Crop"),
+            "an input of one axis has two to it, and does not fit a blob of one that the net computes",
+            "give the input a second axis of 1, and Reshape the other", _mixes_columns,
+        ),
+        Limit(
+            "one-axis", types("Crop"), "Crop of a blob of one axis takes axis 0 and offset 0 only",
+            "Reshape to (n,c) before, or cut by Slice", _crops_vector,
         ),
         Limit(
             "depthwise-dilation", types("Convolution"),
@@ -320,9 +345,23 @@ OPENCV = Target(
             "pad by the dilation, or crop what is too much", _misread_depthwise,
         ),
         Limit(
-            "fused", types("InnerProduct"),
-            "with axis 2 or more it is merged with the layer after it, and computes other values",
-            "put a Dropout between, which computes nothing", None, _fused_rows,
+            "fused", types("Eltwise", "InnerProduct"),
+            "the layer after it is merged into it, and takes another axis for the channels",
+            "put a Dropout between, which computes nothing", None, fused_rows,
+        ),
+        Limit(
+            "fused", types("Deconvolution"),
+            "the factors of the layer after it are multiplied into other filters, as it has groups",
+            "put a Split between", None, fused_groups,
+        ),
+        Limit(
+            "fused", CONVOLUTIONS, "a Silence of several bottoms after it is merged into it, and fails",
+            "leave the Silence out, or write one per bottom", None, fused_silence,
+        ),
+        Limit(
+            "fused", types("Scale"),
+            "the BatchNorm before takes the factor over other axes for one per channel",
+            "put a Split between", off_channels, fused_statistics,
         ),
         Limit(
             "deconv-dilation", types("Deconvolution"), "dilation is ignored in Deconvolution",
@@ -377,7 +416,7 @@ OPENCV = Target(
         Limit(
             "mvn", types("MVN"),
             "MVN fails before a linear Power, or without variance before a BatchNorm",
-            "put a Split between", None, _fused_mvn,
+            "put a Split between", None, fused_mvn,
         ),
         Limit(
             "batch-stats", types("BatchNorm"),

@@ -12,7 +12,9 @@ and the log on stderr says why it died.
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -165,10 +167,15 @@ def answer(request: dict[str, Any], folder: str) -> dict[str, Any]:
         return {"error": "%s: %s" % (type(error).__name__, error)}
 
 
-def in_a_child(request: dict[str, Any], folder: str, stdout: IO[bytes]) -> int:
-    """Answer in a copy of this process; 0, or how the copy ended: -N for signal N, else its exit status."""
+def in_a_child(request: dict[str, Any], folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> int:
+    """Answer in a copy of this process; 0, or how the copy ended: -N for signal N, else its exit status.
+
+    Some nets run for ever, so the copy is killed if whoever asked is gone, which ends `stdin`.
+    """
+    over, running = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.close(over)
         code = 1
         try:
             send(stdout, answer(request, folder))
@@ -177,6 +184,10 @@ def in_a_child(request: dict[str, Any], folder: str, stdout: IO[bytes]) -> int:
             traceback.print_exc()
         finally:
             os._exit(code)  # skip the destructors of Caffe's threads
+    os.close(running)  # now `over` ends with the copy
+    if over not in select.select([over, stdin.fileno()], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)
+    os.close(over)
     status = os.waitpid(pid, 0)[1]
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
@@ -204,7 +215,7 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
                 request = None
             if request is None:
                 return
-            died = in_a_child(request, folder, stdout)
+            died = in_a_child(request, folder, stdin, stdout)
             if died:
                 send(stdout, {"died": died})
             del request
