@@ -405,4 +405,5 @@ def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
 
 
 def _lends(layer: Layer) -> bool:
-    return of_layer(RULES[layer.type].traits.diff, layer.proto, Diff.OWN) is Diff.LENT
+    rule = RULES.get(layer.type)
+    return rule is not None and of_layer(rule.traits.diff, layer.proto, Diff.OWN) is Diff.LENT
