@@ -19,6 +19,7 @@ from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.engines.torch.passes.precision import lowered, precision, widened
 from netbuilder.engines.torch.steps import Step, freed
 from netbuilder.errors import EngineError, did_you_mean
+from netbuilder.graph import is_loss
 from netbuilder.layers import RULES, is_source, of_layer
 from netbuilder.layers.traits import Diff
 from netbuilder.net import Blob, Layer, Net
@@ -376,9 +377,9 @@ def _loss_weights(plan: Sequence[Planned]) -> tuple[Losses, dict[Layer, float]]:
     for step in plan:
         if step.layer is not None:
             layer = step.layer
-            found[layer] = step.losses[: max(len(layer.tops), RULES[layer.type].auto_top)]
+            found[layer] = step.losses[: max(len(layer.tops), is_loss(layer))]
             top = step.tops[0] if step.tops else ""
-            own = RULES[layer.type].auto_top and top not in step.bottoms  # no other has a weight of its own
+            own = is_loss(layer) and top not in step.bottoms  # no other has a weight of its own
             if own and top in read and found[layer][0] and (top in asked or not step.runs):
                 replaced[layer], found[layer][0] = replacing.get(top, found[layer][0]), 0.0
         else:  # the Split of a top of that layer
@@ -405,4 +406,5 @@ def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
 
 
 def _lends(layer: Layer) -> bool:
-    return of_layer(RULES[layer.type].traits.diff, layer.proto, Diff.OWN) is Diff.LENT
+    rule = RULES.get(layer.type)
+    return rule is not None and of_layer(rule.traits.diff, layer.proto, Diff.OWN) is Diff.LENT

@@ -154,3 +154,29 @@ def test_a_deconvolution_that_caffe_dies_of_is_refused(real_caffe: Caffe) -> Non
         real_caffe.run(text)
     with pytest.raises(EngineError, match="Deconvolution 'y' has a stride of 0"):
         module(prototxt.parse(text, dialect="caffe-master"))
+
+
+@pytest.mark.parametrize(("phase", "steps"), [("TEST", 4), ("TRAIN", 1), ("TRAIN", 4)])
+def test_a_recurrent_layer_that_shares_a_weight(real_caffe: Caffe, phase: str, steps: int) -> None:
+    """In TRAIN, Caffe shares it for the first step alone; the others keep what the filler gave, here 0."""
+    text = ""
+    for name, shape in {"x": (steps, 2, 3), "c": (steps, 2)}.items():
+        dims = f"input_param {{ shape {{ {' '.join(f'dim: {n}' for n in shape)} }} }}"
+        text += f'layer {{ name: "{name}" type: "Input" top: "{name}" {dims} }}\n'
+    text += (
+        'layer { name: "r" type: "RNN" bottom: "x" bottom: "c" top: "r" recurrent_param { num_output: 2 } '
+        'param { } param { } param { name: "w" } param { name: "w" } }'
+    )
+    m = module(prototxt.parse(text, phase), seed=1)
+    rng = np.random.default_rng(1)
+    give(m, {"r": [rng.normal(0, 0.5, tuple(blob.shape)) for blob in m.params["r"]]})
+    params = {"r": [blob.detach().numpy() for blob in m.params["r"]]}
+    given = {"x": rng.normal(0, 1, (steps, 2, 3)), "c": np.ones((steps, 2))}
+    inputs = {name: value.astype(np.float32) for name, value in given.items()}
+    theirs = real_caffe.run(text, phase=phase, inputs=inputs, params=params, outputs=["r"]).outputs["r"]
+    ours = m(**{name: torch.from_numpy(value) for name, value in inputs.items()})["r"].detach()
+    assert difference(ours[:1], theirs[:1]) <= MOST
+    if phase == "TEST":
+        assert difference(ours, theirs) <= MOST
+    for step in theirs[1:] if phase == "TRAIN" else ():
+        np.testing.assert_allclose(step, np.broadcast_to(np.tanh(params["r"][4]), step.shape), rtol=MOST)

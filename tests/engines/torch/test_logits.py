@@ -54,6 +54,10 @@ def test_the_logits_are_the_official_ones(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         ours = m(torch.from_numpy(images), keep=(blob,))[blob].numpy()
     assert abs(ours - logits).max() <= 1e-5
+    plain = module(net, passes=())
+    give(plain, params)
+    with torch.no_grad():
+        assert abs(plain(torch.from_numpy(images), keep=(blob,))[blob].numpy() - logits).max() <= 1e-5
     m.save_caffemodel(tmp_path / "m.caffemodel")
     again = module(net, seed=3)
     fit = again.load_caffemodel(tmp_path / "m.caffemodel")
