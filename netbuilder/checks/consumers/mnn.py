@@ -254,6 +254,8 @@ def _is_read(layer: Layer, graph: Graph) -> bool:
     if not _skipped(layer) or not some_top_unread(layer, graph):
         return False
     while _skipped(layer):
+        if not layer.bottoms:
+            return False
         blob = layer.bottoms[0]
         layer = blob.layer
     same = [blob]

@@ -170,7 +170,8 @@ def answer(request: dict[str, Any], folder: str) -> dict[str, Any]:
 def in_a_child(request: dict[str, Any], folder: str, stdin: IO[bytes], stdout: IO[bytes]) -> int:
     """Answer in a copy of this process; 0, or how the copy ended: -N for signal N, else its exit status.
 
-    Some nets run for ever, so the copy is killed if whoever asked is gone, which ends `stdin`.
+    A thread of Caffe may crash after the answer, which counts. Some nets run for ever, so the copy is killed
+    if whoever asked is gone, which ends `stdin`.
     """
     over, running = os.pipe()
     pid = os.fork()
@@ -179,6 +180,7 @@ def in_a_child(request: dict[str, Any], folder: str, stdin: IO[bytes], stdout: I
         code = 1
         try:
             send(stdout, answer(request, folder))
+            os.write(running, b"answered")
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -187,8 +189,11 @@ def in_a_child(request: dict[str, Any], folder: str, stdin: IO[bytes], stdout: I
     os.close(running)  # now `over` ends with the copy
     if over not in select.select([over, stdin.fileno()], [], [])[0]:
         os.kill(pid, signal.SIGKILL)
-    os.close(over)
     status = os.waitpid(pid, 0)[1]
+    answered = os.read(over, 1)
+    os.close(over)
+    if answered:
+        return 0
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
@@ -216,10 +221,10 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
             if request is None:
                 return
             died = in_a_child(request, folder, stdin, stdout)
-            if died:
-                send(stdout, {"died": died})
             del request
             empty(folder)
+            if died:
+                send(stdout, {"died": died})
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
