@@ -13,7 +13,7 @@ from netbuilder import __version__, prototxt
 from netbuilder.caffeonspark import Validated, bundle, command, load, shipped, validate_sources
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.prototxt import text as text_format
-from netbuilder.schema import SolverParameter
+from netbuilder.schema import SolverParameter, message
 from netbuilder.storage.files import MARK
 from tests.caffeonspark.job_files import EXAMPLES, Edit, example, job, make
 
@@ -179,7 +179,8 @@ def test_files_of_other_folders_are_copied_under_bare_names(tmp_path: Path) -> N
         ("net", MEANS, '    mean_file: "means/train.binaryproto"\n'),
     )
     path = make(tmp_path / "from", edits=edits)
-    mean = bytes(range(256))
+    blob = message("BlobProto")(num=1, channels=3, height=224, width=224, data=[0.5] * (3 * 224 * 224))
+    mean = blob.SerializeToString()
     (path.parent / "nets" / "means").mkdir(parents=True)
     (path.parent / "nets" / "means" / "train.binaryproto").write_bytes(mean)
     net = path.parent / "resnet50_cos_lmdb.prototxt"

@@ -70,7 +70,7 @@ def _corpus() -> list[str]:
 
 def _span(rng: random.Random, out: str) -> tuple[int, int]:
     at = rng.randrange(len(out) + 1)
-    return at, min(len(out), at + int(rng.expovariate(1 / 30)))
+    return at, int(min(len(out), at + rng.expovariate(1 / 30)))
 
 
 def _delete(rng: random.Random, out: str) -> str:

@@ -30,8 +30,11 @@ def test_a_layer_computes_what_caffe_computes(real_caffe: Caffe, type: str) -> N
 
 def test_every_type_that_computes_is_drawn() -> None:
     assert set(TYPES) - set(DRAWN) == {
+        "Data",
         "DummyData",
+        "HDF5Data",
         "HDF5Output",
+        "ImageData",
         "Input",
         "MemoryData",
         "Parameter",
