@@ -187,7 +187,10 @@ def in_a_child(request: dict[str, Any], folder: str, stdin: IO[bytes], stdout: I
         finally:
             os._exit(code)  # skip the destructors of Caffe's threads
     os.close(running)  # now `over` ends with the copy
-    if over not in select.select([over, stdin.fileno()], [], [])[0]:
+    events = select.poll()
+    events.register(over, select.POLLIN)
+    events.register(stdin.fileno(), 0)  # its end alone: the next request may be there already
+    if over not in dict(events.poll()):
         os.kill(pid, signal.SIGKILL)
     status = os.waitpid(pid, 0)[1]
     answered = os.read(over, 1)
