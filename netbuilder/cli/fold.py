@@ -115,7 +115,10 @@ def _refuse_misfit(net: Net, file: str) -> None:
 
 
 def _difference(net: Net, model: str, folded: Net, other: Path) -> float | None:
-    """The largest difference of the outputs on random inputs, by the largest output; None without PyTorch."""
+    """The largest difference of the outputs on random inputs, by the largest output.
+
+    None without PyTorch, and where values are not finite, which is printed.
+    """
     import importlib.util
 
     if importlib.util.find_spec("torch") is None:
@@ -134,6 +137,10 @@ def _difference(net: Net, model: str, folded: Net, other: Path) -> float | None:
         with torch.no_grad():
             outputs.append(run(**inputs))
         del run
+    for which, values in zip(("net with this model", "folded net"), outputs, strict=True):
+        if not all(bool(torch.isfinite(value).all()) for value in values.values()):
+            print(f"note: not compared: the {which} gives values that are not finite", file=sys.stderr)
+            return None
     largest = max(float(value.abs().max()) for value in outputs[0].values())
     difference = max(float((outputs[1][k] - v).abs().max()) for k, v in outputs[0].items())
     return difference / largest if largest else difference

@@ -18,6 +18,7 @@ from netbuilder.engines import caffe
 from netbuilder.transforms.fold import fold
 from netbuilder.weights.arrays import read_arrays
 from netbuilder.weights.write import write_model
+from tests.installation import require_torch
 
 Array = npt.NDArray[np.float32]
 Printed = pytest.CaptureFixture[str]
@@ -235,3 +236,14 @@ def test_a_model_of_another_net_is_refused_and_nothing_is_written(trained: Path,
         {**arrays, "conv": [np.ones((4, 4, 1, 1))]}
     )
     assert "no layer of the net takes its weights" in refused({"else": [np.ones(3)]})
+
+
+def test_values_that_are_not_finite_are_no_comparison(trained: Path, capsys: Printed) -> None:
+    require_torch()
+    arrays = random_arrays(prototxt.read("train_val.prototxt"))
+    arrays["fc"][0][:] = np.inf
+    write_model("net.caffemodel", arrays, force=True)
+    assert main(["fold", "train_val.prototxt", "--weights", "net.caffemodel", "-o", "folded", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["difference"] is None
+    assert "not compared: the net with this model gives values that are not finite" in printed.err
