@@ -107,9 +107,9 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     return f"did you mean '{by_lower[near[0]]}'?" if near else ""
 
 
-def counted(n: int, noun: str) -> str:
+def counted(n: int, noun: str, plural: str = "") -> str:
     """A number with a noun in the singular or plural: `1 finding`, `0 findings`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def shape_text(shape: Iterable[int]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, counted
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
 
@@ -111,7 +111,8 @@ def _print(found: Any, limits: dict[str, int | float], command: str, name: str) 
         )
         for key in figures
     ]
-    print(f"{found.option}: {shown(found.before)} -> {shown(found.value)}, {found.tried} nets counted")
+    change = f"{found.option}: {shown(found.before)} -> {shown(found.value)}"
+    print(f"{change}, {counted(found.tried, 'net')} counted")
     if found.above:
         value, over = found.above
         key = next(key for key, limit in limits.items() if over[key] > limit)

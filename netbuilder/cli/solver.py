@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
 from netbuilder.config.recipes import RECIPES, extras_path, read_recipe
 from netbuilder.errors import ConfigError, FieldError, StaleBlob, did_you_mean
 from netbuilder.storage.files import MARK, write_files
@@ -82,7 +82,10 @@ def _run(args: argparse.Namespace) -> int:
         rows = [
             (p.stem, " ".join(read_recipe(p.stem).source.split())) for p in sorted(RECIPES.glob("*.yaml"))
         ]
-        print(report.format_table(("recipe", "source"), rows))
+        if args.json:
+            _print_json({"version": 1, "recipes": [{"recipe": n, "source": source} for n, source in rows]})
+        else:
+            print(report.format_table(("recipe", "source"), rows))
         return 0
     if not args.recipe or not args.net:
         raise ConfigError(
@@ -107,7 +110,10 @@ def _run(args: argparse.Namespace) -> int:
     solver = planned.solver
     near = solvers.approximations(solver)
     if args.stock == "":
-        print(_offers(solver, near))
+        if args.json:
+            _print_json({"version": 1, "lr_policy": solver.lr_policy, "stock": [_near(a) for a in near]})
+        else:
+            print(_offers(solver, near))
         return 0
     if args.stock is not None:
         chosen = stock(solver, args.stock)
@@ -146,7 +152,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(_json(recipe, planned, solver, noted, args.output, _commands(args, solver)))
     elif args.output == "-":
-        print(text, end="")
+        print_file(text)
     if not args.json:
         out = sys.stderr if args.output == "-" else sys.stdout
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
@@ -321,6 +327,17 @@ def _offers(solver: Any, near: Any) -> str:
     return f"differences from '{solver.lr_policy}', of its highest rate\n" + report.format_table(
         head, rows, right=(1, 2, 3)
     )
+
+
+def _near(offer: Any) -> dict[str, Any]:
+    """A policy of stock Caffe as JSON has it: its differences are parts of the highest rate."""
+    return {"policy": offer.name, "mean": offer.mean, "most": offer.most, "iteration": int(offer.worst)}
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(data, indent=2))
 
 
 def _apart(chosen: Any) -> str:
