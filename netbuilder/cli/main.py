@@ -61,6 +61,10 @@ VERBS = {
 }  # fmt: skip
 
 
+# The packages that every installation has, by the modules that they bring.
+_REQUIRED = {"google": "protobuf", "yaml": "PyYAML", "numpy": "numpy"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of the installed command."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -181,6 +185,16 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
         if debug:
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = _REQUIRED.get((error.name or "").partition(".")[0])
+        if debug or package is None:
+            raise
+        print(
+            f"ConfigError: {package} is missing, which netbuilder needs: this Python is {sys.executable}\n"
+            "  hint:    in a clone, `make demo` makes an environment with all of them; or `pip install .`",
+            file=sys.stderr,
+        )
         return 2
     except UnicodeEncodeError as error:
         if debug or error.reason != "surrogates not allowed":

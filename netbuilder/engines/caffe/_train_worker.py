@@ -237,7 +237,7 @@ def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
     """Fork one process per device, as BVLC's train.py does: rank, NCCL's id, and rank 0's children."""
     if len(gpus) < 2:
         return 0, None, []
-    if not hasattr(caffe, "NCCL"):
+    if not hasattr(getattr(caffe, "NCCL", None), "new_uid"):  # without NCCL the class may exist, empty
         raise Fault("this Caffe has no NCCL, which several GPUs need: train on one")
     uid = caffe.NCCL.new_uid()
     children = []
