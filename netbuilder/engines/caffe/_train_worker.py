@@ -33,6 +33,7 @@ import caffe  # noqa: E402
 import numpy as np  # noqa: E402
 
 ANNOUNCEMENT: list[bytes] = []  # the line in the log that stands for an event
+_OWN = "@netbuilder-folder@"  # of lists.py
 STOP: list[int] = []  # signals that requested a stop
 
 
@@ -273,11 +274,17 @@ def quoted(text: str) -> str:
 
 
 def write_files(job: dict[str, Any], folder: str) -> None:
-    """Write the files of a job; the solver names the nets, which are in the same folder."""
+    """Write the files of a job; the solver names the nets, which are in the same folder.
+
+    `_OWN` stands for a folder that a snapshot may name: for a training always the same one.
+    """
+    own = os.path.dirname(job.get("partial", "")) or folder
     named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
     for name, text in job["files"].items():
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write((text + "".join(named if name == "solver.prototxt" else ())).encode())
+        text = text.replace(_OWN, own) + "".join(named if name == "solver.prototxt" else ())
+        path = name.replace(_OWN, own) if _OWN in name else os.path.join(folder, name)
+        with open(path, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def main() -> None:
@@ -290,6 +297,8 @@ def main() -> None:
     ANNOUNCEMENT.append(job["mark"].encode())
     try:
         go_to(job["directory"], job["visible"])
+        # In a root the current directory has no name, so "" would lead nowhere.
+        sys.path[:] = [path for path in sys.path if path] + job["python"]
     except Fault as error:
         tell(
             "Fault",

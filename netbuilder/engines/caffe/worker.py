@@ -39,6 +39,7 @@ class Worker(Process):
     ) -> None:
         self._root = install.root or Path("/")
         self._folder: Path | None = None
+        self._job = job
         self._mark = f"{MARK} {secrets.token_hex(8)}\n"  # no name of a layer, which Caffe logs, equals it
         command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
@@ -84,7 +85,7 @@ class Worker(Process):
                 yield _event(kind, fields)
         code = self._process.wait()
         if not ended:
-            raise death(code, self._said())
+            raise death(code, self._said(), self._job["names"])
 
     def _message(self) -> dict[str, Any] | None:
         """The message that the mark announces; None if the worker died before its end."""
