@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
@@ -46,6 +47,7 @@ def add_parser(verbs: Verbs) -> None:
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     add_device(parser)
+    add_set(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
     )
@@ -95,6 +97,7 @@ def _run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         compile=args.compile,
         extras=_extras(args),
+        fields=solver_fields(args.set),
     )
     job = engine.train(plan)
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.

@@ -6,6 +6,7 @@ Source: BVLC's solver.cpp, sgd_solvers.hpp, solver_factory.hpp and upgrade_proto
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,17 @@ def _faults(read: SolverFile, dialect: str) -> Iterator[Finding]:
             yield _found("solver-field", name, error.text, hint, error.line, error.column)
 
 
+def how_to_find(read: SolverFile, name: str) -> str:
+    """Where a net of a solver was looked for, and where a file of its name is."""
+    folder = Path(read.path).parent
+    beside = folder / Path(name).name
+    places = " and in ".join(dict.fromkeys(f"'{place}'" for place in (Path.cwd(), Path.cwd() / folder)))
+    fix = f"looked for it in {places}; Caffe looks in the current directory"
+    if beside.is_file():
+        fix += f"; '{beside}' has that name: `netbuilder train --set net={shlex.quote(str(beside))}` takes it"
+    return fix
+
+
 def _files(read: SolverFile) -> Iterator[Finding]:
     """What the files that it names show, and the nets that it holds."""
     for net in dict.fromkeys(n._replace(level=None, stages=(), number=0, passes=0) for n in read.nets()):
@@ -196,12 +208,13 @@ def _files(read: SolverFile) -> Iterator[Finding]:
             if (error and net.phase == "TRAIN") or (error and net.field != "net_param"):
                 yield _found("net-format", net.field, error.text, error.hint, error.line, error.column)
         elif not net.path.is_file() and (net.phase == "TRAIN" or net.field != "net"):
-            name = net.path.name if str(net.path.parent) == str(Path(read.path).parent) else str(net.path)
+            names = getattr(read.solver, net.field)
+            name = names if isinstance(names, str) else next(n for n in names if read.file(n) == net.path)
             yield _found(
                 "net-file",
                 net.field,
                 f"the solver names a net that does not exist: '{name}'",
-                "names are relative to the current directory",
+                how_to_find(read, name),
             )
     solver = read.solver
     folder = Path(solver.snapshot_prefix).parent

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
-from netbuilder.prototxt.solver_file import parse_solver
-from netbuilder.solvers.checks import check_file
+from netbuilder.prototxt.solver_file import require_solver
+from netbuilder.solvers.checks import check_file, how_to_find
+from netbuilder.solvers.recipe import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_layers, of_records
@@ -122,26 +123,29 @@ def plan_training(
     dtype: str = "float32",
     compile: bool = False,
     extras: Mapping[str, object] | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> TrainingPlan:
     """Plan the training of a solver file, and check everything that can be checked before an engine starts.
 
     `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
-    a state file; `seed` replaces the solver's.
+    a state file; `seed` replaces the solver's, and `fields` any of its fields (None leaves one out).
 
     Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
-    read = parse_solver(read_text(path), path).with_state(level, stages)
+    read = require_solver(read_text(path), path).with_state(level, stages)
     for error in read.faults:
         raise error
     solver = read.solver
+    for name, value in (fields or {}).items():
+        set_field(solver, name, value)
     if seed is not None:
         solver.random_seed = seed
     for name in (solver.net, solver.train_net, *solver.test_net):
         if name and not Path(name).is_file():
             raise FileError(
                 f"the solver names a net that does not exist: '{name}'",
-                hint="names are relative to the current directory",
-            )
+                where=read.place_of("net", "train_net", "test_net"), hint=how_to_find(read, name),
+            )  # fmt: skip
     findings = list(check_file(read))
     for finding in findings:
         if finding.severity == "error":
