@@ -123,10 +123,9 @@ def _add_pad(parser: Options, default: str) -> None:
 def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
-        help="show what is in an LMDB, and draw samples",
-        description="Show number, shapes and labels of the records of an LMDB. It is read as a plain file: "
-        "nothing is "
-        "written beside it, no lock is taken, and every record is read.",
+        help="show what is in an LMDB or a LevelDB, and draw samples",
+        description="Show number, shapes and labels of the records of an LMDB, or a LevelDB (by the package "
+        "plyvel). Nothing is written beside it, no lock is taken, and every record is read.",
     )
     parser.add_argument("database", metavar="DB", help="the database, a folder")
     add_json(parser)
