@@ -203,6 +203,22 @@ def evaluate(job: dict[str, Any], folder: str) -> None:
         tell("Ended", how="done", iteration=job["iterations"])
 
 
+def compute(job: dict[str, Any], folder: str) -> None:
+    """Report blobs after a pass over each of the inputs that follow on stdin, until it ends."""
+    net = open_net(job, folder)
+    while True:
+        try:
+            request = receive(sys.stdin.buffer)
+        except EOFError:
+            request = None
+        if request is None:
+            return
+        for name, values in request["inputs"].items():
+            net.blobs[name].data[...] = values
+        net._forward(0, len(net.layers) - 1)
+        tell("Computed", blobs={name: np.array(net.blobs[name].data) for name in job["blobs"]})
+
+
 def clock(job: dict[str, Any], folder: str) -> None:
     """Report the seconds of each layer, forward and backward, as lists of `iterations` values."""
     net = open_net(job, folder)
@@ -320,7 +336,8 @@ def main() -> None:
         else:
             caffe.set_mode_cpu()
         {"train": lambda: train(job, folder, rank, uid), "test": lambda: evaluate(job, folder),
-         "time": lambda: clock(job, folder)}[job["do"]]()  # fmt: skip
+         "time": lambda: clock(job, folder),
+         "compute": lambda: compute(job, folder)}[job["do"]]()  # fmt: skip
     except Gone:
         pass
     except Exception as error:
