@@ -78,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.engines import find_engine
     from netbuilder.training.plan import parse_devices, plan_training, solver_models
     from netbuilder.training.record import Record
+    from netbuilder.training.snapshots import only_offered
 
     devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
     engine = find_engine(args.engine)
@@ -125,6 +126,7 @@ def _run(args: argparse.Namespace) -> int:
                     end = {"end": ended.how, "iteration": ended.iteration}
             except NetBuilderError as error:
                 end["reason"] = error.text
+                error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
                 raise
             finally:
                 data = record.write(**head, **end)

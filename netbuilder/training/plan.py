@@ -16,7 +16,13 @@ from netbuilder.solvers.recipe import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_layers, of_records
-from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
+from netbuilder.training.snapshots import (
+    SnapshotNames,
+    old_snapshots,
+    prefix_of,
+    require_whole,
+    state_to_resume,
+)
 from netbuilder.training.sources import check_files
 from netbuilder.weights.model import model_files
 
@@ -170,6 +176,8 @@ def plan_training(
         warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
     state = state_to_resume(prefix, names, resume)
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
+    if state is not None:
+        require_whole(state, prefix, names)
     if devices is None:
         devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
     return TrainingPlan(

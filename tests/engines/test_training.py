@@ -247,8 +247,9 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
     model = folder / "out/x_iter_21.caffemodel"
     model.write_bytes(model.read_bytes()[:-10])
     capsys.readouterr()
-    assert refusal(["train", "solver.prototxt", "--resume", "latest"], capsys) == (
-        "out/x_iter_21.solverstate cannot be resumed from: it is cut short, or not a protobuf file\n"
+    told = refusal(["train", "solver.prototxt", "--resume", "latest"], capsys)
+    assert (
+        "'out/x_iter_21.solverstate': 'out/x_iter_21.caffemodel' is cut short or damaged in a layer" in told
     )
 
 
