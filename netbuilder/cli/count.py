@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -127,7 +128,7 @@ def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]
     if is_binary(file):
         raise ConfigError(
             f"'{file}' is no text; a .caffemodel holds stored parameters, and no net to set beside others",
-            hint=f"give it alone: netbuilder count {file}",
+            hint=f"give it alone: netbuilder count {shlex.quote(file)}",
         )
     net, source = read_for(
         file, args.phase, level=args.level, stages=args.stage, dialect=args.dialect, unknown="keep",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
         text = as_yaml(loaded, found.config, path, [f"{loaded.found.name} fitted to {budget}"])
         write_files({path: text}, force=args.force)
         print(f"wrote {path}", file=sys.stderr)
-        command = f"netbuilder build {path} -o {found.config.title}"
+        command = shlex.join(["netbuilder", "build", str(path), "-o", found.config.title])
     else:
         command = as_command(loaded, found.config, found.config.title)
     if args.json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,7 +172,7 @@ def _commands(args: argparse.Namespace, solver: object) -> list[str]:
     """The commands that train by the solver file, on the devices that it is for."""
     from netbuilder.solvers import schedule_of
 
-    file = args.output or "SOLVER"
+    file = shlex.quote(args.output) if args.output else "SOLVER"
     if args.dialect == "caffeonspark":
         return [f"netbuilder caffeonspark {file} --executors {args.gpus} --model URL -o FOLDER"]
     gpus = ",".join(map(str, range(args.gpus)))

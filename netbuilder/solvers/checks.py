@@ -108,6 +108,7 @@ _FORK_FIELDS = {
     "nvcaffe": (
         "rampup_interval", "rampup_lr", "min_lr", "momentum_policy", "max_momentum", "momentum_power",
         "weight_decay_policy", "weight_decay_power", "larc", "larc_policy", "larc_eta", "global_grad_scale",
+        "local_lr_auto", "local_gw_ratio",
         "eval_type", "ap_version", "show_per_class_result",
     ),
 }  # fmt: skip
@@ -132,8 +133,7 @@ def read_solver(path: str | Path) -> Any:
     Raises FileError, and PrototxtError with line and column for what is not Caffe's schema.
     """
     read = parse_solver(read_text(path), str(path))
-    for error in read.faults:
-        raise error
+    require_fields(read)
     return read.solver
 
 
@@ -183,6 +183,12 @@ def _faults(read: SolverFile, dialect: str) -> Iterator[Finding]:
             hint = f"a field of {' and '.join(forks)}: leave it out for BVLC's Caffe" if forks else error.hint
             hint = hint or "leave it out"
             yield _found("solver-field", name, error.text, hint, error.line, error.column)
+
+
+def require_fields(read: SolverFile) -> None:
+    """Raise PrototxtError for the first field that Caffe's reader refuses, with its true cause."""
+    for f in _faults(read, ""):
+        raise PrototxtError(f.text, path=read.path, line=f.line, column=f.column, hint=f.fix)
 
 
 def how_to_find(read: SolverFile, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
 from netbuilder.prototxt.solver_file import require_solver
-from netbuilder.solvers.checks import check_file, how_to_find
+from netbuilder.solvers.checks import check_file, how_to_find, require_fields
 from netbuilder.solvers.recipe import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
@@ -139,8 +139,7 @@ def plan_training(
     Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
     read = require_solver(read_text(path), path).with_state(level, stages)
-    for error in read.faults:
-        raise error
+    require_fields(read)
     solver = read.solver
     for name, value in (fields or {}).items():
         set_field(solver, name, value)

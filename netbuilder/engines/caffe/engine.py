@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from netbuilder.engines.caffe.binary_worker import BinaryWorker
-from netbuilder.engines.caffe.install import INSTALL_COMMAND, VARIABLE, Install, find, missing
+from netbuilder.engines.caffe.install import VARIABLE, Install, find, how_to_get, missing
 from netbuilder.engines.caffe.jobs import NET_JOBS, TRAIN_JOBS, JobFields
 from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError, EngineError
@@ -66,7 +66,7 @@ class CaffeEngine:
         if self._install is None:
             self._install = find()
         if self._install is None:
-            raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+            raise EngineError(missing(), hint=how_to_get())
         return self._install
 
     def describe(self) -> str:
