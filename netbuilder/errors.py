@@ -115,9 +115,10 @@ def _misspelt(word: str, meant: str, known: Iterable[str]) -> bool:
     Two words that share a part are not: `kernal_pad` is not `kernel_w`.
     """
     plain, whole = (re.sub(r"[-_ .]", "", text) for text in (word, meant))
-    if _slips(plain, whole) <= max(1, len(whole) // 4):
-        return True
-    return meant.startswith(word) and sum(k.startswith(word) for k in known) == 1
+    longer = sum(k.startswith(word) for k in known)
+    if meant.startswith(word):
+        return longer == 1
+    return _slips(plain, whole) <= max(1, len(whole) // 4)
 
 
 def _slips(a: str, b: str) -> int:
