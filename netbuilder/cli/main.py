@@ -61,6 +61,10 @@ VERBS = {
 }  # fmt: skip
 
 
+# The packages that every installation has, by the modules that they bring.
+_REQUIRED = {"google": "protobuf", "yaml": "PyYAML", "numpy": "numpy"}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The entry point of the installed command."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -172,6 +176,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     # takes a tenth of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
+    _escape_what_streams_lack()
     try:
         code = action()
         sys.stdout.flush()
@@ -181,6 +186,25 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        package = _REQUIRED.get((error.name or "").partition(".")[0])
+        if debug or package is None:
+            raise
+        print(
+            f"ConfigError: {package} is missing, which netbuilder needs: this Python is {sys.executable}\n"
+            "  hint:    in a clone, `make demo` makes an environment with all of them; or `pip install .`",
+            file=sys.stderr,
+        )
+        return 2
+    except UnicodeEncodeError as error:
+        if debug or error.reason != "surrogates not allowed":
+            raise
+        print(
+            f"ConfigError: a name is not UTF-8: {error.object!r}\n"
+            "  hint:    prototxt files are UTF-8: rename it, or set a UTF-8 locale such as LC_ALL=C.UTF-8",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         # The reader (head, less) has gone; keep Python from complaining again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -188,6 +212,13 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _escape_what_streams_lack() -> None:
+    """Let the output escape characters that the terminal's encoding lacks, where Python would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":
