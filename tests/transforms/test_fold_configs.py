@@ -40,7 +40,7 @@ def trained(real_caffe: Caffe, train: Net) -> dict[str, list[Any]]:
     """
     random = np.random.default_rng(1)
     image, *labels = train.inputs
-    given = {image.name: random.normal(size=(4, *image.known_shape[1:]))}
+    given: dict[str, Any] = {image.name: random.normal(size=(4, *image.known_shape[1:]))}
     given |= {label.name: random.integers(10, size=(4, *label.known_shape[1:])) for label in labels}
     affine = {
         layer.name: [(p.role == "weight") + random.normal(0, 0.2, p.shape) for p in layer.params]
