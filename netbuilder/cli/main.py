@@ -56,6 +56,8 @@ VERBS = {
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
+        Verb("train-val", "hand over", "write the file to train from, from a deploy net", "train_val"),
+        Verb("freeze", "hand over", "keep layers as they are while the others are trained", "freeze"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
     )
 }  # fmt: skip
