@@ -28,6 +28,7 @@ __all__ = [
     "add_json",
     "add_output",
     "add_output_folder",
+    "add_outputs",
     "add_state",
     "add_threads",
     "given_inputs",
@@ -124,6 +125,14 @@ def add_threads(parser: Options) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
         help="threads of the CPU (default: 1, with which a training repeats exactly)",
+    )  # fmt: skip
+
+
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs to keep."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
     )  # fmt: skip
 
 

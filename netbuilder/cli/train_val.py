@@ -18,6 +18,7 @@ from netbuilder.cli.options import (
     add_input,
     add_json,
     add_output,
+    add_outputs,
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
@@ -59,9 +60,7 @@ def add_parser(verbs: Verbs) -> None:
         "file", metavar="FILE", help="a deploy net, or a train_val, or a solver that names it"
     )
     add_output(parser, "the file to write", "FILE", required=True)
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB", help="the outputs to train (default: all)"
-    )
+    add_outputs(parser)
     add_freeze(parser)
     add_input(parser)
     add_state(parser)
