@@ -22,7 +22,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
-from netbuilder.errors import ConfigError, counted, shape_text
+from netbuilder.errors import ConfigError, shape_text
 from netbuilder.layers import Shape
 from netbuilder.measure.counts import count
 from netbuilder.net import PHASES, Net
@@ -165,14 +165,12 @@ def _lines(made: _Made) -> list[str]:
         judges = [layer.type for layer in readers if len(layer.bottoms) > 1]
         lines.append(f"head     {head.scores} {shape}: {', '.join(judges)}")
     if made.labels.shape:
-        parts = (
-            f", one behind the other: {' '.join(map(str, made.labels.parts))}" if made.labels.parts else ""
-        )
+        parts = " and ".join(map(str, made.labels.parts))
+        parts = f", {parts} by head" if parts else ""
         lines.append(f"labels   {shape_text(made.labels.shape)} for each image{parts}")
     if made.filled:
-        lines.append(
-            f"fillers  {FILLER} for {counted(len(made.filled), 'layer')} without one, as {made.filled[0]}"
-        )
+        more = f" and {len(made.filled) - 3} more" if len(made.filled) > 3 else ""
+        lines.append(f"fillers  {FILLER} for {', '.join(made.filled[:3])}{more}, which had none")
     if made.frozen:
         lines += made.frozen.lines(made.train)
     lines += [f"assumed  {what}" for what in made.assumed]

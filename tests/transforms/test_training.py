@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from PIL import Image
 from netbuilder import prototxt
 from netbuilder.cli.main import main
 from netbuilder.engines import caffe
+from tests.command import Command
 from tests.databases import noise, write_lmdb
 from tests.transforms.test_deploy import FUNCTIONS, conv, files, ip, layer, relu
 from tests.transforms.test_deploy import data as data_layer
@@ -227,3 +229,94 @@ def compare(real_caffe: caffe.Caffe, text: str, again: str, params: dict[str, li
         blob, *function = theirs.split()
         value = FUNCTIONS[function[0] if function else "same"](wanted[blob].astype(np.float64))
         np.testing.assert_allclose(found[ours].reshape(value.shape), value, rtol=1e-5, atol=1e-6)
+
+
+# -- the command -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    monkeypatch.chdir(folder)
+    return Command(capsys, "train-val", "deploy.prototxt", "-o", "out.prototxt", "--force")
+
+
+def test_the_report_says_what_was_put_back(run: Command) -> None:
+    Path("deploy.prototxt").write_text(source() + BODY + layer("Softmax", "prob", "fc") + ip("fc_b"))
+    Path("deploy.prototxt").write_text(
+        source()
+        + conv()
+        + ip(outputs=9)
+        + PROB
+        + layer("InnerProduct", "fc_b", "conv1", "inner_product_param { num_output: 2 }")
+    )
+    ran = run(*LMDB, "--batch", "2", "--test_batch", "1", *LABELS)
+    assert ran.out == (
+        "head     fc (2,9): SoftmaxWithLoss, Accuracy, Accuracy\n"
+        "head     fc_b (2,2): SoftmaxWithLoss, Accuracy\n"
+        "labels   (2,1,1) for each image, 1 and 1 by head\n"
+        "fillers  msra for fc_b, which had none\n"
+        "assumed  SoftmaxWithLoss for 'fc_b' (--loss)\n"
+        "\n"
+        "data: lmdb  TRAIN              TEST\n"
+        "----------  -----------------  -----------------\n"
+        "source      images_lmdb        images_lmdb\n"
+        "batch       2                  1\n"
+        "labels      labels_lmdb        labels_lmdb\n"
+        "crop        6x6 at random      6x6 in the middle\n"
+        "mirror      every other image  no\n"
+        "mean        none               none\n"
+        "scale       1                  1\n"
+    )
+    ran = run(*LMDB, "--batch", "2", *LABELS, "--json")
+    found = json.loads(ran.out)
+    assert found["heads"] == {"fc": "SoftmaxWithLoss", "fc_b": "SoftmaxWithLoss"}
+    assert found["labels"] == {"shape": [2, 1, 1], "parts": [1, 1]}
+    assert found["learnable"] == 4 * 27 + 4 + 9 * 64 + 9 + 2 * 64 + 2
+
+
+def test_a_batchnorm_is_trained_unless_it_is_frozen(run: Command) -> None:
+    Path("deploy.prototxt").write_text(CASES["BatchNorm with its statistics"].text)
+    run(*LMDB, "--batch", "2")
+    for phase in ("TRAIN", "TEST"):
+        net = prototxt.read("out.prototxt", phase, inputs={"data": (2, 3, 6, 6)})
+        assert not net["bn"].proto.batch_norm_param.HasField("use_global_stats")
+
+
+def test_data_that_is_there_is_compared_with_the_net(run: Command) -> None:
+    Path("deploy.prototxt").write_text(source(shape="1 1 6 6") + BODY + PROB)
+    ran = run(*LMDB, "--batch", "2")
+    assert ran.code == 2
+    assert "the data of the TRAIN net gives images of (3,6,6), and the net takes (1,6,6)" in ran.err
+
+
+TWO_INPUTS = source() + source("info", "1 3") + conv() + ip() + ip("more", "info")
+TWO_INPUTS += layer("Eltwise", "sum", "fc more")
+MAP = source() + conv(outputs=5) + layer("Softmax", "prob", "conv1")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "said"),
+    [
+        (source() + BODY + PROB, ("--batch", "2"), "--batch is about the data layers, which --data asks for"),
+        (source() + BODY + PROB, (), "no data layers are given"),
+        (source() + BODY + PROB, (*LMDB,), "--data lmdb needs batch"),
+        (source() + BODY + PROB, (*LMDB, "--batch", "2", "--loss", "hinge"), "those of this net are prob"),
+        (source() + BODY, (*LMDB, "--batch", "2", "--loss", "hing"), "did you mean 'hinge'?"),
+        (TWO_INPUTS, (*LMDB, "--batch", "2"), "the net has 2 inputs, data, info, and --data lmdb gives"),
+        (MAP, (*LMDB, "--batch", "2"), "labels of (1,4,4) for each image, and --data lmdb gives a single"),
+        (source() + conv() + ip(outputs=1), (*LMDB, "--batch", "2"), "'fc' has one score for each image"),
+        (source() + BODY + PROB, (*LMDB, "--batch", "2", *LABELS[:2]), "test_labels is missing"),
+        (source() + BODY + PROB, (*LMDB, "--batch", "2", "--outputs", "pro"), "did you mean 'prob'?"),
+        (source(shape="1 5") + ip(bottom="data"), (*LMDB, "--batch", "2"), "is (1,5), no batch of images"),
+        (source(), (*LMDB, "--batch", "2"), "nothing of the net is left"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused(
+    text: str, words: tuple[str, ...], said: str, run: Command
+) -> None:
+    Path("deploy.prototxt").write_text(text)
+    Path("out.prototxt").unlink(missing_ok=True)
+    ran = run(*words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert not Path("out.prototxt").exists()
