@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from netbuilder.cli.main import main
 from netbuilder.engines import caffe
 from tests.command import Command
 from tests.databases import noise, write_lmdb
-from tests.transforms.test_deploy import FUNCTIONS, conv, files, ip, layer, relu
+from tests.transforms.test_deploy import FUNCTIONS, bvlc, conv, files, ip, layer, relu
 from tests.transforms.test_deploy import data as data_layer
 
 LMDB = ("--data", "lmdb", "--train_source", "images_lmdb", "--test_source", "images_lmdb")
@@ -174,11 +173,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(random.integers(0, 256, (9, 7, 3), np.uint8)).save(place / f"{i}.png")
     (place / "list.txt").write_text("0.png 3\n1.png 0\n")
     return place
-
-
-def bvlc(text: str) -> str:
-    """The text without NVCaffe's fields, which the judge does not know."""
-    return re.sub(r"(default_)?(forward|backward)_type: FLOAT", "", text)
 
 
 @pytest.mark.parametrize("name", CASES)
