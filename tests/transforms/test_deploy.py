@@ -132,7 +132,8 @@ CASES = {
     ),
     "three heads of two kinds": Case(
         data() + HDF5_LABELS + BODY + LOSS + ip("fc_b")
-        + layer("SigmoidCrossEntropyLoss", "loss_b", "fc_b target") + ip("fc_c") + layer("EuclideanLoss", "loss_c", "fc_c target"),
+        + layer("SigmoidCrossEntropyLoss", "loss_b", "fc_b target") + ip("fc_c")
+        + layer("EuclideanLoss", "loss_c", "fc_c target"),
         {"fc_prob": ("fc", "softmax"), "fc_b_prob": ("fc_b", "sigmoid"), "fc_c": ("fc_c", "same")},
     ),
     "Dropout and BatchNorm": Case(

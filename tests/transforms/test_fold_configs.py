@@ -72,7 +72,9 @@ def logits(
 ) -> Any:
     consumers.require(consumers.MODULES[consumer])
     consumers.write_model(net, arrays, folder)
-    return getattr(consumers, consumer)(folder, image, scores).reshape(1, -1)
+    # OpenCV has a blob for each layer, in place too, under the layer's name.
+    last = net.layers[-1].name
+    return consumers.computed(consumer, folder, {"": image}, [(last, 0, scores)])[0].reshape(1, -1)
 
 
 @pytest.mark.parametrize("name", NAMES)
