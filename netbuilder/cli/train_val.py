@@ -25,7 +25,7 @@ from netbuilder.cli.reading import read_test_net, read_train_net
 from netbuilder.errors import ConfigError, shape_text
 from netbuilder.layers import Shape
 from netbuilder.measure.counts import count
-from netbuilder.net import PHASES, Net
+from netbuilder.net import PHASES, Layer, Net
 from netbuilder.networks.train_val import Fed, TrainValOptions
 from netbuilder.report.findings import finding_lines
 from netbuilder.storage.files import write_files
@@ -100,15 +100,15 @@ def _run(args: argparse.Namespace) -> int:
             raise ConfigError(f"{made.train.name} cannot be tested while it is trained: {finding}")
     text = dumps_train_val(made.train, made.test, header=f"from: {source.path}")
     write_files({Path(args.output): text}, force=args.force)
-    for line in (*finding_lines(findings), *(f"note: {note}" for note in data.notes())):
-        print(line, file=sys.stderr)
     if args.json:
         import json
 
         print(json.dumps(_as_data(args, data, made), indent=2))
     else:
         print("\n".join([*_lines(made), "", data.table(made.fed)]))
-        print(f"wrote {args.output}", file=sys.stderr)
+    for line in (*finding_lines(findings), *(f"note: {note}" for note in data.notes())):
+        print(line, file=sys.stderr)
+    print(f"wrote {args.output}", file=sys.stderr)
     return 0
 
 
@@ -162,7 +162,7 @@ def _lines(made: _Made) -> list[str]:
     for head in made.heads:
         shape = shape_text(made.train.blobs[head.scores].known_shape)
         readers = [layer for layer in made.test if made.test.blobs[head.scores] in layer.bottoms]
-        judges = [layer.type for layer in readers if len(layer.bottoms) > 1]
+        judges = [_judge(layer) for layer in readers if len(layer.bottoms) > 1]
         lines.append(f"head     {head.scores} {shape}: {', '.join(judges)}")
     if made.labels.shape:
         parts = " and ".join(map(str, made.labels.parts))
@@ -175,6 +175,10 @@ def _lines(made: _Made) -> list[str]:
         lines += made.frozen.lines(made.train)
     lines += [f"assumed  {what}" for what in made.assumed]
     return lines
+
+
+def _judge(layer: Layer) -> str:
+    return f"{layer.type} top-{layer.proto.accuracy_param.top_k}" if layer.type == "Accuracy" else layer.type
 
 
 def _as_data(args: argparse.Namespace, data: TrainValOptions, made: _Made) -> dict[str, Any]:

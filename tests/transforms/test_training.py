@@ -245,8 +245,8 @@ def test_the_report_says_what_was_put_back(run: Command) -> None:
     )
     ran = run(*LMDB, "--batch", "2", "--test_batch", "1", *LABELS)
     assert ran.out == (
-        "head     fc (2,9): SoftmaxWithLoss, Accuracy, Accuracy\n"
-        "head     fc_b (2,2): SoftmaxWithLoss, Accuracy\n"
+        "head     fc (2,9): SoftmaxWithLoss, Accuracy top-1, Accuracy top-5\n"
+        "head     fc_b (2,2): SoftmaxWithLoss, Accuracy top-1\n"
         "labels   (2,1,1) for each image, 1 and 1 by head\n"
         "fillers  msra for fc_b, which had none\n"
         "assumed  SoftmaxWithLoss for 'fc_b' (--loss)\n"
