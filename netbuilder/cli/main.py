@@ -57,6 +57,7 @@ VERBS = {
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
+        Verb("export", "hand over", "write a net and its weights as an ONNX file", "export"),
     )
 }  # fmt: skip
 
