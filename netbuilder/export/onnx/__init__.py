@@ -89,8 +89,7 @@ def export(
         del folded
         checked(inside)
         if verify is not False and not missing:
-            names = [value.name for value in made.outputs]
-            found = difference(inside, variants(net, dynamic)[-1], arrays, engine, names)
+            found = difference(inside, variants(net, dynamic)[-1], arrays, engine, made.computed)
     return Exported(
         tuple(target.with_name(file.name) for file in files),
         {value.name: made.dims(value) for value in made.inputs},

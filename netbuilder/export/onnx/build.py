@@ -28,14 +28,17 @@ VARIES = ("batch", "size")  # what may be left open
 
 @dataclass
 class Built:
-    """A graph with its inputs and outputs, and the shapes that are known of the blobs between."""
+    """A graph with its inputs and outputs, and the blobs between.
+
+    `computed` has the blob of the net for each output: a layer in place over an input gives another name.
+    """
 
     graph: Graph
     name: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     blobs: tuple[Value, ...]
-    nets: tuple[Net, ...]
+    computed: dict[str, str]
 
     def dims(self, value: Value) -> list[int | str | None]:
         """The shape of a blob: a number, a letter for what the caller chooses, or None for what follows."""
@@ -124,6 +127,8 @@ class _Builder:
         self.last = {top.name: top for layer in net for top in layer.tops}
         self.outputs = [blob for blob in net.outputs if not is_source(blob.layer.proto)]
         self.graph.names.update(self.last)
+        self.given = {top.name for layer in net if layer.type == "Input" for top in layer.tops}
+        self.names: dict[Blob, str] = {}  # of the outputs
         self.owners: dict[str, str] = {}  # of shared parameters: the array by the parameter's name
 
     def run(self) -> Built:
@@ -137,12 +142,13 @@ class _Builder:
                 self._add(layer)
         if not self.outputs:
             raise ConfigError(f"{self.net.name or 'the net'} computes nothing: it has no outputs")
-        outputs = [replace(self.values[blob], name=blob.name) for blob in self.outputs]
+        outputs = [replace(self.values[blob], name=self.names[blob]) for blob in self.outputs]
         named = {value.name for value in (*inputs, *outputs)}
         blobs = [value for value in self.values.values() if value.name not in named]
         return Built(
-            self.graph, self.net.name or "net", tuple(inputs), tuple(outputs), tuple(blobs), self.nets
-        )
+            self.graph, self.net.name or "net", tuple(inputs), tuple(outputs), tuple(blobs),
+            {self.names[blob]: blob.name for blob in self.outputs},
+        )  # fmt: skip
 
     def _add(self, layer: Layer) -> None:
         form = FORMS[layer.type]
@@ -171,13 +177,18 @@ class _Builder:
         for top in layer.tops:
             if top in self.outputs and kind != FLOAT32:
                 value = self.values[top]
-                self.graph.add("Cast", [value.name], [top.name], f"{top.name}/{FLOAT32}", to=FLOAT32)
+                self.graph.add("Cast", [value.name], [self.names[top]], f"{value.name}/Cast", to=FLOAT32)
 
     def _name(self, top: Blob, kind: str) -> str:
-        """The blob's name for its last version, for others with that of the layer behind it."""
-        if self.last[top.name] is not top:
-            return self.graph.fresh(f"{top.name}/{top.layer.name}")
-        return self.graph.fresh(f"{top.name}/{kind}") if top in self.outputs and kind != FLOAT32 else top.name
+        """The blob's name for its last version, unless an input has it; else with the layer's behind it."""
+        name = top.name
+        if self.last[name] is not top or name in self.given:
+            name = self.graph.fresh(f"{name}/{top.layer.name}")
+        if top in self.outputs:
+            self.names[top] = name
+            if kind != FLOAT32:
+                return self.graph.fresh(f"{name}/{kind}")
+        return name
 
     def _rename(self, layer: Layer, first: int, renamed: Mapping[str, str]) -> None:
         """Give the tops their names, and the node that makes the first top the layer's."""

@@ -231,42 +231,30 @@ class At:
             )
         return [value.shape[axis] for axis in axes]
 
-    def size(self, value: Value, axis: int) -> str:
-        """The size of an axis as an array of one integer, computed where it is not fixed."""
-        if axis not in value.free:
-            return self.ints([value.shape[axis]])
-        return self.op("Gather", self.op("Shape", value), self.ints([axis]), axis=0)
-
-    def shape(self, value: Value, like: Value | None = None) -> str:
-        """The shape of a value as an array of integers, where axes that vary are those of `like`."""
-        if not value.free:
-            return self.ints(value.shape)
-        parts = []
-        for axis, n in enumerate(value.shape):
-            if axis not in value.free:
-                parts.append(self.ints([n]))
-            elif like is None or axis >= len(like.shape) or like.sizes(axis) != value.sizes(axis):
-                raise self.refuse("the size of its top varies in a way that ONNX cannot state")
-            else:
-                parts.append(self.size(like, axis))
-        return self.op("Concat", *parts, axis=0)
-
     def reshaped(self, x: str | Value, shape: Sequence[int]) -> str:
         """The same values in a shape where 0 is the size of the bottom's axis, and -1 what is left."""
         return self.op("Reshape", x, self.ints(list(shape)))
 
-    def as_top(self, x: str | Value, source: Value, top: Value | None = None) -> str:
-        """Values in the shape of the source, in the shape of the top."""
+    def as_top(self, x: str | Value, source: Value | None = None, top: Value | None = None) -> str:
+        """Values in the shape of the top; `source` has the shape that they have now, if a blob has it."""
         top = top or self.top
-        loose = self.loose & set(range(len(top.shape)))
-        dims = []
-        for axis, n in enumerate(top.shape):
-            if axis not in top.free | loose:
-                dims.append(n)
-            elif axis < len(source.shape) and source.sizes(axis) == top.sizes(axis):
-                dims.append(0)
-            else:
-                dims.append(-1)
-        if dims.count(-1) > 1:
-            raise self.refuse("more than one size of its top varies in a way that ONNX cannot state")
-        return self.reshaped(x, dims)
+        open = top.free | (self.loose & set(range(len(top.shape))))
+        same = {
+            axis
+            for axis in open
+            if source and axis < len(source.shape) and source.sizes(axis) == top.sizes(axis)
+        }
+        if len(open - same) < 2:
+            dims = [0 if i in same else -1 if i in open else n for i, n in enumerate(top.shape)]
+            return self.reshaped(x, dims)
+        sizes = [
+            self._size(source, top.sizes(i)) if i in open else self.ints([n]) for i, n in enumerate(top.shape)
+        ]
+        return self.op("Reshape", x, self.op("Concat", *sizes, axis=0))
+
+    def _size(self, source: Value | None, sizes: tuple[int, ...]) -> str:
+        """The size of the axis of the source that is as large in each variant, computed."""
+        for axis in sorted(source.free) if source else ():
+            if source and source.sizes(axis) == sizes:
+                return self.op("Gather", self.op("Shape", source), self.ints([axis]), axis=0)
+        raise self.refuse("more than one size of its top varies in a way that ONNX cannot state")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.errors import EngineError
+from netbuilder.errors import EngineError, shape_text
 from netbuilder.net import Blob, Layer, Net
 
 if TYPE_CHECKING:
@@ -29,24 +29,27 @@ def can_verify(engine: str) -> str:
 
 
 def difference(
-    file: Path, net: Net, arrays: Mapping[str, Sequence[Array]], engine: str, outputs: Sequence[str]
+    file: Path, net: Net, arrays: Mapping[str, Sequence[Array]], engine: str, outputs: Mapping[str, str]
 ) -> float | None:
     """The largest difference of the outputs, by the largest value; None where values are not finite.
 
-    `engine` computes the net: `torch` or `caffe`. Raises EngineError if one of the programs refuses it.
+    `outputs` has the blob of the net for each output of the file. `engine` computes the net: `torch` or
+    `caffe`. Raises EngineError if one of the programs refuses it.
     """
     import numpy as np
 
     inputs = samples(net)
-    expected = _COMPUTED[engine](net, arrays, inputs, outputs)
+    expected = _COMPUTED[engine](net, arrays, inputs, list(outputs.values()))
     found = run(file, inputs)
     largest = 0.0
-    for name in outputs:
-        a, b = found[name], np.asarray(expected[name])
+    for name, blob in outputs.items():
+        a, b = found[name], np.asarray(expected[blob])
         if not np.isfinite(b).all():
             return None
         if a.shape != b.shape:
-            raise EngineError(f"blob '{name}' is {b.shape} in the net, and {a.shape} in the ONNX model")
+            raise EngineError(
+                f"blob '{blob}' is {shape_text(b.shape)} in the net, {shape_text(a.shape)} in the ONNX file"
+            )
         scale = float(np.abs(b).max(initial=0)) or 1.0
         largest = max(largest, float(np.abs(a.astype(np.float64) - b).max(initial=0)) / scale)
     return largest
@@ -111,7 +114,7 @@ def _in_torch(
 
     from netbuilder.engines.torch import module
 
-    m = module(net)
+    m = module(net, passes=())
     with torch.no_grad():
         for name, blobs in m.params.items():
             for blob, array in zip(blobs, arrays[name], strict=True):

@@ -162,10 +162,9 @@ def _spatial(at: At) -> int:
 
 def _as_top(at: At, made: str, x: Value, top: Value) -> str:
     spatial = _spatial(at)
-    plain = len(top.shape) == 2 + spatial and spatial > 0 and at.layer.type != "Im2col"
-    if plain:
+    if spatial and len(top.shape) == 2 + spatial and len(x.shape) <= len(top.shape) and at.arrays:
         return made
-    return at.as_top(made, x, top)
+    return at.as_top(made, top=top)
 
 
 COVERED: dict[str, Form] = {

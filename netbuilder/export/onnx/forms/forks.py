@@ -101,9 +101,9 @@ def shuffle_channel(at: At) -> str:
     group, channels = at.p.group, at.x.shape[1]
     rows = at.reshaped(at.x, [0, group, channels // group, -1])
     turned = at.op("Transpose", rows, perm=[0, 2, 1, 3])
-    if not at.x.free.intersection((2, 3)):
-        return at.reshaped(turned, [0, channels, *legacy_shape(at.x.shape)[2:]])
-    return at.op("Reshape", turned, at.shape(at.top, at.x))
+    if at.x.free.intersection((2, 3)):
+        return at.op("Reshape", turned, at.op("Shape", at.x))
+    return at.reshaped(turned, [0, channels, *legacy_shape(at.x.shape)[2:]])
 
 
 def reorg(at: At) -> str:
