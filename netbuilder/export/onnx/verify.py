@@ -25,7 +25,7 @@ def can_verify(engine: str) -> str:
     """What is missing to run the file and the net, "" if nothing is."""
     needed = ["onnxruntime", *(["torch"] if engine == "torch" else [])]
     missing = [_NEEDED[name] for name in needed if importlib.util.find_spec(name) is None]
-    return f"{' and '.join(missing)} not installed" if missing else ""
+    return f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not installed" if missing else ""
 
 
 def difference(

@@ -51,6 +51,7 @@ CASES: dict[str, Case] = {
     "ReLU6": one("ReLU6", "", BOTH),
     "HardSwish": one("HardSwish", "", BOTH),
     "SELU": one("SELU", "", BOTH),
+    "SeLU": one("SeLU", "selu_param { alpha: 1.5 lambda: 1.1 }", BOTH),
     "Clip turned over": one("Clip", "clip_param { min: 1 max: -1 }"),
     "Power 2": one("Power", "power_param { power: 2 scale: 0.5 shift: 1 }", BOTH),
     "Power 0": one("Power", "power_param { power: 0 scale: 0.5 shift: 1 }", BOTH),
@@ -135,6 +136,7 @@ CASES: dict[str, Case] = {
     ),
     "Eltwise MAX": more("Eltwise", "eltwise_param { operation: MAX }", IMAGE, IMAGE, IMAGE, open=[BOTH]),
     "Eltwise PROD": more("Eltwise", "eltwise_param { operation: PROD }", IMAGE, IMAGE, open=[BOTH]),
+    "Silence": (inputs(IMAGE, IMAGE) + layer("Silence", "", "b", tops=" ") + layer("TanH"), [BOTH]),
     "Slice": one("Slice", "slice_param { axis: 1 slice_point: 1 } top: 'x'", BOTH),
     "Concat of rows": more("Concat", "concat_param { axis: -2 }", IMAGE, IMAGE, open=[BOTH]),
     "Flatten": one("Flatten", "flatten_param { axis: 1 }", BOTH),
@@ -168,6 +170,12 @@ CASES: dict[str, Case] = {
         "InnerProduct", "inner_product_param { num_output: 5 axis: 2 transpose: true }", BATCH
     ),
     "Embed": one("Embed", "embed_param { input_dim: 7 num_output: 3 }", BATCH, shape=(2, 5)),
+    "DummyData": (
+        inputs(IMAGE) + 'layer { name: "d" type: "DummyData" top: "d" top: "e" dummy_data_param { '
+        "shape { dim: 2 dim: 4 dim: 9 dim: 7 } data_filler { value: 0.5 } data_filler { value: 2 } } }\n"
+        + layer("Eltwise", "", "a d e"),
+        [],
+    ),
     "Parameter": (
         inputs(IMAGE)
         + 'layer { name: "w" type: "Parameter" top: "w" parameter_param { shape { dim: 4 } } }\n'
