@@ -257,30 +257,32 @@ def _shapes(nets: Sequence[Net]) -> dict[Blob, tuple[Shape, ...]]:
 
 
 def complete(net: Net, arrays: Mapping[str, Sequence[Array]]) -> dict[str, list[Array]]:
-    """The arrays of each layer in the shapes of its parameters; a shared one is that of its owner.
+    """The arrays of each layer in the shapes of its parameters; of a shared one the last, as in Caffe.
 
     Raises ConfigError for a layer without arrays, or with those of another one.
     """
     import numpy as np
 
-    owned: dict[str, Array] = {}
+    shared = {
+        spec.name: array
+        for layer in net
+        for spec, array in zip(layer.proto.param, arrays.get(layer.name, ()), strict=False)
+        if spec.name
+    }
     found: dict[str, list[Array]] = {}
     for layer in net:
-        if not layer.params:
-            continue
         own: list[Array] = []
         stored = arrays.get(layer.name, ())
         for i, param in enumerate(layer.params):
-            spec = layer.proto.param[i].name if i < len(layer.proto.param) else ""
-            array = owned.get(spec) if spec in owned else stored[i] if i < len(stored) else None
+            name = layer.proto.param[i].name if i < len(layer.proto.param) else ""
+            array = shared.get(name, stored[i] if i < len(stored) else None)
             if array is None or array.size != param.size:
                 what = "no weights" if array is None else "weights of another shape"
                 raise ConfigError(
                     f"the model has {what} for {layer.type} '{layer.name}'", key="weights",
                     path=str(layer.origin), hint="give the model that was trained with this net",
                 )  # fmt: skip
-            if spec:
-                owned.setdefault(spec, array)
             own.append(np.asarray(array, np.float32).reshape(param.shape))
-        found[layer.name] = own
+        if own:
+            found[layer.name] = own
     return found
