@@ -67,7 +67,7 @@ def export(
     layers goes through `netbuilder.transforms.deploy.deployed` first), for weights that do not fit, and for
     an open size that the net fixes; FileError; EngineError for a missing program.
     """
-    from netbuilder.export.onnx.build import built, complete, variants
+    from netbuilder.export.onnx.build import built, check, complete, variants
     from netbuilder.export.onnx.file import checked, opsets, write
     from netbuilder.export.onnx.verify import can_verify, difference
 
@@ -80,6 +80,7 @@ def export(
         raise EngineError(
             f"the file cannot be run: {missing}", hint="pip install onnxruntime, or use --no-verify"
         )
+    check(net)
     arrays = complete(net, _arrays(net, weights))
     small, folded = _folded(net, arrays) if fold else (net, arrays)
     made = built(small, folded, opset=opset, dynamic=dynamic, float16=float16)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 from netbuilder.export.onnx.forms import FORMS
 from netbuilder.export.onnx.graph import FLOAT16, FLOAT32, At, Graph, Value
-from netbuilder.layers import Shape, is_source
+from netbuilder.layers import RULES, Shape, is_source, of_layer
 from netbuilder.measure.counts import batch_size
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.transforms.fed import fed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["VARIES", "Built", "built", "complete", "variants"]
+__all__ = ["VARIES", "Built", "built", "check", "complete", "variants"]
 
 VARIES = ("batch", "size")  # what may be left open
 
@@ -117,7 +117,7 @@ class _Builder:
         dynamic: Collection[str],
         kind: str,
     ) -> None:
-        _check(net)
+        check(net)
         self.net, self.kind = net, kind
         self.nets = variants(net, dynamic)
         self.shapes = _shapes(self.nets)
@@ -224,7 +224,8 @@ class _Builder:
                     self.owners.setdefault(f"{spec.name}", name)
 
 
-def _check(net: Net) -> None:
+def check(net: Net) -> None:
+    """Raise ConfigError unless all layers of a TEST net have an ONNX form."""
     if net.phase != "TEST":
         raise ConfigError(f"an ONNX model is made of a TEST net, got {net.phase}")
     seen: set[str] = set()
@@ -236,7 +237,8 @@ def _check(net: Net) -> None:
         why = FORMS.refused.get(layer.type) or layer.unknown
         if why:
             raise ConfigError(f"{layer.type} '{layer.name}' has no ONNX form: {why}", path=where)
-        if layer.proto.HasField("phase") and layer.proto.phase == 0:
+        trains = layer.proto.HasField("phase") and layer.proto.phase == 0
+        if trains and (layer.type == "BN" or of_layer(RULES[layer.type].traits.draws, layer.proto, False)):
             raise ConfigError(
                 f"{layer.type} '{layer.name}' has no ONNX form: it always runs in TRAIN",
                 path=where, hint="leave out its field `phase`",

@@ -68,6 +68,9 @@ CASES: dict[str, Case] = {
     ),
     "Convolution without spatial axes": one("Convolution", conv("axis: -1"), shape=(2, 3, 4)),
     "Convolution of rows": one("Convolution", conv("kernel_size: 3 axis: 2"), BATCH, shape=(2, 3, 4, 7)),
+    "Convolution without a batch axis": one(
+        "Convolution", conv("kernel_size: 3 kernel_size: 2 kernel_size: 1 axis: 0"), shape=(5, 6, 4, 2)
+    ),
     "Convolution with a ReLU": one("Convolution", conv("kernel_size: 1 relu: true"), BOTH),
     "ConvolutionDepthwise": one("ConvolutionDepthwise", conv("kernel_size: 3 pad: 1 stride: 1"), BOTH),
     "DepthwiseConvolution": one("DepthwiseConvolution", conv("kernel_size: 3 group: 4"), BOTH),
@@ -104,9 +107,11 @@ CASES: dict[str, Case] = {
         + layer("Upsample", "upsample_param { scale: 2 }", "r mask"),
         [BATCH],
     ),
+    "a mask with windows outside": one("Pooling", pool("kernel_size: 1 stride: 5") + " top: 'm'", BATCH),
     "SPP": one("SPP", "spp_param { pyramid_height: 3 }", BATCH),
     # normalisation
     "BatchNorm of a batch": one("BatchNorm", "batch_norm_param { use_global_stats: false }", BOTH),
+    "BatchNorm in TRAIN": one("BatchNorm", "phase: TRAIN", BOTH),
     "BatchNorm": one("BatchNorm", "", BOTH),
     "BatchNorm with scale, bias and ReLU": one(
         "BatchNorm", "batch_norm_param { use_weight_bias: true bias_term: true relu: true }", BOTH
@@ -136,7 +141,7 @@ CASES: dict[str, Case] = {
     ),
     "Eltwise MAX": more("Eltwise", "eltwise_param { operation: MAX }", IMAGE, IMAGE, IMAGE, open=[BOTH]),
     "Eltwise PROD": more("Eltwise", "eltwise_param { operation: PROD }", IMAGE, IMAGE, open=[BOTH]),
-    "Silence": (inputs(IMAGE, IMAGE) + layer("Silence", "", "b", tops=" ") + layer("TanH"), [BOTH]),
+    "Silence": (inputs(IMAGE, IMAGE) + layer("Silence", "", "b", "silence", " ") + layer("TanH"), [BOTH]),
     "Slice": one("Slice", "slice_param { axis: 1 slice_point: 1 } top: 'x'", BOTH),
     "Concat of rows": more("Concat", "concat_param { axis: -2 }", IMAGE, IMAGE, open=[BOTH]),
     "Flatten": one("Flatten", "flatten_param { axis: 1 }", BOTH),

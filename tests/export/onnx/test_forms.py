@@ -70,7 +70,7 @@ def test_in_float16_a_layer_computes_nearly_the_same(case: str) -> None:
 
 # ---- what is refused -------------------------------------------------------------------------------------
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "PSROIPooling": (
         inputs((1, 8, 9, 9), (3, 5))
         + layer(

@@ -22,7 +22,7 @@ from tests.export.onnx.nets import random_arrays
 from tests.zoo import test_zoo as zoo
 
 # What the files do not say of their data.
-SHAPES = {
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "lenet_v2": {"data": (1, 1, 28, 28)},
     "lenet_v1": {"data": (1, 1, 28, 28)},
     "cifar10_quick": {"data": (1, 3, 32, 32)},

@@ -44,7 +44,7 @@ def _convolve(
         "Conv", _flat(at, x, len(kernel)), *weight,
         kernel_shape=kernel, strides=stride, pads=[*pad, *ends], dilations=dilation, group=group,
     )  # fmt: skip
-    return _as_top(at, _activated(at, made), x, top)
+    return _as_top(at, _activated(at, made), top)
 
 
 def deconvolution(at: At) -> list[str]:
@@ -65,7 +65,7 @@ def deconvolution(at: At) -> list[str]:
             kernel_shape=list(window.kernel), strides=list(window.stride), pads=[*window.pad, *ends],
             dilations=list(window.dilation), group=at.p.group,
         )  # fmt: skip
-        tops.append(_as_top(at, _activated(at, made), x, top))
+        tops.append(_as_top(at, _activated(at, made), top))
     return tops
 
 
@@ -147,7 +147,7 @@ def _flat(at: At, x: Value, axes: int) -> str | Value:
     spatial = _spatial(at)
     if len(x.shape) == 2 + axes and spatial == axes:
         return x
-    if len(x.shape) < 2 + spatial:  # the depthwise layer of a fork takes fewer axes
+    if at.layer.type == "ConvolutionDepthwise":  # which takes fewer axes
         return at.reshaped(x, [*[0] * len(x.shape), *[1] * (2 + spatial - len(x.shape))])
     tail = at.fixed(x, range(len(x.shape) - spatial - 1, len(x.shape)), "it has several batch axes")
     return at.reshaped(x, [-1, *tail, *[1] * (axes - spatial)])
@@ -160,9 +160,9 @@ def _spatial(at: At) -> int:
     return at.arrays[0].ndim - 2
 
 
-def _as_top(at: At, made: str, x: Value, top: Value) -> str:
+def _as_top(at: At, made: str, top: Value) -> str:
     spatial = _spatial(at)
-    if spatial and len(top.shape) == 2 + spatial and len(x.shape) <= len(top.shape) and at.arrays:
+    if spatial and len(top.shape) == 2 + spatial and at.arrays:
         return made
     return at.as_top(made, top=top)
 

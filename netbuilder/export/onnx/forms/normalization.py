@@ -25,7 +25,9 @@ def batch_norm(at: At) -> str:
     channels = len(at.arrays[0].reshape(-1))
     scale = at.arrays[3].reshape(-1) if number > 3 else np.ones(channels, np.float32)
     bias = at.arrays[4].reshape(-1) if number > 4 else np.zeros(channels, np.float32)
-    if p.HasField("use_global_stats") and not p.use_global_stats and not averages:
+    trains = at.proto.HasField("phase") and at.proto.phase == 0
+    stored = p.use_global_stats if p.HasField("use_global_stats") and not averages else not trains
+    if not stored:
         top = _by_batch(at, eps, scale, bias)
     else:
         factor = 1.0 if averages else float(at.arrays[2].reshape(-1)[0])

@@ -124,10 +124,26 @@ class _Windows:
             found = self.node("MaxPool", self.padded(lowest), count=count)
         if tops == 1:
             return found
-        if not self.fits or len(self.size) != 2:
-            raise at.refuse("a window of its mask is outside of the image")
-        plane = at.ints(self.size[0] * self.size[1])
-        return [found[0], at.op("Cast", at.op("Mod", found[1], plane), to=at.kind)]
+        if len(self.size) != 2:
+            raise at.refuse("the index of each maximum is known for images alone")
+        return [found[0], at.op("Cast", self.indices(found[1]), to=at.kind)]
+
+    def indices(self, places: str) -> str:
+        """The index of each maximum in the plane of its image, -1 of a window outside it."""
+        at, (h, w) = self.at, self.size
+        if self.fits:
+            return at.op("Mod", places, at.ints(h * w))
+        wide = w + self.pad[1] + self.needed[1]
+        place = at.op("Mod", places, at.ints((h + self.pad[0] + self.needed[0]) * wide))
+        row = at.op("Sub", at.op("Div", place, at.ints(wide)), at.ints(self.pad[0]))
+        column = at.op("Sub", at.op("Mod", place, at.ints(wide)), at.ints(self.pad[1]))
+        inside = at.op("And", self.within(row, h), self.within(column, w))
+        index = at.op("Add", at.op("Mul", row, at.ints(w)), column)
+        return at.op("Where", inside, index, at.ints(-1))
+
+    def within(self, place: str, size: int) -> str:
+        at = self.at
+        return at.op("And", at.op("Less", place, at.ints(size)), at.op("Less", at.ints(-1), place))
 
     def average(self, count_pad: bool) -> str:
         inside = all(self.needed[i] <= self.end[i] for i in self.axes)
