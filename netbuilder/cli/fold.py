@@ -19,7 +19,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net
-from netbuilder.errors import ConfigError, FileError
+from netbuilder.errors import FileError
 from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
@@ -63,12 +63,13 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from netbuilder.checks.weights import require_all
     from netbuilder.weights.arrays import read_arrays
     from netbuilder.weights.write import write_model
 
     given, source, _ = read_test_net(args)
     net = deployed(given).net
-    _refuse_misfit(net, args.weights)
+    require_all(net, args.weights)
     targets = [Path(args.output, name) for name in (_NET, _MODEL)]
     for target in targets:
         if target.exists() and not args.force:
@@ -94,23 +95,6 @@ def _run(args: argparse.Namespace) -> int:
         for target in targets:
             print(f"wrote {target}", file=sys.stderr)
     return 0
-
-
-def _refuse_misfit(net: Net, file: str) -> None:
-    """Raise ConfigError unless the model has the weights of all layers that are not filters of their own."""
-    from netbuilder.checks.weights import fit_files
-    from netbuilder.weights.fill import is_fixed
-
-    fit = fit_files([net], [file])
-    lacking = [name for name in fit.new if not is_fixed(net[name])]
-    for names, what in ((fit.refused, "weights of another shape for"), (lacking, "no weights for")):
-        if names:
-            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ConfigError(
-                f"'{file}' has {what} layer '{names[0]}'{others}", key="weights",
-                hint="a net is folded with the model that was trained with it; `netbuilder check NET "
-                "--weights MODEL` lists what fits",
-            )  # fmt: skip
 
 
 def _difference(net: Net, model: str, folded: Net, other: Path) -> float | None:

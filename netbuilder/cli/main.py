@@ -60,6 +60,7 @@ VERBS = {
         Verb("train-val", "hand over", "write the file to train from, from a deploy net", "train_val"),
         Verb("freeze", "hand over", "keep layers as they are while the others are trained", "freeze"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
+        Verb("export", "hand over", "write a net and its weights as an ONNX file", "export"),
     )
 }  # fmt: skip
 

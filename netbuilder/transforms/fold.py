@@ -124,7 +124,7 @@ class _Folder:
 
     def run(self) -> Folding:
         for layer in self.net:
-            if layer.type == "Dropout":
+            if layer.type == "Dropout" and not _trains(layer):
                 self._drop(layer)
         for layer in self.net:
             if self._may_change(layer):
@@ -267,12 +267,17 @@ class _Folder:
             if len(layer.params) != 3:
                 return "it has a scale and a bias of its own, as in NVCaffe"
             p = layer.proto.batch_norm_param
-            batch = p.HasField("use_global_stats") and not p.use_global_stats
+            batch = not p.use_global_stats if p.HasField("use_global_stats") else _trains(layer)
             return "it normalises by the statistics of the batch" * batch
         message: Any = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
         axes = shape[1:] if message.num_axes == -1 else shape[1 : 1 + message.num_axes]
         channels = canonical_axis(message.axis, shape) == 1 and math.prod(axes) == shape[1]
         return "" if channels and axes else "it has a number for more, or less, than a channel"
+
+
+def _trains(layer: Layer) -> bool:
+    """Whether a layer runs in TRAIN, although the net is one of TEST."""
+    return layer.proto.HasField("phase") and layer.proto.phase == 0
 
 
 def _takes(layer: Layer, affine: _Affine) -> bool:

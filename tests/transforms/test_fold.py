@@ -116,6 +116,10 @@ CASES = {
         + layer("BatchNorm", "bn", "conv", "batch_norm_param { use_global_stats: false }", "conv") + SCALE,
         "conv bn scale",
     ),
+    "statistics of the batch, by the layer's own phase": Case(
+        conv("conv", "data", K3) + layer("BatchNorm", "bn", "conv", "phase: TRAIN", "conv") + SCALE,
+        "conv bn scale",
+    ),
     "a Scale of two blobs": Case(
         conv("conv", "data", K3) + layer("Pooling", "pool", "conv", GLOBAL)
         + layer("Reshape", "flat", "pool", "reshape_param { shape { dim: 0 dim: -1 } }")
