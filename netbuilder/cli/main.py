@@ -56,6 +56,7 @@ VERBS = {
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
+        Verb("weights", "hand over", "bring weights of PyTorch and TensorFlow in, or export", "weights"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
     )
 }  # fmt: skip

@@ -61,11 +61,14 @@ def arrangement(shape: Shape, slot: Slot, layout: str) -> Arrangement | None:
     return _as_is(shape, wanted) if fits else None
 
 
-def published_shape(slot: Slot, layout: str) -> Shape:
-    """The shape that the tensor of a slot usually has in a layout."""
+def published_shape(slot: Slot, layout: str, *, convolution: bool = False) -> Shape:
+    """The usual shape of the tensor of a slot, in a layout; with `convolution`, that of a 1x1 one."""
     shape = slot.shape
     if slot.role != "weight" or len(shape) < 2:
         return shape
+    if convolution and len(shape) == 2:
+        outputs, inputs = shape[::-1] if _is_transposed(slot) else shape
+        return (outputs, inputs, 1, 1) if layout == "torch" else (1, 1, inputs, outputs)
     if layout == "torch":
         return shape[::-1] if _is_transposed(slot) else shape
     if len(shape) == 4:

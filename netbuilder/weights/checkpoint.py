@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["read_checkpoint"]
+__all__ = ["is_checkpoint", "read_checkpoint"]
 
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF"
 
@@ -60,6 +60,13 @@ def read_checkpoint(path: str | Path, *, key: str | None = None) -> Checkpoint:
     if key is not None:
         raise FileError(f"'{path}' has no dictionaries inside, so there is no '{key}' to choose")
     return found
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a file is a checkpoint of another framework, by its first bytes or else its name."""
+    start = _start(Path(path))
+    named = Path(path).suffix in (".pth", ".pt", ".safetensors", ".npz")
+    return named or start.startswith(_ZIP) or start[:2] == b"\x80\x02" or _is_tar(start)
 
 
 def _start(file: Path) -> bytes:

@@ -83,6 +83,15 @@ class InputChange:
         )
         return shift
 
+    def undone(self, image: Array) -> Array:
+        """The new kind of input that stands for an image (n, c, h, w) as the published net takes it."""
+        import numpy as np
+
+        scale, mean = (np.asarray(x, np.float64).reshape(1, -1, 1, 1) for x in (self.scale, self.mean))
+        new = (image / scale)[:, list(self.order)] + (mean if self.subtracts_mean else 0)
+        given: Array = new.astype(np.float32)
+        return given
+
 
 def input_change(word: str, published: Normalisation) -> InputChange:
     """The change from what a published net is fed to what `word` says. Raises ConfigError."""

@@ -9,6 +9,7 @@ A map goes from our names to theirs, so that it serves import and export alike. 
 * `expects`: fields that layers must have for the net to compute what the published one does
 * `input`: what the published net is fed (`netbuilder.weights.inputs`)
 * `layout`: `tensorflow` for filters of height, width, inputs, outputs
+* `convolutions`: patterns of inner products that the published net has as 1x1 convolutions
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FOLDER = Path(__file__).with_name("maps")
 _PART = re.compile(r"\{(\w+)(\*?)\}")  # in a pattern
 _PLACE = re.compile(r"\{(\w+)(\+1)?\}")  # in a module
 _COUNT = "{#}"
-_KEYS = ("about", "also", "modules", "expects", "input", "layout")
+_KEYS = ("about", "also", "modules", "expects", "input", "layout", "convolutions")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class NamingMap:
     expects: tuple[Mapping[str, Any], ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict)
     layout: str = "torch"
+    convolutions: tuple[re.Pattern[str], ...] = ()
     own_names: bool = False
     raw: bool = False
 
@@ -50,6 +52,10 @@ class NamingMap:
         """The module of each unit, in the order of the net; None for a unit that the map does not know."""
         counts: dict[str, int] = {}
         return [unit.name if self.own_names else self._name(unit.name, counts) for unit in units]
+
+    def is_convolution(self, layer: str) -> bool:
+        """Whether an inner product is a 1x1 convolution in the published net."""
+        return any(pattern.fullmatch(layer) for pattern in self.convolutions)
 
     def _name(self, layer: str, counts: dict[str, int]) -> str | None:
         for pattern, module in self.modules:
@@ -153,6 +159,7 @@ def _read(path: Path, name: str) -> NamingMap:
         expects=tuple(data.get("expects", ())),
         input=data.get("input", {}),
         layout=str(data.get("layout", "torch")),
+        convolutions=tuple(_pattern(str(text)) for text in data.get("convolutions", ())),
     )
 
 
