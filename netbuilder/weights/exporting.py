@@ -57,16 +57,14 @@ def map_for(net: Net, name: str = "auto") -> NamingMap:
         return find_map(name)
     units = units_of(net)
     named = [each for each in all_maps() if not each.own_names and None not in each.names(units)]
-    exact = [each for each in named if not each.departures(net)]
-    found = exact or named
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(f"'{each.name}'" for each in found)
+    made_for = [each for each in named if not each.departures(net)]
+    if len(made_for) == 1:
+        return made_for[0]
+    known = ", ".join(each.name for each in made_for or named)
     raise ConfigError(
-        f"maps {known} all know the net's layers" if found else "no naming map knows all of the net's layers",
-        key="map",
-        hint="choose one: --map NAME" if found else "--map layers takes the layers' own names",
-    )
+        f"{'several naming maps are' if made_for else 'no naming map is'} made for such a net", key="map",
+        hint=f"choose one: --map NAME ({known})" if known else "--map layers takes the layers' own names",
+    )  # fmt: skip
 
 
 def exported(net: Net, model: str | Path, map: NamingMap) -> list[Exported]:

@@ -7,6 +7,7 @@ A map goes from our names to theirs, so that it serves import and export alike. 
   `{x*}` any text; in a module, `{s}` is that number, `{s+1}` the next one, and `{#}` counts the modules of a
   name in the order of the net, as TensorFlow does: nothing, `_1`, `_2`. The first pattern that fits counts.
 * `expects`: fields that layers must have for the net to compute what the published one does
+* `needs`, `lacks`: patterns of layers that such a net has, or does not have
 * `input`: what the published net is fed (`netbuilder.weights.inputs`)
 * `layout`: `tensorflow` for filters of height, width, inputs, outputs
 * `convolutions`: patterns of inner products that the published net has as 1x1 convolutions
@@ -31,7 +32,7 @@ _FOLDER = Path(__file__).with_name("maps")
 _PART = re.compile(r"\{(\w+)(\*?)\}")  # in a pattern
 _PLACE = re.compile(r"\{(\w+)(\+1)?\}")  # in a module
 _COUNT = "{#}"
-_KEYS = ("about", "also", "modules", "expects", "input", "layout", "convolutions")
+_KEYS = ("about", "also", "modules", "expects", "needs", "lacks", "input", "layout", "convolutions")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class NamingMap:
     about: str
     modules: tuple[tuple[re.Pattern[str], str], ...] = ()
     expects: tuple[Mapping[str, Any], ...] = ()
+    needs: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     input: Mapping[str, Any] = field(default_factory=dict)
     layout: str = "torch"
     convolutions: tuple[re.Pattern[str], ...] = ()
@@ -68,8 +71,13 @@ class NamingMap:
         return None
 
     def departures(self, net: Net) -> list[str]:
-        """Where a net has other fields than those that the published weights were trained with."""
+        """Where a net has other layers or fields than those that the published weights were trained with."""
+        kinds = [*((text, True) for text in self.needs), *((text, False) for text in self.lacks)]
         return [
+            f"the net {'lacks' if wanted else 'has'} layers like '{text}'"
+            for text, wanted in kinds
+            if any(_pattern(text).fullmatch(layer.name) for layer in net) != wanted
+        ] + [
             f"layer '{layer.name}' has {key} {value}, where the weights were trained with {wanted}"
             for rule in self.expects
             for layer in net
@@ -157,6 +165,8 @@ def _read(path: Path, name: str) -> NamingMap:
         about=str(data.get("about", "")),
         modules=tuple(rules),
         expects=tuple(data.get("expects", ())),
+        needs=tuple(data.get("needs", ())),
+        lacks=tuple(data.get("lacks", ())),
         input=data.get("input", {}),
         layout=str(data.get("layout", "torch")),
         convolutions=tuple(_pattern(str(text)) for text in data.get("convolutions", ())),

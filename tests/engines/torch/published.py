@@ -31,8 +31,12 @@ class Design(NamedTuple):
 
 PUBLISHED = {
     "torchvision_resnet_18": Design(11_689_512, (2, 2, 2, 2), bottleneck=False),
+    "torchvision_resnet_34": Design(21_797_672, bottleneck=False),
     "torchvision_resnet_50": Design(25_557_032),
+    "torchvision_resnet_101": Design(44_549_160, (3, 4, 23, 3)),
+    "torchvision_resnet_152": Design(60_192_808, (3, 8, 36, 3)),
     "torchvision_resnext_50_32x4d": Design(25_028_904, groups=32, base_width=4),
+    "torchvision_resnext_101_32x8d": Design(88_791_336, (3, 4, 23, 3), groups=32, base_width=8),
     "torchvision_wide_resnet_50_2": Design(68_883_240, base_width=128),
     "timm_resnet_50_d": Design(25_576_264, deep=True, averages=True),
     "timm_seresnet_50": Design(28_088_024, excites=True),
@@ -88,23 +92,24 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A net in the published layout."""
+    """A net in the published layout; `width` is that of the first stage's inner convolutions."""
 
-    def __init__(self, design: Design, classes: int = 1000) -> None:
+    def __init__(self, design: Design, classes: int = 1000, width: int = 64) -> None:
         super().__init__()
         self.conv1: nn.Module = conv(3, 64, 7, 2)
         if design.deep:
             self.conv1 = nn.Sequential(
-                conv(3, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU(), conv(32, 32, 3), nn.BatchNorm2d(32), nn.ReLU(),
+                conv(3, 32, 3, 2), nn.BatchNorm2d(32), nn.ReLU(),
+                conv(32, 32, 3), nn.BatchNorm2d(32), nn.ReLU(),
                 conv(32, 64, 3),
             )  # fmt: skip
         self.bn1 = nn.BatchNorm2d(64)
         inputs = 64
         for stage, count in enumerate(design.blocks):
-            width, blocks = 64 * 2**stage, []
+            planes, blocks = width * 2**stage, []
             for block in range(count):
-                blocks.append(Block(design, inputs, width, 2 if stage and not block else 1))
-                inputs = width * (4 if design.bottleneck else 1)
+                blocks.append(Block(design, inputs, planes, 2 if stage and not block else 1))
+                inputs = planes * (4 if design.bottleneck else 1)
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(inputs, classes)
         self.stages = len(design.blocks)
