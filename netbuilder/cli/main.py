@@ -59,6 +59,7 @@ VERBS = {
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
         Verb("train-val", "hand over", "write the file to train from, from a deploy net", "train_val"),
         Verb("freeze", "hand over", "keep layers as they are while the others are trained", "freeze"),
+        Verb("weights", "hand over", "bring weights of PyTorch and TensorFlow in, or export", "weights"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
         Verb("export", "hand over", "write a net and its weights as an ONNX file", "export"),
     )
