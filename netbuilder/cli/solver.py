@@ -13,7 +13,7 @@ from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
 from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.config.recipes import RECIPES, extras_path, read_recipe
-from netbuilder.errors import ConfigError, StaleBlob
+from netbuilder.errors import ConfigError, StaleBlob, printable
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]
@@ -270,18 +270,19 @@ def _text(args: argparse.Namespace, recipe: Any, planned: Any, solver: Any, note
 
     lines = [
         f"{MARK} {__version__}",
-        f"# solver: {args.recipe}",
+        printable(f"# solver: {args.recipe}"),
         f"#   source: {' '.join(recipe.source.split())}",
     ]
-    lines += [f"#   {what}: {how} = {value}" for what, how, value in planned.arithmetic]
-    lines += [f"#   note: {note}" for note in notes]
+    lines += [printable(f"#   {what}: {how} = {value}") for what, how, value in planned.arithmetic]
+    lines += [printable(f"#   note: {note}") for note in notes]
     return "\n".join(lines) + "\n" + text_format.format_fields(solver)
 
 
 def _extras_text(name: str, recipe: Any) -> str:
     import yaml
 
-    return f"{MARK} {__version__}\n# extras of the solver recipe {name}\n{yaml.safe_dump(recipe.extras)}"
+    about = printable(f"# extras of the solver recipe {name}")
+    return f"{MARK} {__version__}\n{about}\n{yaml.safe_dump(recipe.extras)}"
 
 
 def _offers(solver: Any, near: Any) -> str:
