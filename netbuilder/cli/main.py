@@ -210,13 +210,26 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
             file=sys.stderr,
         )
         return 2
-    except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from complaining again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has gone
+        _close_stdout()
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        from netbuilder.storage.files import reason
+
+        what = f"'{error.filename}'" if error.filename else "the output"
+        print(f"FileError: cannot read or write {what}: {reason(error)}", file=sys.stderr)
+        _close_stdout()
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _close_stdout() -> None:
+    """Keep Python from complaining again when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _escape_what_streams_lack() -> None:

@@ -77,10 +77,14 @@ class Recipe:
                 f"{len(self.rates)} rates" if self.schedule == "linear"
                 else f"schedule '{self.schedule}' takes no rates", key="rates",
             )  # fmt: skip
+        for key in ("images", "test_images", "batch"):
+            if getattr(self, key) > _MOST:
+                raise ConfigError(f"{key} must be at most {_MOST}, got {getattr(self, key)}", key=key)
         if self.warmup and self.schedule == "linear":
             raise ConfigError("a linear schedule has its warm-up in its points", key="warmup")
 
 
+_MOST = 2**31 - 1  # in a field of a solver
 _SCHEDULES = ("fixed", "multistep", "poly")
 
 
@@ -131,9 +135,13 @@ def plan(
     per_epoch = _per_epoch(recipe, whole, rows)
 
     def iterations(amount: float) -> int:
-        if recipe.epochs is None:
-            return round(amount * recipe.batch / whole)
-        return round(amount * per_epoch)
+        count = amount * (per_epoch if recipe.epochs is not None else recipe.batch / whole)
+        if not count <= _MOST:
+            raise ConfigError(
+                f"{count:g} iterations are more than Caffe can count",
+                key="epochs" if recipe.epochs else "iterations",
+            )
+        return round(count)
 
     factor = whole / recipe.batch if scale and recipe.type in _SCALED else 1.0
     solver = SolverParameter(net=net, base_lr=recipe.base_lr * factor)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from netbuilder.data.lists import folder_listing
+from netbuilder.data.output import Output
 from netbuilder.errors import FileError
 
 
@@ -43,3 +44,9 @@ def test_links_to_other_folders_and_files_are_followed(root: Path) -> None:
     assert found == [
         ("bird/3.png", 0), ("cat/deep/1.png", 1), ("cat/more/3.png", 1), ("dog/2.png", 2), ("dog/4.png", 2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["/", ".", ""])
+def test_a_place_without_a_name_is_no_database(place: str) -> None:
+    with pytest.raises(FileError, match="is not a name for a database"):
+        Output(Path(place), {}, {}, force=True, resume=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,18 @@ def test_davidnet_tests_each_of_its_epochs_of_97_iterations() -> None:
     """50000 images / 512, and the last batch is dropped: 97, not 98; 24 epochs."""
     solver = plan(read_recipe("davidnet"), net="net.prototxt", batch=512, test_batch=100).solver
     assert (solver.test_interval, solver.max_iter) == (97, 24 * 97)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 1e308), ("epochs", 1e7), ("images", 2**31), ("test_images", 10**30), ("batch", 10**23)],
+)
+def test_a_number_beyond_the_fields_of_a_solver_is_refused(field: str, value: float) -> None:
+    with pytest.raises(ConfigError) as raised:
+        plan(replace(read_recipe("davidnet"), **{field: value}), net="n", batch=1, test_batch=1)
+    assert raised.value.key == field
+
+
+def test_a_milestone_beyond_the_fields_of_a_solver_is_refused() -> None:
+    with pytest.raises(ConfigError, match="more than Caffe can count"):
+        plan(replace(read_recipe("cifar_resnet"), milestones=(1e300,)), net="n", batch=128, test_batch=1)
