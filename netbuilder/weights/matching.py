@@ -167,7 +167,8 @@ class _Matcher:
             )  # fmt: skip
         if whole:
             return whole[0]
-        nearest = max(fits, key=lambda fit: len(fit.pairs), default=None)
+        made_for = [fit for fit in fits if not fit.map.own_names and not fit.map.departures(self.net)]
+        nearest = max(made_for or fits, key=lambda fit: len(fit.pairs), default=None)
         if nearest and 2 * len(nearest.pairs) >= sum(len(unit.slots) for unit in nearest.units):
             return nearest
         modules = by_shape(self.units, self.table, self.path)
