@@ -30,7 +30,8 @@ _ROLES = {
     "running_var": "running_var", "moving_variance": "running_var",
 }  # fmt: skip
 _COUNTERS = re.compile(
-    r"(^|[./])(num_batches_tracked|n_averaged|global_step|Momentum|Adam(_\d)?|RMSProp(_\d)?)$"
+    r"(^|[./])(num_batches_tracked|n_averaged|global_step|Momentum|Adam(_\d)?|RMSProp(_\d)?"
+    r"|ExponentialMovingAverage)(:0)?$"
 )
 _LISTED = 5  # names in an error
 _AFFINE = ("weight", "bias")
