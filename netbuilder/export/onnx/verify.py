@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import EngineError, shape_text
-from netbuilder.layers import RULES, of_layer
+from netbuilder.layers import RULES
 from netbuilder.net import Blob, Layer, Net
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def _reader(net: Net, blob: Blob) -> tuple[Layer | None, int]:
 
 def _limit(layer: Layer, i: int) -> int:
     """Above the indices, labels or coordinates that a layer reads as bottom i; 0 if it reads numbers."""
-    scores = of_layer(RULES[layer.type].traits.scores, layer.proto, None)
-    if scores is not None and i == 1:
-        return layer.bottoms[0].known_shape[scores.axis]
+    scores = RULES[layer.type].traits.scores
+    if callable(scores) and i == 1:
+        return layer.bottoms[0].known_shape[scores(layer.proto).axis]
     if layer.type == "Embed":
         return int(layer.proto.embed_param.input_dim)
     if layer.type == "BatchReindex" and i == 1:
