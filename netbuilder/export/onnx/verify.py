@@ -62,6 +62,7 @@ def run(file: Path, inputs: Mapping[str, Array]) -> dict[str, Any]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1  # one pass: on a busy machine threads wait for each other far longer
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
@@ -118,13 +119,19 @@ def _in_torch(
 
     from netbuilder.engines.torch import module
 
-    m = module(net, passes=())
-    with torch.no_grad():
-        for name, blobs in m.params.items():
-            for blob, array in zip(blobs, arrays[name], strict=True):
-                blob.copy_(torch.from_numpy(array).view(blob.shape))
-        out = m(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=tuple(outputs))
-    return {name: out[name].numpy() for name in outputs}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        m = module(net, passes=())
+        with torch.no_grad():
+            for name, blobs in m.params.items():
+                for blob, array in zip(blobs, arrays[name], strict=True):
+                    blob.copy_(torch.from_numpy(array).view(blob.shape))
+            given = {name: torch.from_numpy(array) for name, array in inputs.items()}
+            out = m(**given, keep=tuple(outputs))
+        return {name: out[name].numpy() for name in outputs}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_caffe(
