@@ -13,6 +13,7 @@ from netbuilder.cli.options import (
     add_input,
     add_json,
     add_output,
+    add_outputs,
     add_state,
     given_inputs,
 )
@@ -43,10 +44,7 @@ def add_parser(verbs: Verbs) -> None:
         "--label", action="append", default=[], metavar="NAME",
         help="a blob of a data layer that the net is not to have, where it is not found to be a label",
     )  # fmt: skip
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB",
-        help="keep what these blobs need (default: all that does not need a label)",
-    )  # fmt: skip
+    add_outputs(parser)
     add_state(parser)
     add_force(parser)
     add_json(parser)
