@@ -18,13 +18,12 @@ from netbuilder.cli.options import (
     add_no_verify,
     add_output,
     add_state,
-    given_inputs,
 )
+from netbuilder.cli.reading import read_test_net
 from netbuilder.errors import FileError
 from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
-from netbuilder.prototxt.reader import nets_of, read_net
 from netbuilder.prototxt.writer import write
 from netbuilder.transforms.deploy import deployed
 from netbuilder.transforms.fold import Folding, fold
@@ -50,7 +49,7 @@ def add_parser(verbs: Verbs) -> None:
         "installed, both nets are run on random images, and their largest difference is printed.",
         epilog="example: netbuilder fold train_val.prototxt --weights net.caffemodel -o folded",
     )
-    parser.add_argument("net", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
     parser.add_argument("--weights", metavar="MODEL", required=True, help="its .caffemodel, binary or HDF5")
     add_output(parser, "the folder to write to", "DIR", required=True)
     add_no_verify(parser)
@@ -67,8 +66,8 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.weights.arrays import read_arrays
     from netbuilder.weights.write import write_model
 
-    source = nets_of(args.net, "TEST", level=args.level, stages=args.stage)[0]
-    net = deployed(read_net(source, dialect="any", unknown="keep", inputs=given_inputs(args))).net
+    given, source, _ = read_test_net(args)
+    net = deployed(given).net
     require_all(net, args.weights)
     targets = [Path(args.output, name) for name in (_NET, _MODEL)]
     for target in targets:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
@@ -46,6 +47,7 @@ def add_parser(verbs: Verbs) -> None:
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     add_device(parser)
+    add_set(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
     )
@@ -76,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.engines import find_engine
     from netbuilder.training.plan import parse_devices, plan_training, solver_models
     from netbuilder.training.record import Record
+    from netbuilder.training.snapshots import only_offered
 
     devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
     engine = find_engine(args.engine)
@@ -95,6 +98,7 @@ def _run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         compile=args.compile,
         extras=_extras(args),
+        fields=solver_fields(args.set),
     )
     job = engine.train(plan)
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -122,6 +126,7 @@ def _run(args: argparse.Namespace) -> int:
                     end = {"end": ended.how, "iteration": ended.iteration}
             except NetBuilderError as error:
                 end["reason"] = error.text
+                error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
                 raise
             finally:
                 data = record.write(**head, **end)
