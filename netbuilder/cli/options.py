@@ -26,6 +26,7 @@ __all__ = [
     "add_gpu",
     "add_input",
     "add_json",
+    "add_no_verify",
     "add_output",
     "add_output_folder",
     "add_outputs",
@@ -109,6 +110,22 @@ def add_force(parser: Options, what: str = "replace files that netbuilder did no
 def add_output(parser: Options, what: str, metavar: str, *, required: bool = False) -> None:
     """Add -o or --output, a file or folder to write."""
     parser.add_argument("-o", "--output", metavar=metavar, required=required, help=what)
+
+
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs that a net to hand over gives."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
+def add_no_verify(parser: Options, **settings: Any) -> None:
+    """Add --no-verify, of what is run beside the original."""
+    parser.add_argument(
+        "--no-verify", help="do not run the two nets, which takes time and memory",
+        **{"action": "store_true", **settings},
+    )  # fmt: skip
 
 
 def add_output_folder(parser: Options, what: str) -> None:
