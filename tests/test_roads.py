@@ -48,7 +48,7 @@ def follow(page: str, folder: Path, results: str) -> list[Any]:
 
 
 def call(words: list[str], folder: Path, what: str) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
     )
@@ -171,7 +171,7 @@ def test_torchvisions_resnet_in_opencv(tmp_path: Path) -> None:
     draw_image(tmp_path / "cat.png", 224)
     (prob,) = follow("road-torchvision-to-opencv.md", tmp_path, "prob")
     rgb = np.asarray(Image.open(tmp_path / "cat.png"), np.float32) / 255
-    normalised = (rgb - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
+    normalised = (rgb - np.array([0.485, 0.456, 0.406], "f4")) / np.array([0.229, 0.224, 0.225], "f4")
     with torch.no_grad():
         scores = model(torch.from_numpy(normalised.transpose(2, 0, 1)[None])).numpy()
     assert np.ptp(scores) > 1
