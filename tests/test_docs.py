@@ -16,7 +16,7 @@ from netbuilder.measure.counts import count
 from netbuilder.net import Net
 from netbuilder.networks import options
 from netbuilder.report import headline
-from tests.installation import require_torch
+from tests.installation import require_onnx, require_torch
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -30,6 +30,8 @@ NOT_RUN = {"real-caffe.md"}
 # They need weights and images; tests/test_roads.py follows them.
 NOT_RUN |= {"road-bl-net-to-mnn.md", "road-old-caffemodel.md", "road-torchvision-to-opencv.md"}
 IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pytorch.md"}
+
+IN_ONNX = {"onnx.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -77,6 +79,8 @@ def test_the_readme_links_to_every_page() -> None:
 def test_the_python_blocks_of_a_page_run_one_after_another(page: Path, tmp_path: Path) -> None:
     if page.name in IN_PYTORCH:
         require_torch()
+    if page.name in IN_ONNX:
+        require_onnx()
     # In a process of its own, since a page may register a rule or a branch.
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")

@@ -161,7 +161,8 @@ class _Builder:
         at = At(self.graph, layer, bottoms, tops, self.arrays.get(layer.name, ()), kind)
         at.shared = self._shared(layer)
         made = form.build(at)
-        names = [made] if isinstance(made, str) else list(made)
+        # A loss has a top that the file may omit.
+        names = ([made] if isinstance(made, str) else list(made))[: len(layer.tops)]
         self._own(layer, at)
         renamed: dict[str, str] = {}
         own = {name for node in self.graph.nodes[at.first :] for name in node.outputs}

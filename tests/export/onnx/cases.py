@@ -234,6 +234,12 @@ CASES: dict[str, Case] = {
         + layer("LSTM", "recurrent_param { num_output: 5 }", "a c"),
         [],
     ),
+    # losses, which are numeric cases too
+    "SoftmaxWithLoss of pixels": more(
+        "SoftmaxWithLoss", "loss_param { ignore_label: 0 }", (2, 3, 4, 5), (2, 1, 4, 5)
+    ),
+    "L1Loss": more("L1Loss", "", IMAGE, IMAGE),
+    "InfogainLoss": more("InfogainLoss", "loss_weight: 1 loss_weight: 0", (4, 3), (4,), (3, 3), tops="t p"),
     # detection
     "PriorBox": more(
         "PriorBox",

@@ -1,7 +1,7 @@
 """The ONNX forms by layer type: each is covered, or refused with the reason.
 
 A form is a function in the module of its family, which has the name of the family's module in
-`netbuilder.layers`; see docs/onnx.md.
+`netbuilder.layers`; `others` has families without any. See docs/onnx.md.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from netbuilder.export.onnx.forms import (
     detection,
     forks,
     linear,
+    loss,
     normalization,
+    others,
     pooling,
     recurrent,
     reshape,
-    training,
 )
 from netbuilder.export.onnx.graph import Form
 from netbuilder.layers import Coverage
@@ -35,11 +36,12 @@ FAMILIES = (
     detection,
     forks,
     linear,
+    loss,
     normalization,
+    others,
     pooling,
     recurrent,
     reshape,
-    training,
 )
 
 _COVERED: dict[str, Form] = {}

@@ -199,7 +199,6 @@ def roi_pooling(at: At) -> str:
     )
 
 
-_LOSS = "it is a loss; `netbuilder deploy` puts its probabilities in its place"
 _DATA = "it reads data; `netbuilder deploy` puts an Input in its place"
 COVERED: dict[str, Form] = {
     "PriorBox": Form(prior_box, precise=True),
@@ -210,8 +209,6 @@ REFUSED: dict[str, str] = {
     "PSROIPooling": "ONNX has no operator that averages regions of other channels in each cell",
     "Proposal": "forks publish several layers of this name, whose anchors and rounding differ",
     "DetectionEvaluate": "it prepares detections for the evaluation in SSD's own solver",
-    "MultiBoxLoss": _LOSS,
-    "SmoothL1Loss": _LOSS,
     "AnnotatedData": _DATA,
     "VideoData": _DATA,
 }

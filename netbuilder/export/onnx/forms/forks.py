@@ -171,6 +171,5 @@ COVERED: dict[str, Form] = {
     "ContinuationIndicator": Form(continuation_indicator),
 }
 REFUSED: dict[str, str] = {
-    "L1Loss": "it is a loss; `netbuilder deploy` leaves it out",
     "CoSData": "it reads data; `netbuilder deploy` puts an Input in its place",
 }
