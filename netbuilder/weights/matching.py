@@ -8,7 +8,7 @@ is missing, left over or ambiguous: a net with a wrong tensor in it looks like a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -201,7 +201,7 @@ class _Matcher:
     def _fit(self, map: NamingMap, prefix: str, modules: list[str], units: list[Unit], table: Table) -> _Fit:
         """The pairs of units and modules, in the order of axes in which more of them fit."""
         norms = {u.name: table.get(m, {}) for u, m in zip(units, modules, strict=True) if u.is_norm}
-        plain = {role for role in _AFFINE if norms and not any(role in tensors for tensors in norms.values())}
+        plain = _left_out(norms.values())
         biases = any("bias" in table.get(m, {}) for u, m in zip(units, modules, strict=True) if u.normed)
         missing: list[str] = []
         wanted: list[tuple[Slot, Tensor | None, float]] = []
@@ -286,6 +286,13 @@ class _Matcher:
         names = {u.name: n for u, n in zip(every, fit.map.names(every), strict=True) if u not in self.units}
         left_out = {fit.prefix + name for name in names.values() if name}
         return [t.name for module in left_out for t in self.table.get(module, {}).values()]
+
+
+def _left_out(norms: Collection[Mapping[str, Tensor]]) -> set[str]:
+    """The roles that no BatchNorm has a tensor for: in PyTorch both or none, in TensorFlow perhaps one."""
+    plain = {role for role in _AFFINE if norms and not any(role in tensors for tensors in norms)}
+    slashed = any("/" in tensor.name for tensors in norms for tensor in tensors.values())
+    return plain if slashed or len(plain) == len(_AFFINE) else set()
 
 
 def _modules(tensors: Iterable[Tensor], *, raw: bool = False) -> dict[str, dict[str, Tensor]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,8 @@ def _load(path: Path) -> object:
     with path.open("rb") as file:
         mapped = file.read(2) == b"PK"  # the older format cannot be mapped
     try:
-        with allowed:
+        with allowed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old pickles; what matters is raised
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except OSError as error:
         raise FileError(f"cannot read '{path}': {reason(error)}") from None

@@ -62,17 +62,19 @@ class SE(nn.Module):
 class Block(nn.Module):
     def __init__(self, design: Design, inputs: int, width: int, stride: int) -> None:
         super().__init__()
+        self.conv3: nn.Module | None = None
+        self.bn3: nn.Module | None = None
         if design.bottleneck:
             outputs = 4 * width
             inner = width * design.base_width // 64 * design.groups
             self.conv1, self.bn1 = conv(inputs, inner, 1), nn.BatchNorm2d(inner)
             self.conv2, self.bn2 = conv(inner, inner, 3, stride, design.groups), nn.BatchNorm2d(inner)
-            self.conv3, self.bn3 = conv(inner, outputs, 1), nn.BatchNorm2d(outputs)
+            self.conv3 = conv(inner, outputs, 1)
+            self.bn3 = nn.BatchNorm2d(outputs)
         else:
             outputs = width
             self.conv1, self.bn1 = conv(inputs, width, 3, stride), nn.BatchNorm2d(width)
             self.conv2, self.bn2 = conv(width, width, 3), nn.BatchNorm2d(width)
-            self.conv3 = self.bn3 = None
         self.se = SE(outputs) if design.excites else None
         self.downsample = None
         if stride > 1 or inputs != outputs:
