@@ -23,6 +23,7 @@ __all__ = [
     "add_force",
     "add_format",
     "add_freeze",
+    "add_freeze_statistics",
     "add_gpu",
     "add_input",
     "add_json",
@@ -146,14 +147,6 @@ def add_threads(parser: Options) -> None:
     )  # fmt: skip
 
 
-def add_outputs(parser: Options) -> None:
-    """Add --outputs, the blobs to keep."""
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB",
-        help="keep what these blobs need (default: all that does not need a label)",
-    )  # fmt: skip
-
-
 def add_state(parser: Options) -> None:
     """Add --level and --stage, the state that chooses a net's layers."""
     parser.add_argument(
@@ -174,6 +167,11 @@ def add_freeze(parser: Options) -> None:
         "--freeze", nargs="+", default=[], metavar="PATTERN",
         help="layers that stay as they are, by name: conv1, 'conv[1-4]*' (lr_mult and decay_mult become 0)",
     )  # fmt: skip
+    add_freeze_statistics(parser)
+
+
+def add_freeze_statistics(parser: Options) -> None:
+    """Add --freeze-statistics."""
     parser.add_argument(
         "--freeze-statistics", action="store_true",
         help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",
