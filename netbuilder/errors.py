@@ -13,6 +13,7 @@ This module imports nothing from netbuilder; every other module may import it.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
 
 
 _MAX_WORD = 200
+_SECONDS, _SHARE = 1.0, 0.1  # of processor time, and of that of the process: what looking for hints may take
+_spent = 0.0
 
 
 class NetBuilderError(Exception):
@@ -98,14 +101,20 @@ class EngineError(NetBuilderError):
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """A hint with the nearest `known` word, or "" if none is as similar as `cutoff` (1 means equal)."""
-    if len(word) > _MAX_WORD:
+    """A hint with the nearest `known` word, or "" if none is as similar as `cutoff` (1 means equal).
+
+    A file with thousands of errors gets no more hints after a second: each is a comparison with all words.
+    """
+    global _spent
+    start = time.process_time()
+    if len(word) > _MAX_WORD or _spent > max(_SECONDS, _SHARE * start):
         return ""  # the time of a comparison grows with the square of the length
     import difflib  # slow to import, and only needed for errors
 
     by_lower = {k.lower(): k for k in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=cutoff)
     meant = next((k for k in near if _misspelt(word.lower(), k, by_lower)), "")
+    _spent += time.process_time() - start
     return f"did you mean '{by_lower[meant]}'?" if meant else ""
 
 

@@ -173,18 +173,11 @@ def _report(
     print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
     print(report.totals_table(counted))
     if data.kind:
-        print(f"\n{_data_table(data, config)}")
+        print(f"\n{data.table(config)}")
         for note in data.notes():
             print(f"note: {note}", file=sys.stderr)
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
-
-
-def _data_table(data: DataOptions, config: NetConfig) -> str:
-    """The source of each phase, and the transformations of its images."""
-    train, test = (data.about(config, phase) for phase in ("train", "test"))
-    rows = [(key, train[key], test[key]) for key in train]
-    return report.format_table((f"data: {data.kind}", "TRAIN", "TEST"), rows)
 
 
 def _plain_data(data: DataOptions, config: NetConfig) -> dict[str, Any]:

@@ -47,6 +47,7 @@ VERBS = {
         Verb("check", "examine", "check prototxt files", "check"),
         Verb("count", "examine", "count what prototxt files cost", "count"),
         Verb("diff", "examine", "compare two prototxt files", "diff"),
+        Verb("show-net", "examine", "print the net that a .caffemodel carries", "show_net"),
         Verb("data", "train", "make and show databases of images", "data"),
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),
         Verb("train", "train", "train a net, with real Caffe or in PyTorch", "train"),
@@ -56,7 +57,11 @@ VERBS = {
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
+        Verb("train-val", "hand over", "write the file to train from, from a deploy net", "train_val"),
+        Verb("freeze", "hand over", "keep layers as they are while the others are trained", "freeze"),
+        Verb("weights", "hand over", "bring weights of PyTorch and TensorFlow in, or export", "weights"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
+        Verb("export", "hand over", "write a net and its weights as an ONNX file", "export"),
     )
 }  # fmt: skip
 

@@ -22,11 +22,13 @@ __all__ = [
     "add_debug",
     "add_force",
     "add_format",
+    "add_freeze",
     "add_gpu",
     "add_input",
     "add_json",
     "add_output",
     "add_output_folder",
+    "add_outputs",
     "add_state",
     "add_threads",
     "given_inputs",
@@ -127,6 +129,14 @@ def add_threads(parser: Options) -> None:
     )  # fmt: skip
 
 
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs to keep."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
 def add_state(parser: Options) -> None:
     """Add --level and --stage, the state that chooses a net's layers."""
     parser.add_argument(
@@ -138,6 +148,18 @@ def add_state(parser: Options) -> None:
         "--stage", action="append", default=[], metavar="NAME",
         help="a stage of the net, for the stage and not_stage of its layers; of a solver, added to its "
         "train_state as `caffe train` does and, except to train, in place of its test_state; may be repeated",
+    )  # fmt: skip
+
+
+def add_freeze(parser: Options) -> None:
+    """Add --freeze and --freeze-statistics, the layers that a training leaves as they are."""
+    parser.add_argument(
+        "--freeze", nargs="+", default=[], metavar="PATTERN",
+        help="layers that stay as they are, by name: conv1, 'conv[1-4]*' (lr_mult and decay_mult become 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--freeze-statistics", action="store_true",
+        help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",
     )  # fmt: skip
 
 
