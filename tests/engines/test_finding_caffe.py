@@ -1,0 +1,45 @@
+"""What to do where no Caffe is found: one that is installed, but needs root, is not to be installed again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# As another user, which may read nothing but what was imported before.
+CODE = """
+import os, sys
+from netbuilder.engines.caffe import install
+from netbuilder.engines.caffe.engine import CaffeEngine
+if sys.argv[1] == "user":
+    os.seteuid(65534)
+try:
+    CaffeEngine().describe()
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_installed_caffe_that_needs_root_is_not_to_be_installed_again(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for folder in list(tmp_path.parents)[:2]:
+        folder.chmod(0o755)
+    place = tmp_path / "netbuilder" / "caffe-bullseye"
+    place.mkdir(parents=True)
+
+    def said(who: str) -> str:
+        env = {"PATH": "/nowhere", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", CODE, who]
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
+    assert "hint:    install it by `sudo -E tools/install_caffe.sh`" in said("user")
+    (place / ".netbuilder-caffe").touch()
+    text = said("user")
+    assert f"real Caffe is installed in {place}, but entering it needs root\n" in text
+    assert "install it by" not in text
+    assert "hint:    run netbuilder as root (sudo -E), or name " in text
