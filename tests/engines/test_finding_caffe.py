@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # As another user, which may read nothing but what was imported before.
 CODE = """
-import os, sys
-from netbuilder.engines.caffe import install
+import importlib.util, os, shutil, subprocess, sys
 from netbuilder.engines.caffe.engine import CaffeEngine
 if sys.argv[1] == "user":
     os.seteuid(65534)
@@ -24,16 +25,21 @@ except Exception as error:
 """
 
 
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that every user can read, which those of pytest are not."""
+    with tempfile.TemporaryDirectory(prefix="netbuilder-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_an_installed_caffe_that_needs_root_is_not_to_be_installed_again(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for folder in list(tmp_path.parents)[:2]:
-        folder.chmod(0o755)
-    place = tmp_path / "netbuilder" / "caffe-bullseye"
+def test_an_installed_caffe_that_needs_root_is_not_to_be_installed_again(readable: Path) -> None:
+    place = readable / "netbuilder" / "caffe-bullseye"
     place.mkdir(parents=True)
 
     def said(who: str) -> str:
-        env = {"PATH": "/nowhere", "XDG_CACHE_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        env = {"PATH": "/nowhere", "XDG_CACHE_HOME": str(readable), "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", CODE, who]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
