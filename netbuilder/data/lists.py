@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
+from netbuilder.data.list_lines import MARK
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
 
@@ -171,7 +172,8 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         text = file.read_bytes().decode("utf-8", errors="surrogateescape")
     except OSError as error:
         raise FileError(f"cannot read the list '{file}': {reason(error)}") from None
-    for number, line in enumerate(text.split("\n"), 1):
+    text = text.removeprefix(MARK)
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):
         line = line.removesuffix("\r")
         if line.strip():
             yield number, line
