@@ -145,7 +145,7 @@ def one_device(text: str | None) -> list[int | str]:
 
 
 @contextmanager
-def stopping(run: Run) -> Iterator[None]:
+def stopping(run: Run, *, told: bool = True) -> Iterator[None]:
     """While it lasts, Ctrl-C and SIGTERM stop the run, and a second one ends it at once."""
     asked: list[int] = []
 
@@ -154,7 +154,8 @@ def stopping(run: Run) -> Iterator[None]:
         if len(asked) > 1:
             run.kill()
             raise KeyboardInterrupt
-        print("\nstopping after this iteration; once more ends at once", file=sys.stderr)
+        if told:
+            print("\nstopping after this iteration; once more ends at once", file=sys.stderr)
         run.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -22,9 +22,9 @@ from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import spark_resume
 
-__all__ = ["Plan", "Recipe", "plan"]
+__all__ = ["SCALED", "Plan", "Recipe", "plan"]
 
-_SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
+SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def plan(
             return round(amount * recipe.batch / whole)
         return round(amount * per_epoch)
 
-    factor = whole / recipe.batch if scale and recipe.type in _SCALED else 1.0
+    factor = whole / recipe.batch if scale and recipe.type in SCALED else 1.0
     solver = SolverParameter(net=net, base_lr=recipe.base_lr * factor)
     solver.max_iter = iterations(recipe.epochs or recipe.iterations or 0)
     rows.append(_length(recipe, whole, per_epoch, solver.max_iter))
