@@ -77,7 +77,9 @@ def _add_training(group: Options) -> None:
     )  # fmt: skip
     add_weights(group, "to begin with, by layer name")
     group.add_argument("--seed", type=int, metavar="N", help="the random_seed, if not the solver's")
-    group.add_argument("--dtype", default="", help="the precision: float32 (the default), bfloat16 or float16")
+    group.add_argument(
+        "--dtype", default="", help="the precision: float32 (the default), bfloat16 or float16"
+    )
     group.add_argument(
         "--sync-bn", action="store_true", help="BatchNorm uses the statistics of all ranks' batches"
     )

@@ -44,7 +44,7 @@ def launch(job: Job, train: ranks.Train, *, say: Say, wanted: tuple[str, ...] = 
     if job.master.startswith("spark://"):
         _check_master(job.master)
     if job.barrier:
-        settings.check_settings(job, dict(job.settings))
+        settings.check_settings(job, {**settings.defaults(job), **job.settings})
     folder = os.path.abspath(job.options.get("folder") or os.curdir)
     with _place(Path(folder)) as place, _session(job) as spark:
         settings.check_settings(job, dict(spark.sparkContext.getConf().getAll()))

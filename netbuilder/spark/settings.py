@@ -29,6 +29,8 @@ def defaults(job: Job) -> dict[str, str]:
         "spark.dynamicAllocation.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
     }
+    if job.gpus and job.barrier:
+        given[GPUS] = "1"
     if not job.barrier or job.master.startswith("local"):
         # Nothing of a training on one machine is open to others.
         given |= {
