@@ -27,8 +27,8 @@ def add_parser(verbs: Verbs) -> None:
         description="Train by PyTorch in several processes that Spark's TorchDistributor starts "
         "(docs/spark.md): on this machine, or with --master on a cluster. With -o, write a folder with the "
         "solver, its net, and the scripts that submit it.",
-        epilog="example: netbuilder spark solver.prototxt --processes 8 --master spark://head:7077. Exit code: "
-        "0 trained to the end, 1 the loss was no number, 2 a mistake, or the job failed at every attempt",
+        epilog="example: netbuilder spark solver.prototxt --processes 8 --master spark://head:7077. Exit "
+        "code: 0 trained to the end, 1 the loss was no number, 2 a mistake, or the job failed at every attempt",
     )
     parser.add_argument(
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
@@ -48,8 +48,8 @@ def _add_cluster(group: Options) -> None:
     where = group.add_mutually_exclusive_group()
     where.add_argument(
         "--master", default="", metavar="URL",
-        help="train in a barrier job of local[N], spark://HOST:7077, yarn or k8s://... (default: in processes "
-        "of this machine)",
+        help="train in a barrier job of local[N], spark://HOST:7077, yarn or k8s://... (default: in "
+        "processes of this machine)",
     )  # fmt: skip
     where.add_argument(
         "--submitted", action="store_true", help="spark-submit has given the master and its settings"

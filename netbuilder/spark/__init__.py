@@ -1,7 +1,7 @@
 """Trainings by PyTorch on Spark: TorchDistributor starts the ranks, and every rank trains as torchrun's do.
 
-The driver checks the cluster before it trains, starts a failed job again from the last snapshot, and passes on
-what the ranks say. No data goes through Spark. `netbuilder.caffeonspark` is about another program.
+The driver checks the cluster before it trains, starts a failed job again from the last snapshot, and passes
+on what the ranks say. No data goes through Spark. `netbuilder.caffeonspark` is about another program.
 """
 
 from netbuilder.spark.bundle import bundle

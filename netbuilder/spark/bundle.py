@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from netbuilder._version import __version__
@@ -11,7 +11,7 @@ from netbuilder.spark import submit
 from netbuilder.spark.files import copied
 from netbuilder.spark.job import SUBMITTED, Job
 from netbuilder.spark.readme import readme
-from netbuilder.spark.settings import check_settings
+from netbuilder.spark.settings import check_settings, defaults
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["Written", "bundle"]
@@ -34,19 +34,8 @@ def bundle(job: Job, folder: str | Path, *, force: bool = False) -> Written:
         )  # fmt: skip
     if job.master:
         raise ConfigError("the scripts of a job take the master from MASTER", key="master", hint="omit it")
-    job = _submitted(job)
-    check_settings(
-        job,
-        dict(job.settings)
-        | (
-            {
-                "spark.executor.resource.gpu.amount": str(job.cluster.slots),
-                "spark.task.resource.gpu.amount": "1",
-            }
-            if job.gpus
-            else {}
-        ),
-    )
+    job = replace(job, master=SUBMITTED)
+    check_settings(job, {**defaults(job), **job.settings, **submit.gpu_settings(job)})
     name = PurePosixPath(job.solver).name
     files = copied(job.solver)
     made = {
@@ -69,9 +58,3 @@ def bundle(job: Job, folder: str | Path, *, force: bool = False) -> Written:
     if job.gpus:
         (Path(folder) / submit.GPU_SCRIPT).chmod(0o755)  # which the executors run
     return Written(tuple(paths), files.notes)
-
-
-def _submitted(job: Job) -> Job:
-    from dataclasses import replace
-
-    return replace(job, master=SUBMITTED)

@@ -1,8 +1,8 @@
 """Starts a training on Spark, looks after it, and starts it again from the last snapshot if a job fails.
 
-TorchDistributor gets a function and not a script: with a script it ignores how the ranks ended. One failed task
-fails a barrier job, which Spark does not repeat, and restarts of torchrun inside a barrier job hang, so the
-driver repeats the job.
+TorchDistributor gets a function and not a script: with a script it ignores how the ranks ended. One failed
+task fails a barrier job, which Spark does not repeat, and restarts of torchrun inside a barrier job hang, so
+the driver repeats the job.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _look(job: Job, spark: Any, place: Path, wanted: tuple[str, ...]) -> None:
         if not machine["shared"]:
             raise ConfigError(
                 f"{host} does not see '{place.parent}'", key="folder",
-                hint="solver, net and snapshots must be in a folder that all machines share, by the same name",
+                hint="solver, net and snapshots belong into a folder that all machines share, by one name",
             )  # fmt: skip
         if machine["missing"]:
             raise ConfigError(

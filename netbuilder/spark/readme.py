@@ -1,4 +1,4 @@
-"""The README.md of a folder that trains on Spark: what to put where, the numbers, how to resume, what fails."""
+"""The README.md of a folder that trains on Spark: what to put where, the numbers, what fails."""
 
 from __future__ import annotations
 
@@ -46,13 +46,14 @@ def _contents(job: Job, files: Copied, solver: str) -> str:
 def _cluster(job: Job) -> str:
     executors = job.ranks // job.cluster.slots
     what = "GPU" if job.gpus else "core"
+    sizes = f"{counted(executors, 'executor')} of {counted(job.cluster.slots, 'slot')}"
     return f"""\
 ## The cluster
 
-{counted(job.ranks, "rank")} in {counted(executors, "executor")} of {counted(job.cluster.slots, "slot")}, with a {what} for each rank. All
-start at once and stay: dynamic allocation and speculation are off. Ranks exchange gradients among themselves, in
-the clear, on ports that they choose. **This folder must be on storage that all machines share, by the same
-name**: rank 0 writes the snapshots here, and after a failure another machine may read them.
+{counted(job.ranks, "rank")} in {sizes}, with a {what} for each rank. All start at once and stay: dynamic
+allocation and speculation are off. Ranks exchange gradients among themselves, in the clear, on ports that
+they choose. **This folder must be on storage that all machines share, by the same name**: rank 0 writes the
+snapshots here, and after a failure another machine may read them.
 """
 
 
@@ -60,8 +61,9 @@ _ENVIRONMENT = f"""\
 ## The environment
 
 All machines need the same Python, netbuilder, PyTorch, pandas and pyarrow, and Java 17. Either install
-`caffe-netbuilder[spark,torch]` everywhere, and set `PYSPARK_PYTHON` to that Python; or send a virtual environment
-along, which is unpacked on each executor. It needs, at the same path, the Python that it was made from:
+`caffe-netbuilder[spark,torch]` everywhere, and set `PYSPARK_PYTHON` to that Python; or send a virtual
+environment along, which is unpacked on each executor. It needs, at the same path, the Python that it was made
+from:
 
 ```sh
 python3 -m venv venv && venv/bin/pip install 'caffe-netbuilder[spark,torch]'
@@ -76,10 +78,11 @@ On Kubernetes the image has it. The driver runs here: `PYSPARK_DRIVER_PYTHON` is
 _DATA = """\
 ## The data
 
-Each rank reads its own share of the records, straight from the files of the net: no data goes through Spark. A
-database or a Parquet folder is on the shared storage, or copied to every machine by the same name, which is
-faster. `netbuilder data lmdb` and `netbuilder data parquet` make them; Spark writes Parquet too, with the columns
-of the net's CoSData layer (an image file, and a whole number as label). Shuffle the rows when they are written.
+Each rank reads its own share of the records, straight from the files of the net: no data goes through Spark.
+A database or a Parquet folder is on the shared storage, or copied to every machine by the same name, which is
+faster. `netbuilder data lmdb` and `netbuilder data parquet` make them; Spark writes Parquet too, with the
+columns of the net's CoSData layer (an image file, and a whole number as label). Shuffle the rows when they are
+written.
 """
 
 
@@ -115,10 +118,10 @@ What rank 0 says appears here. A cluster without as many free slots as ranks end
 _AFTER = """\
 ## Snapshots, failures, and going on
 
-Rank 0 writes the solver's snapshots into this folder. If a rank dies, its barrier job fails as a whole, and the
-driver starts another one from the last snapshot: up to {attempts}. The result is that of an undisturbed training,
-bit for bit. A mistake that a rank reports ends the training with exit code 2, without another try. If the driver
-itself is lost, submit again:
+Rank 0 writes the solver's snapshots into this folder. If a rank dies, its barrier job fails as a whole, and
+the driver starts another one from the last snapshot: up to {attempts}. The result is that of an undisturbed
+training, bit for bit on CPUs. A mistake that a rank reports ends the training with exit code 2, without
+another try. If the driver itself is lost, submit again:
 
 ```sh
 RESUME=latest bash submit_yarn.sh
@@ -130,10 +133,11 @@ Exit code 0 means trained to the end, 1 that the loss was no number, 2 an error.
 _GPUS = f"""\
 ## GPUs
 
-A rank has one GPU. Each executor finds its GPUs by `{GPU_SCRIPT}`, which calls nvidia-smi. A standalone worker
-must offer them itself, in its `spark-env.sh`:
+A rank has one GPU. Each executor finds its GPUs by `{GPU_SCRIPT}`, which calls nvidia-smi. A standalone
+worker must offer them itself, in its `spark-env.sh`:
 
 ```sh
-SPARK_WORKER_OPTS="-Dspark.worker.resource.gpu.amount=8 -Dspark.worker.resource.gpu.discoveryScript=FOLDER/{GPU_SCRIPT}"
+SPARK_WORKER_OPTS="-Dspark.worker.resource.gpu.amount=8 \\
+  -Dspark.worker.resource.gpu.discoveryScript=FOLDER/{GPU_SCRIPT}"
 ```
 """

@@ -1,8 +1,8 @@
 """The scripts that submit a training: to a standalone cluster, to YARN, and to Kubernetes.
 
 Each sets variables at the top, which may be edited, and runs spark-submit with the driver on this machine, so
-that the progress reaches this terminal. What a barrier job needs is fixed: executors that neither come nor go,
-and all their slots before the first task.
+that the progress reaches this terminal. What a barrier job needs is fixed: executors that neither come nor
+go, and all their slots before the first task.
 """
 
 from __future__ import annotations
@@ -15,7 +15,17 @@ from netbuilder.spark.job import Job
 from netbuilder.spark.settings import defaults
 from netbuilder.storage.files import MARK
 
-__all__ = ["CLUSTERS", "DRIVER", "GPU_SCRIPT", "PACK", "driver", "find_gpus", "pack", "script"]
+__all__ = [
+    "CLUSTERS",
+    "DRIVER",
+    "GPU_SCRIPT",
+    "PACK",
+    "driver",
+    "find_gpus",
+    "gpu_settings",
+    "pack",
+    "script",
+]
 
 CLUSTERS = {
     "standalone": "on a standalone cluster",
@@ -34,11 +44,11 @@ def script(job: Job, cluster: str) -> str:
         "set -eu",
         'cd -- "$(dirname -- "$0")"',
         "",
-        "# Every machine sees this folder by this name, and the data of the net. Other ranks need other numbers in",
-        "# the solver: see README.md.",
+        "# Every machine sees this folder by this name, and the data of the net. With other ranks the solver",
+        "# needs other numbers: see README.md.",
         f"RANKS={job.ranks}",
         f"SLOTS={job.cluster.slots} # ranks of one executor",
-        f"EXECUTOR_MEMORY={shlex.quote(job.cluster.memory)}",
+        f"MEMORY={shlex.quote(job.cluster.memory)} # of the ranks of one executor, outside of Java",
         *_VARIABLES[cluster],
     ]
     if cluster == "kubernetes":
@@ -50,25 +60,28 @@ def script(job: Job, cluster: str) -> str:
         lines.append(f"ENVIRONMENT=${{ENVIRONMENT-{archive}}}")
     lines += ["", "# RESUME=latest, or a .solverstate, goes on from a snapshot.", "RESUME=${RESUME:-}", ""]
     words = [("spark-submit", "--master", _MASTERS[cluster], "--deploy-mode", "client"), *_SIZES[cluster]]
-    words += [("--executor-memory", "$EXECUTOR_MEMORY")]
+    words += [("--executor-memory", _HEAP)]
     words += [("--conf", f"{key}={value}") for key, value in _fixed(job).items()]
     if job.gpus:
         words += [("--conf", f"{key}={value}") for key, value in _gpus(cluster).items()]
     words += _MORE[cluster]
-    groups = [
-        " ".join(f'"{word}"' if "$" in word else shlex.quote(word) for word in group) for group in words
-    ]
+    groups = [" ".join(map(_quoted, group)) for group in words]
     if cluster != "kubernetes":
         groups.append(f'${{ENVIRONMENT:+--archives "$ENVIRONMENT#{_UNPACKED}"}}')
         groups.append(f"${{ENVIRONMENT:+--conf spark.pyspark.python=./{_UNPACKED}/bin/python}}")
-        groups.append(
-            '${ENVIRONMENT:+--conf spark.pyspark.driver.python="${PYSPARK_DRIVER_PYTHON:-python3}"}'
-        )
+        python = "${PYSPARK_DRIVER_PYTHON:-python3}"
+        groups.append(f'${{ENVIRONMENT:+--conf spark.pyspark.driver.python="{python}"}}')
     groups.append(f'{DRIVER} --processes "$RANKS" {shlex.join(_options(job))}')
     groups.append('${RESUME:+--resume "$RESUME"}')
     return "\n".join(lines) + "exec " + " \\\n  ".join(groups) + "\n"
 
 
+def _quoted(word: str) -> str:
+    """A word for bash, in which variables count."""
+    return f'"{word}"' if "$" in word else shlex.quote(word)
+
+
+_HEAP = "2g"  # of an executor's Java, which only starts the ranks
 _MASTERS = {"standalone": "$MASTER", "yarn": "yarn", "kubernetes": "$MASTER"}
 _VARIABLES = {
     "standalone": ["MASTER=${MASTER:?set it to the URL of the master, spark://HOST:7077}"],
@@ -84,10 +97,14 @@ _SIZES: dict[str, list[tuple[str, ...]]] = {
         ("--conf", "spark.cores.max=$RANKS"),
         ("--conf", "spark.executor.cores=$SLOTS"),
     ],
-    "yarn": [("--num-executors", "$((RANKS / SLOTS))", "--executor-cores", "$SLOTS")],
+    "yarn": [
+        ("--num-executors", "$((RANKS / SLOTS))", "--executor-cores", "$SLOTS"),
+        ("--conf", "spark.executor.memoryOverhead=$MEMORY"),
+    ],
     "kubernetes": [
         ("--conf", "spark.executor.instances=$((RANKS / SLOTS))"),
         ("--conf", "spark.executor.cores=$SLOTS"),
+        ("--conf", "spark.executor.memoryOverhead=$MEMORY"),
     ],
 }
 _CLAIM = "spark.kubernetes.executor.volumes.persistentVolumeClaim.shared"
@@ -110,6 +127,11 @@ def _fixed(job: Job) -> dict[str, str]:
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.scheduler.maxRegisteredResourcesWaitingTime": f"{job.wait}s",
     }
+
+
+def gpu_settings(job: Job) -> dict[str, str]:
+    """The settings for GPUs that only the executors' number decides."""
+    return {"spark.executor.resource.gpu.amount": str(job.cluster.slots)} if job.gpus else {}
 
 
 def _gpus(cluster: str) -> dict[str, str]:
@@ -168,13 +190,12 @@ echo "{{\\"name\\": \\"gpu\\", \\"addresses\\": [$gpus]}}"
 def pack() -> str:
     """The script that packs the virtual environment."""
     return f"""#!/usr/bin/env bash
-{MARK} {__version__}: packs a virtual environment for the executors, which need the Python that it was made from
+{MARK} {__version__}: packs a virtual environment for executors that have the Python it was made from
 #   pack_environment.sh VENV ARCHIVE.tar.gz
 set -eu
 VENV=${{1:?name the virtual environment}}
 ARCHIVE=${{2:?name the archive to write}}
-if ls "$VENV"/lib/python3*/site-packages/__editable__*netbuilder* "$VENV"/lib/python3*/site-packages/*netbuilder*.pth \\
-    > /dev/null 2>&1; then
+if ls "$VENV"/lib/python3*/site-packages/*editable*netbuilder* > /dev/null 2>&1; then
   echo "netbuilder is installed there by -e, which does not travel; install it without" >&2
   exit 2
 fi

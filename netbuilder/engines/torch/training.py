@@ -140,7 +140,7 @@ class Training:
                     f"the data of {layer.type} '{layer.name}' cannot be used: {layer.unknown}",
                     where=str(layer.origin),
                 )
-            if layer.type == "MemoryData":
+            if layer.type == "MemoryData" and not layer.proto.source_class:
                 raise EngineError(
                     f"MemoryData '{layer.name}' gets its rows from a program: a training has none",
                     where=str(layer.origin),
