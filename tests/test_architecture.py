@@ -37,6 +37,7 @@ ROOMS = (
     "netbuilder.training",
     "netbuilder.engines",
     "netbuilder.caffeonspark",
+    "netbuilder.spark",
     "netbuilder.networks",
     "netbuilder.config",
     "netbuilder.designing",

@@ -81,8 +81,11 @@ def _add_parquet(kinds: Verbs) -> None:
         description="Make a folder of Parquet files with the columns of CaffeOnSpark's data frames: an image "
         "file, and its label. Spark reads it, and writes such folders too.",
     )
-    parser.add_argument("source", metavar="DIR_OR_LIST_OR_LMDB", help="a folder with a folder for each class, "
-                        "a file of lines 'path label', or an LMDB, whose pixels are stored as PNG")  # fmt: skip
+    parser.add_argument(
+        "source", metavar="DIR_OR_LIST_OR_LMDB",
+        help="a folder with a folder for each class, a file of lines 'path label', or an LMDB, whose pixels "
+        "are stored as PNG",
+    )  # fmt: skip
     add_output(parser, "the folder to create", "PATH", required=True)
     parser.add_argument("--root", metavar="DIR", help="the folder to which the paths of a list are relative")
     parser.add_argument(

@@ -28,7 +28,8 @@ def add_parser(verbs: Verbs) -> None:
         "(docs/spark.md): on this machine, or with --master on a cluster. With -o, write a folder with the "
         "solver, its net, and the scripts that submit it.",
         epilog="example: netbuilder spark solver.prototxt --processes 8 --master spark://head:7077. Exit "
-        "code: 0 trained to the end, 1 the loss was no number, 2 a mistake, or the job failed at every attempt",
+        "code: 0 trained to the end, 1 the loss was no number, 2 a mistake, or the job failed at every "
+        "attempt",
     )
     parser.add_argument(
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"

@@ -111,14 +111,12 @@ class Frame:
             with pyarrow().ParquetFile(self._files[file]) as opened:
                 table = opened.read_row_group(group, columns=list(self._columns))
             self._kept = (file, group), [table.column(name) for name in self._columns]
-        return self._kept[1]  # type: ignore[no-any-return]
+        return self._kept[1]
 
     def called(self, number: int) -> str:
-        file, group, row = self.task(number)
-        first = next(first for f, g, first in self._groups if f == file)
-        return f"row {self._groups[self._groups.index((file, group, number - row))][2] + row - first} of " + (
-            f"'{self._files[file]}'"
-        )
+        file, _, _ = self.task(number)
+        first = next(first for of, _, first in self._groups if of == file)
+        return f"row {number - first} of '{self._files[file]}'"
 
 
 def _files(place: Path) -> list[Path]:

@@ -80,9 +80,9 @@ _DATA = """\
 
 Each rank reads its own share of the records, straight from the files of the net: no data goes through Spark.
 A database or a Parquet folder is on the shared storage, or copied to every machine by the same name, which is
-faster. `netbuilder data lmdb` and `netbuilder data parquet` make them; Spark writes Parquet too, with the
-columns of the net's CoSData layer (an image file, and a whole number as label). Shuffle the rows when they are
-written.
+faster. `netbuilder data lmdb` and `netbuilder data parquet` make them. Spark writes Parquet too, with the
+columns of the net's CoSData layer: an image file, and a whole number as label. Shuffle the rows when they
+are written.
 """
 
 

@@ -126,6 +126,7 @@ def _fixed(job: Job) -> dict[str, str]:
         "spark.speculation": "false",
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.scheduler.maxRegisteredResourcesWaitingTime": f"{job.wait}s",
+        **job.settings,
     }
 
 

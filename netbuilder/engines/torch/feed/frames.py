@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from netbuilder.data.parquet import Frame
 from netbuilder.data.stored import Database, Pictures
@@ -59,8 +59,8 @@ def _of_columns(layer: Source) -> tuple[Source, Pictures, int]:
             "it has sample_num_axes: 0 for a label",
         )
     image, label = pictures[0], labels[0]
-    seen = copy.copy(layer)
-    seen.proto = layer.proto.changed(top=(image.name, label.name), transform_param=image.transform_param)
+    seen, fields = copy.copy(layer), cast(Any, layer.proto)
+    seen.proto = fields.changed(top=(image.name, label.name), transform_param=image.transform_param)
     return seen, _frame(layer, data, image.name, label.name, image.channels), data.batch_size
 
 
