@@ -8,6 +8,7 @@ the driver repeats the job.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -172,12 +173,10 @@ def _look(job: Job, spark: Any, place: Path, wanted: tuple[str, ...]) -> None:
     (place / token).write_text("", encoding="utf-8")
     count = settings.tasks(job, dict(context.getConf().getAll()))
     try:
-        found = (
-            context.parallelize(range(count), count)
-            .barrier()
-            .mapPartitions(ranks.looking(str(place), token, wanted))
-            .collect()
-        )
+        # As TorchDistributor does it, so that the same Python processes serve both.
+        rows = spark.range(start=0, end=count, step=1, numPartitions=count)
+        look = ranks.looking(str(place), token, wanted)
+        found = [json.loads(row.seen) for row in rows.mapInArrow(look, "seen string", barrier=True).collect()]
     except Exception as error:
         if "No module named 'netbuilder'" in str(error):
             raise ConfigError(

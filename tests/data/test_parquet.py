@@ -27,13 +27,14 @@ def data(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_database_and_its_frame_have_the_same_images(channels: int, data: Command, tmp_path: Path) -> None:
     write_lmdb(tmp_path / "db", noise(7, channels, 5, 6), [3, 1, 4, 1, 5, 9, 2])
-    ran = data("parquet", tmp_path / "db", "-o", tmp_path / "frame", "--rows", 3)
+    ran = data("parquet", tmp_path / "db", "-o", tmp_path / "frame", "--rows", "3")
     assert ran.err == f"wrote {tmp_path / 'frame'}: 7 rows in 3 files\n"
     database = Database(tmp_path / "db")
     frame = Frame(tmp_path / "frame", "f", image="data", label="label", gray=channels == 1)
     assert len(frame) == len(database) == 7
     for number in (6, 0, 3, 2, 1, 5, 4):
-        (planes, label), (wanted, expected) = (s.read(s.task(number)) for s in (frame, database))
+        planes, label = frame.read(frame.task(number))
+        wanted, expected = database.read(database.task(number))
         assert label == expected
         assert planes.dtype == np.uint8
         np.testing.assert_array_equal(planes, wanted)

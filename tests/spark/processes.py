@@ -28,6 +28,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "PYSPARK_PYTHON": sys.executable,
         "OMP_NUM_THREADS": "1",
+        "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",  # to start it soon is what counts
         "GLOO_SOCKET_IFNAME": "lo",
         "SPARK_LOCAL_IP": "127.0.0.1",
         "TMPDIR": str(folder / "tmp"),

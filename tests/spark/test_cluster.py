@@ -35,7 +35,8 @@ def test_a_cluster_gives_the_weights_of_one_machine_and_goes_on_after_a_kill(fol
         (disturbed,) = results(run(folder, "killed_once", {"ranks": 2, "master": master}).stdout)
         assert (folder / "killed").exists()
         assert disturbed["said"] == [
-            "attempt 1 of 3 failed: rank 1 was killed by signal 9; the next one goes on from the last snapshot"
+            "attempt 1 of 3 failed: rank 1 was killed by signal 9; the next one goes on from the last "
+            "snapshot"
         ]
         assert (disturbed["iteration"], disturbed["weights"]) == (300, alone["weights"])
         assert disturbed["from"] > 0  # it did not begin again
