@@ -18,9 +18,9 @@ from multiprocessing import Pipe, Process, connection
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from train_loop import prepare
+from bench.train_loop import prepare
 
 BAR = 1.15
 
@@ -29,7 +29,8 @@ def rank(pipe: connection.Connection, number: int, size: int, port: int) -> None
     """A process that makes as many updates as it is asked for, and answers their processor time."""
     os.environ |= {
         "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo",
+        "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
     }  # fmt: skip
     import torch
 

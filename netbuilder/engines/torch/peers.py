@@ -95,8 +95,8 @@ class Peers:
     def close(self) -> None:
         """Leave the other ranks, once all of them do.
 
-        DDP must be gone: a process group that dies with it joins its threads while it holds the GIL, for which
-        they may wait.
+        DDP must be gone: a process group that dies with it joins its threads while it holds the GIL, for
+        which they may wait.
         """
         if self._joined:
             self._joined = False

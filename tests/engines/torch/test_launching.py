@@ -122,7 +122,10 @@ def test_ctrl_c_ends_all_ranks_with_a_snapshot(tmp_path: Path, monkeypatch: pyte
 
 
 MISTAKES = {
-    "Caffe": (["--engine", "caffe", "--nproc", "2"], "Caffe trains in one process, with --gpu 0,1 on several"),
+    "Caffe": (
+        ["--engine", "caffe", "--nproc", "2"],
+        "Caffe trains in one process, with --gpu 0,1 on several",
+    ),
     "no process": ([*TORCH, "--nproc", "0"], "--nproc is 1 or more, and --max-restarts 0 or more"),
     "a dialect": ([*TORCH, "--nproc", "2", "--dialect", "nvidia"], "unknown dialect 'nvidia'"),
     "restarts of nothing": ([*TORCH, "--max-restarts", "2"], "--max-restarts needs --nproc"),
@@ -148,7 +151,9 @@ def test_processes_are_not_started_in_a_process_of_torchrun(
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     assert refusal(["train", *LAUNCHED], capsys).startswith("torchrun has started the processes already")
-    assert refusal(["train", "solver.prototxt", "--engine", "caffe"], capsys).startswith("rank 1: Caffe trains")
+    assert refusal(["train", "solver.prototxt", "--engine", "caffe"], capsys).startswith(
+        "rank 1: Caffe trains"
+    )
     monkeypatch.setenv("RANK", "2")
     assert main(["train", "solver.prototxt", *TORCH]) == 2
     assert "RANK is 2 in the environment, and WORLD_SIZE 2" in capsys.readouterr().err
