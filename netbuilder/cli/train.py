@@ -107,6 +107,11 @@ def _add_ranks(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     if args.nproc is None:
+        if args.max_restarts:
+            raise ConfigError(
+                "--max-restarts needs --nproc", key="max_restarts",
+                hint="--nproc 1 trains in one process that is started again; torchrun has the same option",
+            )  # fmt: skip
         return train(args).code
     from netbuilder.cli.launching import launch
     from netbuilder.training.ranks import Ranks
@@ -209,6 +214,9 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         print(f"warning: {text}", file=sys.stderr)
     for text in (description, *job.notes):
         print(text, file=sys.stderr)
+    if plan.ranks.restarts:
+        begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
+        print(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}", file=sys.stderr)
     solver = plan.solver
     head = {"solver": args.solver, args.engine: description, "from": plan.begin, "max_iter": solver.max_iter}
     if taken is not None:

@@ -7,6 +7,7 @@ gradient is the mean over the GPUs.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from netbuilder.engines.torch.network import Outputs
+from netbuilder.engines.torch.operators.across import across_ranks
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
@@ -59,11 +61,10 @@ class Peers:
             return flag
         before, mine = self._posted, torch.tensor(flag)
         with self._lost():
+            if before is not None:
+                before[1].wait()
             self._posted = mine, dist.all_reduce(mine, dist.ReduceOp.MAX, self._control, async_op=True)
-            if before is None:
-                return 0
-            before[1].wait()
-        return int(before[0])
+        return 0 if before is None else int(before[0])
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set on any rank."""
@@ -86,17 +87,23 @@ class Peers:
                 for tensor in tensors:
                     dist.broadcast(tensor, 0)
 
-    def replica(self, net: NetModule) -> Replica:
-        """The net as this rank runs it: in training, gradients are those of all ranks."""
+    def replica(self, net: NetModule, *, sync_bn: bool = False) -> Replica:
+        """The net as this rank runs it: the gradients are the means over all ranks."""
         with self._lost():
-            return Replica(net, shared=self.size > 1)
+            return Replica(net, self.size, sync_bn=sync_bn)
 
     def close(self) -> None:
-        """Leave the other ranks, once all of them do."""
+        """Leave the other ranks, once all of them do.
+
+        DDP must be gone: a process group that dies with it joins its threads while it holds the GIL, for
+        which they may wait.
+        """
         if self._joined:
             self._joined = False
             self.agree(0)  # waits for the call before
             self.gather(None)
+            self._posted = None
+            gc.collect()
             dist.destroy_process_group()
 
     @contextmanager
@@ -135,10 +142,13 @@ class _Pass(nn.Module):
 class Replica:
     """A training net on one rank. `net` alone computes the gradients of this rank's batch."""
 
-    def __init__(self, net: NetModule, *, shared: bool) -> None:
+    def __init__(self, net: NetModule, ranks: int, *, sync_bn: bool) -> None:
         self.net = net
+        self._statistics = ranks if sync_bn else 1  # whose batches BatchNorm looks at
         self._ddp: nn.parallel.DistributedDataParallel | None = None
-        if shared and any(p.requires_grad for p in net.parameters()):
+        if ranks > 1 and any(p.requires_grad for p in net.parameters()):
+            # Those of 1x1 filters differ in name only.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # newer PyTorchs rename broadcast_buffers
                 # A parameter that the loss does not reach, as behind propagate_down: false, gets no gradient.
@@ -158,12 +168,17 @@ class Replica:
             with self._ddp.no_sync():
                 yield
 
+    def close(self) -> None:
+        """Let go of DDP."""
+        self._ddp = None
+
     def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
         """A pass; gradients of its loss are the means over the ranks unless it is made `apart`."""
-        if self._ddp is None:
-            alone: Outputs = self.net(**batch)
-            return alone
-        loss, tops = self._ddp(batch)
+        with across_ranks(self._statistics):
+            if self._ddp is None:
+                alone: Outputs = self.net(**batch)
+                return alone
+            loss, tops = self._ddp(batch)
         out = Outputs(tops)
         out.loss = loss
         return out

@@ -126,7 +126,7 @@ class Training:
             self._without_rest()
         for fed in (self._train, *self._tests):
             fed.prepare()
-        self._replica = self.peers.replica(self.net)
+        self._replica = self.peers.replica(self.net, sync_bn=plan.sync_bn)
         if ranks.size > 1:
             self.notes += arithmetic(
                 plan.solver, batch=self.images // (plan.solver.iter_size * ranks.size), ranks=ranks.size,
@@ -317,7 +317,11 @@ class Training:
             )
         if self.plan.replay:
             for feed, state in zip(feeds, rest["feeds"], strict=True):
-                feed.load_state_dict(state)
+                try:
+                    feed.load_state_dict(state)
+                except EngineError as error:
+                    error.hint += " by --no-replay" if error.hint.endswith("begin the data anew") else ""
+                    raise
         every = rest.get("random of all ranks", [rest])
         if len(every) == self.peers.size:
             random = every[self.peers.rank]
@@ -349,6 +353,7 @@ class Training:
         """End the threads and the processes of the data, and leave the other ranks unless this one failed."""
         for fed in (self._train, *self._tests):
             fed.feed.close()
+        self._replica.close()
         if not failed:
             self.peers.close()
 
@@ -403,6 +408,10 @@ def refuse(plan: TrainingPlan) -> None:
             "the PyTorch engine trains on one device", key="gpu",
             hint="--nproc 2 --gpu 0,1 trains on two: a process has one GPU",
         )  # fmt: skip
+    if plan.sync_bn and plan.compile:
+        raise ConfigError(
+            "--sync-bn and --compile exclude each other", key="sync_bn", hint="leave one of them out"
+        )
     solver = plan.solver
     if solver.snapshot_diff:
         raise ConfigError(
