@@ -30,6 +30,10 @@ __all__ = ["launch"]
 
 _JAVA = 17
 _NO_SLOTS = ("SPARK-24819", "SPARK-24818", "BARRIER_STAGE_RUN_WITH_DYN_ALLOCATION", "requires more slots")
+# What ranks say when another one is gone: engines.torch.peers, and PyTorch itself.
+_LOST = re.compile(
+    "the connection to another rank is lost|[Cc]onnection (closed|reset|refused)|NCCL|[Tt]imed out"
+)
 _EXIT = re.compile(r"rank\s*: (\d+) \(local_rank: \d+\)\s*exitcode\s*: (-?\d+)")
 
 Say = Callable[[str], None]
@@ -56,7 +60,6 @@ def launch(job: Job, train: ranks.Train, *, say: Say, wanted: tuple[str, ...] = 
 
 def _attempts(job: Job, train: ranks.Train, spark: Any, folder: str, place: Path, say: Say) -> dict[str, Any]:
     options = {**job.options, "folder": folder}
-    last = None
     for attempt in range(1, job.attempts + 1):
         try:
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result
@@ -65,16 +68,14 @@ def _attempts(job: Job, train: ranks.Train, spark: Any, folder: str, place: Path
             spark.sparkContext.cancelAllJobs()
             raise
         except Exception as error:  # of TorchDistributor, of Spark, or of a rank
-            failure = _failure(error, place)
-        if not isinstance(failure, EngineError) or (last is not None and str(last) == str(failure)):
+            failure, again = _failure(error, place)
+        if not again:
             raise failure
-        last = failure
-        if attempt == job.attempts:
-            break
-        say(
-            f"attempt {attempt} of {job.attempts} failed: {failure.text}; the next one goes on from the last "
-            "snapshot"
-        )
+        if attempt < job.attempts:
+            say(
+                f"attempt {attempt} of {job.attempts} failed: {failure.text}; the next one goes on from the "
+                "last snapshot"
+            )
         options = {**options, "resume": "auto", "force": False}
     failure.text = f"the job failed {counted(job.attempts, 'time')}: {failure.text}"
     raise failure
@@ -89,27 +90,31 @@ def _distributor(job: Job, spark: Any) -> Any:
 # -- errors --------------------------------------------------------------------------------------------------
 
 
-def _failure(error: Exception, place: Path) -> NetBuilderError:
-    """Why a job failed: what a rank said, of several ones a mistake before a lost peer, or how one died."""
+def _failure(error: Exception, place: Path) -> tuple[NetBuilderError, bool]:
+    """Why a job failed, and whether another attempt can help: not after an error that a rank reported.
+
+    What a rank reports of a lost peer is a consequence: how the peer died counts more.
+    """
     text = str(error)
     said = [_as_error(data) for data in ranks.errors_in(place)]
-    for found in sorted(said, key=lambda e: isinstance(e, EngineError)):
-        return found
+    lost = [e for e in said if _LOST.search(e.text)]
+    if reported := [e for e in said if e not in lost]:
+        return reported[0], False
     if any(name in text for name in _NO_SLOTS):
-        return _no_slots()
+        return _no_slots(), False
     for rank, code in _EXIT.findall(text):
         if int(code) < 0:
-            return EngineError(
-                f"rank {rank} was killed by signal {-int(code)}",
-                hint="signal 9 is often the system's, for memory",
-            )
+            hint = "signal 9 is often the system's, for memory"
+            return EngineError(f"rank {rank} was killed by signal {-int(code)}", hint=hint), True
+    if lost:
+        return lost[0], True
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception): ", line)), "")
-    return EngineError(f"Spark's job failed: {told or (lines or [type(error).__name__])[0]}"[:500])
+    return EngineError(f"Spark's job failed: {told or (lines or [type(error).__name__])[0]}"[:500]), True
 
 
 def _as_error(data: dict[str, Any]) -> NetBuilderError:
-    kind = getattr(errors, data["kind"], EngineError)
+    kind = getattr(errors, data["kind"], EngineError)  # another one is a fault of netbuilder or PyTorch
     made: NetBuilderError = kind(data["text"], hint=data["hint"])
     made.where = data["where"]
     return made
@@ -183,7 +188,7 @@ def _look(job: Job, spark: Any, place: Path, wanted: tuple[str, ...]) -> None:
                 "an executor lacks netbuilder", key="environment",
                 hint="install it in the Python of every machine, or send an environment: docs/spark.md",
             ) from None  # fmt: skip
-        raise _failure(error, place) from None
+        raise _failure(error, place)[0] from None
     here = ranks.versions()
     for machine in found:
         host = machine["host"]

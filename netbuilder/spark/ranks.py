@@ -21,12 +21,14 @@ Train = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 
 def work(train: Train, solver: str, options: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Train as one rank; a mistake of the user is left in the folder `place`, where the driver looks."""
+    """Train as one rank; an error is left in the folder `place`, where the driver looks."""
     try:
         return train(solver, options)
-    except NetBuilderError as error:
+    except Exception as error:
         rank = os.environ.get("RANK", "0")
-        said = {name: getattr(error, name) for name in ("text", "where", "hint")}
+        said = {"text": f"rank {rank}: {type(error).__name__}: {error}", "where": "", "hint": ""}
+        if isinstance(error, NetBuilderError):
+            said = {name: getattr(error, name) for name in said}
         content = {"rank": int(rank), "kind": type(error).__name__, **said}
         _written(Path(place) / f"error-{rank}.json", json.dumps(content))
         raise

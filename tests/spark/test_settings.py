@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import netbuilder
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.spark import Job, check_settings
-from netbuilder.spark.launch import _check_master, _failure
-from netbuilder.spark.ranks import look
+from netbuilder.spark.launch import _LOST, _check_master, _failure
+from netbuilder.spark.ranks import look, work
 from netbuilder.spark.settings import defaults, tasks
 
 GPU = "resource.gpu.amount"
@@ -128,27 +129,67 @@ def left(place: Path, rank: int, kind: str, text: str) -> None:
     )
 
 
-def test_a_mistake_counts_more_than_the_loss_of_a_peer(tmp_path: Path) -> None:
-    left(tmp_path, 0, "EngineError", "rank 1 is gone")
-    left(tmp_path, 1, "FileError", "no such database")
-    failure = _failure(RuntimeError("x"), tmp_path)
-    assert (type(failure).__name__, failure.text) == ("FileError", "no such database")
+REPORT = (
+    "Root Cause (first observed failure):\n[0]:\n  time      : 2026-11-30_15:00:00\n  host      : h\n"
+    "  rank      : 3 (local_rank: 0)\n  exitcode  : -9 (pid: 71)\n  error_file: <N/A>\n"
+)
+LOST = "rank 0: the connection to another rank is lost: Connection closed by peer"
+
+
+@pytest.mark.parametrize("kind", ["FileError", "EngineError", "NoLongerAnError"])
+def test_what_a_rank_reports_counts_more_than_lost_peers_and_ends_the_training(
+    kind: str, tmp_path: Path
+) -> None:
+    left(tmp_path, 0, "EngineError", LOST)
+    left(tmp_path, 1, kind, "no such database")
+    failure, again = _failure(RuntimeError(REPORT), tmp_path)
+    assert (type(failure).__name__, failure.text) == (
+        "FileError" if kind == "FileError" else "EngineError", "no such database",
+    )  # fmt: skip
+    assert not again
     assert list(tmp_path.iterdir()) == []  # the next attempt's errors are its own
 
 
-def test_how_a_rank_died_is_read_from_torchruns_report(tmp_path: Path) -> None:
-    report = (
-        "Root Cause (first observed failure):\n[0]:\n  time      : 2026-11-30_15:00:00\n  host      : h\n"
-        "  rank      : 3 (local_rank: 0)\n  exitcode  : -9 (pid: 71)\n  error_file: <N/A>\n"
-    )
-    failure = _failure(RuntimeError(report), tmp_path)
+def test_how_a_rank_died_counts_more_than_that_others_lost_it(tmp_path: Path) -> None:
+    left(tmp_path, 0, "EngineError", LOST)
+    failure, again = _failure(RuntimeError(REPORT), tmp_path)
     assert isinstance(failure, EngineError)
-    assert failure.text == "rank 3 was killed by signal 9"
+    assert (failure.text, again) == ("rank 3 was killed by signal 9", True)
+
+
+def test_a_lost_machine_is_another_attempts_matter(tmp_path: Path) -> None:
+    left(tmp_path, 0, "EngineError", LOST)
+    assert _failure(RuntimeError("ExecutorLostFailure"), tmp_path)[0].text == LOST
+    failure, again = _failure(RuntimeError("a\njava.lang.RuntimeError: b\n\tat c"), tmp_path)
+    assert (failure.text, again) == ("Spark's job failed: java.lang.RuntimeError: b", True)
 
 
 def test_too_few_slots_are_named(tmp_path: Path) -> None:
     text = "[SPARK-24819]: Barrier execution mode does not allow run a barrier stage that requires more slots"
-    assert "does not have as many free slots" in _failure(RuntimeError(text), tmp_path).text
+    failure, again = _failure(RuntimeError(text), tmp_path)
+    assert "does not have as many free slots" in failure.text
+    assert not again
+
+
+def test_any_error_of_a_rank_is_left_for_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(solver: str, options: object) -> dict[str, object]:
+        raise ConfigError("a mistake", key="x", hint="mend it") if solver else KeyError("a fault")
+
+    for rank, (solver, kind, text, hint) in enumerate(
+        [("s", "ConfigError", "a mistake", "mend it"), ("", "EngineError", "rank 1: KeyError: 'a fault'", "")]
+    ):
+        monkeypatch.setenv("RANK", str(rank))
+        with pytest.raises((ConfigError, KeyError)):
+            work(train, solver, {}, str(tmp_path))
+        failure, again = _failure(RuntimeError("exitcode 1"), tmp_path)
+        assert (type(failure).__name__, failure.text, failure.hint) == (kind, text, hint)
+        assert not again
+
+
+def test_the_engine_still_calls_a_lost_peer_so() -> None:
+    peers = Path(netbuilder.__file__).parent / "engines" / "torch" / "peers.py"
+    assert 'f"the connection to another rank is lost: ' in peers.read_text(encoding="utf-8")
+    assert _LOST.search("the connection to another rank is lost: x")
 
 
 def test_what_a_machine_has(tmp_path: Path) -> None:
