@@ -45,11 +45,7 @@ def _add_lmdb(kinds: Verbs) -> None:
     parser.add_argument("source", metavar="DIR_OR_LIST", help="a folder with a folder for each class, or a "
                         "file of lines 'path label'")  # fmt: skip
     _add_output(parser, "the database, a folder")
-    parser.add_argument(
-        "--root",
-        metavar="DIR",
-        help="the folder to which the paths of a list are relative (default: its own)",
-    )
+    _add_root(parser)
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
     )
@@ -87,13 +83,17 @@ def _add_parquet(kinds: Verbs) -> None:
         "are stored as PNG",
     )  # fmt: skip
     add_output(parser, "the folder to create", "PATH", required=True)
-    parser.add_argument("--root", metavar="DIR", help="the folder to which the paths of a list are relative")
+    _add_root(parser)
     parser.add_argument(
         "--rows", type=int, default=1000, metavar="N",
         help="rows of a file; below 128 MB it is one partition of Spark (default: 1000)",
     )  # fmt: skip
-    parser.add_argument("--image", default="data", metavar="NAME", help="column of images (default: data)")
-    parser.add_argument("--label", default="label", metavar="NAME", help="of labels (default: label)")
+    parser.add_argument(
+        "--image-column", default="data", metavar="NAME", help="the column of images (default: data)"
+    )
+    parser.add_argument(
+        "--label-column", default="label", metavar="NAME", help="the column of labels (default: label)"
+    )
     _add_order(parser)
     add_force(parser, "replace an existing folder")
     add_debug(parser)
@@ -122,6 +122,14 @@ def _add_set(kinds: Verbs, name: str) -> None:
     parser.add_argument("--per-class", type=int, nargs=2, metavar=("TRAIN", "TEST"),
                         help="store only the first images of each class, this many")  # fmt: skip
     parser.set_defaults(run=_set, set=name, rgb=False)
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the folder to which the paths of a list are relative (default: its own)",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
@@ -309,7 +317,12 @@ def _parquet(args: argparse.Namespace) -> int:
             listing = listing._replace(sources=lists.shuffled(listing.sources, args.seed))
         rows = parquet.of_listing(listing)
     written, files = parquet.write(
-        rows, Path(args.output), per_file=args.rows, image=args.image, label=args.label, force=args.force
+        rows,
+        Path(args.output),
+        per_file=args.rows,
+        image=args.image_column,
+        label=args.label_column,
+        force=args.force,
     )
     _say(f"wrote {args.output}: {counted(written, 'row')} in {counted(files, 'file')}")
     return 0

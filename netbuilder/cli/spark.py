@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output, add_threads
-from netbuilder.cli.training_options import add_weights
+from netbuilder.cli.training_options import add_dtype, add_extras, add_sync_bn, add_weights
 from netbuilder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def _add_cluster(group: Options) -> None:
     group.add_argument(
         "--conf", action="append", default=[], metavar="KEY=VALUE", help="a setting of Spark; may be repeated"
     )
-    group.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="what a rank trains on (default: cpu)"
-    )
+    group.add_argument("--cuda", action="store_true", help="each rank trains on a GPU (default: on the CPU)")
     group.add_argument(
         "--attempts", type=int, default=3, metavar="N",
         help="jobs to try, each from the last snapshot, if one fails (default: 3)",
@@ -78,13 +76,9 @@ def _add_training(group: Options) -> None:
     )  # fmt: skip
     add_weights(group, "to begin with, by layer name")
     group.add_argument("--seed", type=int, metavar="N", help="the random_seed, if not the solver's")
-    group.add_argument(
-        "--dtype", default="", help="the precision: float32 (the default), bfloat16 or float16"
-    )
-    group.add_argument(
-        "--sync-bn", action="store_true", help="BatchNorm uses the statistics of all ranks' batches"
-    )
-    group.add_argument("--extras", metavar="FILE|none", help="what the recipe does besides Caffe's solver")
+    add_dtype(group)
+    add_sync_bn(group)
+    add_extras(group)
     add_threads(group)
     group.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_force(group, "remove the snapshots of an earlier training; with -o, replace files of others")
@@ -96,7 +90,10 @@ def _add_job(group: Options) -> None:
         "--slots", type=int, default=1, metavar="N", help="with -o: ranks of one executor (default: 1)"
     )
     group.add_argument(
-        "--executor-memory", default="16g", metavar="SIZE", help="with -o: of one executor (default: 16g)"
+        "--ranks-memory",
+        default="16g",
+        metavar="SIZE",
+        help="with -o: of the ranks of an executor (default: 16g)",
     )
     group.add_argument(
         "--environment", default="", metavar="ARCHIVE",
@@ -143,13 +140,13 @@ def _job(args: argparse.Namespace) -> Job:
         solver=args.solver,
         ranks=args.processes,
         master=SUBMITTED if args.submitted else args.master,
-        gpus=args.device == "cuda",
+        gpus=args.cuda,
         options=_options(args),
         settings=settings,
         attempts=args.attempts,
         wait=args.wait,
         cluster=Cluster(
-            slots=args.slots, memory=args.executor_memory, image=args.image, environment=args.environment
+            slots=args.slots, memory=args.ranks_memory, image=args.image, environment=args.environment
         ),
     )
 
@@ -158,7 +155,8 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the training of a rank, without those that were not given."""
     given = {
         name: getattr(args, name)
-        for name in ("resume", "weights", "seed", "dtype", "sync_bn", "extras", "no_draw", "force")
+        for name in ("resume", "weights", "seed", "sync_bn", "extras", "no_draw", "force")
     }
     options = {name: value for name, value in given.items() if value not in (None, "", False, [])}
-    return {**options, "device": args.device, "threads": args.threads, "folder": os.getcwd()}
+    device = "cuda" if args.cuda else "cpu"
+    return {**options, "device": device, "dtype": args.dtype, "threads": args.threads, "folder": os.getcwd()}

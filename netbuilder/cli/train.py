@@ -13,6 +13,8 @@ from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
+    add_extras,
+    add_sync_bn,
     add_weights,
     report_weights,
     stopping,
@@ -59,11 +61,7 @@ def add_parser(verbs: Verbs) -> None:
         "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="the random_seed, if not the solver's")
-    parser.add_argument(
-        "--extras", metavar="FILE|none",
-        help="what the recipe does besides Caffe's solver, in YAML, PyTorch only (default: the file beside "
-        "the solver, SOLVER.extras.yaml, if there is one)",
-    )  # fmt: skip
+    add_extras(parser)
     add_weights(parser, "to begin with, by layer name")
     parser.add_argument(
         "--resume", metavar="latest|auto|STATE",
@@ -95,9 +93,7 @@ def _add_ranks(parser: argparse.ArgumentParser) -> None:
         "--max-restarts", type=int, default=0, metavar="N",
         help="with --nproc: start all of them again from the last snapshot, up to N times, if one fails",
     )  # fmt: skip
-    several.add_argument(
-        "--sync-bn", action="store_true", help="BatchNorm uses the statistics of all processes' batches"
-    )
+    add_sync_bn(several)
     several.add_argument(
         "--dialect", metavar="NAME",
         help="the Caffe that the batch of the file is meant for: nvcaffe divides it by the processes, all "

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_device",
+    "add_dtype",
     "add_engine",
+    "add_extras",
     "add_net",
+    "add_sync_bn",
     "add_weights",
     "chosen_engine",
     "one_device",
@@ -50,7 +53,7 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: Options) -> None:
     """Add --device, another name of --gpu in which "" is the CPU, and --dtype."""
     parser.add_argument(
         "--device",
@@ -59,6 +62,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         type=_device,
         help="the same as --gpu, by PyTorch's name",
     )
+    add_dtype(parser)
+
+
+def add_dtype(parser: Options) -> None:
+    """Add --dtype."""
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), type=_dtype, default="float32",
         help="the precision of the arithmetic, also as fp32, bf16 and fp16 (default: float32, the only one "
@@ -100,6 +108,22 @@ def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: th
     add_threads(parser)
     add_json(parser)
     add_debug(parser)
+
+
+def add_extras(parser: Options) -> None:
+    """Add --extras."""
+    parser.add_argument(
+        "--extras", metavar="FILE|none",
+        help="what the recipe does besides Caffe's solver, in YAML, PyTorch only (default: the file beside "
+        "the solver, SOLVER.extras.yaml, if there is one)",
+    )  # fmt: skip
+
+
+def add_sync_bn(parser: Options) -> None:
+    """Add --sync-bn."""
+    parser.add_argument(
+        "--sync-bn", action="store_true", help="BatchNorm uses the statistics of all processes' batches"
+    )
 
 
 def add_weights(parser: Options, what: str, *, required: bool = False) -> None:

@@ -147,14 +147,8 @@ def _gpus(cluster: str) -> dict[str, str]:
 
 def _options(job: Job) -> list[str]:
     """The words of the job's other options, as the command takes them."""
-    words = [
-        "--device",
-        "cuda" if job.gpus else "cpu",
-        "--attempts",
-        str(job.attempts),
-        "--wait",
-        str(job.wait),
-    ]
+    words = ["--cuda"] if job.gpus else []
+    words += ["--attempts", str(job.attempts), "--wait", str(job.wait)]
     for name, value in job.options.items():
         option = f"--{name.replace('_', '-')}"
         if name in ("folder", "device", "resume"):

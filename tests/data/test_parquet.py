@@ -46,7 +46,10 @@ def test_image_files_are_stored_as_they_are(data: Command, tmp_path: Path) -> No
         picture = np.full((4, 4, 3), 7, np.uint8)
         (tmp_path / "images" / name).write_bytes(images.encode(picture, name[-3:]))
     assert (
-        data("parquet", tmp_path / "images", "-o", tmp_path / "f", "--image", "x", "--label", "y").code == 0
+        data(
+            "parquet", tmp_path / "images", "-o", tmp_path / "f", "--image-column", "x", "--label-column", "y"
+        ).code
+        == 0
     )
     table = pq.read_table(tmp_path / "f")
     assert table.column_names == ["x", "y"]
