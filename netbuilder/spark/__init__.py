@@ -5,8 +5,8 @@ on what the ranks say. No data goes through Spark. `netbuilder.caffeonspark` is 
 """
 
 from netbuilder.spark.bundle import bundle
+from netbuilder.spark.driver import launch
 from netbuilder.spark.job import Cluster, Job
-from netbuilder.spark.launch import launch
 from netbuilder.spark.settings import check_settings
 from netbuilder.spark.submit import CLUSTERS, script
 

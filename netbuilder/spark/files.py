@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from netbuilder.storage.files import read_text
 
 __all__ = ["Copied", "copied", "files_of", "local_path"]
 
+_URL = re.compile(r"(?!file:)\w[\w+.-]*:/")
 _NAMES = ("source", "mean_file")
 _NETS = ("net", "train_net", "test_net")
 
@@ -38,7 +40,8 @@ def files_of(solver: str | Path) -> Iterator[str]:
         yield os.path.abspath(place)
         text = read_text(place)
         for _, span in _named(text):
-            if value := _value(text, span):
+            value = _value(text, span)
+            if value and not _URL.match(value):  # the engine says what it thinks of others
                 yield os.path.abspath(local_path(value))
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import netbuilder
-from netbuilder.errors import ConfigError, EngineError
-from netbuilder.spark import Job, check_settings
-from netbuilder.spark.launch import _LOST, _check_master, _failure
+from netbuilder.errors import ConfigError, EngineError, FileError
+from netbuilder.spark import Job, check_settings, driver
+from netbuilder.spark.driver import _LOST, _check_master, _failure
 from netbuilder.spark.ranks import look, work
 from netbuilder.spark.settings import defaults, tasks
 
@@ -118,6 +118,30 @@ def test_a_master_that_does_not_answer_is_reported_at_once() -> None:
             _check_master(f"spark://127.0.0.1:{port},127.0.0.1:{other.getsockname()[1]}")
     with pytest.raises(ConfigError, match="is not HOST:PORT"):
         _check_master("spark://head")
+
+
+def test_what_is_missing_is_said_before_spark_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {**dict.fromkeys(("Python", "netbuilder", "torch", "pyarrow"), "1"), "pandas": ""}
+    monkeypatch.setattr(driver.ranks, "versions", lambda: found)
+    with pytest.raises(FileError, match=r"training on Spark needs .*pandas") as caught:
+        driver._check_programs()
+    assert caught.value.hint == "pip install 'caffe-netbuilder[spark,torch]'"
+
+
+@pytest.mark.parametrize("version", ["", "1.8.0_402", "11.0.2"])
+def test_an_old_or_missing_java_is_said_before_spark_starts(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyspark", reason="pyspark is not installed: make spark")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setattr(driver.ranks, "versions", lambda: {"Python": "3"})
+    if version:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+        (tmp_path / "bin" / "java").chmod(0o755)
+    with pytest.raises(FileError, match="Spark needs Java") as caught:
+        driver._check_programs()
+    assert "openjdk-17-jre-headless" in caught.value.hint
 
 
 # -- what went wrong -----------------------------------------------------------------------------------------
