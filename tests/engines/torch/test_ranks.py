@@ -64,11 +64,8 @@ def job(
     images, labels = noise(35, 3, 10, 10)[records], list(np.arange(35) % 5)[records]
     write_lmdb(place / "db", images, map(int, labels))
     (place / "net.prototxt").write_text(NET.replace("BATCH", str(batch)).replace("BN\n", f"{bn}\n") + end)
-    rest = [
-        field
-        for field in ("base_lr: 0.1", "max_iter: 1", "display: 1")
-        if field.partition(":")[0] not in solver
-    ]
+    fields = ("base_lr: 0.1", "max_iter: 1", "display: 1")
+    rest = [field for field in fields if field.partition(":")[0] not in solver]
     (place / "solver.prototxt").write_text("\n".join((SOLVER, *rest, solver)))
     return str(place)
 
@@ -209,10 +206,10 @@ def loops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, 
         made("tests 2", 2, still),
         made("tests 3", 3, still),
         whole,
-        made("stopped", 2, {"batch": 4, "bn": BN, "solver": "max_iter: 100000 display: 100000"},
+        made("stopped", 2, {"batch": 4, "bn": BN, "solver": "max_iter: 100000 display: 100000 snapshot: 20"},
              signal=signal.SIGTERM, to=1),
         made("diverged", 2, {"batch": 4, "solver": "base_lr: 1e30 max_iter: 1000 display: 1000"}),
-        made("lost", 2, {"batch": 4, "solver": "max_iter: 100000 display: 100000"},
+        made("lost", 2, {"batch": 4, "solver": "max_iter: 100000 display: 100000 snapshot: 20"},
              signal=signal.SIGKILL, to=1),
     )  # fmt: skip
     shutil.copytree(place / "whole", place / "again")
@@ -263,7 +260,7 @@ def test_a_signal_to_one_rank_stops_all_of_them_after_the_same_update(
     first, second = loops["stopped"]
     assert (first["end"], second["end"]) == ("stopped", "stopped")
     assert 0 < first["iteration"] == second["iteration"] < 100000
-    assert first["snapshots"] == [f"out/x_iter_{first['iteration']}.solverstate"]
+    assert first["snapshots"][-1] == f"out/x_iter_{first['iteration']}.solverstate"
 
 
 def test_all_ranks_end_when_the_training_diverges(loops: dict[str, list[dict[str, Any]]]) -> None:
