@@ -11,17 +11,25 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from netbuilder.cli.main import main
 from netbuilder.engines.caffe import Caffe
+from netbuilder.engines.torch import module
+from netbuilder.engines.torch.devices import device_of
+from netbuilder.engines.torch.feed import Deal, Feed
+from netbuilder.errors import ConfigError
+from netbuilder.training.ranks import Ranks
 from netbuilder.weights.arrays import read_arrays
 from tests.databases import noise, write_lmdb
 from tests.engines.case import ROOT
+from tests.engines.torch.test_feed import MAKERS, net_of
 
 DRIVER = Path(__file__).with_name("_ranks_driver.py")
 NET = """name: "small"
@@ -151,8 +159,6 @@ def test_local_batch_norm_is_caffes(
 
     Each GPU is a training of real Caffe, on the records that Caffe deals it.
     """
-    from netbuilder.engines.torch import module
-
     halves = []
     for rank in (0, 1):
         folder = tmp_path / str(rank)
@@ -281,3 +287,59 @@ def test_only_rank_0_writes_and_prints(loops: dict[str, list[dict[str, Any]]]) -
     data = json.loads(Path(first["folder"], "out/x_run.json").read_text())
     assert (data["ranks"], data["end"]) == (2, "done")
     assert data["images_per_second"] > 0
+
+
+# -- the data --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_after_a_resume_the_ranks_still_read_each_record_once_an_epoch(
+    tmp_path: Path, kind: str, ranks: int
+) -> None:
+    """13 records, 4 a pass: the snapshot is in the middle of an epoch, and so are passes."""
+    net = module(net_of(tmp_path, MAKERS[kind](tmp_path, True)), phase="TRAIN")
+    labels = []
+    for rank in range(ranks):
+        first = Feed(net, seed=5, rank=rank, ranks=ranks)
+        read = [next(first)["label"] for _ in range(5)]
+        resumed = Feed(net, seed=5, rank=rank, ranks=ranks)
+        resumed.load_state_dict(first.state_dict())
+        read += [next(resumed)["label"] for _ in range(8)]
+        labels.append([int(label) for label in torch.cat(read)])
+    dealt = [label for turn in zip(*labels, strict=True) for label in turn]
+    for start in range(0, len(dealt) - 12, 13):
+        assert sorted(dealt[start : start + 13]) == list(range(13))
+
+
+@pytest.mark.parametrize(("passes", "ranks"), [(5, 1), (5, 2), (5, 3), (2, 5), (7, 4)])
+def test_the_passes_of_a_test_are_dealt_once_round_after_round(passes: int, ranks: int) -> None:
+    deals = [Deal(passes, rank, ranks) for rank in range(ranks)]
+    assert sum(deal.share for deal in deals) == passes
+    read = [
+        number for deal in deals for number in islice(deal.numbers(passes), 3 * deal.share)
+    ]  # from the second round on
+    assert sorted(read) == list(range(passes, 4 * passes))
+
+
+# -- GPUs, of which there are none here ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [((0,), 2), (("all",), 2), ((4, 5, 6, 7), 6), ((4, 5), "4 processes train on this machine")],
+)
+def test_each_rank_has_a_gpu_of_its_own(
+    devices: tuple[int | str, ...], expected: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    ranks = Ranks(rank=10, size=16, local=2, local_size=4)
+    if isinstance(expected, str):
+        with pytest.raises(ConfigError, match=expected):
+            device_of(devices, ranks)
+    else:
+        assert device_of(devices, ranks) == torch.device("cuda", expected)
+    assert device_of((), ranks) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="there is no GPU 2: PyTorch finds 2 GPUs"):
+        device_of((0,), ranks)
