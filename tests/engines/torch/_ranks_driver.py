@@ -1,8 +1,8 @@
 """Trainings of several ranks, forked from one process that has imported PyTorch, as torchrun starts them.
 
 Reads from stdin a JSON list of trainings, each with its folder, its number of ranks, its options, and the
-rank that gets a signal once the record is there. Writes the JSON list of what `train_rank` returned, or
-raised, on each rank of each.
+rank that gets a signal once the snapshot of iteration 20 is there. Writes the JSON list of what `train_rank`
+returned, or raised, on each rank of each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import netbuilder.engines.torch.training  # noqa: F401
 from netbuilder.cli.ranks import train_rank
 from netbuilder.errors import NetBuilderError
 
-SECONDS = 90  # for a training; a rank that hangs is killed
+SECONDS = 150  # for a training; a rank that hangs is killed
 
 
 def free_port() -> int:
@@ -65,8 +65,8 @@ def train(asked: dict[str, Any], answers: Path) -> list[dict[str, Any]]:
                 os._exit(0)
         children.append(child)
     if "signal" in asked:
-        record = Path(asked["folder"], "out/x_run.json")
-        while not record.exists():
+        snapshot, limit = Path(asked["folder"], "out/x_iter_20.solverstate"), time.monotonic() + SECONDS
+        while not snapshot.exists() and time.monotonic() < limit:
             time.sleep(0.01)
         os.kill(children[asked["to"]], asked["signal"])
     limit = time.monotonic() + SECONDS
