@@ -72,8 +72,9 @@ spark: $(VENV)/.installed-test ## install Java for Spark, if it is missing and t
 	    echo 'Tests that start Spark will be skipped (docs/spark.md).'; status=0; fi; \
 	exit $$status
 
-cluster: torch spark ## train on a cluster of Spark on this machine, with failures (minutes)
-	NETBUILDER_CLUSTER=1 NETBUILDER_REQUIRE_SPARK=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/spark
+cluster: torch spark ## train on a cluster of Spark and on two network namespaces, with failures (minutes, root)
+	NETBUILDER_CLUSTER=1 NETBUILDER_REQUIRE_SPARK=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/spark \
+	    tests/engines/torch/test_machines.py
 
 configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
 	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
