@@ -72,7 +72,7 @@ def _error(rank: int, failure: ProcessFailure) -> NetBuilderError:
         made = getattr(errors, kind, None)
         if isinstance(made, type) and issubclass(made, NetBuilderError):
             return made(text)  # which has its place and its hint already
-        return EngineError(f"rank {rank}: {kind}: {text}", hint="--debug shows where")
+        return EngineError(f"rank {rank}: {kind}: {text}", hint="its traceback is above")
     if failure.exitcode < 0:
         return EngineError(
             f"rank {rank} was killed by {failure.signal_name()}",

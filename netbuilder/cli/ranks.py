@@ -25,8 +25,8 @@ def train_rank(solver: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
     `options` are those of `netbuilder train` by their long names, with underscores; the engine is PyTorch's.
     `folder` is where the solver's paths begin, by default the current folder. Returns how it ended, and the
-    SHA-256 of the final `weights`; on rank 0 also what `--json` prints, and the last `model` and `state`.
-    Raises NetBuilderError.
+    SHA-256 of the final `weights`; on rank 0 also what `--json` prints, and the last `snapshot`. Raises
+    NetBuilderError.
     """
     named = dict(options)
     if folder := named.pop("folder", None):
@@ -71,8 +71,6 @@ def _main(arguments: str) -> int:
     try:
         return train(args).code
     except NetBuilderError as error:
-        if args.debug:
-            raise
         ranks = Ranks.of_environment()
         if ranks.restarts < ranks.most_restarts:
             print(f"{type(error).__name__}: {error}", file=sys.stderr)

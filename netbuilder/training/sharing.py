@@ -87,8 +87,7 @@ def resumed(prefix: str, names: SnapshotNames, resume: str | None, ranks: Ranks,
                 "restarted",
                 hint="choose a smaller base_lr, or a longer warm-up",
             )
-        if begun.get("snapshot"):
-            return Path(begun["snapshot"])
+        resume = begun.get("snapshot") or resume
     if resume == "auto":
         resume = "latest" if states(prefix, names) else None
     return state_to_resume(prefix, names, resume)

@@ -366,6 +366,8 @@ def tested(solver: SolverParameter, iteration: int) -> bool:
 
 def agree_on_state(plan: TrainingPlan, peers: Peers) -> None:
     """Raise EngineError unless all ranks begin with the same snapshot, or all without one."""
+    if peers.size == 1:
+        return
     mine = (plan.begin, "" if plan.state is None else digest(plan.state), socket.gethostname(), plan.prefix)
     every = peers.gather(mine)
     for rank, theirs in enumerate(every):
