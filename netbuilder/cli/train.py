@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
@@ -57,6 +58,7 @@ def add_parser(verbs: Verbs) -> None:
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     add_device(parser)
+    add_set(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
     )
@@ -181,6 +183,7 @@ def _planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> Training
         ranks=ranks,
         sync_bn=args.sync_bn,
         dialect=args.dialect,
+        fields=solver_fields(args.set),
     )
 
 
@@ -200,6 +203,7 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     """Train, with progress, the record and the snapshots."""
     from netbuilder.training.plan import solver_models
     from netbuilder.training.record import Record
+    from netbuilder.training.snapshots import only_offered
 
     description = engine.describe()
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -232,6 +236,7 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
                     end = {"end": ended.how, "iteration": ended.iteration}
             except NetBuilderError as error:
                 end["reason"] = error.text
+                error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
                 raise
             finally:
                 data = record.write(**head, **end)

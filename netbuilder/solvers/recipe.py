@@ -22,7 +22,7 @@ from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import spark_resume
 
-__all__ = ["SCALED", "Plan", "Recipe", "plan"]
+__all__ = ["SCALED", "Plan", "Recipe", "plan", "set_field"]
 
 SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
 
@@ -167,7 +167,7 @@ def plan(
     solver.random_seed = 1  # a run that can be repeated, and resumed as if it had not been stopped
     given = {**recipe.fields, **(fields or {})}
     for name, value in given.items():
-        _set(solver, name, value)
+        set_field(solver, name, value)
     if spark:
         _resumable(solver, batch, "snapshot" in given, rows)
     return Plan(solver=solver, arithmetic=tuple(rows), lacks=recipe.lacks, iterations_per_epoch=per_epoch)
@@ -292,11 +292,14 @@ def _schedule(
     solver.lr_policy = text
 
 
-def _set(solver: Any, name: str, value: Any) -> None:
+def set_field(solver: Any, name: str, value: Any) -> None:
+    """Set a field of a solver, or leave it out if the value is None. Raises FieldError."""
     from netbuilder.schema.fields import assign
 
     try:
         solver.ClearField(name) if name in solver.DESCRIPTOR.fields_by_name else None
+        if value is None:
+            return
         assign(solver, name, value)
     except FieldError as error:
         raise FieldError(f"solver: {error.text}", hint=error.hint) from None
