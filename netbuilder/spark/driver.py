@@ -34,6 +34,7 @@ _NO_SLOTS = ("SPARK-24819", "SPARK-24818", "BARRIER_STAGE_RUN_WITH_DYN_ALLOCATIO
 _LOST = re.compile(
     "the connection to another rank is lost|[Cc]onnection (closed|reset|refused)|NCCL|[Tt]imed out"
 )
+_MASTER = re.compile(rf"local(\[(\d+|\*)(,\d+)?\])?|spark://.+|yarn|k8s://.+|{SUBMITTED}")
 _EXIT = re.compile(r"rank\s*: (\d+) \(local_rank: \d+\)\s*exitcode\s*: (-?\d+)")
 
 Say = Callable[[str], None]
@@ -46,9 +47,8 @@ def launch(job: Job, train: ranks.Train, *, say: Say, wanted: tuple[str, ...] = 
     cluster that cannot run the job, the error of a rank, or EngineError if the job failed at every attempt.
     """
     _check_programs()
-    if job.master.startswith("spark://"):
-        _check_master(job.master)
     if job.barrier:
+        _check_master(job.master)
         settings.check_settings(job, {**settings.defaults(job), **job.settings})
     folder = os.path.abspath(job.options.get("folder") or os.curdir)
     with _place(Path(folder)) as place, _session(job) as spark:
@@ -108,9 +108,14 @@ def _failure(error: Exception, place: Path) -> tuple[NetBuilderError, bool]:
             return EngineError(f"rank {rank} was killed by signal {-int(code)}", hint=hint), True
     if lost:
         return lost[0], True
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception): ", line)), "")
-    return EngineError(f"Spark's job failed: {told or (lines or [type(error).__name__])[0]}"[:500]), True
+    return EngineError(f"Spark's job failed: {_told(error)}"), True
+
+
+def _told(error: Exception) -> str:
+    """The line of an error that names its cause: the last one by Java or Python, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    causes = [line for line in lines if re.match(r"[\w.: ]*(Error|Exception): ", line)]
+    return (causes or lines)[-1 if causes else 0][:500]
 
 
 def _as_error(data: dict[str, Any]) -> NetBuilderError:
@@ -155,7 +160,19 @@ def _check_programs() -> None:
 
 
 def _check_master(master: str) -> None:
-    """Raise ConfigError if no master of a standalone cluster answers."""
+    """Raise ConfigError if there is no such master, or none of a standalone cluster answers."""
+    if not _MASTER.fullmatch(master):
+        raise ConfigError(
+            f"'{master}' is not a master of Spark", key="master",
+            hint="local[N], spark://HOST:7077, yarn, or k8s://https://HOST:PORT",
+        )  # fmt: skip
+    if master == "yarn" and not {"HADOOP_CONF_DIR", "YARN_CONF_DIR"} & set(os.environ):
+        raise ConfigError(
+            "YARN is not known: neither HADOOP_CONF_DIR nor YARN_CONF_DIR is set", key="master",
+            hint="set one to the folder with yarn-site.xml",
+        )  # fmt: skip
+    if not master.startswith("spark://"):
+        return
     tried = []
     for address in master.removeprefix("spark://").split(","):
         host, _, port = address.rpartition(":")
@@ -254,7 +271,7 @@ def _session(job: Job) -> Iterator[Any]:
     try:
         spark = SparkSession.builder.config(conf=conf).getOrCreate()
     except Exception as error:
-        raise EngineError(f"Spark does not start: {str(error).splitlines()[0]}") from None
+        raise EngineError(f"Spark does not start: {_told(error)}") from None
     spark.sparkContext.setLogLevel("ERROR")
     try:
         yield spark

@@ -116,6 +116,11 @@ def test_a_master_that_does_not_answer_is_reported_at_once() -> None:
             _check_master(f"spark://127.0.0.1:{port}")
         with socket.create_server(("127.0.0.1", 0)) as other:
             _check_master(f"spark://127.0.0.1:{port},127.0.0.1:{other.getsockname()[1]}")
+    for master in ("local[x]", "head:7077", "mesos://m"):
+        with pytest.raises(ConfigError, match="is not a master of Spark"):
+            _check_master(master)
+    for master in ("local", "local[*]", "local[2,1]", "k8s://https://h:1", "spark-submit"):
+        _check_master(master)
     with pytest.raises(ConfigError, match="is not HOST:PORT"):
         _check_master("spark://head")
 
@@ -142,6 +147,15 @@ def test_an_old_or_missing_java_is_said_before_spark_starts(
     with pytest.raises(FileError, match="Spark needs Java") as caught:
         driver._check_programs()
     assert "openjdk-17-jre-headless" in caught.value.hint
+
+
+def test_yarn_needs_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="neither HADOOP_CONF_DIR nor YARN_CONF_DIR is set"):
+        _check_master("yarn")
+    monkeypatch.setenv("YARN_CONF_DIR", "/etc/yarn")
+    _check_master("yarn")
 
 
 # -- what went wrong -----------------------------------------------------------------------------------------
