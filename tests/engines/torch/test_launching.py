@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,20 @@ import numpy as np
 import pytest
 
 from netbuilder.cli.main import main
-from tests.engines.case import refusal, start, wait_for_snapshot
+from tests.engines.case import refusal, start
 from tests.engines.torch.test_ranks import BN, DROP, NET, job, trained
 
 TORCH = ("--engine", "torch", "--no-draw")
 LAUNCHED = ("solver.prototxt", *TORCH, "--nproc", "2")
+
+
+def wait_for_file(path: Path, process: subprocess.Popen[str]) -> None:
+    """Three processes import PyTorch before there is one."""
+    limit = time.monotonic() + 250
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit, f"{path} did not come"
+        time.sleep(0.01)
 
 
 def ranks_of(launcher: int) -> dict[int, int]:
@@ -53,7 +63,7 @@ def test_a_killed_rank_is_started_again_and_the_end_is_that_of_an_undisturbed_ru
     monkeypatch.chdir(tmp_path / "killed")
     launcher = start(*LAUNCHED, "--max-restarts", "1")
     try:
-        wait_for_snapshot(Path("out/x").absolute(), 40, launcher)
+        wait_for_file(Path("out/x_iter_40.solverstate"), launcher)
         os.kill(ranks_of(launcher.pid)[1], signal.SIGKILL)
         out, said = launcher.communicate(timeout=300)
     finally:
@@ -108,7 +118,7 @@ def test_ctrl_c_ends_all_ranks_with_a_snapshot(tmp_path: Path, monkeypatch: pyte
     job(tmp_path, batch=4, solver="max_iter: 100000 snapshot: 40 display: 100000")
     launcher = start(*LAUNCHED, "--json")
     try:
-        wait_for_snapshot(Path("out/x").absolute(), 40, launcher)
+        wait_for_file(Path("out/x_iter_40.solverstate"), launcher)
         ranks = ranks_of(launcher.pid)
         assert sorted(ranks) == [0, 1]
         launcher.send_signal(signal.SIGINT)

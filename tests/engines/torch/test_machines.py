@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.case import ROOT, wait_for_snapshot
+from tests.engines.case import ROOT
+from tests.engines.torch.test_launching import wait_for_file
 from tests.engines.torch.test_ranks import BN, DROP, job, trained
 
 IP = shutil.which("ip")
@@ -92,7 +93,7 @@ def test_two_machines_train_as_one_and_go_on_after_a_rank_was_killed(
     assert alone[0].get("end") == "done", alone
     agents = [torchrun(machine, i, tmp_path / "two") for i, machine in enumerate(machines)]
     try:
-        wait_for_snapshot(tmp_path / "two/out/x", 50, agents[0])
+        wait_for_file(tmp_path / "two/out/x_iter_50.solverstate", agents[0])
         os.kill(ranks_in(machines[1])[0], signal.SIGKILL)
         said = [agent.communicate(timeout=300)[0] for agent in agents]
     finally:
