@@ -55,7 +55,7 @@ class Peers:
     def agree(self, flag: int) -> int:
         """The highest flag that any rank gave in the call before this one; of a rank alone, in this one.
 
-        So that no rank waits: what is given travels while the next update is computed.
+        What is given travels while an update is computed, so that no rank waits for it.
         """
         if self.size == 1:
             return flag
@@ -100,9 +100,10 @@ class Peers:
         """
         if self._joined:
             self._joined = False
-            self.agree(0)  # waits for the call before
+            if self._posted is not None:
+                self._posted[1].wait()
+                self._posted = None
             self.gather(None)
-            self._posted = None
             gc.collect()
             dist.destroy_process_group()
 
@@ -111,7 +112,10 @@ class Peers:
         try:
             yield
         except RuntimeError as error:
-            raise lost(error) or error from error
+            gone = lost(error)
+            if gone is None:
+                raise
+            raise gone from error
 
 
 def lost(error: BaseException) -> EngineError | None:
