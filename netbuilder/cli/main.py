@@ -54,6 +54,7 @@ VERBS = {
         Verb("test", "train", "test a trained net, in PyTorch or real Caffe", "test_net"),
         Verb("time", "train", "time the layers of a net, in PyTorch or real Caffe", "time_net"),
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),
+        Verb("spark", "train", "train in PyTorch on a cluster of Spark, or write the job", "spark"),
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),

@@ -105,6 +105,7 @@ def _run(args: argparse.Namespace) -> int:
         dialect=args.dialect,
         fields=solver_fields(args.set),
     )
+    planned.solver.net = _net_name(args)
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
     solver = planned.solver
     near = solvers.approximations(solver)
@@ -133,7 +134,7 @@ def _run(args: argparse.Namespace) -> int:
             f"max_iter {solver.max_iter} is not a multiple of test_interval {solver.test_interval}: "
             "`netbuilder train` tests the last state too, `caffe train` does not"
         )
-    if not solver.test_iter and recipe.test_images:
+    if not any(solver.test_iter) and recipe.test_images and not test_batch:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
     beside = extras_path(args.output) if args.output and args.output != "-" and recipe.extras else None
     if recipe.extras:
@@ -181,6 +182,12 @@ def _commands(args: argparse.Namespace, solver: object) -> list[str]:
     return commands + ([f"caffe train --solver {file}{on}"] if schedule_of(solver).stock else [])
 
 
+def _net_name(args: argparse.Namespace) -> str:
+    """The net as the solver names it: CaffeOnSpark takes a bare name, of a file beside the solver."""
+    beside = args.output and args.output != "-" and Path(args.output).parent == Path(args.net).parent
+    return Path(args.net).name if args.dialect == "caffeonspark" and beside else str(args.net)
+
+
 # -- the recipe ----------------------------------------------------------------------------------------------
 
 
@@ -205,7 +212,8 @@ def _own(args: argparse.Namespace, records: Mapping[str, int]) -> dict[str, Any]
 def _of_records(args: argparse.Namespace, batch: int, records: dict[str, int]) -> list[str]:
     """Notes on the numbers of records at hand; one that is below the global batch is removed."""
     notes = []
-    whole = batch * args.iter_size * (1 if args.dialect == "nvcaffe" else args.gpus)
+    passes = 1 if args.dialect == "caffeonspark" else args.iter_size
+    whole = batch * passes * (1 if args.dialect == "nvcaffe" else args.gpus)
     for key, count in list(records.items()):
         option, given = f"--{key.replace('_', '-')}", getattr(args, key)
         if given is not None:

@@ -15,7 +15,7 @@ from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.prototxt import text as text_format
 from netbuilder.schema import SolverParameter
-from netbuilder.solvers import approximations, check, plan, schedule_of
+from netbuilder.solvers import approximations, check, plan, read_solver, schedule_of
 from netbuilder.solvers.stock import stock
 from netbuilder.training.events import Iteration
 from tests.engines.case import prepare
@@ -82,6 +82,50 @@ def test_caffeonspark_tests_no_more_images_than_exist() -> None:
     assert (solver.test_interval, list(solver.test_iter)) == (5004, [1666])
     assert solver.snapshot_prefix == "n"
     assert ("test_iter", "50000 images / 30, 20 images left out", "1666") in planned.arithmetic
+
+
+def test_iter_size_adds_no_images_for_caffeonspark() -> None:
+    one, two = (
+        plan(
+            read_recipe("resnet"), net="n", batch=16, devices=16, test_batch=25, iter_size=size,
+            dialect="caffeonspark",
+        )
+        for size in (1, 2)
+    )  # fmt: skip
+    assert (two.solver.base_lr, two.solver.max_iter) == (one.solver.base_lr, one.solver.max_iter)
+    assert list(two.solver.stepvalue) == list(one.solver.stepvalue)
+    assert two.arithmetic[0] == ("global batch", "16 a device * 16 devices; iter_size 2 repeats them", "256")
+    assert two.solver.iter_size == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["--test-images", "0"], ["--test-batch", "0"], ["--set", "test_iter=0", "--test-batch", "0"]]
+)
+def test_a_solver_without_tests_says_so_to_caffeonspark(words: list[str], folder: Path) -> None:
+    given = ["--net", "n.prototxt", "--batch", "16", "--gpus", "16", "--dialect", "caffeonspark"]
+    assert main(["solver", "resnet", *given, *words, "-o", "s.prototxt"]) == 0
+    solver = read_solver("s.prototxt")
+    assert list(solver.test_iter) == [0]  # the driver reads one, and its Caffe wants an interval with it
+    assert solver.test_interval > 0
+    assert solver.snapshot == 5005  # without tests no resume hangs
+
+
+@pytest.mark.parametrize(
+    ("net", "output", "dialect", "written"),
+    [
+        ("job/train_val.prototxt", "job/solver.prototxt", "caffeonspark", "train_val.prototxt"),
+        ("./train_val.prototxt", "solver.prototxt", "caffeonspark", "train_val.prototxt"),
+        ("nets/train_val.prototxt", "job/solver.prototxt", "caffeonspark", "nets/train_val.prototxt"),
+        ("job/train_val.prototxt", "job/solver.prototxt", "caffe-1.0", "job/train_val.prototxt"),
+    ],
+)
+def test_caffeonspark_gets_the_bare_name_of_a_net_beside_the_solver(
+    net: str, output: str, dialect: str, written: str, folder: Path
+) -> None:
+    Path("job").mkdir()
+    words = ["--net", net, "--batch", "16", "--gpus", "16", "--dialect", dialect, "-o", output]
+    assert main(["solver", "resnet", *words]) == 0
+    assert read_solver(output).net == written
 
 
 @pytest.mark.parametrize(
