@@ -9,7 +9,7 @@ import pytest
 
 import netbuilder
 from netbuilder.errors import ConfigError, EngineError, FileError
-from netbuilder.spark import Job, check_settings, driver
+from netbuilder.spark import Job, check_settings, driver, ranks
 from netbuilder.spark.driver import _LOST, _check_master, _failure
 from netbuilder.spark.ranks import look, work
 from netbuilder.spark.settings import defaults, tasks
@@ -127,7 +127,7 @@ def test_a_master_that_does_not_answer_is_reported_at_once() -> None:
 
 def test_what_is_missing_is_said_before_spark_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {**dict.fromkeys(("Python", "netbuilder", "torch", "pyarrow"), "1"), "pandas": ""}
-    monkeypatch.setattr(driver.ranks, "versions", lambda: found)
+    monkeypatch.setattr(ranks, "versions", lambda: found)
     with pytest.raises(FileError, match=r"training on Spark needs .*pandas") as caught:
         driver._check_programs()
     assert caught.value.hint == "pip install 'caffe-netbuilder[spark,torch]'"
@@ -139,7 +139,7 @@ def test_an_old_or_missing_java_is_said_before_spark_starts(
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed: make spark")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    monkeypatch.setattr(driver.ranks, "versions", lambda: {"Python": "3"})
+    monkeypatch.setattr(ranks, "versions", lambda: {"Python": "3"})
     if version:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
