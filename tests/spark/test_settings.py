@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import netbuilder
 from netbuilder.errors import ConfigError, EngineError, FileError
 from netbuilder.spark import Job, check_settings, driver, ranks
-from netbuilder.spark.driver import _LOST, _check_master, _failure
+from netbuilder.spark.driver import _LOST, _check_master, _failure, _snapshot
 from netbuilder.spark.ranks import look, work
 from netbuilder.spark.settings import defaults, tasks
+from tests.spark.case import make_job
 
 GPU = "resource.gpu.amount"
 ENOUGH = {"spark.executor.instances": "4", "spark.executor.cores": "2"}
@@ -156,6 +158,26 @@ def test_yarn_needs_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         _check_master("yarn")
     monkeypatch.setenv("YARN_CONF_DIR", "/etc/yarn")
     _check_master("yarn")
+
+
+def test_only_a_snapshot_of_this_job_is_gone_on_from(tmp_path: Path) -> None:
+    make_job(tmp_path)
+    (tmp_path / "out").mkdir()
+    record, place = tmp_path / "out" / "tiny_run.json", tmp_path / "place"
+    place.mkdir()
+    (place / "begun").touch()
+    begun = (place / "begun").stat().st_mtime_ns
+
+    def found(text: str, age: int) -> str | None:
+        record.write_text(text)
+        os.utime(record, ns=(begun - age, begun - age))
+        return _snapshot(job(solver="solver.prototxt"), str(tmp_path), place)
+
+    assert _snapshot(job(solver="solver.prototxt"), str(tmp_path), place) is None
+    assert found('{"snapshot": "out/tiny_iter_10.solverstate"}', 0) == "out/tiny_iter_10.solverstate"
+    assert found('{"snapshot": "out/tiny_iter_10.solverstate"}', 10**9) is None  # of an earlier training
+    assert found('{"end": "running"}', 0) is None
+    assert found('{"end": ', 0) is None
 
 
 # -- what went wrong -----------------------------------------------------------------------------------------
