@@ -22,13 +22,16 @@ from typing import Any
 
 from netbuilder import errors
 from netbuilder.errors import ConfigError, EngineError, FileError, NetBuilderError, counted
+from netbuilder.solvers import read_solver
 from netbuilder.spark import ranks, settings
 from netbuilder.spark.job import SUBMITTED, Job
 from netbuilder.storage.files import reason
+from netbuilder.training.snapshots import prefix_of
 
 __all__ = ["launch"]
 
 _JAVA = 17
+_BEGUN = "begun"  # a file as old as the job
 _NO_SLOTS = ("SPARK-24819", "SPARK-24818", "BARRIER_STAGE_RUN_WITH_DYN_ALLOCATION", "requires more slots")
 # What ranks say when another one is gone: engines.torch.peers, and PyTorch itself.
 _LOST = re.compile(
@@ -71,14 +74,27 @@ def _attempts(job: Job, train: ranks.Train, spark: Any, folder: str, place: Path
             failure, again = _failure(error, place)
         if not again:
             raise failure
+        if snapshot := _snapshot(job, folder, place):
+            options = {name: value for name, value in options.items() if name not in ("weights", "force")}
+            options["resume"] = snapshot
         if attempt < job.attempts:
-            say(
-                f"attempt {attempt} of {job.attempts} failed: {failure.text}; the next one goes on from the "
-                "last snapshot"
-            )
-        options = {**options, "resume": "auto", "force": False}
+            how = "goes on from the last snapshot" if snapshot else "begins as this one"
+            say(f"attempt {attempt} of {job.attempts} failed: {failure.text}; the next one {how}")
     failure.text = f"the job failed {counted(job.attempts, 'time')}: {failure.text}"
     raise failure
+
+
+def _snapshot(job: Job, folder: str, place: Path) -> str | None:
+    """The last snapshot that this job has written; None if it has none, whatever an earlier one left."""
+    solver = Path(folder) / job.solver
+    record = Path(folder) / f"{prefix_of(solver, read_solver(solver))}_run.json"
+    try:
+        if record.stat().st_mtime_ns < (place / _BEGUN).stat().st_mtime_ns:
+            return None
+        data = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return data.get("snapshot") if isinstance(data, dict) else None
 
 
 def _distributor(job: Job, spark: Any) -> Any:
@@ -241,6 +257,7 @@ def _place(folder: Path) -> Iterator[Path]:
     place = folder / f".netbuilder-spark-{uuid.uuid4().hex[:12]}"
     try:
         place.mkdir()
+        (place / _BEGUN).touch()
     except OSError as error:
         raise FileError(f"cannot write into '{folder}': {reason(error)}") from None
     try:

@@ -66,6 +66,7 @@ def script(job: Job, cluster: str) -> str:
         words += [("--conf", f"{key}={value}") for key, value in _gpus(cluster).items()]
     words += _MORE[cluster]
     groups = [" ".join(map(_quoted, group)) for group in words]
+    groups += [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in job.settings.items()]
     if cluster != "kubernetes":
         groups.append(f'${{ENVIRONMENT:+--archives "$ENVIRONMENT#{_UNPACKED}"}}')
         groups.append(f"${{ENVIRONMENT:+--conf spark.pyspark.python=./{_UNPACKED}/bin/python}}")
@@ -126,7 +127,6 @@ def _fixed(job: Job) -> dict[str, str]:
         "spark.speculation": "false",
         "spark.scheduler.minRegisteredResourcesRatio": "1.0",
         "spark.scheduler.maxRegisteredResourcesWaitingTime": f"{job.wait}s",
-        **job.settings,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,10 +35,9 @@ def test_a_cluster_gives_the_weights_of_one_machine_and_goes_on_after_a_kill(fol
             path.unlink()
         (disturbed,) = results(run(folder, "killed_once", {"ranks": 2, "master": master}).stdout)
         assert (folder / "killed").exists()
-        assert disturbed["said"] == [
-            "attempt 1 of 3 failed: rank 1 was killed by signal 9; the next one goes on from the last "
-            "snapshot"
-        ]
+        (said,) = disturbed["said"]  # by whichever task Spark sees failing first
+        died = r"rank 1 was killed by signal 9|rank 0: the connection to another rank is lost"
+        assert re.match(rf"attempt 1 of 3 failed: ({died})", said), said
         assert (disturbed["iteration"], disturbed["weights"]) == (300, alone["weights"])
         assert disturbed["from"] > 0  # it did not begin again
 

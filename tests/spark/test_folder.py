@@ -129,9 +129,10 @@ def test_gpus_are_asked_for_and_found(folder: Path) -> None:
 
 def test_settings_and_options_reach_the_scripts(folder: Path) -> None:
     options = {"weights": ["a b.caffemodel", "c"], "seed": 7, "folder": "/x", "threads": 1}
-    bundle(job(options=options, settings={"spark.network.timeout": "9s"}), "job")
+    bundle(job(options=options, settings={"spark.network.timeout": "9s", "spark.x": "$(id) `x` \" '"}), "job")
     words = submitted(folder / "job" / "submit_yarn.sh")
     assert conf(words)["spark.network.timeout"] == "9s"
+    assert conf(words)["spark.x"] == "$(id) `x` \" '"
     more = ["--weights", "a b.caffemodel", "--weights", "c", "--seed", "7", "--threads", "1"]
     assert words[-len(more) :] == more
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 import netbuilder
 from netbuilder.errors import ConfigError, EngineError, FileError
-from netbuilder.spark import Job, check_settings, driver
-from netbuilder.spark.driver import _LOST, _check_master, _failure
+from netbuilder.spark import Job, check_settings, driver, ranks
+from netbuilder.spark.driver import _LOST, _check_master, _failure, _snapshot
 from netbuilder.spark.ranks import look, work
 from netbuilder.spark.settings import defaults, tasks
+from tests.spark.case import make_job
 
 GPU = "resource.gpu.amount"
 ENOUGH = {"spark.executor.instances": "4", "spark.executor.cores": "2"}
@@ -127,7 +129,7 @@ def test_a_master_that_does_not_answer_is_reported_at_once() -> None:
 
 def test_what_is_missing_is_said_before_spark_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {**dict.fromkeys(("Python", "netbuilder", "torch", "pyarrow"), "1"), "pandas": ""}
-    monkeypatch.setattr(driver.ranks, "versions", lambda: found)
+    monkeypatch.setattr(ranks, "versions", lambda: found)
     with pytest.raises(FileError, match=r"training on Spark needs .*pandas") as caught:
         driver._check_programs()
     assert caught.value.hint == "pip install 'caffe-netbuilder[spark,torch]'"
@@ -139,7 +141,7 @@ def test_an_old_or_missing_java_is_said_before_spark_starts(
 ) -> None:
     pytest.importorskip("pyspark", reason="pyspark is not installed: make spark")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    monkeypatch.setattr(driver.ranks, "versions", lambda: {"Python": "3"})
+    monkeypatch.setattr(ranks, "versions", lambda: {"Python": "3"})
     if version:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "java").write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
@@ -156,6 +158,26 @@ def test_yarn_needs_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         _check_master("yarn")
     monkeypatch.setenv("YARN_CONF_DIR", "/etc/yarn")
     _check_master("yarn")
+
+
+def test_only_a_snapshot_of_this_job_is_gone_on_from(tmp_path: Path) -> None:
+    make_job(tmp_path)
+    (tmp_path / "out").mkdir()
+    record, place = tmp_path / "out" / "tiny_run.json", tmp_path / "place"
+    place.mkdir()
+    (place / "begun").touch()
+    begun = (place / "begun").stat().st_mtime_ns
+
+    def found(text: str, age: int) -> str | None:
+        record.write_text(text)
+        os.utime(record, ns=(begun - age, begun - age))
+        return _snapshot(job(solver="solver.prototxt"), str(tmp_path), place)
+
+    assert _snapshot(job(solver="solver.prototxt"), str(tmp_path), place) is None
+    assert found('{"snapshot": "out/tiny_iter_10.solverstate"}', 0) == "out/tiny_iter_10.solverstate"
+    assert found('{"snapshot": "out/tiny_iter_10.solverstate"}', 10**9) is None  # of an earlier training
+    assert found('{"end": "running"}', 0) is None
+    assert found('{"end": ', 0) is None
 
 
 # -- what went wrong -----------------------------------------------------------------------------------------
