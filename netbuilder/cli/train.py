@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -37,7 +36,7 @@ def add_parser(verbs: Verbs) -> None:
         "(docs/training-in-pytorch.md). Ctrl-C ends after the iteration, with a snapshot; a second one ends "
         "at once.",
         epilog="example: netbuilder train solver.prototxt --resume latest. Exit code: 0 trained to the end, "
-        "1 the loss was no number (by PyTorch), 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
+        "1 the training has diverged, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     parser.add_argument(
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
@@ -113,19 +112,23 @@ def _run(args: argparse.Namespace) -> int:
     try:
         with Record(
             plan.prefix, plan.begin, solver.display, solver.average_loss, names=engine.snapshots,
-            engine=args.engine,
+            engine=args.engine, folder=plan.partial,
         ) as record:  # fmt: skip
             try:
                 with job.start(record.log) as run, stopping(run):
                     ended = _follow(run, record, plan, head)
                 if ended is not None:
                     end = {"end": ended.how, "iteration": ended.iteration}
+                    if ended.reason:
+                        end["reason"] = ended.reason
             except NetBuilderError as error:
                 end["reason"] = error.text
                 raise
             finally:
                 data = record.write(**head, **end)
-                if not args.no_draw and len(record.train) > 1:
+                if kept := record.settle():
+                    print(f"the record of the earlier training is kept; wrote {kept}", file=sys.stderr)
+                elif not args.no_draw and len(record.train) > 1:
                     _draw(record, args.solver)
     except OSError as error:
         raise FileError(
@@ -163,22 +166,27 @@ def _extras(args: argparse.Namespace) -> dict[str, object]:
 
 
 def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) -> Ended | None:
-    """Follow the training; returns how it ended."""
+    """Follow the training; returns how it ended. One that has diverged is not continued."""
     from netbuilder.training import events
+    from netbuilder.training.health import ADVICE, Health, honest, metrics
 
     end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
-    table, pace = _Table(progress), ""
+    table, pace, health = _Table(progress), "", Health(plan.nets[0][1])
     for event in run:
+        if isinstance(event, events.Tested):
+            event = honest(event, metrics(plan.nets[1 + event.net][1]))
         row = record.take(event, last)
+        health.take(event)
         match event:
-            case events.Started():
-                plan.remove_old()
-            case events.Iteration(i, loss, rate):
+            case events.Iteration(i, _, rate):
+                if i == plan.begin:
+                    plan.remove_old()
                 progress.at(i + 1, more=f"{pace}, loss {record.loss:.4g}, lr {rate:.4g}")
-                if not math.isfinite(loss):
-                    progress.once(f"the loss is {loss} at iteration {i}: nothing is learnt any more")
                 if row:
                     table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
+                if health.lost:
+                    end = events.Ended("diverged", i + 1)
+                    break
             case events.Pace(images, memory):
                 pace = f", {images:,.0f} images/s, {memory / 2**20:,.0f} MiB"
                 head |= {"images_per_second": round(images, 1), "memory": memory}
@@ -192,8 +200,11 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
             case events.Testing(done, of):
                 progress.bar(f"testing: {done} of {of}")
             case events.Ended():
-                end = event
+                end = health.judged(event)
     progress.close()
+    if end is not None and end.how == "diverged":
+        end = health.judged(end)
+        print(f"error: {end.reason}: nothing is learnt any more\nhint:  {ADVICE}", file=sys.stderr)
     return end
 
 
@@ -230,6 +241,7 @@ def _draw(record: Record, title: str) -> None:
 
 def _summary(data: dict[str, Any], record: Record) -> None:
     word = {"done": "trained to the end", "stopped": "stopped", "diverged": "diverged"}[data["end"]]
+    word += f" ({data['reason']})" if "reason" in data else ""
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
     if "images_per_second" in data:
         print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
@@ -238,5 +250,5 @@ def _summary(data: dict[str, Any], record: Record) -> None:
     if record.tests:
         last = record.tests[-1]
         print(f"last test {_outputs(last.outputs)}, iteration {last.iteration}")
-    for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending):
+    for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
         print(f"wrote {record.path(ending)}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class TrainingPlan:
     replay: bool
     threads: int
     files: tuple[str, ...]
-    old: tuple[Path, ...]
+    old: Mapping[Path, os.stat_result]
     warnings: tuple[str, ...]
     dtype: str = "float32"
     compile: bool = False
@@ -78,9 +79,13 @@ class TrainingPlan:
             ) from None
 
     def remove_old(self) -> None:
-        """Remove the snapshots of an earlier training, now that this one runs."""
-        for file in self.old:
-            file.unlink(missing_ok=True)
+        """Remove the snapshots of an earlier training, now that the first iteration of this one is done.
+
+        Those that this one has written since, under the same names, stay.
+        """
+        for file, status in self.old.items():
+            if file.is_file() and _same(file.stat(), status):
+                file.unlink()
 
     def clean(self) -> None:
         """Remove the folder in which snapshots are written before they are renamed."""
@@ -182,7 +187,7 @@ def plan_training(
         replay=replay,
         threads=threads,
         files=tuple(files),
-        old=old,
+        old={file: file.stat() for file in old if file.is_file()},
         warnings=tuple(warnings),
         dtype=dtype,
         compile=compile,
@@ -236,6 +241,11 @@ def parse_devices(text: str) -> list[int | str]:
     if not all(w.strip().isdigit() for w in words) or len({int(w) for w in words}) != len(words):
         raise ConfigError(f"--gpu takes numbers or all, got '{text}'", key="gpu", hint="as in --gpu 0,1")
     return [int(w) for w in words]
+
+
+def _same(file: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two statuses are of one file that was not written in between."""
+    return (file.st_ino, file.st_mtime_ns) == (other.st_ino, other.st_mtime_ns)
 
 
 def _net(source: SolverNet) -> Net:

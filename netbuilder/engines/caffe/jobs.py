@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
+from netbuilder.engines.caffe.log import Displayed
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
+from netbuilder.training.health import metrics
 from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.spans import Span
     from netbuilder.schema import SolverParameter
 
-__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "seen_net"]
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "displayed", "seen_net"]
 
 _PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields that name files to read
 _NEVER = 2**31 - 1
@@ -48,7 +50,13 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
         "after_train": solver.snapshot_after_train,
         "test_iter": list(solver.test_iter),
         "max_iter": solver.max_iter,
+        "display": solver.display,
     }
+
+
+def displayed(job: JobFields) -> Displayed | None:
+    """The lines of Caffe's log that are kept; None for all, if the job is not a training."""
+    return Displayed(job["display"], job["max_iter"] - 1) if job["do"] == "train" else None
 
 
 # -- pycaffe ---------------------------------------------------------------------------------------------
@@ -69,6 +77,7 @@ def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, lis
         "test_interval": solver.test_interval if solver.test_iter else 0,
         "test_initialization": solver.test_initialization,
         "iter_size": solver.iter_size,
+        "metrics": [metrics(net) for _, net in plan.nets[1:]],
     }
     return job, []
 
@@ -91,6 +100,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "stages": list(plan.stages),
         "weights": [seen(w) for w in plan.weights],
         "iterations": plan.iterations,
+        "metrics": metrics(plan.net),
     }
 
 

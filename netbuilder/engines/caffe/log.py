@@ -13,6 +13,7 @@ from netbuilder.training.events import Iteration
 __all__ = [
     "GLOG",
     "OUTPUT",
+    "Displayed",
     "IterationLog",
     "by_signal",
     "ending",
@@ -55,6 +56,26 @@ class IterationLog:
         elif (m := _OUTPUT.search(line)) and (output := OUTPUT.fullmatch(m[1])):
             self._outputs.setdefault(output[1], float(output[2]))
         return None
+
+
+class Displayed:
+    """Which lines of a training's log to keep: of the iterations, those that the solver displays.
+
+    Caffe is told to display each one, because netbuilder follows the loss.
+    """
+
+    def __init__(self, display: int, last: int) -> None:
+        self._display, self._last = display or 100, last
+        self._keeps = True
+
+    def keeps(self, line: str) -> bool:
+        """Whether to keep the next line."""
+        if m := _LOSS.search(line):
+            iteration = int(m[1])
+            self._keeps = iteration % self._display == 0 or iteration == self._last
+        elif not self._keeps:
+            return not (_OUTPUT.search(line) or _RATE.search(line))
+        return self._keeps
 
 
 def reason_of(log: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from netbuilder.engines.caffe._messages import MARK, BadMessage, pack, receive
 from netbuilder.engines.caffe.install import Install, boot
-from netbuilder.engines.caffe.jobs import JobFields
+from netbuilder.engines.caffe.jobs import JobFields, displayed
 from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death, fault
@@ -45,8 +45,9 @@ class Worker(Process):
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
         try:
             super().__init__(
-                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE
-            )
+                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE,
+                displayed=displayed(job),
+            )  # fmt: skip
         finally:
             if directory is not None:
                 os.close(directory)
