@@ -149,7 +149,7 @@ def test_the_record_is_what_caffe_said_and_a_test_is_its_mean(
     assert first == {name: [pytest.approx(float(value))] for name, value in expected.items()}
 
 
-def test_a_loss_of_nan_is_warned_about(
+def test_a_loss_of_nan_ends_the_training(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Softmax would hide it: Caffe takes the logarithm of no less than 1e-38.
@@ -163,11 +163,11 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
     (folder / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 1e30 lr_policy: "fixed" max_iter: 8 display: 1 snapshot_prefix: "out/x"'
     )
-    assert main(["train", "solver.prototxt"]) == 0
+    assert main(["train", "solver.prototxt"]) == 1
     captured = capsys.readouterr()
     assert captured.err.count(": nothing is learnt any more\n") == 1
     assert "warning: random_seed is not set: no two runs are alike, not even a resumed one\n" in captured.err
-    assert captured.out.endswith("last loss nan\n")
+    assert captured.out.endswith("last loss inf\n")  # the first that is not finite
 
     def refuse(word: str) -> float:
         raise AssertionError(f"{word} is no JSON")

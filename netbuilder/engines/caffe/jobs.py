@@ -17,7 +17,7 @@ from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
-from netbuilder.training.health import metrics
+from netbuilder.training.health import finite_model, metrics
 from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
 if TYPE_CHECKING:
@@ -312,6 +312,7 @@ def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "arguments": arguments,
         "iterations": plan.iterations,
         "types": {x.name: x.type for x in plan.net},
+        "hidden": [] if all(map(finite_model, plan.weights)) else list(metrics(plan.net)),
     }
 
 
