@@ -25,8 +25,10 @@ ADVICE = (
     "a smaller base_lr, a warm-up, clip_gradients or inputs of smaller scale may help; begin again, or "
     "--resume a snapshot from before"
 )
-_LAST = 10  # losses that must all be near the largest one
-_NEAR = 0.25  # of it: a net that always takes one of two classes has half
+# A training is saturated if its last losses are all the largest one, or so many of them all a part of it: a
+# net that always takes one of two classes has half. The first iterations of a good one may be as bad.
+_FEW, _ALL = 3, 0.99
+_MANY, _PART = 20, 0.25
 _FULL, _VALID, _BATCH_SIZE, _NONE = range(4)  # LossParameter.NormalizationMode
 
 
@@ -35,7 +37,7 @@ class Health:
 
     def __init__(self, net: Net) -> None:
         self._most = most(net)
-        self._last: collections.deque[float] = collections.deque(maxlen=_LAST)
+        self._last: collections.deque[float] = collections.deque(maxlen=_MANY)
         self._tests: dict[int, Tested] = {}
         self._iteration: Iteration | None = None
 
@@ -70,7 +72,9 @@ class Health:
 
     def saturated(self) -> str:
         """Whether the last losses are near the largest that the net can have."""
-        if self._last and min(self._last) >= self._most * _NEAR:
+        few = list(self._last)[-_FEW:]
+        stays = len(few) == _FEW and min(few) >= self._most * _ALL
+        if stays or (len(self._last) == _MANY and min(self._last) >= self._most * _PART):
             mean = sum(self._last) / len(self._last)
             return (
                 f"the loss stays at {mean:.6g}: the softmax is saturated, the labels have no probability "

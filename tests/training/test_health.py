@@ -67,7 +67,8 @@ def test_a_training_that_has_diverged_is_not_done(losses: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "losses", [[], [2.3], [87.3365] * 30 + [2.3], [60.0, 30.0, 12.0, 5.0], [2.302585] * 50, [0.0] * 20]
+    "losses",
+    [[], [2.3], [87.3365] * 30 + [2.3], [60.0, 30.0, 12.0, 5.0], [2.302585] * 50, [0.0] * 20, [50.2] * 4],
 )
 def test_a_training_that_learns_or_only_stands_still_is_done(losses: list[float]) -> None:
     assert how(losses) == Ended("done", len(losses))

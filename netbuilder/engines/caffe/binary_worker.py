@@ -53,14 +53,14 @@ class BinaryWorker(Process):
         for line in self._lines():
             for event in self._made(self._read.take(line)):
                 ended = ended or isinstance(event, Ended)
-                yield event
+                yield self._checked(event)
                 if isinstance(event, Ended) and event.how == "diverged":
                     return
         code = self._process.wait()
         try:
             for event in self._made(self._read.close()):
                 ended = ended or isinstance(event, Ended)
-                yield event
+                yield self._checked(event)
         except EngineError:
             if ended:
                 raise

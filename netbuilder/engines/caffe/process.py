@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from netbuilder.engines.caffe.install import Install, environment
-from netbuilder.engines.caffe.log import Displayed
+from netbuilder.engines.caffe.log import Displayed, serious
 from netbuilder.errors import EngineError
 from netbuilder.training.events import Event
 
@@ -36,6 +36,7 @@ class Process:
         folder: int | None = None, stdout: int = subprocess.DEVNULL, displayed: Displayed | None = None,
     ) -> None:  # fmt: skip
         self._log, self._displayed = log, displayed
+        self._error = ""  # Caffe goes on after it
         self._tail: collections.deque[str] = collections.deque(maxlen=_KEPT)
         try:
             self._process = subprocess.Popen(
@@ -111,12 +112,23 @@ class Process:
         if self._log is not None and (self._displayed is None or self._displayed.keeps(line)):
             self._log.write(raw)
         self._tail.append(line)
+        if line.startswith("E") and not self._error:
+            self._error = serious(line)
         if _FATAL.match(line):
             # With several GPUs the other processes would wait for the dead one.
             timer = threading.Timer(_GRACE, self.kill)
             timer.daemon = True
             timer.start()
         return line
+
+    def _checked(self, event: Event) -> Event:
+        """An event, unless Caffe has logged an error before it. If it ends by itself, it says more."""
+        if self._error:
+            raise EngineError(
+                f"Caffe goes on without something that it could not read: {self._error}",
+                hint="what it computes from then on is wrong; mend or remove what it names",
+            )
+        return event
 
     def _said(self) -> str:
         """The end of the log."""

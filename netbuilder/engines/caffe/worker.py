@@ -70,7 +70,7 @@ class Worker(Process):
             if line != self._mark:
                 iteration = iterations.take(line)
                 if iteration is not None:
-                    yield iteration
+                    yield self._checked(iteration)
                 continue
             message = self._message()
             if message is None:
@@ -82,7 +82,7 @@ class Worker(Process):
                 raise fault(fields["text"], fields["hint"], self._said())
             else:
                 ended = ended or kind == "Ended"
-                yield _event(kind, fields)
+                yield self._checked(_event(kind, fields))
         code = self._process.wait()
         if not ended:
             raise death(code, self._said())
