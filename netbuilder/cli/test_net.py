@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.health import honest, is_finite, metrics
     from netbuilder.training.plan import plan_net
-    from netbuilder.training.preflight import NetInUse, of_passes
+    from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_passes
 
     source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
@@ -72,6 +72,8 @@ def _run(args: argparse.Namespace) -> int:
         path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
         dtype=args.dtype,
     )  # fmt: skip
+    for finding in of_inputs(NetInUse(source, net)):
+        raise error_of(finding)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
         print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
     taken = report_weights([net], weights)

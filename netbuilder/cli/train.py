@@ -21,7 +21,7 @@ from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
 
 if TYPE_CHECKING:
-    from netbuilder.training.events import Ended, Run
+    from netbuilder.training.events import Ended, Run, Tested
     from netbuilder.training.plan import TrainingPlan
     from netbuilder.training.record import Record
 
@@ -105,7 +105,15 @@ def _run(args: argparse.Namespace) -> int:
     for text in (description, *job.notes):
         print(text, file=sys.stderr)
     solver = plan.solver
-    head = {"solver": args.solver, args.engine: description, "from": plan.begin, "max_iter": solver.max_iter}
+    head = {
+        "solver": args.solver,
+        args.engine: description,
+        "type": solver.type,
+        "from": plan.begin,
+        "max_iter": solver.max_iter,
+    }
+    if len(plan.tests) > 1:
+        head["test_nets"] = plan.tests
     if taken is not None:
         head["model"] = taken
     end: dict[str, object] = {"end": "failed", "iteration": plan.begin}
@@ -141,7 +149,7 @@ def _run(args: argparse.Namespace) -> int:
 
         print(json.dumps(data, indent=1))
     else:
-        _summary(data, record)
+        _summary(data, record, plan)
     return {"stopped": 130, "diverged": 1}.get(str(end["end"]), 0)
 
 
@@ -191,7 +199,7 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
                 pace = f", {images:,.0f} images/s, {memory / 2**20:,.0f} MiB"
                 head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
-                table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
+                table.row(event.iteration, "", "", f"{plan.tests[event.net]} {_results(event, plan)}")
             case events.Snapshot(i):
                 table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
                 record.write(**head, end="running", iteration=i)
@@ -227,6 +235,14 @@ def _outputs(outputs: Mapping[str, tuple[float, ...]]) -> str:
     return ", ".join(f"{n} {v[0]:.4f}" if len(v) == 1 else f"{n} of {len(v)}" for n, v in outputs.items())
 
 
+def _results(test: Tested, plan: TrainingPlan) -> str:
+    """The outputs of a test, and its whole loss if the solver computes that: test_compute_loss."""
+    shown = dict(test.outputs)
+    if plan.solver.test_compute_loss and test.loss is not None:
+        shown["whole loss"] = (test.loss,)
+    return _outputs(shown)
+
+
 def _draw(record: Record, title: str) -> None:
     from netbuilder.training.record import draw
 
@@ -239,7 +255,7 @@ def _draw(record: Record, title: str) -> None:
         )
 
 
-def _summary(data: dict[str, Any], record: Record) -> None:
+def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
     word = {"done": "trained to the end", "stopped": "stopped", "diverged": "diverged"}[data["end"]]
     word += f" ({data['reason']})" if "reason" in data else ""
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
@@ -247,8 +263,9 @@ def _summary(data: dict[str, Any], record: Record) -> None:
         print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
     if record.train:
         print(f"last loss {record.train[-1].loss:.6g}")
-    if record.tests:
-        last = record.tests[-1]
-        print(f"last test {_outputs(last.outputs)}, iteration {last.iteration}")
+    for net, name in enumerate(plan.tests):
+        test = next((test for test in reversed(record.tests) if test.net == net), None)
+        if test is not None:
+            print(f"last {name} {_results(test, plan)}, iteration {test.iteration}")
     for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
         print(f"wrote {record.path(ending)}", file=sys.stderr)

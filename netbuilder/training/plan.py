@@ -15,9 +15,10 @@ from netbuilder.prototxt.solver_file import parse_solver
 from netbuilder.solvers.checks import check_file
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
-from netbuilder.training.preflight import NetInUse, error_of, of_layers, of_records
+from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
 from netbuilder.training.sources import check_files
+from netbuilder.training.states import check_state
 from netbuilder.weights.model import model_files
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class TrainingPlan:
     numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot
     after `begin` iterations; with `replay` it first reads the data up to there again. `files` are those that
     the engine must be able to read. `old` are snapshots of an earlier training that this one replaces.
+
+    `tests` are the names of the test nets: "test", and of several "test #0 on-train", with their stages or
+    their files.
 
     `dtype` is the precision of the arithmetic, `compile` asks for compiled code, and `extras` are what the
     recipe does besides a solver of Caffe's, by name; an engine refuses what it lacks.
@@ -62,6 +66,7 @@ class TrainingPlan:
     dtype: str = "float32"
     compile: bool = False
     extras: Mapping[str, object] = field(default_factory=dict)
+    tests: tuple[str, ...] = ()
 
     @property
     def partial(self) -> Path:
@@ -161,15 +166,18 @@ def plan_training(
     uses = [NetInUse(net, _net(net)) for net in read.nets() if net.used]
     files = [*_existing((*weights, *solver_models(solver)))]
     for use in uses:
-        for finding in of_layers(use):
+        for finding in (*of_layers(use), *of_inputs(use)):
             raise error_of(finding)
+        findings += of_loss(use)
         files += check_files(use.net, use.source.where)
         check_labels(use.net, use.source.where)
         findings += of_records(use)
     warnings = [f.text for f in findings if f.severity == "warning"]
     if solver.random_seed < 0:
         warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
-    state = state_to_resume(prefix, names, resume)
+    state = state_to_resume(prefix, names, resume, solver.max_iter)
+    if state is not None:
+        check_state(state, uses[0].net, solver.type)
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if devices is None:
         devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
@@ -192,7 +200,17 @@ def plan_training(
         dtype=dtype,
         compile=compile,
         extras=dict(extras or {}),
+        tests=_test_names([use.source for use in uses[1:]]),
     )
+
+
+def _test_names(sources: Sequence[SolverNet]) -> tuple[str, ...]:
+    """What tells the test nets apart: their stages, or their files."""
+    if len(sources) < 2:
+        return ("test",) * len(sources)
+    files = len({source.path for source in sources}) > 1
+    names = [(*(source.stages or ([source.path.name] if files else [])),) for source in sources]
+    return tuple(" ".join((f"test #{i}", *name)) for i, name in enumerate(names))
 
 
 def solver_models(solver: SolverParameter) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def test_yaml_is_not_read_as_a_prototxt(
 
 @pytest.mark.usefixtures("files")
 def test_check_finds_yaml_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "net.yaml"]) == 1
+    assert main(["check", "net.yaml"]) == 2
     assert "this is a config in YAML, not a prototxt" in capsys.readouterr().out
 
 
