@@ -161,13 +161,17 @@ def _seed(text: str) -> int:
 
 def _extras(args: argparse.Namespace) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.config.recipes import extras_path, read_extras
+    from netbuilder.solvers.recipe import extras_path
+
+    if args.extras == "none":
+        return {}
+    beside = extras_path(args.solver)
+    if not args.extras and not beside.is_file():
+        return {}
+    from netbuilder.config.recipes import read_extras
 
     if args.extras:
-        return {} if args.extras == "none" else read_extras(args.extras)
-    beside = extras_path(args.solver)
-    if not beside.is_file():
-        return {}
+        return read_extras(args.extras)
     extras = read_extras(str(beside))
     print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
     return extras
@@ -244,14 +248,15 @@ def _results(test: Tested, plan: TrainingPlan) -> str:
 
 
 def _draw(record: Record, title: str) -> None:
-    from netbuilder.training.record import draw
+    from netbuilder.training.curves import draw
 
     path = record.path("_curves.png")
     if draw(record.train, record.tests, path, title):
         print(f"wrote {path}", file=sys.stderr)
     else:
         print(
-            "no curves drawn: matplotlib is missing (pip install 'caffe-netbuilder[draw]')", file=sys.stderr
+            "no curves drawn: they need Pillow 10.1 or newer (pip install 'caffe-netbuilder[draw]')",
+            file=sys.stderr,
         )
 
 

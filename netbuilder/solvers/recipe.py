@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.schema import SolverParameter
 
-__all__ = ["Plan", "Recipe", "plan"]
+__all__ = ["Plan", "Recipe", "extras_path", "plan"]
 
 _SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
 
@@ -263,3 +263,8 @@ def _set(solver: Any, name: str, value: Any) -> None:
         assign(solver, name, value)
     except FieldError as error:
         raise FieldError(f"solver: {error.text}", hint=error.hint) from None
+
+
+def extras_path(solver: str) -> Path:
+    """The file with the extras of a solver file, beside it."""
+    return Path(solver).with_suffix(".extras.yaml")

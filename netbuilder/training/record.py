@@ -25,7 +25,7 @@ from netbuilder.errors import FileError
 from netbuilder.training.events import Ended, Event, Iteration, Tested
 from netbuilder.training.snapshots import SnapshotNames, states
 
-__all__ = ["Record", "Row", "draw", "finite"]
+__all__ = ["Record", "Row", "finite"]
 
 T = TypeVar("T")
 
@@ -308,38 +308,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None
-
-
-def draw(train: list[Row], tests: list[Tested], path: str, title: str) -> bool:
-    """Draw loss, rate and the outputs of the tests over the iterations; False if matplotlib is missing."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        return False
-    names = sorted({name for test in tests for name, values in test.outputs.items() if len(values) == 1})
-    losses = [n for n in names if "loss" in n.lower()]
-    others = [n for n in names if n not in losses]
-    figure, axes = pyplot.subplots(2 + bool(others), 1, sharex=True, figsize=(8, 7), squeeze=False)
-    panels = [axis for row in axes for axis in row]
-    panels[0].plot([r.iteration for r in train], [r.loss for r in train], label="train", linewidth=1)
-    panels[0].set_ylabel("loss")
-    panels[-1].plot([r.iteration for r in train], [r.rate for r in train], linewidth=1)
-    panels[-1].set_ylabel("learning rate")
-    panels[-1].set_xlabel("iteration")
-    for axis, chosen in ((panels[0], losses), (panels[1], others)):
-        for name in chosen:
-            points = [(t.iteration, t.outputs[name][0]) for t in tests if name in t.outputs]
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"test {name}")
-        if chosen or axis is panels[0]:
-            axis.legend()
-    if others:
-        panels[1].set_ylabel("test")
-    panels[0].set_title(title)
-    figure.tight_layout()
-    figure.savefig(f"{path}.partial", format="png", dpi=100, metadata={"Software": "netbuilder"})
-    pyplot.close(figure)
-    os.replace(f"{path}.partial", path)
-    return True

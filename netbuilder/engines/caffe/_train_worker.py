@@ -5,8 +5,8 @@ a root where netbuilder is not installed. The request comes on stdin; stdin then
 means that netbuilder is gone. Events go to stdout, Caffe's log to stderr, and a line with the request's mark
 in the log stands for each event, so that both keep their order.
 
-The sources of `_messages.py`, the protocol, `storage/wire.py` and `_snapshot_files.py` are sent before this
-one and run in its namespace.
+The sources of `_messages.py`, the protocol, `_late_imports.py`, `storage/wire.py` and `_snapshot_files.py`
+are sent before this one and run in its namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
@@ -24,12 +24,14 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from netbuilder.engines.caffe._late_imports import late_imports
     from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
     from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
 
 EVENTS = reserve_stdout()  # before the first import that may print
 
-import caffe  # noqa: E402
+with late_imports():
+    import caffe
 import numpy as np  # noqa: E402
 
 ANNOUNCEMENT: list[bytes] = []  # the line in the log that stands for an event

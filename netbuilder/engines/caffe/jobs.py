@@ -56,7 +56,7 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
 
 def displayed(job: JobFields) -> Displayed | None:
     """The lines of Caffe's log that are kept; None for all, if the job is not a training."""
-    return Displayed(job["display"], job["max_iter"] - 1) if job["do"] == "train" else None
+    return Displayed(job["display"], job["max_iter"] - 1) if "display" in job else None
 
 
 # -- pycaffe ---------------------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ from netbuilder.training import events
 
 __all__ = ["Worker"]
 
-_MODULES = ("_messages.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
+_MODULES = (
+    "_messages.py", "_late_imports.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py",
+)  # fmt: skip
 _EVENTS = {
     kind.__name__: kind
     for kind in (
