@@ -150,7 +150,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(data, indent=1))
     else:
         _summary(data, record, plan)
-    return {"stopped": 130, "diverged": 1}.get(str(end["end"]), 0)
+    return {"done": 0, "diverged": 1, "stopped": 130}.get(str(end["end"]), 2)
 
 
 def _seed(text: str) -> int:
@@ -261,7 +261,7 @@ def _draw(record: Record, title: str) -> None:
 
 
 def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
-    word = {"done": "trained to the end", "stopped": "stopped", "diverged": "diverged"}[data["end"]]
+    word = "trained to the end" if data["end"] == "done" else data["end"]
     word += f" ({data['reason']})" if "reason" in data else ""
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
     if "images_per_second" in data:

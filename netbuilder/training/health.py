@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,8 @@ ADVICE = (
     "a smaller base_lr, a warm-up, clip_gradients or inputs of smaller scale may help; begin again, or "
     "--resume a snapshot from before"
 )
-# A training is saturated if its last losses are all the largest one, or so many of them all a part of it: a
-# net that always takes one of two classes has half. The first iterations of a good one may be as bad.
+# A training is saturated if its last few losses are the largest one, or the mean of many is a part of it, in
+# both halves: a net that always takes one of two classes has half. The first losses of a good one may be bad.
 _FEW, _ALL = 3, 0.99
 _MANY, _PART = 20, 0.25
 _FULL, _VALID, _BATCH_SIZE, _NONE = range(4)  # LossParameter.NormalizationMode
@@ -72,15 +72,19 @@ class Health:
 
     def saturated(self) -> str:
         """Whether the last losses are near the largest that the net can have."""
-        few = list(self._last)[-_FEW:]
-        stays = len(few) == _FEW and min(few) >= self._most * _ALL
-        if stays or (len(self._last) == _MANY and min(self._last) >= self._most * _PART):
-            mean = sum(self._last) / len(self._last)
+        last = list(self._last)
+        few, halves = last[-_FEW:], (last[: _MANY // 2], last[_MANY // 2 :])
+        all_few = len(few) == _FEW and min(few) >= self._most * _ALL
+        if all_few or (len(last) == _MANY and min(map(_mean, halves)) >= self._most * _PART):
             return (
-                f"the loss stays at {mean:.6g}: the softmax is saturated, the labels have no probability "
-                f"(such a loss is {self._most:.6g} at most)"
+                f"the loss stays at {_mean(few if all_few else last):.6g}: the softmax is saturated, "
+                f"the labels have no probability (such a loss is {self._most:.6g} at most)"
             )
         return ""
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def most(net: Net) -> float:

@@ -57,6 +57,7 @@ def how(losses: list[float], *tests: Tested, end: str = "done") -> Ended:
         [2.3, *[87.3365] * 30],
         [2.3, *[78.6, 87.3365, 76.4] * 10],  # a label now and then is the one class that it always takes
         [2.3, *[43.668, 38.2, 49.1] * 10],  # two classes
+        [2.3, *[0.0, 87.3365] * 15],  # and one label a batch
     ],
 )
 def test_a_training_that_has_diverged_is_not_done(losses: list[float]) -> None:
@@ -68,7 +69,15 @@ def test_a_training_that_has_diverged_is_not_done(losses: list[float]) -> None:
 
 @pytest.mark.parametrize(
     "losses",
-    [[], [2.3], [87.3365] * 30 + [2.3], [60.0, 30.0, 12.0, 5.0], [2.302585] * 50, [0.0] * 20, [50.2] * 4],
+    [
+        [],
+        [2.3],
+        [87.3365] * 30 + [2.3] * 10,
+        [60.0, 30.0, 12.0, 5.0],
+        [2.302585] * 50,
+        [0.0] * 20,
+        [50.2] * 4,
+    ],
 )
 def test_a_training_that_learns_or_only_stands_still_is_done(losses: list[float]) -> None:
     assert how(losses) == Ended("done", len(losses))
