@@ -6,7 +6,7 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe torch configs-torch solvers-torch fuzz fuzz-consumers fuzz-torch clean
+.PHONY: help demo test lint format caffe torch configs-fold configs-torch configs-onnx published solvers-torch fuzz fuzz-consumers fuzz-torch clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,15 @@ export TORCH
 
 configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
 	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
+
+configs-fold: caffe ## compare all shipped configs, folded, with the originals in real Caffe, OpenCV and MNN
+	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_CAFFE=1 $(PY) -m pytest -q -s tests/transforms/test_fold_configs.py
+
+configs-onnx: caffe ## compare all shipped configs as ONNX files with real Caffe
+	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_ONNX=1 $(PY) -m pytest -q tests/export/onnx/test_configs.py
+
+published: torch caffe ## compare torchvision's and timm's ResNets at full size in PyTorch with real Caffe
+	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_published.py
 
 solvers-torch: torch caffe ## compare 300 combinations of solver fields in PyTorch with real Caffe
 	NETBUILDER_SOLVERS=300 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_solver.py

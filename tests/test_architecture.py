@@ -36,6 +36,7 @@ ROOMS = (
     "netbuilder.data",
     "netbuilder.training",
     "netbuilder.engines",
+    "netbuilder.export",
     "netbuilder.caffeonspark",
     "netbuilder.networks",
     "netbuilder.config",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,7 @@ def _add_set(kinds: Verbs, name: str) -> None:
 
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
     add_output(parser, what, "PATH", required=True)
+    add_json(parser)
     again = parser.add_mutually_exclusive_group()
     add_force(again, "replace an existing database")
     again.add_argument(
@@ -122,10 +123,9 @@ def _add_pad(parser: Options, default: str) -> None:
 def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
-        help="show what is in an LMDB, and draw samples",
-        description="Show number, shapes and labels of the records of an LMDB. It is read as a plain file: "
-        "nothing is "
-        "written beside it, no lock is taken, and every record is read.",
+        help="show what is in an LMDB or a LevelDB, and draw samples",
+        description="Show number, shapes and labels of the records of an LMDB, or a LevelDB (by the package "
+        "plyvel). Nothing is written beside it, no lock is taken, and every record is read.",
     )
     parser.add_argument("database", metavar="DB", help="the database, a folder")
     add_json(parser)
@@ -204,16 +204,20 @@ def _lmdb(args: argparse.Namespace) -> int:
         _say(f"'{place}' is complete already")
         if args.labels:
             _write_labels(listing, place, Path(args.labels), job, force=args.force)
+        if args.json:
+            _print_made([place], made=False)
         return 0
     for path in done.skipped:
         _say(f"left out: {path}")
     earlier = len(listing.sources) - done.records - len(done.skipped)
     if earlier:
-        _say(f"left out by an earlier run: {earlier} images")
+        _say(f"left out by an earlier run: {counted(earlier, 'image')}")
     if done.sizes_differ:
         _say("the images have different sizes: a Data layer then needs crop_size, or batch_size 1")
     order = "" if args.gray else ", channels in the order B, G, R"
     _say(f"wrote {place}: {counted(done.records, 'record')}{order}")
+    if args.json:
+        _print_made([place], skipped=[_shown(path) for path in done.skipped])
     return 0
 
 
@@ -257,7 +261,21 @@ def _cores() -> int:
 
 
 def _say(text: str) -> None:
-    print(text.encode(errors="surrogateescape").decode(errors="replace"), file=sys.stderr)
+    print(_shown(text), file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _print_made(databases: Sequence[Path], *, made: bool = True, skipped: Sequence[str] = ()) -> None:
+    """Print the databases as JSON; `made` is whether this run made them."""
+    import json
+
+    from netbuilder.storage.lmdb_file import open_database
+
+    listed = [{"database": str(place), "records": len(open_database(place))} for place in databases]
+    print(json.dumps({"version": 1, "made": made, "databases": listed, "skipped": skipped}, indent=2))
 
 
 # ---- cifar10, mnist --------------------------------------------------------------------------------------
@@ -314,10 +332,14 @@ def _set(args: argparse.Namespace) -> int:
             output.finish()
     except AlreadyMade:
         _say(f"'{place}' is complete already")
+        if args.json:
+            _print_made([place / "train_lmdb", place / "test_lmdb"], made=False)
         return 0
     order = {"gray": "", "BGR": ", channels in the order B, G, R", "RGB": ", channels in the order R, G, B"}
     _say(f"wrote {place}: train_lmdb, test_lmdb, mean.binaryproto, labels.txt{order[channels]}; means of the "
          f"channels {', '.join(f'{m:.3f}' for m in means)}")  # fmt: skip
+    if args.json:
+        _print_made([place / "train_lmdb", place / "test_lmdb"])
     return 0
 
 

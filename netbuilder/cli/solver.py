@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
+from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.config.recipes import RECIPES, read_recipe
-from netbuilder.errors import ConfigError, FieldError, StaleBlob, did_you_mean
+from netbuilder.errors import ConfigError, StaleBlob
 from netbuilder.solvers.recipe import extras_path
 from netbuilder.storage.files import MARK, write_files
 
@@ -53,10 +55,7 @@ def add_parser(verbs: Verbs) -> None:
         "--test-batch", type=int, metavar="N", help="batch of the TEST phase (default: read from the net)"
     )
     parser.add_argument("--no-scale", action="store_true", help="leave the rate as it is in the recipe")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE",
-        help="another value for a field, as in --set snapshot_prefix=runs/a; may be given again",
-    )  # fmt: skip
+    add_set(parser)
     parser.add_argument(
         "--dialect",
         default="caffe-1.0",
@@ -83,7 +82,10 @@ def _run(args: argparse.Namespace) -> int:
         rows = [
             (p.stem, " ".join(read_recipe(p.stem).source.split())) for p in sorted(RECIPES.glob("*.yaml"))
         ]
-        print(report.format_table(("recipe", "source"), rows))
+        if args.json:
+            _print_json({"version": 1, "recipes": [{"recipe": n, "source": source} for n, source in rows]})
+        else:
+            print(report.format_table(("recipe", "source"), rows))
         return 0
     if not args.recipe or not args.net:
         raise ConfigError(
@@ -102,13 +104,16 @@ def _run(args: argparse.Namespace) -> int:
         test_batch=test_batch,
         scale=not args.no_scale,
         dialect=args.dialect,
-        fields=dict(map(_field, args.set)),
+        fields=solver_fields(args.set),
     )
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
     solver = planned.solver
     near = solvers.approximations(solver)
     if args.stock == "":
-        print(_offers(solver, near))
+        if args.json:
+            _print_json({"version": 1, "lr_policy": solver.lr_policy, "stock": [_near(a) for a in near]})
+        else:
+            print(_offers(solver, near))
         return 0
     if args.stock is not None:
         chosen = stock(solver, args.stock)
@@ -147,7 +152,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(_json(recipe, planned, solver, noted, args.output, _commands(args, solver)))
     elif args.output == "-":
-        print(text, end="")
+        print_file(text)
     if not args.json:
         out = sys.stderr if args.output == "-" else sys.stdout
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
@@ -168,7 +173,7 @@ def _commands(args: argparse.Namespace, solver: object) -> list[str]:
     """The commands that train by the solver file, on the devices that it is for."""
     from netbuilder.solvers import schedule_of
 
-    file = args.output or "SOLVER"
+    file = shlex.quote(args.output) if args.output else "SOLVER"
     if args.dialect == "caffeonspark":
         return [f"netbuilder caffeonspark {file} --executors {args.gpus} --model URL -o FOLDER"]
     gpus = ",".join(map(str, range(args.gpus)))
@@ -193,40 +198,6 @@ def _own(args: argparse.Namespace, records: Mapping[str, int]) -> dict[str, Any]
         iterations = round(args.epochs * own.get("images", recipe.images) / recipe.batch)
         factor, length = iterations / recipe.iterations, {"iterations": iterations}
     return {**own, **length, "milestones": tuple(m * factor for m in recipe.milestones)}
-
-
-def _field(text: str) -> tuple[str, Any]:
-    """A --set FIELD=VALUE: a number where it is one, a list where there are commas, else text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"--set takes FIELD=VALUE, got '{text}'", hint="as in --set display=20")
-    words = [_word(name, w) for w in value.split(",")]
-    return name, words if len(words) > 1 or _repeated(name) else words[0]
-
-
-def _repeated(name: str) -> bool:
-    from netbuilder.schema import SolverParameter
-    from netbuilder.schema.fields import is_repeated
-
-    field = SolverParameter.DESCRIPTOR.fields_by_name.get(name)
-    return field is not None and is_repeated(field)
-
-
-def _word(name: str, word: str) -> Any:
-    from netbuilder.schema import SolverParameter
-
-    field = SolverParameter.DESCRIPTOR.fields_by_name.get(name)
-    if field is None:
-        known = [f.name for f in SolverParameter.DESCRIPTOR.fields]
-        raise FieldError(f"no field '{name}' in SolverParameter", hint=did_you_mean(name, known))
-    if field.type == field.TYPE_BOOL and word in ("true", "false"):
-        return word == "true"
-    if field.type in (field.TYPE_STRING, field.TYPE_ENUM):
-        return word
-    try:
-        return float(word) if field.type == field.TYPE_FLOAT else int(word)
-    except ValueError:
-        return word  # refused where it is set, with what it should be
 
 
 # -- the net -------------------------------------------------------------------------------------------------
@@ -322,6 +293,17 @@ def _offers(solver: Any, near: Any) -> str:
     return f"differences from '{solver.lr_policy}', of its highest rate\n" + report.format_table(
         head, rows, right=(1, 2, 3)
     )
+
+
+def _near(offer: Any) -> dict[str, Any]:
+    """A policy of stock Caffe as JSON has it: its differences are parts of the highest rate."""
+    return {"policy": offer.name, "mean": offer.mean, "most": offer.most, "iteration": int(offer.worst)}
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(data, indent=2))
 
 
 def _apart(chosen: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
@@ -45,6 +46,7 @@ def add_parser(verbs: Verbs) -> None:
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     add_device(parser)
+    add_set(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
     )
@@ -75,6 +77,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.engines import find_engine
     from netbuilder.training.plan import parse_devices, plan_training, solver_models
     from netbuilder.training.record import Record
+    from netbuilder.training.snapshots import only_offered
 
     devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
     engine = find_engine(args.engine)
@@ -94,6 +97,7 @@ def _run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         compile=args.compile,
         extras=_extras(args),
+        fields=solver_fields(args.set),
     )
     job = engine.train(plan)
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -131,6 +135,7 @@ def _run(args: argparse.Namespace) -> int:
                         end["reason"] = ended.reason
             except NetBuilderError as error:
                 end["reason"] = error.text
+                error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
                 raise
             finally:
                 data = record.write(**head, **end)

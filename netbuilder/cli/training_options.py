@@ -60,6 +60,10 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         help="the same as --gpu, by PyTorch's name",
     )
     parser.add_argument(
+        "--cpu", dest="gpu", action="store_const", const="",
+        help="the CPU, whatever solver_mode is; the same as --device cpu",
+    )  # fmt: skip
+    parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), type=_dtype, default="float32",
         help="the precision of the arithmetic, also as fp32, bf16 and fp16 (default: float32, the only one "
         "of Caffe)",

@@ -21,7 +21,7 @@ from typing import Any
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.schema import SolverParameter
 
-__all__ = ["Plan", "Recipe", "extras_path", "plan"]
+__all__ = ["Plan", "Recipe", "extras_path", "plan", "set_field"]
 
 _SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
 
@@ -162,7 +162,7 @@ def plan(
     solver.snapshot_prefix = name if spark else f"snapshots/{name}"
     solver.random_seed = 1  # a run that can be repeated, and resumed as if it had not been stopped
     for name, value in {**recipe.fields, **(fields or {})}.items():
-        _set(solver, name, value)
+        set_field(solver, name, value)
     return Plan(solver=solver, arithmetic=tuple(rows), lacks=recipe.lacks, iterations_per_epoch=per_epoch)
 
 
@@ -255,11 +255,14 @@ def _schedule(
     solver.lr_policy = text
 
 
-def _set(solver: Any, name: str, value: Any) -> None:
+def set_field(solver: Any, name: str, value: Any) -> None:
+    """Set a field of a solver, or leave it out if the value is None. Raises FieldError."""
     from netbuilder.schema.fields import assign
 
     try:
         solver.ClearField(name) if name in solver.DESCRIPTOR.fields_by_name else None
+        if value is None:
+            return
         assign(solver, name, value)
     except FieldError as error:
         raise FieldError(f"solver: {error.text}", hint=error.hint) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from netbuilder.errors import FileError
@@ -63,8 +63,7 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
             partial.replace(path)
     except OSError as error:
         for partial, _ in finished:
-            if partial.parent.is_dir():
-                partial.unlink(missing_ok=True)
+            _remove(partial)
         raise FileError(
             f"cannot write '{path}': {reason(error)}", hint="choose another output folder"
         ) from None
@@ -85,8 +84,13 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FileError(f"cannot write '{path}': {reason(error)}", hint="choose another place") from None
     finally:
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)
+        _remove(partial)
+
+
+def _remove(partial: Path) -> None:
+    """Remove a file that was begun, if it is there; a folder that takes no file may refuse this, too."""
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)
 
 
 def _check_free(path: Path, content: bytes, force: bool) -> None:

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
-from netbuilder.prototxt.solver_file import parse_solver
-from netbuilder.solvers.checks import check_file
+from netbuilder.prototxt.solver_file import require_solver
+from netbuilder.solvers.checks import check_file, how_to_find, require_fields
+from netbuilder.solvers.recipe import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
-from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
+from netbuilder.training.snapshots import (
+    SnapshotNames,
+    old_snapshots,
+    prefix_of,
+    require_whole,
+    state_to_resume,
+)
 from netbuilder.training.sources import check_files
 from netbuilder.training.states import check_state
 from netbuilder.weights.model import model_files
@@ -132,26 +139,28 @@ def plan_training(
     dtype: str = "float32",
     compile: bool = False,
     extras: Mapping[str, object] | None = None,
+    fields: Mapping[str, object] | None = None,
 ) -> TrainingPlan:
     """Plan the training of a solver file, and check everything that can be checked before an engine starts.
 
     `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
-    a state file; `seed` replaces the solver's.
+    a state file; `seed` replaces the solver's, and `fields` any of its fields (None leaves one out).
 
     Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
-    read = parse_solver(read_text(path), path).with_state(level, stages)
-    for error in read.faults:
-        raise error
+    read = require_solver(read_text(path), path).with_state(level, stages)
+    require_fields(read)
     solver = read.solver
+    for name, value in (fields or {}).items():
+        set_field(solver, name, value)
     if seed is not None:
         solver.random_seed = seed
     for name in (solver.net, solver.train_net, *solver.test_net):
         if name and not Path(name).is_file():
             raise FileError(
                 f"the solver names a net that does not exist: '{name}'",
-                hint="names are relative to the current directory",
-            )
+                where=read.place_of("net", "train_net", "test_net"), hint=how_to_find(read, name),
+            )  # fmt: skip
     findings = list(check_file(read))
     for finding in findings:
         if finding.severity == "error":
@@ -176,9 +185,10 @@ def plan_training(
     if solver.random_seed < 0:
         warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
     state = state_to_resume(prefix, names, resume, solver.max_iter)
-    if state is not None:
-        check_state(state, uses[0].net, solver.type)
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
+    if state is not None:
+        require_whole(state, prefix, names)
+        check_state(state, uses[0].net, solver.type)
     if devices is None:
         devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
     return TrainingPlan(
