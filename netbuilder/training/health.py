@@ -28,7 +28,7 @@ ADVICE = (
 # A training is saturated if its last few losses are the largest one, or the mean of many is a part of it, in
 # both halves: a net that always takes one of two classes has half. The first losses of a good one may be bad.
 _FEW, _ALL = 3, 0.99
-_MANY, _PART = 20, 0.25
+_MANY, _PART = 50, 0.25
 _FULL, _VALID, _BATCH_SIZE, _NONE = range(4)  # LossParameter.NormalizationMode
 
 

@@ -188,7 +188,7 @@ def plan_training(
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if state is not None:
         require_whole(state, prefix, names)
-        check_state(state, uses[0].net, solver.type)
+        check_state(state, names.model_of(state), uses[0].net, solver.type)
     if devices is None:
         devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
     return TrainingPlan(

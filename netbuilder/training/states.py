@@ -11,31 +11,33 @@ import json
 import mmap
 from pathlib import Path
 
-from netbuilder.errors import ConfigError, FileError, counted, shape_text
+from netbuilder.checks.weights import fit
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, counted, shape_text
 from netbuilder.net import Net
 from netbuilder.schema import BlobShape
 from netbuilder.storage.wire import BYTES, VARINT, WireError, fields, signed, varint
+from netbuilder.weights.model import read_model
 
 __all__ = ["check_state", "histories"]
 
 _HISTORY = 3  # of SolverState
 _LEGACY, _SHAPE = (1, 2, 3, 4), 7  # of BlobProto
 _TWO = ("AdaDelta", "Adam")  # types with two histories for each parameter
-_MODEL_ONLY = "--weights MODEL begins with its weights, without the history"
 
 
-def check_state(state: Path, net: Net, type: str) -> None:
+def check_state(state: Path, model: Path, net: Net, type: str) -> None:
     """Raise ConfigError if a state is of another net or type of solver.
 
-    One that cannot be read is left to the engine, which says what is wrong with it.
+    One that cannot be read, or whose model does not fit, is left to the engine, which says what is wrong.
     """
+    try:
+        if fit([net], read_model(model)).refused:
+            return
+    except NetBuilderError:
+        return
     before = _recorded_type(state)
     if before and before != type:
-        raise ConfigError(
-            f"'{state}' is of a solver of type {before}, and this one is {type}: its history means "
-            "something else",
-            key="type", hint=f'type: "{before}" goes on; {_MODEL_ONLY}',
-        )  # fmt: skip
+        raise _unfit(f"'{state}' is of a solver of type {before}, and this one is {type}", "type")
     params = [(layer, p) for layer in net for p in layer.params if not p.shared_with]
     if any(layer.unknown for layer in net):
         return
@@ -45,19 +47,27 @@ def check_state(state: Path, net: Net, type: str) -> None:
         return
     each = 2 if type in _TWO else 1
     if len(found) != each * len(params):
-        raise ConfigError(
-            f"'{state}' has {counted(len(found), 'history blob')}, and {type} has {each} for each of "
-            f"the {counted(len(params), 'parameter blob')} of this net",
-            key="resume", hint=f"give the net and the solver that it was saved with; {_MODEL_ONLY}",
-        )  # fmt: skip
+        raise _unfit(
+            f"'{state}' has {counted(len(found), 'history blob')}, and {type} has {each} for each of the "
+            f"{counted(len(params), 'parameter blob')} of this net",
+            "resume",
+        )
     for i, shape in enumerate(found):
         layer, param = params[i % len(params)]
         if shape not in (param.shape, (1,) * (4 - len(param.shape)) + param.shape):
-            raise ConfigError(
-                f"'{state}' is of another net: its history {i} is {shape_text(shape)}, and the {param.role} "
-                f"of layer '{layer.name}' is {shape_text(param.shape)}",
-                key="resume", hint=f"give the net that it was saved with; {_MODEL_ONLY}",
-            )  # fmt: skip
+            raise _unfit(
+                f"history {i} of '{state}' is {shape_text(shape)}, and the {param.role} of layer "
+                f"'{layer.name}' is {shape_text(param.shape)}",
+                "resume",
+            )
+
+
+def _unfit(where: str, key: str) -> ConfigError:
+    return ConfigError(
+        "the snapshot does not fit: it is of another net, or of another type of solver", key=key, path=where,
+        hint="go on with the net and the solver that it was saved with; --weights begins with its weights, "
+        "without the history",
+    )  # fmt: skip
 
 
 def _recorded_type(state: Path) -> str:

@@ -55,9 +55,9 @@ def how(losses: list[float], *tests: Tested, end: str = "done") -> Ended:
         [2.3, math.inf],
         [87.3365] * 3,
         [2.3, *[87.3365] * 30],
-        [2.3, *[78.6, 87.3365, 76.4] * 10],  # a label now and then is the one class that it always takes
-        [2.3, *[43.668, 38.2, 49.1] * 10],  # two classes
-        [2.3, *[0.0, 87.3365] * 15],  # and one label a batch
+        [2.3, *[78.6, 87.3365, 76.4] * 20],  # a label now and then is the one class that it always takes
+        [2.3, *[43.668, 38.2, 49.1] * 20],  # two classes
+        [2.3, *[0.0, 87.3365] * 30],  # and one label a batch
     ],
 )
 def test_a_training_that_has_diverged_is_not_done(losses: list[float]) -> None:
@@ -72,7 +72,7 @@ def test_a_training_that_has_diverged_is_not_done(losses: list[float]) -> None:
     [
         [],
         [2.3],
-        [87.3365] * 30 + [2.3] * 10,
+        [87.3365] * 60 + [2.3] * 25,
         [60.0, 30.0, 12.0, 5.0],
         [2.302585] * 50,
         [0.0] * 20,
