@@ -267,8 +267,9 @@ def _draw(record: Record, title: str) -> None:
 
 def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
     word = "trained to the end" if data["end"] == "done" else data["end"]
-    word += f" ({data['reason']})" if "reason" in data else ""
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
+    if "reason" in data:
+        print(data["reason"])
     if "images_per_second" in data:
         print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
     if record.train:

@@ -83,7 +83,9 @@ def test_a_saturated_softmax_fails_at_the_end(engine: str, capsys: pytest.Captur
     assert (record["end"], record["iteration"]) == ("diverged", 30)
     assert record["train"][-1]["loss"] == pytest.approx(87.3365, rel=1e-5)
     assert record["reason"].startswith("the loss stays at 87.3365: the softmax is saturated")
-    assert captured.out.startswith("diverged (the loss stays at 87.3365")
+    head, reason, *_ = captured.out.splitlines()
+    assert head.startswith("diverged: iteration 30 of 30, ")
+    assert reason == record["reason"]
 
 
 @pytest.mark.parametrize("loss", [True, False])
