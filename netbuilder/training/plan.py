@@ -96,8 +96,15 @@ class TrainingPlan:
         Those that this one has written since, under the same names, stay.
         """
         for file, status in self.old.items():
-            if file.is_file() and _same(file.stat(), status):
-                file.unlink()
+            aside = self.partial / f"old-{file.name}"  # what is removed must be what was there before
+            try:
+                os.replace(file, aside)
+            except FileNotFoundError:
+                continue
+            if _same(aside.stat(), status):
+                aside.unlink()
+            else:
+                os.replace(aside, file)
 
     def clean(self) -> None:
         """Remove the folder in which snapshots are written before they are renamed."""
