@@ -104,7 +104,7 @@ class Worker(Process):
                 yield self._checked(_event(kind, fields))
         code = self._process.wait()
         if not ended:
-            raise death(code, self._said(), self._job["names"])
+            raise death(code, self._said(), self._job.get("names", {}))
 
     def _message(self) -> dict[str, Any] | None:
         """The message that the mark announces; None if the worker died before its end."""
