@@ -28,6 +28,7 @@ __all__ = [
     "StaleBlob",
     "counted",
     "did_you_mean",
+    "printable",
     "shape_text",
 ]
 
@@ -52,8 +53,11 @@ class NetBuilderError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
+        first, *more = self.text.split("\n")
         details = (("where:", self.where), ("bottoms:", self.bottoms), ("hint:", self.hint))
-        return "\n".join([self.text, *(f"  {label:<8} {text}" for label, text in details if text)])
+        lines = [first, *(line if line[:1] in ("", " ") else f"  {line}" for line in more)]
+        lines += [f"  {label:<8} {text}" for label, text in details if text]
+        return "\n".join(map(printable, lines))
 
 
 class ShapeError(NetBuilderError):
@@ -142,6 +146,14 @@ def _slips(a: str, b: str) -> int:
                 cost = min(cost, older[j - 2] + 1)
             row.append(cost)
     return row[-1]
+
+
+def printable(text: str) -> str:
+    """A text of a file on one line of a terminal: line ends and control characters are escaped, as by repr.
+
+    Otherwise a name could forge lines, move the cursor or turn the direction of writing.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

@@ -13,7 +13,7 @@ from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
-from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
 from netbuilder.findings import Finding
 from netbuilder.prototxt.solver_file import SolverFile, is_solver, parse_solver
 from netbuilder.report.findings import also, finding_lines, summary, totals
@@ -221,7 +221,7 @@ def _mended(examined: Examined, args: argparse.Namespace) -> _Checked:
 def _lines(checked: _Checked) -> list[str]:
     lines = []
     for remedy, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
-        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}")
+        lines.append(printable(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}"))
         lines += also(others)
     examined = checked.examined
     return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))

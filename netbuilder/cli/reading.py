@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from netbuilder.cli.options import given_inputs
 from netbuilder.errors import NetBuilderError, PrototxtError, StaleBlob
+from netbuilder.layers import Shape
 from netbuilder.net import Net
 from netbuilder.prototxt.reader import nets_of, read_net
 from netbuilder.prototxt.solver_file import SolverNet
@@ -35,10 +37,12 @@ def read_test_net(args: argparse.Namespace) -> tuple[Net, SolverNet, list[str]]:
     raise first
 
 
-def read_train_net(args: argparse.Namespace) -> Net | None:
-    """The TRAIN net of the file; None if there is none."""
+def read_train_net(args: argparse.Namespace, shapes: Mapping[str, Shape] | None = None) -> Net | None:
+    """The TRAIN net of the file, perhaps with inputs of these shapes; None if there is none."""
     try:
         source = nets_of(args.file, "TRAIN", level=args.level, stages=args.stage)[0]
-        return read_net(source, dialect="any", unknown="keep", inputs=given_inputs(args))
+        return read_net(
+            source, dialect="any", unknown="keep", inputs={**(shapes or {}), **given_inputs(args)}
+        )
     except NetBuilderError:
         return None

@@ -13,7 +13,7 @@ from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
 from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.config.recipes import RECIPES, read_recipe
-from netbuilder.errors import ConfigError, StaleBlob
+from netbuilder.errors import ConfigError, StaleBlob, printable
 from netbuilder.solvers.recipe import extras_path
 from netbuilder.storage.files import MARK, write_files
 
@@ -106,6 +106,7 @@ def _run(args: argparse.Namespace) -> int:
         dialect=args.dialect,
         fields=solver_fields(args.set),
     )
+    planned.solver.net = _net_name(args)
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
     solver = planned.solver
     near = solvers.approximations(solver)
@@ -134,7 +135,7 @@ def _run(args: argparse.Namespace) -> int:
             f"max_iter {solver.max_iter} is not a multiple of test_interval {solver.test_interval}: "
             "`netbuilder train` tests the last state too, `caffe train` does not"
         )
-    if not solver.test_iter and recipe.test_images:
+    if not any(solver.test_iter) and recipe.test_images and not test_batch:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
     beside = extras_path(args.output) if args.output and args.output != "-" and recipe.extras else None
     if recipe.extras:
@@ -182,6 +183,12 @@ def _commands(args: argparse.Namespace, solver: object) -> list[str]:
     return commands + ([f"caffe train --solver {file}{on}"] if schedule_of(solver).stock else [])
 
 
+def _net_name(args: argparse.Namespace) -> str:
+    """The net as the solver names it: CaffeOnSpark takes a bare name, of a file beside the solver."""
+    beside = args.output and args.output != "-" and Path(args.output).parent == Path(args.net).parent
+    return Path(args.net).name if args.dialect == "caffeonspark" and beside else str(args.net)
+
+
 # -- the recipe ----------------------------------------------------------------------------------------------
 
 
@@ -206,7 +213,8 @@ def _own(args: argparse.Namespace, records: Mapping[str, int]) -> dict[str, Any]
 def _of_records(args: argparse.Namespace, batch: int, records: dict[str, int]) -> list[str]:
     """Notes on the numbers of records at hand; one that is below the global batch is removed."""
     notes = []
-    whole = batch * args.iter_size * (1 if args.dialect == "nvcaffe" else args.gpus)
+    passes = 1 if args.dialect == "caffeonspark" else args.iter_size
+    whole = batch * passes * (1 if args.dialect == "nvcaffe" else args.gpus)
     for key, count in list(records.items()):
         option, given = f"--{key.replace('_', '-')}", getattr(args, key)
         if given is not None:
@@ -271,18 +279,19 @@ def _text(args: argparse.Namespace, recipe: Any, planned: Any, solver: Any, note
 
     lines = [
         f"{MARK} {__version__}",
-        f"# solver: {args.recipe}",
+        printable(f"# solver: {args.recipe}"),
         f"#   source: {' '.join(recipe.source.split())}",
     ]
-    lines += [f"#   {what}: {how} = {value}" for what, how, value in planned.arithmetic]
-    lines += [f"#   note: {note}" for note in notes]
+    lines += [printable(f"#   {what}: {how} = {value}") for what, how, value in planned.arithmetic]
+    lines += [printable(f"#   note: {note}") for note in notes]
     return "\n".join(lines) + "\n" + text_format.format_fields(solver)
 
 
 def _extras_text(name: str, recipe: Any) -> str:
     import yaml
 
-    return f"{MARK} {__version__}\n# extras of the solver recipe {name}\n{yaml.safe_dump(recipe.extras)}"
+    about = printable(f"# extras of the solver recipe {name}")
+    return f"{MARK} {__version__}\n{about}\n{yaml.safe_dump(recipe.extras)}"
 
 
 def _offers(solver: Any, near: Any) -> str:

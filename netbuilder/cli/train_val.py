@@ -77,6 +77,7 @@ class _Made(NamedTuple):
 
     train: Net
     test: Net
+    data: TrainValOptions
     fed: Fed
     heads: list[Head]
     labels: Labels
@@ -88,8 +89,8 @@ class _Made(NamedTuple):
 def _run(args: argparse.Namespace) -> int:
     data = TrainValOptions(**given_values(args, TrainValOptions))
     net, source, assumed = read_test_net(args)
-    train = net if net.phase == "TRAIN" else read_train_net(args) or net
-    made = _made(args, data, net, train, assumed)
+    made = _made(args, data, net, assumed)
+    data = made.data
     for made_net in (made.train, made.test):
         for layer in made_net:
             if not layer.bottoms:
@@ -112,13 +113,20 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _made(args: argparse.Namespace, data: TrainValOptions, net: Net, train: Net, assumed: list[str]) -> _Made:
+def _made(args: argparse.Namespace, data: TrainValOptions, net: Net, assumed: list[str]) -> _Made:
     test = deployed(net, outputs=args.outputs).net
     heads = heads_of(test, data.loss_type)
     judged = {head.scores: head for head in heads}
+    train = net
+    if net.phase == "TEST":
+        shapes = {blob.name: blob.known_shape for blob in test.inputs}
+        train = read_train_net(args, shapes) or read_train_net(args) or net
     train = deployed(train, outputs=list(judged) if args.outputs else ()).net
     # TEST may have a Softmax or Sigmoid that TRAIN lacks: it says which loss the scores get.
-    trained = [judged.get(head.scores, head) for head in heads_of(train, data.loss_type)]
+    trained = [
+        judged.get(head.scores, head)._replace(dropped=head.dropped)
+        for head in heads_of(train, data.loss_type)
+    ]
     for scores in judged:
         if scores not in {head.scores for head in trained}:
             raise ConfigError(
@@ -127,11 +135,13 @@ def _made(args: argparse.Namespace, data: TrainValOptions, net: Net, train: Net,
             )  # fmt: skip
     fed = data.fitting(Fed(_inputs(test), _dialect(test)))
     labels = labels_of(trained, own=data.own_labels)
+    data = data.fitting_maps() if labels.are_maps else data
     frozen = freeze([train, test], args.freeze, statistics=args.freeze_statistics) if args.freeze else None
     first, second = (
         for_training(
             body, phase, data.source(fed, labels, phase.lower()), judges, labels=labels,
-            batch=data.batch_of(phase.lower(), fed.dialect), inputs=list(fed.inputs), frozen=frozen,
+            batch=data.batch_of(phase.lower(), fed.dialect), inputs=list(fed.inputs), named=len(trained) > 1,
+            frozen=frozen,
         )
         for body, phase, judges in ((train, PHASES[0], trained), (test, PHASES[1], heads))
     )  # fmt: skip
@@ -141,7 +151,8 @@ def _made(args: argparse.Namespace, data: TrainValOptions, net: Net, train: Net,
     ]
     if len(trained) > 1 and not labels.parts:
         assumed.append(f"one label for the {len(trained)} heads")
-    return _Made(first, second, fed, trained, labels, frozen, without_filler(train), assumed)
+    filled = without_filler(train)
+    return _Made(first, second, data, fed, trained, labels, frozen, filled, assumed)
 
 
 def _inputs(net: Net) -> dict[str, Shape]:
@@ -161,11 +172,10 @@ def _lines(made: _Made) -> list[str]:
     lines = []
     for head in made.heads:
         shape = shape_text(made.train.blobs[head.scores].known_shape)
-        readers = [layer for layer in made.test if made.test.blobs[head.scores] in layer.bottoms]
-        judges = [_judge(layer) for layer in readers if len(layer.bottoms) > 1]
+        judges = [head.loss, *(_judge(layer) for layer in made.test if _is_metric_of(head, layer))]
         lines.append(f"head     {head.scores} {shape}: {', '.join(judges)}")
     if made.labels.shape:
-        parts = " and ".join(map(str, made.labels.parts))
+        parts = " and ".join(map(str, made.labels.parts.values()))
         parts = f", {parts} by head" if parts else ""
         lines.append(f"labels   {shape_text(made.labels.shape)} for each image{parts}")
     if made.filled:
@@ -177,8 +187,12 @@ def _lines(made: _Made) -> list[str]:
     return lines
 
 
-def _judge(layer: Layer) -> str:
-    return f"{layer.type} top-{layer.proto.accuracy_param.top_k}" if layer.type == "Accuracy" else layer.type
+def _is_metric_of(head: Head, layer: Layer) -> bool:
+    return layer.type == "Accuracy" and layer.bottoms[0].name == head.scores
+
+
+def _judge(metric: Layer) -> str:
+    return f"{metric.type} top-{metric.proto.accuracy_param.top_k}"
 
 
 def _as_data(args: argparse.Namespace, data: TrainValOptions, made: _Made) -> dict[str, Any]:
@@ -186,7 +200,7 @@ def _as_data(args: argparse.Namespace, data: TrainValOptions, made: _Made) -> di
         "version": 1,
         "file": args.output,
         "heads": {head.scores: head.loss for head in made.heads},
-        "labels": {"shape": made.labels.shape, "parts": made.labels.parts},
+        "labels": {"shape": made.labels.shape, "parts": dict(made.labels.parts)},
         "fillers": made.filled,
         "frozen": made.frozen.layers if made.frozen else {},
         "learnable": count(made.train).learnable_params,

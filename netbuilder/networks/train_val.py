@@ -81,8 +81,6 @@ class TrainValOptions(DataOptions):
                 "no data layers are given", key="data",
                 hint="as in --data lmdb --train_source train_lmdb --test_source test_lmdb --batch 32",
             )  # fmt: skip
-        from legos.sources import SOURCES
-
         names = list(fed.inputs)
         if self.kind != "hdf5" and len(names) > 1:
             raise ConfigError(
@@ -94,7 +92,28 @@ class TrainValOptions(DataOptions):
                 f"input '{names[0]}' is {shape_text(fed.input_shape)}, no batch of images", key="data",
                 hint="--data hdf5 gives arrays of any shape",
             )  # fmt: skip
-        return fed._replace(dialect=getattr(SOURCES[self.kind], "dialect", "") or fed.dialect)
+        return fed._replace(dialect=getattr(self._lego(), "dialect", "") or fed.dialect)
+
+    def fitting_maps(self) -> TrainValOptions:
+        """The same without mirrors and crops, which would change images and not the maps of their labels.
+
+        Raises ConfigError if they are asked for.
+        """
+        for name in ("mirror", "crop_size"):
+            if getattr(self, name):
+                raise ConfigError(
+                    f"{name} changes images, and not the maps that are their labels", key=name,
+                    hint="make the images and the maps of the database so that they fit",
+                )  # fmt: skip
+        if not any(field.name == "transform" for field in dataclasses.fields(self._lego())):
+            return self
+        transform = dataclasses.replace(self.transform, mirror=False, crop_size=0)
+        return dataclasses.replace(self, transform=transform)
+
+    def _lego(self) -> type[Lego]:
+        from legos.sources import SOURCES
+
+        return SOURCES[str(self.kind)]
 
     def source(self, fed: Fed, labels: Labels, phase: str) -> Any:
         """The data layer of "train" or "test" for these inputs and labels. Raises ConfigError."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelNet", "model_net", "text_of_file"]
 
+_MAX_FIELD = 2**26
 _HDF5 = b"\x89HDF"
 # Numbers of fields: what to leave out of each message, and which of its fields are messages to go through.
 _NET: Mapping[int, Any] = {100: {7: None}, 2: {6: None, 1: {50: None}}}
@@ -96,6 +97,8 @@ def _without(data: Buffer, at: int, end: int, inner: Mapping[int, Any]) -> Itera
     while at < end:
         number, wire, content, stop = field(data, at, end)
         if number not in inner or wire != BYTES:
+            if stop - at > _MAX_FIELD:
+                raise ValueError(f"field {number} has {stop - at} bytes, and is no net's (byte {at})")
             yield bytes(data[at:stop])
         elif inner[number] is not None:
             part = b"".join(_without(data, content, stop, inner[number]))

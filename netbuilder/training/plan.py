@@ -12,18 +12,15 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
 from netbuilder.prototxt.solver_file import require_solver
+from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import check_file, how_to_find, require_fields
 from netbuilder.solvers.recipe import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
-from netbuilder.training.snapshots import (
-    SnapshotNames,
-    old_snapshots,
-    prefix_of,
-    require_whole,
-    state_to_resume,
-)
+from netbuilder.training.ranks import ALONE, Ranks
+from netbuilder.training.sharing import dealt, divides, resumed
+from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, require_whole
 from netbuilder.training.sources import check_files
 from netbuilder.training.states import check_state
 from netbuilder.weights.model import model_files
@@ -52,7 +49,9 @@ class TrainingPlan:
     their files.
 
     `dtype` is the precision of the arithmetic, `compile` asks for compiled code, and `extras` are what the
-    recipe does besides a solver of Caffe's, by name; an engine refuses what it lacks.
+    recipe does besides a solver of Caffe's, by name; an engine refuses what it lacks. `ranks` are the
+    processes that train; `file_batch` is the batch of the file if each has a part of it; with `sync_bn`
+    BatchNorm takes its statistics from all of them.
     """
 
     path: str
@@ -74,6 +73,9 @@ class TrainingPlan:
     compile: bool = False
     extras: Mapping[str, object] = field(default_factory=dict)
     tests: tuple[str, ...] = ()
+    ranks: Ranks = ALONE
+    file_batch: int | None = None
+    sync_bn: bool = False
 
     @property
     def partial(self) -> Path:
@@ -147,11 +149,16 @@ def plan_training(
     compile: bool = False,
     extras: Mapping[str, object] | None = None,
     fields: Mapping[str, object] | None = None,
+    ranks: Ranks = ALONE,
+    sync_bn: bool = False,
+    dialect: str | None = None,
 ) -> TrainingPlan:
     """Plan the training of a solver file, and check everything that can be checked before an engine starts.
 
     `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
-    a state file; `seed` replaces the solver's, and `fields` any of its fields (None leaves one out).
+    a state file; `seed` replaces the solver's, and `fields` any of its fields (None leaves one out). Each of
+    the `ranks` trains on the batch of the file, or on its part of it if the `dialect` is NVCaffe's; without
+    one, if only NVCaffe has all that the nets use.
 
     Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
@@ -191,7 +198,11 @@ def plan_training(
     warnings = [f.text for f in findings if f.severity == "warning"]
     if solver.random_seed < 0:
         warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
-    state = state_to_resume(prefix, names, resume, solver.max_iter)
+    divided = ranks.size > 1 and divides(uses, dialect)
+    file_batch = data_batch(uses[0].net) if divided and uses else None
+    uses = dealt(uses, ranks.size) if divided else uses
+    state = resumed(prefix, names, resume, ranks, force, solver.max_iter)
+    force = force or not ranks.first or ranks.restarts > 0  # rank 0 has decided, or has begun
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if state is not None:
         require_whole(state, prefix, names)
@@ -218,6 +229,9 @@ def plan_training(
         compile=compile,
         extras=dict(extras or {}),
         tests=_test_names([use.source for use in uses[1:]]),
+        ranks=ranks,
+        file_batch=file_batch,
+        sync_bn=sync_bn,
     )
 
 

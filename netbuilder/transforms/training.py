@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from netbuilder.errors import ConfigError
@@ -73,13 +75,18 @@ class Head(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """The labels of one image, (channels, h, w) or () for a single one, and how many channels each head has.
+    """The labels of one image, (channels, h, w) or () for a single one, and the channels of each head.
 
-    Without `parts`, all heads have the same labels.
+    `parts` has their numbers by the heads' scores, in order. Without it, all heads have the same labels.
     """
 
     shape: Shape
-    parts: tuple[int, ...] = ()
+    parts: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def are_maps(self) -> bool:
+        """Whether there is a label for each place in an image."""
+        return math.prod(self.shape[1:]) > 1
 
 
 def heads_of(net: Net, loss: str = "") -> list[Head]:
@@ -152,8 +159,8 @@ def labels_of(heads: Sequence[Head], *, own: bool = False) -> Labels:
             + ", ".join(f"{h.scores} {h.labels}" for h in heads),
             key="outputs", hint="train them one by one, with --outputs",
         )  # fmt: skip
-    parts = tuple(shape[0] for shape in shapes)
-    return Labels((sum(parts), *shapes[0][1:]), parts)
+    parts = {head.scores: shape[0] for head, shape in zip(heads, shapes, strict=True)}
+    return Labels((sum(parts.values()), *shapes[0][1:]), parts)
 
 
 def _as_image(shape: Shape) -> Shape:
@@ -175,11 +182,13 @@ def for_training(
     batch: int,
     labels: Labels,
     inputs: Sequence[str],
+    named: bool = False,
     frozen: Frozen | None = None,
 ) -> Net:
     """A deploy net with `source` in place of `inputs`, and with the losses of its heads; TEST has metrics.
 
-    `source` is a lego that gives `inputs` and the blob `label`. Weights without a filler get one. BatchNorm
+    `source` is a lego that gives `inputs` and the blob `label`. If `named`, losses and metrics have the names
+    of the scores in theirs, as several heads need. Weights without a filler get one. BatchNorm
     takes the statistics of the batch in TRAIN, unless it is frozen with its own.
     Raises ConfigError where the batch does not fit, and whatever `Net.append` raises.
     """
@@ -195,7 +204,7 @@ def for_training(
         with new.scope("", layer.comment):
             unknown = "" if layer.type in RULES else layer.unknown
             new.append(frozen.apply(proto) if frozen else proto, origin=layer.origin, unknown=unknown)
-    _judge(new, heads, labels)
+    _judge(new, heads, labels, named)
     return new
 
 
@@ -232,18 +241,22 @@ def _filled(proto: LayerParameter) -> LayerParameter:
     return copy
 
 
-def _judge(net: Net, heads: Sequence[Head], labels: Labels) -> None:
+def _judge(net: Net, heads: Sequence[Head], labels: Labels, named: bool) -> None:
     """Add the losses of the heads and, in TEST, their accuracies."""
     label = net.blobs[LABEL]
-    parts: Sequence[Blob] = [label] * len(heads)
+    parts: dict[str, Blob] = {}
     if labels.parts:
-        tops = [f"{LABEL}_{head.scores}" for head in heads]
-        at = [sum(labels.parts[: i + 1]) for i in range(len(heads) - 1)]
-        parts = net.add_many("Slice", label, name="labels", tops=tops, axis=1, slice_point=at)
-    for head, own in zip(heads, parts, strict=True):
-        scores, rest = net.blobs[head.scores], f"_{head.scores}" if len(heads) > 1 else ""
+        tops = [f"{LABEL}_{scores}" for scores in labels.parts]
+        at = list(itertools.accumulate(labels.parts.values()))[:-1]
+        cut = net.add_many("Slice", label, name="labels", tops=tops, axis=1, slice_point=at)
+        parts = dict(zip(labels.parts, cut, strict=True))
+    for head in heads:
+        scores, own = net.blobs[head.scores], parts.pop(head.scores, label)
+        rest = f"_{head.scores}" if named else ""
         for type, name, fields in _layers(net, head):
             net.add(type, scores, own, name=_free(net, name + rest), **fields)
+    if parts:  # of heads that TRAIN alone has
+        net.add("Silence", *parts.values(), name="labels_silence")
 
 
 def _layers(net: Net, head: Head) -> Iterator[tuple[str, str, dict[str, Any]]]:

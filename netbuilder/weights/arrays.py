@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -95,20 +96,15 @@ def model_tensors(path: str | Path) -> Checkpoint:
         for layer in model.layers:
             for number, shape in zip(layer.numbers or (), layer.blobs, strict=True):
                 name = f"{layer.name}.{number}"
-                place = (layer.name, str(number))
-                tensors[name] = Tensor(name, shape, "float32", lambda p=place: _hdf5_numbers(path, *p))  # type: ignore[misc]
+                read = partial(_hdf5_numbers, path, layer.name, str(number))
+                tensors[name] = Tensor(name, shape, "float32", read)
         return Checkpoint(str(path), tensors)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         places = [(number, at, end) for number, _, at, end in fields(data) if number in (_V1, _CURRENT)]
         for layer, (number, at, end) in zip(model.layers, places, strict=True):
             for i, (blob, shape) in enumerate(zip(_blobs(data, at, end, number), layer.blobs, strict=True)):
                 name = f"{layer.name}.{i}"
-                tensors[name] = Tensor(
-                    name,
-                    shape,
-                    "float32",
-                    lambda b=blob, s=shape: _read_numbers(path, b, s),  # type: ignore[misc]
-                )
+                tensors[name] = Tensor(name, shape, "float32", partial(_read_numbers, path, blob, shape))
     return Checkpoint(str(path), tensors)
 
 

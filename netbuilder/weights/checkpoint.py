@@ -8,7 +8,9 @@ when they are asked for, so that memory holds one tensor at a time.
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -110,11 +112,11 @@ def _is_npz(file: Path) -> bool:
 
 def _of_npz(file: Path) -> dict[str, Tensor]:
     try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.namelist()
-            if twice := [name for name in entries if entries.count(name) > 1][:1]:
-                raise FileError(f"'{file}' has two arrays called '{twice[0]}'")
-            return {tensor.name: tensor for tensor in _arrays(file, archive, entries)}
+        archive = zipfile.ZipFile(file)  # open while its tensors live: its directory is long
+        entries = archive.namelist()
+        if twice := [name for name, n in Counter(entries).items() if n > 1][:1]:
+            raise FileError(f"'{file}' has two arrays called '{twice[0]}'")
+        return {tensor.name: tensor for tensor in _arrays(file, archive, entries)}
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         raise _damaged(file, error) from None
 
@@ -124,7 +126,7 @@ def _arrays(file: Path, archive: zipfile.ZipFile, entries: list[str]) -> Iterato
         name = entry.removesuffix(".npy")
         with archive.open(entry) as member:
             shape, kind = _npy_header(file, member, name)
-        yield Tensor(name, shape, kind, lambda entry=entry: _read_npy(file, entry))  # type: ignore[misc]
+        yield Tensor(name, shape, kind, partial(_read_npy, file, archive, entry))
 
 
 def _npy_header(file: Path, member: IO[bytes], name: str) -> tuple[Shape, str]:
@@ -144,12 +146,12 @@ def _npy_header(file: Path, member: IO[bytes], name: str) -> tuple[Shape, str]:
     return tuple(int(n) for n in shape), dtype.name
 
 
-def _read_npy(file: Path, entry: str) -> Array:
+def _read_npy(file: Path, archive: zipfile.ZipFile, entry: str) -> Array:
     import numpy as np
     from numpy.lib import format as npy
 
     try:
-        with zipfile.ZipFile(file) as archive, archive.open(entry) as member:
+        with archive.open(entry) as member:
             return np.asarray(npy.read_array(member, allow_pickle=False), np.float32)
     except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
         raise _damaged(file, error) from None

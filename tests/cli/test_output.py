@@ -100,3 +100,15 @@ def test_a_file_for_stdout_is_utf_8_whatever_the_terminal_is() -> None:
     assert 'net: "жé.prototxt"\n' in run("solver", *words, PYTHONIOENCODING="ascii").stdout.decode()
     done = run("solver", *words, **C)  # where the name is not text
     assert (done.returncode, done.stderr[:32]) == (2, b"ConfigError: a name is not UTF-8")
+
+
+@pytest.mark.parametrize("words", [["count", "--json"], ["check"], ["list"]])
+def test_a_full_disk_behind_the_output_is_one_error(tmp_path: Path, words: list[str]) -> None:
+    net = tmp_path / "net.prototxt"
+    net.write_text('layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 1 } } }\n')
+    command = [sys.executable, "-m", "netbuilder", *words, *([str(net)] if words != ["list"] else [])]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (
+        2, "FileError: cannot read or write the output: no space left on device\n",
+    )  # fmt: skip

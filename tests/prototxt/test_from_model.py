@@ -175,6 +175,14 @@ def test_fields_of_a_fork_are_named_as_left_out(run: Command) -> None:
     assert len(prototxt.parse(ran.out)) == 2
 
 
+def test_a_field_too_large_for_a_net_is_refused(run: Command) -> None:
+    layer_bytes = message("LayerParameter")(name="x", type="ReLU", top=["x"]).SerializeToString()
+    with open("odd.caffemodel", "wb") as file:
+        file.write(head(100, len(layer_bytes)) + layer_bytes + head(77, 2**27))
+        file.truncate(file.tell() + 2**27)
+    assert "field 77 has" in run("show-net", "odd.caffemodel").err
+
+
 def test_a_large_model_is_not_loaded(tmp_path: Path) -> None:
     """2 GiB of weights, which the file does not even hold on the disk."""
     size = 2**29

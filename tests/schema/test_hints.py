@@ -25,7 +25,7 @@ OLD = "it is of Caffe's old format: write param { %s: ... }, once for each blob"
         ("PoolingParameter", "bottom", "it belongs in the layer itself"),
         ("LayerParameter", "blobs_lr", OLD % "lr_mult"),
         ("LayerParameter", "weight_decay", OLD % "decay_mult"),
-        ("LayerParameter", "dropout_ratio", "it belongs in dropout_param"),
+        ("LayerParameter", "local_size", "it belongs in lrn_param"),
         ("LayerParameter", "botom", "did you mean 'bottom'?"),
         ("SolverParameter", "eval_type", ""),
         ("SolverParameter", "learning_rate", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ from tests.transforms.test_deploy import data as data_layer
 LMDB = ("--data", "lmdb", "--train_source", "images_lmdb", "--test_source", "images_lmdb")
 HDF5 = ("--data", "hdf5", "--train_source", "features.txt", "--test_source", "features.txt")
 LABELS = ("--train_labels", "labels_lmdb", "--test_labels", "labels_lmdb")
-MAPS = ("--train_labels", "maps_lmdb", "--test_labels", "maps_lmdb")
+WHOLE = ("--data", "lmdb", "--train_source", "whole_lmdb", "--test_source", "whole_lmdb")
+OF_MAPS = (*WHOLE, "--train_labels", "maps_lmdb", "--test_labels", "maps_lmdb")
 
 
 class Case(NamedTuple):
@@ -146,11 +148,11 @@ CASES = {
     ),
     "a map of classes": Case(
         source() + conv(outputs=5) + layer("Softmax", "prob", "conv1"), {"conv1": "SoftmaxWithLoss"},
-        (*LMDB, *MAPS),
+        OF_MAPS,
     ),
     "an axis": Case(
         source() + conv(outputs=2) + layer("Softmax", "prob", "conv1", "softmax_param { axis: -3 }"),
-        {"conv1": "SoftmaxWithLoss"}, (*LMDB, *MAPS),
+        {"conv1": "SoftmaxWithLoss"}, OF_MAPS,
     ),
 }  # fmt: skip
 
@@ -161,6 +163,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("training")
     random = np.random.default_rng(1)
     write_lmdb(place / "images_lmdb", noise(4, 3, 8, 8), [1, 4, 0, 2])
+    write_lmdb(place / "whole_lmdb", noise(4, 3, 6, 6), [0] * 4)
     write_lmdb(place / "grey_lmdb", noise(4, 1, 8, 8), [1, 4, 0, 2])
     write_lmdb(place / "labels_lmdb", random.integers(0, 2, (4, 2, 1, 1), np.uint8), [0] * 4)
     write_lmdb(place / "maps_lmdb", random.integers(0, 2, (4, 1, 4, 4), np.uint8), [0] * 4)
@@ -264,7 +267,7 @@ def test_the_report_says_what_was_put_back(run: Command) -> None:
     ran = run(*LMDB, "--batch", "2", *LABELS, "--json")
     found = json.loads(ran.out)
     assert found["heads"] == {"fc": "SoftmaxWithLoss", "fc_b": "SoftmaxWithLoss"}
-    assert found["labels"] == {"shape": [2, 1, 1], "parts": [1, 1]}
+    assert found["labels"] == {"shape": [2, 1, 1], "parts": {"fc": 1, "fc_b": 1}}
     assert found["learnable"] == 4 * 27 + 4 + 9 * 64 + 9 + 2 * 64 + 2
 
 
@@ -274,6 +277,34 @@ def test_a_batchnorm_is_trained_unless_it_is_frozen(run: Command) -> None:
     for phase in ("TRAIN", "TEST"):
         net = prototxt.read("out.prototxt", phase, inputs={"data": (2, 3, 6, 6)})
         assert not net["bn"].proto.batch_norm_param.HasField("use_global_stats")
+
+
+def test_a_head_that_train_alone_has_is_trained_and_not_tested(
+    run: Command, folder: Path, real_caffe: caffe.Caffe
+) -> None:
+    aux = layer(
+        "InnerProduct", "aux", "conv1", "include { phase: TRAIN } inner_product_param { num_output: 3 }"
+    )
+    text = data_layer(crop="") + BODY + layer("SoftmaxWithLoss", "loss", "fc label") + aux
+    Path("deploy.prototxt").write_text(
+        text + layer("SoftmaxWithLoss", "a", "aux label", "include { phase: TRAIN }")
+    )
+    ran = run("--input", "data=2,3,6,6", *LMDB, "--batch", "2", *LABELS)
+    assert "labels   (2,1,1) for each image, 1 and 1 by head" in ran.out
+    found = Path("out.prototxt").read_text()
+    trained = real_caffe.run(found, phase="TRAIN", files=files(folder), backward=True)
+    assert trained.outputs.keys() == {"loss_fc", "loss_aux"}
+    assert np.abs(trained.param_diffs["aux"][0]).max() > 0
+    assert real_caffe.run(found, files=files(folder)).outputs.keys() == {"loss_fc", "accuracy_fc"}
+
+
+def test_images_with_maps_of_labels_are_neither_mirrored_nor_cropped(run: Command) -> None:
+    Path("deploy.prototxt").write_text(MAP)
+    ran = run(*OF_MAPS, "--batch", "2")
+    assert re.search(r"crop +none +none\nmirror +no +no\n", ran.out)
+    assert not re.search("mirror|crop_size", Path("out.prototxt").read_text())
+    ran = run(*OF_MAPS, "--batch", "2", "--mirror")
+    assert (ran.code, "mirror changes images, and not the maps" in ran.err) == (2, True)
 
 
 def test_data_that_is_there_is_compared_with_the_net(run: Command) -> None:

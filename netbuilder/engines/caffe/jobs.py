@@ -22,6 +22,7 @@ from netbuilder.training.health import finite_model, metrics
 from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
 if TYPE_CHECKING:
+    from netbuilder.net import Net
     from netbuilder.prototxt.spans import Span
     from netbuilder.schema import SolverParameter
 
@@ -72,7 +73,7 @@ def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, lis
         "nets": nets,
         "names": _names(plan),
         "visible": [seen(name) for name in (*plan.files, str(plan.partial))],
-        "python": _python_folders(seen, *(path for path, _ in plan.nets)),
+        "python": _python_folders(seen, *plan.nets),
         "gpus": _numbers(plan.devices),
         "weights": [seen(w) for w in plan.weights],
         "replay": plan.replay,
@@ -98,7 +99,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
     return {
         "do": do,
         "files": {"net.prototxt": text, **(lists.files if lists else {})},
-        "python": _python_folders(seen, plan.path),
+        "python": _python_folders(seen, (plan.path, plan.net)),
         "nets": [],
         "names": {"net.prototxt": plan.path},
         "visible": [seen(name) for name in (plan.path, *plan.weights)],
@@ -137,10 +138,14 @@ def _names(plan: TrainingPlan) -> dict[str, str]:
     return names | {f"test_net{i}.prototxt": name for i, name in enumerate(solver.test_net)}
 
 
-def _python_folders(seen: Callable[[str], str], *nets: str) -> list[str]:
-    """Where Python layers may be: PYTHONPATH, the current directory, and the folders of the nets."""
-    folders = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), ".", *map(os.path.dirname, nets)]
-    return list(dict.fromkeys(seen(folder) for folder in folders if folder))
+def _python_folders(seen: Callable[[str], str], *nets: tuple[str, Net]) -> list[str]:
+    """Where Python layers may be: PYTHONPATH, the current directory, the folders of the nets."""
+    named = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), ".", *(os.path.dirname(p) for p, _ in nets)]
+    folders = [folder for folder in dict.fromkeys(named) if folder]
+    modules = {x.proto.python_param.module for _, net in nets for x in net if x.type == "Python"}
+    linked = (os.path.join(folder, f"{module}.py") for folder in folders for module in modules)
+    folders += [os.path.dirname(os.path.realpath(file)) for file in linked if os.path.islink(file)]
+    return list(dict.fromkeys(map(seen, folders)))
 
 
 def _view(install: Install) -> Callable[[str], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import EngineError, shape_text
-from netbuilder.layers import RULES, of_layer
+from netbuilder.layers import RULES
 from netbuilder.net import Blob, Layer, Net
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def run(file: Path, inputs: Mapping[str, Array]) -> dict[str, Any]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1  # one pass: on a busy machine threads wait for each other far longer
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
@@ -99,9 +100,9 @@ def _reader(net: Net, blob: Blob) -> tuple[Layer | None, int]:
 
 def _limit(layer: Layer, i: int) -> int:
     """Above the indices, labels or coordinates that a layer reads as bottom i; 0 if it reads numbers."""
-    scores = of_layer(RULES[layer.type].traits.scores, layer.proto, None)
-    if scores is not None and i == 1:
-        return layer.bottoms[0].known_shape[scores.axis]
+    scores = RULES[layer.type].traits.scores
+    if callable(scores) and i == 1:
+        return layer.bottoms[0].known_shape[scores(layer.proto).axis]
     if layer.type == "Embed":
         return int(layer.proto.embed_param.input_dim)
     if layer.type == "BatchReindex" and i == 1:
@@ -118,13 +119,19 @@ def _in_torch(
 
     from netbuilder.engines.torch import module
 
-    m = module(net, passes=())
-    with torch.no_grad():
-        for name, blobs in m.params.items():
-            for blob, array in zip(blobs, arrays[name], strict=True):
-                blob.copy_(torch.from_numpy(array).view(blob.shape))
-        out = m(**{name: torch.from_numpy(array) for name, array in inputs.items()}, keep=tuple(outputs))
-    return {name: out[name].numpy() for name in outputs}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        m = module(net, passes=())
+        with torch.no_grad():
+            for name, blobs in m.params.items():
+                for blob, array in zip(blobs, arrays[name], strict=True):
+                    blob.copy_(torch.from_numpy(array).view(blob.shape))
+            given = {name: torch.from_numpy(array) for name, array in inputs.items()}
+            out = m(**given, keep=tuple(outputs))
+        return {name: out[name].numpy() for name in outputs}
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _in_caffe(

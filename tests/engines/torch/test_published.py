@@ -58,6 +58,21 @@ def stored(model: torch.nn.Module, path: Path) -> Checkpoint:
     return read_checkpoint(path)
 
 
+def macs_of(model: torch.nn.Module) -> int:
+    """The multiply-accumulates of convolutions and inner products, for an image of 224x224."""
+    found = []
+
+    def record(layer: torch.nn.Module, _: Any, output: torch.Tensor) -> None:
+        assert isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+        found.append(layer.weight.numel() * output[0, 0].numel())
+
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            layer.register_forward_hook(record)
+    model(torch.empty(1, 3, 224, 224))
+    return sum(found)
+
+
 def error(caffe: Caffe, net: Net, model: torch.nn.Module, checkpoint: Checkpoint, top: str) -> float:
     """The largest difference of real Caffe's logits to the model's."""
     found = match(net, checkpoint)
@@ -75,9 +90,12 @@ def error(caffe: Caffe, net: Net, model: torch.nn.Module, checkpoint: Checkpoint
 def test_a_published_net_has_its_published_count_and_every_tensor_its_layer(name: str) -> None:
     with torch.device("meta"):
         model = ResNet(PUBLISHED[name])
+        macs = macs_of(model)
     assert sum(p.numel() for p in model.parameters()) == PUBLISHED[name].params
-    net = deploy(name)
+    loaded = load(name)
+    net = loaded.stitch("deploy")
     assert count(net).learnable_params == PUBLISHED[name].params
+    assert loaded.expect["macs"] == macs
     tensors = {
         key: Tensor(key, tuple(t.shape), str(t.dtype).removeprefix("torch."), lambda: np.empty(0, np.float32))
         for key, t in model.state_dict().items()
@@ -158,6 +176,7 @@ WRAPPERS: list[tuple[Any, str]] = [
     (lambda s: {"epoch": 3, "arch": "x", "state_dict": s, "optimizer": OPTIMIZER}, "those of 'state_dict'"),
     (lambda s: {"model": s, "args": argparse.Namespace(lr=0.1)}, "those of 'model'"),
     (lambda s: {"net": {"weights": s}}, "those of 'net.weights'"),
+    (lambda s: {"state_dict": s, "best": np.float64(76.1), "lr": np.float32(0.1), "all": np.arange(3)}, ""),
     (lambda s: {"state_dict": under("module.", s)}, "those of 'state_dict'"),
     (lambda s: under("_orig_mod.module.", s), ""),
     (lambda s: {"state_dict": s, "state_dict_ema": under("", s)}, "not read: 'state_dict_ema'"),
