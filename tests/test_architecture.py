@@ -38,6 +38,7 @@ ROOMS = (
     "netbuilder.engines",
     "netbuilder.export",
     "netbuilder.caffeonspark",
+    "netbuilder.spark",
     "netbuilder.networks",
     "netbuilder.config",
     "netbuilder.designing",

@@ -14,6 +14,7 @@ from netbuilder import checks, report
 from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
 from netbuilder.net import Net
 from netbuilder.networks import NetConfig, Network, all_networks, find_network, is_network, options
@@ -169,7 +170,7 @@ def _report(
     if found is not None:
         print(f"{report.block_table(counted, found)}\n")
     print(report.headline(counted))
-    print(f"\n{net.name}, input 3x{height}x{width}, {len(net)} layers")
+    print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
     print(report.totals_table(counted))
     if data.kind:
         print(f"\n{data.table(config)}")

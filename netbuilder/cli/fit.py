@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, counted
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
 
@@ -66,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
         text = as_yaml(loaded, found.config, path, [f"{loaded.found.name} fitted to {budget}"])
         write_files({path: text}, force=args.force)
         print(f"wrote {path}", file=sys.stderr)
-        command = f"netbuilder build {path} -o {found.config.title}"
+        command = shlex.join(["netbuilder", "build", str(path), "-o", found.config.title])
     else:
         command = as_command(loaded, found.config, found.config.title)
     if args.json:
@@ -111,7 +112,8 @@ def _print(found: Any, limits: dict[str, int | float], command: str, name: str) 
         )
         for key in figures
     ]
-    print(f"{found.option}: {shown(found.before)} -> {shown(found.value)}, {found.tried} nets counted")
+    change = f"{found.option}: {shown(found.before)} -> {shown(found.value)}"
+    print(f"{change}, {counted(found.tried, 'net')} counted")
     if found.above:
         value, over = found.above
         key = next(key for key, limit in limits.items() if over[key] > limit)

@@ -34,6 +34,7 @@ __all__ = [
     "add_state",
     "add_threads",
     "given_inputs",
+    "print_file",
 ]
 
 # A parser or a group of its options; and what creates the parsers of verbs or of their sub-commands.
@@ -184,6 +185,16 @@ def add_input(parser: Options) -> None:
         help="the shape of a data layer's top: where it is stored in the data, or instead of the file's; "
         "or that of an unknown layer's top; may be repeated",
     )  # fmt: skip
+
+
+def print_file(text: str) -> None:
+    """Print the text of a file that `-o -` asks for: in UTF-8, whatever the terminal's encoding is."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(text)
 
 
 def given_inputs(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:

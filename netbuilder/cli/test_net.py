@@ -17,7 +17,7 @@ from netbuilder.cli.training_options import (
     stopping,
     weights_files,
 )
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.solver_file import SolverNet
@@ -120,7 +120,8 @@ def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
         passes = -(-args.images // batch)
         if passes * batch != args.images:
             over = passes * batch - args.images
-            print(f"note: {passes} passes of {batch} take {over} images twice", file=sys.stderr)
+            twice = f"{counted(passes, 'pass', 'passes')} of {batch} take {counted(over, 'image')} twice"
+            print(f"note: {twice}", file=sys.stderr)
     if passes < 1:
         raise ConfigError(f"there must be at least 1 pass, got {passes}", key="iterations")
     return int(passes)

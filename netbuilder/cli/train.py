@@ -6,27 +6,39 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.progress import Progress, clock
+from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
+    add_extras,
+    add_sync_bn,
     add_weights,
     report_weights,
     stopping,
     weights_files,
 )
-from netbuilder.errors import FileError, NetBuilderError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError
 from netbuilder.storage.files import reason
 
 if TYPE_CHECKING:
-    from netbuilder.training.events import Ended, Run
+    from netbuilder.engines import Engine
+    from netbuilder.training.events import Ended, Job, Run
     from netbuilder.training.plan import TrainingPlan
+    from netbuilder.training.ranks import Ranks
     from netbuilder.training.record import Record
 
-__all__ = ["add_parser"]
+__all__ = ["Trained", "add_parser", "train"]
+
+
+class Trained(NamedTuple):
+    """How a training ended: the exit code, and what --json prints of it."""
+
+    code: int
+    data: dict[str, Any]
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -46,25 +58,24 @@ def add_parser(verbs: Verbs) -> None:
     add_engine(parser)
     add_gpu(parser, "the devices (default: as the solver says, or the CPU)", "0,1|all")
     add_device(parser)
+    add_set(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the net (PyTorch; takes a minute at the start)"
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="the random_seed, if not the solver's")
-    parser.add_argument(
-        "--extras", metavar="FILE|none",
-        help="what the recipe does besides Caffe's solver, in YAML, PyTorch only (default: the file beside "
-        "the solver, SOLVER.extras.yaml, if there is one)",
-    )  # fmt: skip
+    add_extras(parser)
     add_weights(parser, "to begin with, by layer name")
     parser.add_argument(
-        "--resume", metavar="latest|STATE", help="go on from a snapshot: the latest, or a .solverstate"
-    )
+        "--resume", metavar="latest|auto|STATE",
+        help="go on from a snapshot: the latest, or a .solverstate; auto: from the latest if there is one",
+    )  # fmt: skip
     parser.add_argument(
         "--no-replay", action="store_true",
         help="with --resume: begin with the first record of the data, as Caffe does, and do not read it "
         "again up to where the snapshot was",
     )  # fmt: skip
     add_threads(parser)
+    _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_force(parser, "remove the snapshots of an earlier training")
     add_json(parser)
@@ -72,15 +83,89 @@ def add_parser(verbs: Verbs) -> None:
     parser.set_defaults(run=_run)
 
 
+def _add_ranks(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a training in several processes."""
+    several = parser.add_argument_group("several processes (PyTorch; docs/clusters.md)")
+    several.add_argument(
+        "--nproc", type=int, metavar="N",
+        help="train in N processes on this machine, with a GPU each or on the CPU; several machines: "
+        "torchrun",
+    )  # fmt: skip
+    several.add_argument(
+        "--max-restarts", type=int, default=0, metavar="N",
+        help="with --nproc: start all of them again from the last snapshot, up to N times, if one fails",
+    )  # fmt: skip
+    add_sync_bn(several)
+    several.add_argument(
+        "--dialect", metavar="NAME",
+        help="the Caffe that the batch of the file is meant for: nvcaffe divides it by the processes, all "
+        "others give it to each",
+    )  # fmt: skip
+
+
 def _run(args: argparse.Namespace) -> int:
+    if args.nproc is None:
+        if args.max_restarts:
+            raise ConfigError(
+                "--max-restarts needs --nproc", key="max_restarts",
+                hint="--nproc 1 trains in one process that is started again; torchrun has the same option",
+            )  # fmt: skip
+        return train(args).code
+    from netbuilder.cli.launching import launch
+    from netbuilder.training.ranks import Ranks
+
+    if args.nproc < 1 or args.max_restarts < 0:
+        raise ConfigError("--nproc is 1 or more, and --max-restarts 0 or more")
+    if Ranks.of_environment().launched:
+        raise ConfigError("torchrun has started the processes already", key="nproc", hint="leave --nproc out")
+    # Mistakes are found here, once, before there are processes.
+    _planned(args, _engine(args), Ranks(size=args.nproc, local_size=args.nproc))
+    options = {name: value for name, value in vars(args).items() if name not in ("run", "verb", "nproc")}
+    return launch(args.nproc, args.max_restarts, options)
+
+
+def train(args: argparse.Namespace) -> Trained:
+    """Train as the parsed arguments say, as one of the ranks that the environment names.
+
+    Rank 0 prints, and writes the files. Raises NetBuilderError.
+    """
+    from netbuilder.training.ranks import Ranks
+
+    ranks = Ranks.of_environment()
+    try:
+        engine = _engine(args, ranks)
+        plan = _planned(args, engine, ranks)
+        job = engine.train(plan)
+        return _lead(args, engine, plan, job) if ranks.first else _accompany(plan, job)
+    except BaseException as error:
+        if ranks.size > 1 and isinstance(error, NetBuilderError):
+            error.text = f"rank {ranks.rank}: {error.text}"
+        if ranks.launched:
+            from netbuilder.cli.launching import record_error
+
+            record_error(error)
+        raise
+
+
+def _engine(args: argparse.Namespace, ranks: Ranks | None = None) -> Engine:
+    """The engine, which must be PyTorch's if it is to train in several processes."""
     from netbuilder.engines import find_engine
-    from netbuilder.training.plan import parse_devices, plan_training, solver_models
-    from netbuilder.training.record import Record
+
+    several = args.nproc is not None if ranks is None else ranks.size > 1
+    if args.engine == "caffe" and (several or args.sync_bn or args.dialect):
+        raise ConfigError(
+            "Caffe trains in one process, with --gpu 0,1 on several GPUs; --nproc, --sync-bn, --dialect and "
+            "torchrun are for PyTorch", key="engine", hint="add --engine torch",
+        )  # fmt: skip
+    return find_engine(args.engine)
+
+
+def _planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> TrainingPlan:
+    from netbuilder.training.plan import parse_devices, plan_training
 
     devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
-    engine = find_engine(args.engine)
-    description = engine.describe()
-    plan = plan_training(
+    engine.describe()
+    return plan_training(
         args.solver,
         engine.snapshots,
         devices=devices,
@@ -94,9 +179,33 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
         dtype=args.dtype,
         compile=args.compile,
-        extras=_extras(args),
+        extras=_extras(args, told=ranks.first and (ranks.launched or ranks.size == 1)),
+        ranks=ranks,
+        sync_bn=args.sync_bn,
+        dialect=args.dialect,
+        fields=solver_fields(args.set),
     )
-    job = engine.train(plan)
+
+
+def _accompany(plan: TrainingPlan, job: Job) -> Trained:
+    """Train as another rank than 0, which prints and writes nothing."""
+    from netbuilder.training.events import Ended
+
+    ended = Ended("stopped")
+    with job.start() as run, stopping(run, told=False):
+        for event in run:
+            ended = event if isinstance(event, Ended) else ended
+    data = {"end": ended.how, "iteration": ended.iteration, "max_iter": plan.solver.max_iter}
+    return Trained(_code(ended.how), data | _of_ranks(plan, job))
+
+
+def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job) -> Trained:
+    """Train, with progress, the record and the snapshots."""
+    from netbuilder.training.plan import solver_models
+    from netbuilder.training.record import Record
+    from netbuilder.training.snapshots import only_offered
+
+    description = engine.describe()
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
     models = () if plan.state or not plan.nets else (*solver_models(plan.solver), *plan.weights)
     taken = report_weights([plan.nets[0][1]], models) if models else None
@@ -105,10 +214,15 @@ def _run(args: argparse.Namespace) -> int:
         print(f"warning: {text}", file=sys.stderr)
     for text in (description, *job.notes):
         print(text, file=sys.stderr)
+    if plan.ranks.restarts:
+        begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
+        print(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}", file=sys.stderr)
     solver = plan.solver
     head = {"solver": args.solver, args.engine: description, "from": plan.begin, "max_iter": solver.max_iter}
     if taken is not None:
         head["model"] = taken
+    if plan.ranks.launched:
+        head |= {"ranks": plan.ranks.size, "run": plan.ranks.run}
     end: dict[str, object] = {"end": "failed", "iteration": plan.begin}
     try:
         with Record(
@@ -122,6 +236,7 @@ def _run(args: argparse.Namespace) -> int:
                     end = {"end": ended.how, "iteration": ended.iteration}
             except NetBuilderError as error:
                 end["reason"] = error.text
+                error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
                 raise
             finally:
                 data = record.write(**head, **end)
@@ -139,7 +254,19 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(data, indent=1))
     else:
         _summary(data, record)
-    return {"stopped": 130, "diverged": 1}.get(str(end["end"]), 0)
+    return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
+
+
+def _code(end: str) -> int:
+    return {"stopped": 130, "diverged": 1}.get(end, 0)
+
+
+def _of_ranks(plan: TrainingPlan, job: Job) -> dict[str, Any]:
+    """What a training of several ranks returns besides."""
+    if not plan.ranks.launched:
+        return {}
+    weights = getattr(job, "weights", lambda: None)()
+    return {"rank": plan.ranks.rank, "ranks": plan.ranks.size, "weights": weights}
 
 
 def _seed(text: str) -> int:
@@ -148,7 +275,7 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _extras(args: argparse.Namespace) -> dict[str, object]:
+def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
     from netbuilder.config.recipes import extras_path, read_extras
 
@@ -158,7 +285,8 @@ def _extras(args: argparse.Namespace) -> dict[str, object]:
     if not beside.is_file():
         return {}
     extras = read_extras(str(beside))
-    print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+    if told:
+        print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
     return extras
 
 
@@ -173,6 +301,8 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
         match event:
             case events.Started():
                 plan.remove_old()
+                if plan.ranks.launched:  # a restart must know that this training has begun
+                    record.write(**head, end="running", iteration=event.iteration)
             case events.Iteration(i, loss, rate):
                 progress.at(i + 1, more=f"{pace}, loss {record.loss:.4g}, lr {rate:.4g}")
                 if not math.isfinite(loss):
@@ -184,7 +314,8 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
                 head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
                 table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
-            case events.Snapshot(i):
+            case events.Snapshot(i, _, state):
+                head |= {"snapshot": state} if plan.ranks.launched else {}
                 table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
                 record.write(**head, end="running", iteration=i)
             case events.Replaying(done, of):

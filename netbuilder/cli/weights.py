@@ -78,8 +78,8 @@ def _add_import(kinds: Verbs) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--source", metavar="MODULE:FUNCTION",
-        help="with --verify: the function that makes the published model, as torchvision.models:resnet50; "
-        "its code is run",
+        help="verify against the published model too, which this function makes, as "
+        "torchvision.models:resnet50; its code is run",
     )  # fmt: skip
     add_state(parser)
     _finish(parser, _import)
@@ -200,42 +200,43 @@ def _read(args: argparse.Namespace, shapes: dict[str, tuple[int, ...]] | None = 
 
 
 def _import(args: argparse.Namespace) -> int:
+    from netbuilder.prototxt.writer import write
     from netbuilder.weights.checkpoint import read_checkpoint
-    from netbuilder.weights.importing import first_convolution, write_imported
+    from netbuilder.weights.importing import first_convolution, shifted_net, write_imported
     from netbuilder.weights.matching import match
 
     words = [word for word in args.input if "=" not in word]
     args.input = [word for word in args.input if "=" in word]
-    net, target = _read(args), Path(args.output)
-    if target.exists() and not args.force:
-        raise FileError(f"cannot write '{target}': it exists already", hint="give another -o, or use --force")
-    checkpoint = read_checkpoint(args.checkpoint, key=args.key)
+    target, shifted = Path(args.output), None
+    _refuse_existing(args, target)
+    net, checkpoint = _read(args), read_checkpoint(args.checkpoint, key=args.key)
     found = match(net, checkpoint, args.map, prefix=args.prefix, skip=args.skip, ignore=args.ignore)
     first = first_convolution(net, found, words[-1]) if words else None
     notes = [*checkpoint.notes, *found.notes, *_about_input(words, first)]
-    net_file = None
     if first is not None and first.apart:
-        net, net_file = _write_shifted(args, net, first)
+        shifted = _beside(args)
+        _refuse_existing(args, shifted)
         notes.append(
             f"layer '{first.layer.name}' pads, so it cannot take the mean over exactly: use the new net "
-            f"{net_file}, which subtracts it first, or subtract it yourself (--input {words[-1]}-mean)"
+            f"{shifted}, which subtracts it first, or subtract it yourself (--input {words[-1]}-mean)"
         )
+        net = shifted_net(net, first)
     notes += write_imported(net, found, target, first=first, force=args.force)
-    verified = _verified(args, net, found, checkpoint, words) if args.verify else {}
+    if shifted:
+        header = f"from: {args.net}, with the mean of its input subtracted"
+        write(net, shifted, header=header, force=args.force)
+    verified = _verified(args, net, found, checkpoint, words) if args.verify or args.source else {}
     if args.json:
         import json
 
-        print(json.dumps(_imported_data(args, found, notes, net_file, verified), indent=2))
+        print(json.dumps(_imported_data(args, found, notes, shifted, verified), indent=2))
         return 0
     print(_pairs_table(found))
     print(f"\nmap {found.map.name}: {found.map.about}")
     for name, value in verified.items():
         print(f"{name}: {value if isinstance(value, str) else f'{value:.1e} of the largest score'}")
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    for file in (net_file, target):
-        if file:
-            print(f"wrote {file}", file=sys.stderr)
+    said = [f"note: {note}" for note in notes] + [f"wrote {file}" for file in (shifted, target) if file]
+    print("\n".join(said), file=sys.stderr)
     return 0
 
 
@@ -248,15 +249,16 @@ def _about_input(words: Sequence[str], first: First | None) -> list[str]:
     return [f"feed the net {words[-1]} as it is: its mean {mean} is subtracted by the net"]
 
 
-def _write_shifted(args: argparse.Namespace, net: Net, first: First) -> tuple[Net, Path]:
-    from netbuilder.prototxt.writer import write
-    from netbuilder.weights.importing import shifted_net
+def _beside(args: argparse.Namespace) -> Path:
+    """The net that is written beside a model: it has the model's name, unless that is the original's."""
+    path = Path(args.output).with_suffix(".prototxt")
+    same = path.resolve() == Path(args.net).resolve()
+    return path.with_name(f"{path.stem}_shifted.prototxt") if same else path
 
-    new, path = shifted_net(net, first), Path(args.output).with_suffix(".prototxt")
-    if path.resolve() == Path(args.net).resolve():
-        path = path.with_name(f"{path.stem}_shifted.prototxt")
-    write(new, path, header=f"from: {args.net}, with the mean of its input subtracted", force=args.force)
-    return new, path
+
+def _refuse_existing(args: argparse.Namespace, path: Path) -> None:
+    if path.exists() and not args.force:
+        raise FileError(f"cannot write '{path}': it exists already", hint="give another -o, or use --force")
 
 
 def _verified(

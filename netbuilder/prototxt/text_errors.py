@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from netbuilder.errors import PrototxtError, did_you_mean
 from netbuilder.prototxt.text_fields import Field, Fields
 from netbuilder.schema.dialects import homes
-from netbuilder.schema.fields import fork_label
+from netbuilder.schema.fields import field_hint, fork_label
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -58,7 +58,7 @@ class Reports:
         fields = self.stack[-1].fields
         if name in fields:
             self.fail(at, f"'{name}' is given a second time in {self.place()}, which takes it once")
-        hint = did_you_mean(name, fields)
+        hint = field_hint(fields.descriptor, name, fields)
         if name in fields.descriptor.fields_by_name:
             hint = _where(f"{fields.message}.{name}")
         if any(name in outer.fields for outer in self.stack[:-1]):

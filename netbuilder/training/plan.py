@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ConfigError, FileError
 from netbuilder.net import Net
-from netbuilder.prototxt.solver_file import parse_solver
-from netbuilder.solvers.checks import check_file
+from netbuilder.prototxt.solver_file import require_solver
+from netbuilder.solvers.batch import data_batch
+from netbuilder.solvers.checks import check_file, how_to_find, require_fields
+from netbuilder.solvers.recipe import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_layers, of_records
-from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, state_to_resume
+from netbuilder.training.ranks import ALONE, Ranks
+from netbuilder.training.sharing import dealt, divides, resumed
+from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, require_whole
 from netbuilder.training.sources import check_files
 from netbuilder.weights.model import model_files
 
@@ -40,7 +44,9 @@ class TrainingPlan:
     the engine must be able to read. `old` are snapshots of an earlier training that this one replaces.
 
     `dtype` is the precision of the arithmetic, `compile` asks for compiled code, and `extras` are what the
-    recipe does besides a solver of Caffe's, by name; an engine refuses what it lacks.
+    recipe does besides a solver of Caffe's, by name; an engine refuses what it lacks. `ranks` are the
+    processes that train; `file_batch` is the batch of the file if each has a part of it; with `sync_bn`
+    BatchNorm takes its statistics from all of them.
     """
 
     path: str
@@ -61,6 +67,9 @@ class TrainingPlan:
     dtype: str = "float32"
     compile: bool = False
     extras: Mapping[str, object] = field(default_factory=dict)
+    ranks: Ranks = ALONE
+    file_batch: int | None = None
+    sync_bn: bool = False
 
     @property
     def partial(self) -> Path:
@@ -122,26 +131,33 @@ def plan_training(
     dtype: str = "float32",
     compile: bool = False,
     extras: Mapping[str, object] | None = None,
+    fields: Mapping[str, object] | None = None,
+    ranks: Ranks = ALONE,
+    sync_bn: bool = False,
+    dialect: str | None = None,
 ) -> TrainingPlan:
     """Plan the training of a solver file, and check everything that can be checked before an engine starts.
 
     `names` are the engine's snapshot names. With `devices` None, the solver decides. `resume` is "latest" or
-    a state file; `seed` replaces the solver's.
+    a state file; `seed` replaces the solver's, and `fields` any of its fields (None leaves one out). Each of
+    the `ranks` trains on the batch of the file, or on its part of it if the `dialect` is NVCaffe's; without
+    one, if only NVCaffe has all that the nets use.
 
     Raises ConfigError, FileError, PrototxtError, or the error of a net.
     """
-    read = parse_solver(read_text(path), path).with_state(level, stages)
-    for error in read.faults:
-        raise error
+    read = require_solver(read_text(path), path).with_state(level, stages)
+    require_fields(read)
     solver = read.solver
+    for name, value in (fields or {}).items():
+        set_field(solver, name, value)
     if seed is not None:
         solver.random_seed = seed
     for name in (solver.net, solver.train_net, *solver.test_net):
         if name and not Path(name).is_file():
             raise FileError(
                 f"the solver names a net that does not exist: '{name}'",
-                hint="names are relative to the current directory",
-            )
+                where=read.place_of("net", "train_net", "test_net"), hint=how_to_find(read, name),
+            )  # fmt: skip
     findings = list(check_file(read))
     for finding in findings:
         if finding.severity == "error":
@@ -164,8 +180,14 @@ def plan_training(
     warnings = [f.text for f in findings if f.severity == "warning"]
     if solver.random_seed < 0:
         warnings.append("random_seed is not set: no two runs are alike, not even a resumed one")
-    state = state_to_resume(prefix, names, resume)
+    divided = ranks.size > 1 and divides(uses, dialect)
+    file_batch = data_batch(uses[0].net) if divided and uses else None
+    uses = dealt(uses, ranks.size) if divided else uses
+    state = resumed(prefix, names, resume, ranks, force)
+    force = force or not ranks.first or ranks.restarts > 0  # rank 0 has decided, or has begun
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
+    if state is not None:
+        require_whole(state, prefix, names)
     if devices is None:
         devices = [solver.device_id] if solver.HasField("solver_mode") and solver.solver_mode == 1 else []
     return TrainingPlan(
@@ -187,6 +209,9 @@ def plan_training(
         dtype=dtype,
         compile=compile,
         extras=dict(extras or {}),
+        ranks=ranks,
+        file_batch=file_batch,
+        sync_bn=sync_bn,
     )
 
 

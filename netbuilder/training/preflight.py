@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netbuilder.data.records import first_labels, looks_sorted, number_of_records
-from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, counted
 from netbuilder.findings import Finding, find
 from netbuilder.net import Layer, Net
 from netbuilder.prototxt.solver_file import SolverFile, SolverNet
@@ -115,7 +115,8 @@ def of_passes(use: NetInUse, passes: int, what: str) -> Iterator[Finding]:
     read, all_of_them = passes * batch, -(-records // batch)
     if read == records:
         return
-    said = f"{what} {passes} with batch {batch} reads {read} records, and layer '{layer.name}' has {records}"
+    said = f"{what} {passes} with batch {batch} reads {counted(read, 'record')}"
+    said += f", and layer '{layer.name}' has {records}"
     if read < records:
         text, fix = f"{said}: {records - read} are not tested", f"{what}: {all_of_them} reads all"
     else:

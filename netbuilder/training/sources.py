@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 
+from netbuilder.data.list_lines import why_missing
 from netbuilder.errors import FileError
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
@@ -47,6 +48,12 @@ def missing_files(net: Net, path: str) -> Iterator[tuple[Layer, FileError]]:
             yield layer, error
 
 
+def _shown(name: bytes) -> str:
+    """A name in one line; what is not text in it is escaped."""
+    text = name.decode(errors="backslashreplace")
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def _source(layer: Layer) -> str:
     source = source_of(layer.type)
     return source.file_of(layer.proto) if source else ""
@@ -57,8 +64,8 @@ def _missing_of_list(layer: Layer, path: str) -> FileError | None:
     for place, name, hint in _listed(layer):
         if not os.path.exists(name):
             return FileError(
-                f"layer '{layer.name}' reads '{os.fsdecode(name)}', which is not there", hint=hint,
-                where=f"{path}; {place}",
+                f"layer '{layer.name}' reads '{_shown(name)}', which is not there", where=f"{path}; {place}",
+                hint=why_missing(os.fsdecode(name)) or hint,
             )  # fmt: skip
         if time.monotonic() > end:
             break

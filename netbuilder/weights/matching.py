@@ -30,7 +30,8 @@ _ROLES = {
     "running_var": "running_var", "moving_variance": "running_var",
 }  # fmt: skip
 _COUNTERS = re.compile(
-    r"(^|[./])(num_batches_tracked|n_averaged|global_step|Momentum|Adam(_\d)?|RMSProp(_\d)?)$"
+    r"(^|[./])(num_batches_tracked|n_averaged|global_step|Momentum|Adam(_\d)?|RMSProp(_\d)?"
+    r"|ExponentialMovingAverage)(:0)?$"
 )
 _LISTED = 5  # names in an error
 _AFFINE = ("weight", "bias")
@@ -167,7 +168,8 @@ class _Matcher:
             )  # fmt: skip
         if whole:
             return whole[0]
-        nearest = max(fits, key=lambda fit: len(fit.pairs), default=None)
+        made_for = [fit for fit in fits if not fit.map.own_names and not fit.map.departures(self.net)]
+        nearest = max(made_for or fits, key=lambda fit: len(fit.pairs), default=None)
         if nearest and 2 * len(nearest.pairs) >= sum(len(unit.slots) for unit in nearest.units):
             return nearest
         modules = by_shape(self.units, self.table, self.path)

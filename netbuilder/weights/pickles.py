@@ -70,11 +70,8 @@ def require_torch(path: Path) -> Any:
 
 def _load(path: Path) -> object:
     torch = require_torch(path)
-    import argparse
-
-    # Training programs save their options too. A Namespace is a dictionary: making one runs no code.
-    safe = getattr(torch.serialization, "safe_globals", None)  # since PyTorch 2.5
-    allowed = safe([argparse.Namespace]) if safe else contextlib.nullcontext()
+    by_name = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 6)
+    allowed = torch.serialization.safe_globals(_harmless()) if by_name else contextlib.nullcontext()
     with path.open("rb") as file:
         mapped = file.read(2) == b"PK"  # the older format cannot be mapped
     try:
@@ -85,6 +82,23 @@ def _load(path: Path) -> object:
         raise FileError(f"cannot read '{path}': {reason(error)}") from None
     except Exception as error:  # PyTorch raises errors of many kinds for damaged files
         raise _refused(path, str(error)) from None
+
+
+def _harmless() -> list[Any]:
+    """What training programs save beside tensors, options and numbers of NumPy: to make them runs no code."""
+    import argparse
+
+    import numpy as np
+
+    core: Any = getattr(np, "_core", None) or np.__dict__["core"]  # NumPy 2 and 1
+    functions = {"scalar": core.multiarray.scalar, "_reconstruct": core.multiarray._reconstruct}
+    places = ("numpy.core.multiarray", "numpy._core.multiarray")
+    numbers = (np.bool_, np.int32, np.int64, np.float32, np.float64)
+    return [
+        argparse.Namespace, np.dtype, np.ndarray,
+        *{type(np.dtype(number)) for number in numbers},
+        *((function, f"{place}.{name}") for name, function in functions.items() for place in places),
+    ]  # fmt: skip
 
 
 def _refused(path: Path, text: str) -> FileError:

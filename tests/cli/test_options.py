@@ -35,6 +35,7 @@ OWN_MEANING = {
     "--jobs": "a sweep counts on processors, a database is made on cores",
     "--label": "a blob that is left out of a net, or written with the features",
     "--labels": "a database of labels, or a file of class names",
+    "--master": "of any cluster of Spark, or of a standalone one",
     "--mean": "the image to write, or to subtract",
     "--no-draw": "the front of a sweep, or the curves of a training",
     "--output": "what is written",

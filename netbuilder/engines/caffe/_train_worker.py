@@ -33,6 +33,7 @@ import caffe  # noqa: E402
 import numpy as np  # noqa: E402
 
 ANNOUNCEMENT: list[bytes] = []  # the line in the log that stands for an event
+_OWN = "@netbuilder-folder@"  # of lists.py
 STOP: list[int] = []  # signals that requested a stop
 
 
@@ -202,6 +203,22 @@ def evaluate(job: dict[str, Any], folder: str) -> None:
         tell("Ended", how="done", iteration=job["iterations"])
 
 
+def compute(job: dict[str, Any], folder: str) -> None:
+    """Report blobs after a pass over each of the inputs that follow on stdin, until it ends."""
+    net = open_net(job, folder)
+    while True:
+        try:
+            request = receive(sys.stdin.buffer)
+        except EOFError:
+            request = None
+        if request is None:
+            return
+        for name, values in request["inputs"].items():
+            net.blobs[name].data[...] = values
+        net._forward(0, len(net.layers) - 1)
+        tell("Computed", blobs={name: np.array(net.blobs[name].data) for name in job["blobs"]})
+
+
 def clock(job: dict[str, Any], folder: str) -> None:
     """Report the seconds of each layer, forward and backward, as lists of `iterations` values."""
     net = open_net(job, folder)
@@ -237,7 +254,7 @@ def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
     """Fork one process per device, as BVLC's train.py does: rank, NCCL's id, and rank 0's children."""
     if len(gpus) < 2:
         return 0, None, []
-    if not hasattr(caffe, "NCCL"):
+    if not hasattr(getattr(caffe, "NCCL", None), "new_uid"):  # without NCCL the class may exist, empty
         raise Fault("this Caffe has no NCCL, which several GPUs need: train on one")
     uid = caffe.NCCL.new_uid()
     children = []
@@ -273,11 +290,17 @@ def quoted(text: str) -> str:
 
 
 def write_files(job: dict[str, Any], folder: str) -> None:
-    """Write the files of a job; the solver names the nets, which are in the same folder."""
+    """Write the files of a job; the solver names the nets, which are in the same folder.
+
+    `_OWN` stands for a folder that a snapshot may name: for a training always the same one.
+    """
+    own = os.path.dirname(job.get("partial", "")) or folder
     named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
     for name, text in job["files"].items():
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write((text + "".join(named if name == "solver.prototxt" else ())).encode())
+        text = text.replace(_OWN, own) + "".join(named if name == "solver.prototxt" else ())
+        path = name.replace(_OWN, own) if _OWN in name else os.path.join(folder, name)
+        with open(path, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def main() -> None:
@@ -290,6 +313,8 @@ def main() -> None:
     ANNOUNCEMENT.append(job["mark"].encode())
     try:
         go_to(job["directory"], job["visible"])
+        # In a root the current directory has no name, so "" would lead nowhere.
+        sys.path[:] = [path for path in sys.path if path] + job["python"]
     except Fault as error:
         tell(
             "Fault",
@@ -311,7 +336,8 @@ def main() -> None:
         else:
             caffe.set_mode_cpu()
         {"train": lambda: train(job, folder, rank, uid), "test": lambda: evaluate(job, folder),
-         "time": lambda: clock(job, folder)}[job["do"]]()  # fmt: skip
+         "time": lambda: clock(job, folder),
+         "compute": lambda: compute(job, folder)}[job["do"]]()  # fmt: skip
     except Gone:
         pass
     except Exception as error:

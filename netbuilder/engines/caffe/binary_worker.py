@@ -64,7 +64,7 @@ class BinaryWorker(Process):
         if not ended and self._asked and by_signal(code) == "SIGINT":  # before it could listen, or at once
             yield Ended("stopped", self._job.get("begin", 0))
         elif not ended:
-            raise death(code, self._said())
+            raise death(code, self._said(), self._job["names"])
 
     def _made(self, events: Iterator[Event | Written]) -> Iterator[Event]:
         """The events; for each snapshot that Caffe has written, rename it and yield Snapshot."""

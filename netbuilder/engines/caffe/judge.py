@@ -38,6 +38,7 @@ from netbuilder.engines.caffe.install import (
     default_root,
     environment,
     find,
+    how_to_get,
     missing,
 )
 from netbuilder.engines.caffe.log import by_signal, ending, last_line, reason_of
@@ -166,7 +167,7 @@ class Caffe:
     def __init__(self, install: Install | None = None, *, timeout: float = 300) -> None:
         found = install or find()
         if found is None:
-            raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+            raise EngineError(missing(), hint=how_to_get())
         if found.kind != "pycaffe":
             raise EngineError(
                 f"{found} is the caffe binary, and asking about nets needs pycaffe",
@@ -456,7 +457,7 @@ def main() -> int:
     try:
         install = find()
         if install is None:
-            print(f"{missing()}; install it by `{INSTALL_COMMAND}`")
+            print(f"{missing()}; {how_to_get()}")
             return 1
         if install.kind == "binary":
             print(f"{install}: the binary, version {binary_version(install.command)}")

@@ -6,9 +6,10 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from netbuilder.engines.caffe._messages import MARK, BadMessage, pack, receive
 from netbuilder.engines.caffe.install import Install, boot
@@ -31,6 +32,13 @@ _EVENTS = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """The blobs after a pass, which is not an event of a training."""
+
+    blobs: dict[str, Any]
+
+
 class Worker(Process):
     """A running pycaffe worker."""
 
@@ -39,6 +47,7 @@ class Worker(Process):
     ) -> None:
         self._root = install.root or Path("/")
         self._folder: Path | None = None
+        self._job = job
         self._mark = f"{MARK} {secrets.token_hex(8)}\n"  # no name of a layer, which Caffe logs, equals it
         command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
@@ -56,6 +65,14 @@ class Worker(Process):
             "mark": self._mark,
         }
         self._send(sources + pack(request))
+
+    def compute(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The blobs that the job asks for after a pass over these inputs. Raises EngineError."""
+        self._send(pack({"inputs": dict(inputs)}))
+        for event in cast("Iterator[object]", iter(self)):
+            if isinstance(event, _Computed):
+                return event.blobs
+        raise EngineError("the worker of Caffe ended before its answer", hint="see docs/real-caffe.md")
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
@@ -84,7 +101,7 @@ class Worker(Process):
                 yield _event(kind, fields)
         code = self._process.wait()
         if not ended:
-            raise death(code, self._said())
+            raise death(code, self._said(), self._job["names"])
 
     def _message(self) -> dict[str, Any] | None:
         """The message that the mark announces; None if the worker died before its end."""
@@ -97,8 +114,10 @@ class Worker(Process):
             raise EngineError(f"the worker of Caffe sent {error}", hint="see docs/real-caffe.md") from None
 
 
-def _event(kind: str, fields: dict[str, Any]) -> events.Event:
+def _event(kind: str, fields: dict[str, Any]) -> Any:
     """An event of the worker; lists of JSON become tuples."""
+    if kind == "Computed":
+        return _Computed(fields["blobs"])
     if kind == "Started":
         fields["outputs"] = tuple(fields["outputs"])
     elif kind == "Tested":

@@ -224,11 +224,12 @@ class At:
     # -- shapes --------------------------------------------------------------------------------------------
 
     def fixed(self, value: Value, axes: Sequence[int], what: str) -> list[int]:
-        """The sizes of axes that must be fixed; `what` says what follows from them."""
+        """The sizes of axes that must be fixed. Raises ConfigError with `what` they are if they vary."""
         if value.free.intersection(axes):
-            raise self.refuse(
-                f"{what}, which must be fixed", "leave out what lets it vary: --dynamic, or Filter"
-            )
+            raise ConfigError(
+                f"{self.layer.type} '{self.layer.name}': {what} must be fixed in an ONNX file",
+                path=str(self.layer.origin), hint="leave out what lets it vary: --dynamic, or a Filter",
+            )  # fmt: skip
         return [value.shape[axis] for axis in axes]
 
     def reshaped(self, x: str | Value, shape: Sequence[int]) -> str:

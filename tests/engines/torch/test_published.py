@@ -176,6 +176,7 @@ WRAPPERS: list[tuple[Any, str]] = [
     (lambda s: {"epoch": 3, "arch": "x", "state_dict": s, "optimizer": OPTIMIZER}, "those of 'state_dict'"),
     (lambda s: {"model": s, "args": argparse.Namespace(lr=0.1)}, "those of 'model'"),
     (lambda s: {"net": {"weights": s}}, "those of 'net.weights'"),
+    (lambda s: {"state_dict": s, "best": np.float64(76.1), "lr": np.float32(0.1), "all": np.arange(3)}, ""),
     (lambda s: {"state_dict": under("module.", s)}, "those of 'state_dict'"),
     (lambda s: under("_orig_mod.module.", s), ""),
     (lambda s: {"state_dict": s, "state_dict_ema": under("", s)}, "not read: 'state_dict_ema'"),

@@ -94,8 +94,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         inputs((2, 4, 9, 7)) + layer("Reshape", "reshape_param { shape { dim: 2 dim: 252 } }"),
         {"dynamic": ["batch"]}, "the batch cannot be left open",
     ),
-    "priors of any size": (CASES["PriorBox"][0], {"dynamic": ["size"]}, "its boxes depend on the image size"),
-    "pyramids of any size": (CASES["SPP"][0], {"dynamic": ["size"]}, "its windows depend on the image size"),
+    "priors of any size": (CASES["PriorBox"][0], {"dynamic": ["size"]}, "its boxes follow, must be fixed"),
+    "pyramids of any size": (CASES["SPP"][0], {"dynamic": ["size"]}, "its windows follow, must be fixed"),
     "a layer that trains": (
         inputs((1, 4)) + layer("Dropout", "phase: TRAIN"), {}, "it always runs in TRAIN",
     ),

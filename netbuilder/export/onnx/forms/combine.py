@@ -37,7 +37,7 @@ def slice_(at: At) -> list[str]:
     if len(at.tops) == 1:
         return [at.x.name]
     axis = canonical_axis(at.p.slice_dim if at.p.HasField("slice_dim") else at.p.axis, at.x.shape)
-    at.fixed(at.x, [axis], "it cuts an axis")
+    at.fixed(at.x, [axis], "the size of the axis that it cuts")
     sizes = [top.shape[axis] for top in at.tops]
     return at.ops("Split", len(sizes), at.x, at.ints(sizes), axis=axis)
 

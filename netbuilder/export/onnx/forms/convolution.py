@@ -149,7 +149,9 @@ def _flat(at: At, x: Value, axes: int) -> str | Value:
         return x
     if at.layer.type == "ConvolutionDepthwise":  # which takes fewer axes
         return at.reshaped(x, [*[0] * len(x.shape), *[1] * (2 + spatial - len(x.shape))])
-    tail = at.fixed(x, range(len(x.shape) - spatial - 1, len(x.shape)), "it has several batch axes")
+    tail = at.fixed(
+        x, range(len(x.shape) - spatial - 1, len(x.shape)), "the image size, as it has several batch axes,"
+    )
     return at.reshaped(x, [-1, *tail, *[1] * (axes - spatial)])
 
 

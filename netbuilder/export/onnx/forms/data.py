@@ -24,7 +24,7 @@ def dummy_data(at: At) -> list[str]:
     values = [filler.value for filler in fillers] or [0.0]
     values *= len(at.tops) if len(values) == 1 else 1
     for top in at.tops:
-        at.fixed(top, range(len(top.shape)), "its blobs are constants")
+        at.fixed(top, range(len(top.shape)), "the size of its blobs")
     tops = zip(at.tops, values, strict=True)
     return [at.numbers(np.full(top.shape, value, np.float32)) for top, value in tops]
 

@@ -26,8 +26,8 @@ _LOWEST = -3.4028235e38
 def prior_box(at: At) -> str:
     """A constant: the boxes depend on nothing but sizes."""
     features, image = at.bottoms
-    at.fixed(features, [2, 3], "its boxes depend on the image size")
-    at.fixed(image, [2, 3], "its boxes depend on the image size")
+    at.fixed(features, [2, 3], "the image size, from which its boxes follow,")
+    at.fixed(image, [2, 3], "the image size, from which its boxes follow,")
     return at.weight(0, _priors(at.p, features.shape[2:], image.shape[2:]), "boxes")
 
 

@@ -88,7 +88,7 @@ def upsample(at: At) -> str:
             coordinate_transformation_mode="asymmetric", nearest_mode="floor",
         )  # fmt: skip
     x, mask = at.bottoms
-    h, w = at.fixed(at.top, [2, 3], "its mask counts the places of an image")
+    h, w = at.fixed(at.top, [2, 3], "the image size, in which its mask counts,")
     places = at.op("Cast", at.reshaped(mask, [0, 0, -1]), to="int64")
     images = at.sliced(at.op("Shape", x), [0], [2], [0])
     empty = at.op("Expand", at.number(0), at.op("Concat", images, at.ints([h * w]), axis=0))
@@ -109,7 +109,7 @@ def shuffle_channel(at: At) -> str:
 def reorg(at: At) -> str:
     """Squares of positions into channels, or back, in the order of darknet."""
     s = at.p.stride
-    at.fixed(at.x, range(1, len(at.x.shape)), "its order depends on the image size")
+    at.fixed(at.x, range(1, len(at.x.shape)), "the image size, from which its order follows,")
     _, c, h, w = legacy_shape(at.x.shape)
     few = c // (s * s)
     if c % (s * s):

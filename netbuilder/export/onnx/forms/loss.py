@@ -66,7 +66,7 @@ def _divisor(at: At, outer: int, inner: int, counts: str | None, default: int = 
         return 1.0
     if mode not in (_FULL, _VALID, _BATCH_SIZE):
         return max(1.0, p.pre_fixed_normalizer)
-    shape = at.fixed(at.x, range(len(at.x.shape)), "it is divided by a size")
+    shape = at.fixed(at.x, range(len(at.x.shape)), "the size of its bottom, by which it is divided,")
     images = prod(shape[:outer])
     return max(1.0, float(images if mode == _BATCH_SIZE else images * prod(shape[inner:])))
 
@@ -77,7 +77,7 @@ def _ignored(at: At) -> int | None:
 
 
 def _batch(at: At) -> int:
-    return at.fixed(at.x, [0], "it is divided by the batch")[0]
+    return at.fixed(at.x, [0], "the batch, by which it is divided,")[0]
 
 
 # ---- the losses ------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def pooling(at: At) -> str | list[str]:
     if p.global_pooling:
         if p.pool != _STOCHASTIC and len(at.tops) == 1:
             return at.op("GlobalAveragePool" if p.pool == _AVE else "GlobalMaxPool", at.x)
-        size = at.fixed(at.x, spatial, "its window is the image")
+        size = at.fixed(at.x, spatial, "the image size, which is its window,")
     else:
         size = [at.x.shape[axis] for axis in spatial]
     window = pool_window(p, size)
@@ -38,7 +38,7 @@ def pooling(at: At) -> str | list[str]:
 def spp(at: At) -> str:
     """Poolings into 1x1, 2x2, 4x4, ... bins, flattened one after another."""
     tops = []
-    h, w = at.fixed(at.x, [2, 3], "its windows depend on the image size")
+    h, w = at.fixed(at.x, [2, 3], "the image size, from which its windows follow,")
     for level in range(at.p.pyramid_height):
         bins = 2**level
         kernel = (-(-h // bins), -(-w // bins))

@@ -40,7 +40,7 @@ def _unrolled(at: At, states: int) -> list[str]:
     p = at.p
     exposed = states if p.expose_hidden else 0
     static = len(at.bottoms) > 2 + exposed
-    (steps,) = at.fixed(at.x, [0], "it has a node for each step, and the number of steps")
+    (steps,) = at.fixed(at.x, [0], "the number of steps, each of which has nodes,")
     inputs = at.op("MatMul", at.reshaped(at.x, [0, 0, -1]), at.weight(0, at.arrays[0].T, "0"))
     inputs = at.op("Add", inputs, at.weight(1))
     if static:
