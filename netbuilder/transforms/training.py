@@ -29,8 +29,6 @@ __all__ = [
 
 LABEL = "label"
 FILLER = "msra"
-# By the activation that they apply to the scores themselves.
-_LOSSES = {RULES[type].traits.applies: type for type in ("SoftmaxWithLoss", "SigmoidCrossEntropyLoss")}
 # For outputs that are scores, by their names on the command line.
 SCORE_LOSSES = {
     "softmax": "SoftmaxWithLoss",
@@ -38,7 +36,8 @@ SCORE_LOSSES = {
     "euclidean": "EuclideanLoss",
     "hinge": "HingeLoss",
 }
-_OF_CLASSES = ("SoftmaxWithLoss", "HingeLoss")
+# By the activation that they apply to the scores themselves.
+_LOSSES = {applied: type for type in SCORE_LOSSES.values() if (applied := RULES[type].traits.applies)}
 
 
 class Head(NamedTuple):
@@ -58,7 +57,7 @@ class Head(NamedTuple):
     @property
     def of_classes(self) -> bool:
         """Whether a label is the number of a class."""
-        return self.loss in _OF_CLASSES
+        return bool(RULES[self.loss].traits.scores)
 
     @property
     def classes(self) -> int:

@@ -15,6 +15,8 @@ from netbuilder.data.parquet import Frame
 from netbuilder.data.stored import Database, Pictures
 from netbuilder.engines.torch.files import find
 from netbuilder.errors import FileError
+from netbuilder.layers import source_of
+from netbuilder.layers.traits import Form
 
 if TYPE_CHECKING:
     from netbuilder.engines.torch.operators.data import Source
@@ -28,7 +30,8 @@ _COLUMN = re.compile(r"\s*(?:cast\s*\(\s*(\w+)\s+as\s+\w+\s*\)|(\w+))(?:\s+as\s+
 
 def is_framed(layer: Any) -> bool:
     """Whether a layer says where its data is in CaffeOnSpark's way."""
-    return layer.type in ("MemoryData", "CoSData") and bool(layer.source_class)
+    source = source_of(layer.type)
+    return source is not None and source.form is Form.FED and bool(layer.source_class)
 
 
 def framed(layer: Source) -> tuple[Source, Pictures, int]:
