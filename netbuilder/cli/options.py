@@ -147,6 +147,14 @@ def add_threads(parser: Options) -> None:
     )  # fmt: skip
 
 
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs to keep."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
 def add_state(parser: Options) -> None:
     """Add --level and --stage, the state that chooses a net's layers."""
     parser.add_argument(
