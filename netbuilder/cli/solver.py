@@ -12,8 +12,9 @@ from typing import Any
 from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
 from netbuilder.cli.solver_fields import add_set, solver_fields
-from netbuilder.config.recipes import RECIPES, extras_path, read_recipe
+from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, StaleBlob, printable
+from netbuilder.solvers.recipe import extras_path
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]

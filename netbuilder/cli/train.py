@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +25,7 @@ from netbuilder.storage.files import reason
 
 if TYPE_CHECKING:
     from netbuilder.engines import Engine
-    from netbuilder.training.events import Ended, Job, Run
+    from netbuilder.training.events import Ended, Job, Run, Tested
     from netbuilder.training.plan import TrainingPlan
     from netbuilder.training.ranks import Ranks
     from netbuilder.training.record import Record
@@ -49,7 +48,7 @@ def add_parser(verbs: Verbs) -> None:
         "(docs/training-in-pytorch.md). Ctrl-C ends after the iteration, with a snapshot; a second one ends "
         "at once.",
         epilog="example: netbuilder train solver.prototxt --resume latest. Exit code: 0 trained to the end, "
-        "1 the loss was no number (by PyTorch), 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
+        "1 the training has diverged, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     parser.add_argument(
         "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
@@ -218,7 +217,15 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
         print(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}", file=sys.stderr)
     solver = plan.solver
-    head = {"solver": args.solver, args.engine: description, "from": plan.begin, "max_iter": solver.max_iter}
+    head = {
+        "solver": args.solver,
+        args.engine: description,
+        "type": solver.type,
+        "from": plan.begin,
+        "max_iter": solver.max_iter,
+    }
+    if len(plan.tests) > 1:
+        head["test_nets"] = plan.tests
     if taken is not None:
         head["model"] = taken
     if plan.ranks.launched:
@@ -227,20 +234,24 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     try:
         with Record(
             plan.prefix, plan.begin, solver.display, solver.average_loss, names=engine.snapshots,
-            engine=args.engine,
+            engine=args.engine, folder=plan.partial,
         ) as record:  # fmt: skip
             try:
                 with job.start(record.log) as run, stopping(run):
                     ended = _follow(run, record, plan, head)
                 if ended is not None:
                     end = {"end": ended.how, "iteration": ended.iteration}
+                    if ended.reason:
+                        end["reason"] = ended.reason
             except NetBuilderError as error:
                 end["reason"] = error.text
                 error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
                 raise
             finally:
                 data = record.write(**head, **end)
-                if not args.no_draw and len(record.train) > 1:
+                if kept := record.settle():
+                    print(f"the record of the earlier training is kept; wrote {kept}", file=sys.stderr)
+                elif not args.no_draw and len(record.train) > 1:
                     _draw(record, args.solver)
     except OSError as error:
         raise FileError(
@@ -253,12 +264,12 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
 
         print(json.dumps(data, indent=1))
     else:
-        _summary(data, record)
+        _summary(data, record, plan)
     return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 
 def _code(end: str) -> int:
-    return {"stopped": 130, "diverged": 1}.get(end, 0)
+    return {"done": 0, "diverged": 1, "stopped": 130}.get(end, 2)
 
 
 def _of_ranks(plan: TrainingPlan, job: Job) -> dict[str, Any]:
@@ -277,13 +288,17 @@ def _seed(text: str) -> int:
 
 def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.config.recipes import extras_path, read_extras
+    from netbuilder.solvers.recipe import extras_path
+
+    if args.extras == "none":
+        return {}
+    beside = extras_path(args.solver)
+    if not args.extras and not beside.is_file():
+        return {}
+    from netbuilder.config.recipes import read_extras
 
     if args.extras:
-        return {} if args.extras == "none" else read_extras(args.extras)
-    beside = extras_path(args.solver)
-    if not beside.is_file():
-        return {}
+        return read_extras(args.extras)
     extras = read_extras(str(beside))
     if told:
         print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
@@ -291,29 +306,34 @@ def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
 
 
 def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) -> Ended | None:
-    """Follow the training; returns how it ended."""
+    """Follow the training; returns how it ended. One that has diverged is not continued."""
     from netbuilder.training import events
+    from netbuilder.training.health import ADVICE, Health, honest, metrics
 
     end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
-    table, pace = _Table(progress), ""
+    table, pace, health = _Table(progress), "", Health(plan.nets[0][1])
     for event in run:
+        if isinstance(event, events.Tested):
+            event = honest(event, metrics(plan.nets[1 + event.net][1]))
         row = record.take(event, last)
+        health.take(event)
         match event:
-            case events.Started():
-                plan.remove_old()
-                if plan.ranks.launched:  # a restart must know that this training has begun
-                    record.write(**head, end="running", iteration=event.iteration)
-            case events.Iteration(i, loss, rate):
+            case events.Iteration(i, _, rate):
+                if i == plan.begin:
+                    plan.remove_old()
+                    if plan.ranks.launched:  # a restart must know that this training has begun
+                        record.write(**head, end="running", iteration=i)
                 progress.at(i + 1, more=f"{pace}, loss {record.loss:.4g}, lr {rate:.4g}")
-                if not math.isfinite(loss):
-                    progress.once(f"the loss is {loss} at iteration {i}: nothing is learnt any more")
                 if row:
                     table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
+                if health.lost and not plan.ranks.launched:  # the ranks end together
+                    end = events.Ended("diverged", i + 1)
+                    break
             case events.Pace(images, memory):
                 pace = f", {images:,.0f} images/s, {memory / 2**20:,.0f} MiB"
                 head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
-                table.row(event.iteration, "", "", "test " + _outputs(event.outputs))
+                table.row(event.iteration, "", "", f"{plan.tests[event.net]} {_results(event, plan)}")
             case events.Snapshot(i, _, state):
                 head |= {"snapshot": state} if plan.ranks.launched else {}
                 table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
@@ -323,8 +343,11 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
             case events.Testing(done, of):
                 progress.bar(f"testing: {done} of {of}")
             case events.Ended():
-                end = event
+                end = health.judged(event)
     progress.close()
+    if end is not None and end.how == "diverged":
+        end = health.judged(end)
+        print(f"error: {end.reason}: nothing is learnt any more\nhint:  {ADVICE}", file=sys.stderr)
     return end
 
 
@@ -347,27 +370,39 @@ def _outputs(outputs: Mapping[str, tuple[float, ...]]) -> str:
     return ", ".join(f"{n} {v[0]:.4f}" if len(v) == 1 else f"{n} of {len(v)}" for n, v in outputs.items())
 
 
+def _results(test: Tested, plan: TrainingPlan) -> str:
+    """The outputs of a test, and its whole loss if the solver computes that: test_compute_loss."""
+    shown = dict(test.outputs)
+    if plan.solver.test_compute_loss and test.loss is not None:
+        shown["whole loss"] = (test.loss,)
+    return _outputs(shown)
+
+
 def _draw(record: Record, title: str) -> None:
-    from netbuilder.training.record import draw
+    from netbuilder.training.curves import draw
 
     path = record.path("_curves.png")
     if draw(record.train, record.tests, path, title):
         print(f"wrote {path}", file=sys.stderr)
     else:
         print(
-            "no curves drawn: matplotlib is missing (pip install 'caffe-netbuilder[draw]')", file=sys.stderr
+            "no curves drawn: they need Pillow 10.1 or newer (pip install 'caffe-netbuilder[draw]')",
+            file=sys.stderr,
         )
 
 
-def _summary(data: dict[str, Any], record: Record) -> None:
-    word = {"done": "trained to the end", "stopped": "stopped", "diverged": "diverged"}[data["end"]]
+def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
+    word = "trained to the end" if data["end"] == "done" else data["end"]
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
+    if "reason" in data:
+        print(data["reason"])
     if "images_per_second" in data:
         print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
     if record.train:
         print(f"last loss {record.train[-1].loss:.6g}")
-    if record.tests:
-        last = record.tests[-1]
-        print(f"last test {_outputs(last.outputs)}, iteration {last.iteration}")
-    for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending):
+    for net, name in enumerate(plan.tests):
+        test = next((test for test in reversed(record.tests) if test.net == net), None)
+        if test is not None:
+            print(f"last {name} {_results(test, plan)}, iteration {test.iteration}")
+    for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
         print(f"wrote {record.path(ending)}", file=sys.stderr)

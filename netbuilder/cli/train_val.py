@@ -56,9 +56,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder train-val deploy.prototxt --data lmdb --train_source train_lmdb "
         "--test_source val_lmdb --batch 32 --freeze 'conv[12]*' -o train_val.prototxt",
     )
-    parser.add_argument(
-        "file", metavar="FILE", help="a deploy net, or a train_val, or a solver that names it"
-    )
+    parser.add_argument("file", metavar="FILE", help="a deploy net, a train_val, or a solver that names it")
     add_output(parser, "the file to write", "FILE", required=True)
     add_outputs(parser)
     add_freeze(parser)

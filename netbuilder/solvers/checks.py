@@ -86,6 +86,7 @@ CODES: dict[str, Code] = {
         momentum="`momentum` is out of range, or the solver type takes none.",
         newer_field="The dialect lacks the field.",
         label="A label has no score: Caffe reads outside its arrays.",
+        no_data="All data of a net would come from Input layers, which nothing fills: they stay 0.",
     ),
     **_codes(
         "warning",
@@ -95,6 +96,7 @@ CODES: dict[str, Code] = {
         no_snapshot="Nothing is saved: neither `snapshot` nor `snapshot_after_train` applies.",
         data_file="A file that `train` needs is not there: data, a mean, a list, or weights.",
         test_records="A test does not read each record once.",
+        no_loss="The net to train has no loss: nothing is learnt, and the loss is 0 throughout.",
         sorted_labels="The records to train on are sorted by label, and nothing shuffles them.",
     ),
     **_codes(

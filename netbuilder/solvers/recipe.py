@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import spark_resume
 
-__all__ = ["SCALED", "Plan", "Recipe", "plan", "set_field"]
+__all__ = ["SCALED", "Plan", "Recipe", "extras_path", "plan", "set_field"]
 
 SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
 
@@ -311,3 +311,8 @@ def set_field(solver: Any, name: str, value: Any) -> None:
         assign(solver, name, value)
     except FieldError as error:
         raise FieldError(f"solver: {error.text}", hint=error.hint) from None
+
+
+def extras_path(solver: str) -> Path:
+    """The file with the extras of a solver file, beside it."""
+    return Path(solver).with_suffix(".extras.yaml")

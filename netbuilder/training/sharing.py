@@ -74,7 +74,14 @@ def arithmetic(
     return lines
 
 
-def resumed(prefix: str, names: SnapshotNames, resume: str | None, ranks: Ranks, force: bool) -> Path | None:
+def resumed(
+    prefix: str,
+    names: SnapshotNames,
+    resume: str | None,
+    ranks: Ranks,
+    force: bool,
+    max_iter: int | None = None,
+) -> Path | None:
     """The state to go on from: as the user says; of a training that its launcher restarts, its last one.
 
     "auto" means the latest if there is one. Raises FileError, ConfigError, EngineError.
@@ -90,7 +97,7 @@ def resumed(prefix: str, names: SnapshotNames, resume: str | None, ranks: Ranks,
         resume = begun.get("snapshot") or resume
     if resume == "auto":
         resume = "latest" if states(prefix, names) else None
-    return state_to_resume(prefix, names, resume)
+    return state_to_resume(prefix, names, resume, max_iter)
 
 
 def begun_by(prefix: str, ranks: Ranks, *, force: bool) -> dict[str, Any] | None:

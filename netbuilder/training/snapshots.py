@@ -153,23 +153,32 @@ def only_offered(hint: str, prefix: str, names: SnapshotNames) -> str:
     )
 
 
-def state_to_resume(prefix: str, names: SnapshotNames, resume: str | None) -> Path | None:
-    """The state that `--resume` names: None, "latest" or a file. Raises FileError, ConfigError."""
+def state_to_resume(
+    prefix: str, names: SnapshotNames, resume: str | None, max_iter: int | None = None
+) -> Path | None:
+    """The state that `--resume` names: None, "latest" or a file.
+
+    Raises FileError, and ConfigError for a state beyond `max_iter`.
+    """
     if resume is None:
         return None
-    if resume == "latest":
-        state = latest(prefix, names)
-        if state is None:
-            raise FileError(
-                f"there is no snapshot to resume from: {prefix}_iter_*{names.state}",
-                hint="leave --resume out",
-            )
-        return state
-    state = Path(resume)
-    names.iteration(state)
+    state = Path(resume) if resume != "latest" else latest(prefix, names)
+    if state is None:
+        raise FileError(
+            f"there is no snapshot to resume from: {prefix}_iter_*{names.state}",
+            hint="leave --resume out",
+        )
+    iteration = names.iteration(state)
     for file in (state, names.model_of(state)):
         if not file.is_file():
             raise FileError(f"there is no file '{file}' to resume from")
+    if max_iter is not None and iteration > max_iter:
+        within = [one for one in states(prefix, names) if names.iteration(one) <= max_iter]
+        earlier = f"; --resume {within[-1]} is the last one before its end" if within else ""
+        raise ConfigError(
+            f"'{state}' is beyond the end of this training: max_iter is {max_iter}", key="max_iter",
+            hint=f"raise max_iter above {iteration}{earlier}",
+        )  # fmt: skip
     return state
 
 

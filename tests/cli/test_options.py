@@ -49,6 +49,7 @@ OWN_MEANING = {
     "--set": "an option of a config, or a field of a solver",
     "--test-images": "of the training record, or of the job",
     "--top": "rows of a table",
+    "--verify": "an ONNX file as it is written, or a model that is brought in",
     "--weights": "to begin with, to test, or to fit",
     "-o": "what is written",
 }

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
 from netbuilder.engines.caffe.lists import SeenLists
+from netbuilder.engines.caffe.log import Displayed
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
+from netbuilder.training.health import finite_model, metrics
 from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from netbuilder.prototxt.spans import Span
     from netbuilder.schema import SolverParameter
 
-__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "seen_net"]
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "displayed", "seen_net"]
 
 _PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields that name files to read
 _NEVER = 2**31 - 1
@@ -50,7 +52,13 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
         "after_train": solver.snapshot_after_train,
         "test_iter": list(solver.test_iter),
         "max_iter": solver.max_iter,
+        "display": solver.display,
     }
+
+
+def displayed(job: JobFields) -> Displayed | None:
+    """The lines of Caffe's log that are kept; None for all, if the job is not a training."""
+    return Displayed(job["display"], job["max_iter"] - 1) if "display" in job else None
 
 
 # -- pycaffe ---------------------------------------------------------------------------------------------
@@ -74,6 +82,7 @@ def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, lis
         "test_interval": solver.test_interval if solver.test_iter else 0,
         "test_initialization": solver.test_initialization,
         "iter_size": solver.iter_size,
+        "metrics": [metrics(net) for _, net in plan.nets[1:]],
     }
     return job, []
 
@@ -100,6 +109,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "stages": list(plan.stages),
         "weights": [seen(w) for w in plan.weights],
         "iterations": plan.iterations,
+        "metrics": metrics(plan.net),
     }
 
 
@@ -344,6 +354,7 @@ def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "arguments": arguments,
         "iterations": plan.iterations,
         "types": {x.name: x.type for x in plan.net},
+        "hidden": [] if all(map(finite_model, plan.weights)) else list(metrics(plan.net)),
     }
 
 

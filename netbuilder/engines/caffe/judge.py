@@ -321,7 +321,7 @@ class Caffe:
         """Start the worker unless it is running, and wait until it has imported Caffe."""
         if self._process is not None:
             return
-        command, sources = boot(self.install, "_messages.py", "_judge_worker.py")
+        command, sources = boot(self.install, "_messages.py", "_late_imports.py", "_judge_worker.py")
         self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(

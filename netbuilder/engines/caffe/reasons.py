@@ -136,6 +136,11 @@ _DATA = (
         "the image '{0}' cannot be read: it is not there, damaged, or of a kind that OpenCV lacks",
         "fix it, or remove its line from the list",
     ),
+    (
+        r"label > 0 \((\S+) vs\. 0\)",
+        "a window of the foreground, which overlaps by fg_threshold or more, has class {0}",
+        "classes of objects count from 1 in a window file; 0 is the background",
+    ),
     (r"!lines_\.empty\(\) File is empty", "the list of images is empty", ""),
     (r"Failed to open source file: (.*)", "the list '{0}' of HDF5 files cannot be read", ""),
     (r"Failed opening HDF5 file: *(.*)", "'{0}' does not exist, or is not an HDF5 file", ""),

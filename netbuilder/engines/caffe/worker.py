@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 from netbuilder.engines.caffe._messages import MARK, BadMessage, pack, receive
 from netbuilder.engines.caffe.install import Install, boot
-from netbuilder.engines.caffe.jobs import JobFields
+from netbuilder.engines.caffe.jobs import JobFields, displayed
 from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death, fault
@@ -22,7 +22,9 @@ from netbuilder.training import events
 
 __all__ = ["Worker"]
 
-_MODULES = ("_messages.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
+_MODULES = (
+    "_messages.py", "_late_imports.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py",
+)  # fmt: skip
 _EVENTS = {
     kind.__name__: kind
     for kind in (
@@ -54,8 +56,9 @@ class Worker(Process):
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
         try:
             super().__init__(
-                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE
-            )
+                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE,
+                displayed=displayed(job),
+            )  # fmt: skip
         finally:
             if directory is not None:
                 os.close(directory)
@@ -86,7 +89,7 @@ class Worker(Process):
             if line != self._mark:
                 iteration = iterations.take(line)
                 if iteration is not None:
-                    yield iteration
+                    yield self._checked(iteration)
                 continue
             message = self._message()
             if message is None:
@@ -98,10 +101,10 @@ class Worker(Process):
                 raise fault(fields["text"], fields["hint"], self._said())
             else:
                 ended = ended or kind == "Ended"
-                yield _event(kind, fields)
+                yield self._checked(_event(kind, fields))
         code = self._process.wait()
         if not ended:
-            raise death(code, self._said(), self._job["names"])
+            raise death(code, self._said(), self._job.get("names", {}))
 
     def _message(self) -> dict[str, Any] | None:
         """The message that the mark announces; None if the worker died before its end."""

@@ -45,7 +45,7 @@ class Built:
         letters: dict[tuple[int, ...], str] = {}
         for source in self.inputs:
             for axis in source.free:
-                letters.setdefault(source.sizes(axis), "NCHW"[axis] if axis < 4 else f"D{axis}")
+                letters.setdefault(source.sizes(axis), "NCHW"[axis])
         return [
             n if axis not in value.free else None if axis in value.loose else letters.get(value.sizes(axis))
             for axis, n in enumerate(value.shape)
@@ -61,14 +61,19 @@ def variants(net: Net, dynamic: Collection[str]) -> tuple[Net, ...]:
             continue
         try:
             if what == "batch":
-                nets.append(rebatched(net, batch_size(net) + 1))
-            else:
-                nets.append(fed(net, {name: _larger(shape) for name, shape in inputs.items()}))
+                others = [rebatched(net, batch_size(net) + 1)]
+            else:  # height and width in turn, so that no size follows from both alike
+                others = [
+                    fed(net, {name: _larger(shape, axis) for name, shape in inputs.items()})
+                    for axis in (2, 3)
+                ]
         except NetBuilderError as error:
             raise ConfigError(
                 f"the {_NAMES[what]} cannot be left open: {error.text}", key="dynamic", path=error.where
             ) from None
-        _check_weights(net, nets[-1], what)
+        for other in others:
+            _check_weights(net, other, what)
+        nets += others
     for what in set(dynamic) - set(VARIES):
         raise ConfigError(f"dynamic takes batch and size, got '{what}'", hint=did_you_mean(what, VARIES))
     return tuple(nets)
@@ -77,9 +82,9 @@ def variants(net: Net, dynamic: Collection[str]) -> tuple[Net, ...]:
 _NAMES = {"batch": "batch", "size": "image size"}
 
 
-def _larger(shape: Shape) -> Shape:
-    """An image of twice the size, so that it is still a multiple of what the net halves it by."""
-    return (*shape[:2], *(2 * n for n in shape[2:])) if len(shape) == 4 else shape
+def _larger(shape: Shape, axis: int) -> Shape:
+    """An image of twice the height or width, so that it is still a multiple of what the net halves it by."""
+    return tuple(n * (1 + (i == axis)) for i, n in enumerate(shape)) if len(shape) == 4 else shape
 
 
 def _check_weights(net: Net, other: Net, what: str) -> None:
@@ -159,7 +164,7 @@ class _Builder:
         bottoms = tuple(replace(value, name=self.graph.cast(value, kind), kind=kind) for value in given)
         tops = tuple(Value("", self.shapes[top], kind) for top in layer.tops)
         at = At(self.graph, layer, bottoms, tops, self.arrays.get(layer.name, ()), kind)
-        at.shared = self._shared(layer)
+        at.shared = self._shared(layer, kind)
         made = form.build(at)
         # A loss has a top that the file may omit.
         names = ([made] if isinstance(made, str) else list(made))[: len(layer.tops)]
@@ -205,24 +210,20 @@ class _Builder:
 
     # -- shared parameters
 
-    def _shared(self, layer: Layer) -> dict[int, str]:
+    def _shared(self, layer: Layer, kind: str) -> dict[int, str]:
         """The arrays in the graph that other layers own, for parameters that it shares in their shape."""
         found = {}
         for i, spec in enumerate(layer.proto.param):
             if spec.name and spec.name in self.owners and i < len(layer.params):
                 array = self.graph.arrays[self.owners[spec.name]]
-                own = self.arrays[layer.name][i]
-                if array.shape == own.shape:
+                if array.shape == layer.params[i].shape and array.dtype == kind:
                     found[i] = self.owners[spec.name]
         return found
 
     def _own(self, layer: Layer, at: At) -> None:
-        for i, spec in enumerate(layer.proto.param):
-            name = f"{layer.name}.{i}"
-            if spec.name and i < len(layer.params) and name in self.graph.arrays and i not in at.shared:
-                array = self.graph.arrays[name]
-                if array.shape == self.arrays[layer.name][i].shape and array.dtype == at.kind:
-                    self.owners.setdefault(f"{spec.name}", name)
+        for i, name in at.stored.items():
+            if i < len(layer.proto.param) and layer.proto.param[i].name:
+                self.owners.setdefault(layer.proto.param[i].name, name)
 
 
 def check(net: Net) -> None:

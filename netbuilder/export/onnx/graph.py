@@ -145,6 +145,7 @@ class At:
         self.bottoms, self.tops, self.arrays, self.kind = bottoms, tops, arrays, kind
         self.loose: frozenset[int] = frozenset().union(*(bottom.loose for bottom in bottoms))
         self.shared: dict[int, str] = {}  # names of arrays that another layer owns
+        self.stored: dict[int, str] = {}  # and of those that are parameter blobs as they are
         self.first = len(graph.nodes)
 
     @property
@@ -205,6 +206,8 @@ class At:
         if values is None and i in self.shared:
             return self.shared[i]
         name = self.graph.fresh(f"{self.layer.name}.{suffix or i}")
+        if values is None:
+            self.stored[i] = name
         array = self.arrays[i] if values is None else np.asarray(values)
         self.graph.arrays[name] = np.ascontiguousarray(array, self.kind).reshape(array.shape)
         return name

@@ -126,6 +126,23 @@ def test_two_layers_that_share_their_weights_read_one_array(tmp_path: Path) -> N
         np.testing.assert_allclose(found[name], blob @ weight[0].T, atol=1e-6)
 
 
+def test_what_one_layer_turns_over_another_does_not_read(tmp_path: Path) -> None:
+    """A product over a later axis stores its weight transposed; both have the same shape."""
+    fields = 'param { name: "w" } inner_product_param { num_output: 4 bias_term: false axis: '
+    text = inputs((2, 3, 4), (2, 4)) + layer("InnerProduct", fields + "2 }", "a", "one")
+    net = parsed(text + layer("InnerProduct", fields + "1 }", "b", "two"))
+    weight = random_arrays(net)["one"]
+    export(net, tmp_path / "net.onnx", weights={"one": weight, "two": weight}, verify=False)
+    found = run(tmp_path / "net.onnx", given := samples(net))
+    for name, blob in zip(("one", "two"), given.values(), strict=True):
+        np.testing.assert_allclose(found[name], blob @ weight[0].T, atol=1e-6)
+
+
+def test_height_and_width_of_a_square_are_two_letters(tmp_path: Path) -> None:
+    graph = written(parsed(inputs((1, 3, 8, 8)) + layer("ReLU")), tmp_path / "a.onnx", dynamic=["size"]).graph
+    assert [dims(v) for v in (*graph.input, *graph.output)] == [[1, 3, "H", "W"]] * 2
+
+
 def test_a_name_that_two_would_have_is_told_apart(tmp_path: Path) -> None:
     """A blob that is called like the array of a layer, and one like a version of another."""
     text = inputs((2, 4)) + layer("InnerProduct", "inner_product_param { num_output: 4 }", "a", "t")
