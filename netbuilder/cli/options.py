@@ -129,6 +129,14 @@ def add_no_verify(parser: Options, **settings: Any) -> None:
     )  # fmt: skip
 
 
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs to keep."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
 def add_output_folder(parser: Options, what: str) -> None:
     """Add -o or --output_folder, as pynetbuilder spelt it."""
     parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
