@@ -53,7 +53,7 @@ def test_a_killed_rank_is_started_again_and_the_end_is_that_of_an_undisturbed_ru
 ) -> None:
     made: dict[str, Any] = {
         "batch": 4, "bn": f"{BN}\n{DROP}",
-        "solver": "max_iter: 600 snapshot: 40 momentum: 0.9 display: 100 test_iter: 5 test_interval: 300",
+        "solver": "max_iter: 240 snapshot: 20 momentum: 0.9 display: 60 test_iter: 5 test_interval: 120",
     }  # fmt: skip
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -63,7 +63,7 @@ def test_a_killed_rank_is_started_again_and_the_end_is_that_of_an_undisturbed_ru
     monkeypatch.chdir(tmp_path / "killed")
     launcher = start(*LAUNCHED, "--max-restarts", "1")
     try:
-        wait_for_file(Path("out/x_iter_40.solverstate"), launcher)
+        wait_for_file(Path("out/x_iter_20.solverstate"), launcher)
         os.kill(ranks_of(launcher.pid)[1], signal.SIGKILL)
         out, said = launcher.communicate(timeout=300)
     finally:
@@ -71,9 +71,9 @@ def test_a_killed_rank_is_started_again_and_the_end_is_that_of_an_undisturbed_ru
     assert launcher.returncode == 0, said
     assert "rank 1 ended with exit code -9; all ranks end\n" in said
     assert "restart 1 of 1: goes on from out/x_iter_" in said
-    assert "trained to the end: iteration 600 of 600" in out
+    assert "trained to the end: iteration 240 of 240" in out
     for ending in ("caffemodel", "solverstate"):
-        files = [(tmp_path / name / f"out/x_iter_600.{ending}").read_bytes() for name in ("whole", "killed")]
+        files = [(tmp_path / name / f"out/x_iter_240.{ending}").read_bytes() for name in ("whole", "killed")]
         assert files[0] == files[1]
     records = [json.loads((tmp_path / name / "out/x_run.json").read_text()) for name in ("whole", "killed")]
     means = [[(t["iteration"], t["outputs"]) for t in record["tests"]] for record in records]
