@@ -129,14 +129,6 @@ def add_no_verify(parser: Options, **settings: Any) -> None:
     )  # fmt: skip
 
 
-def add_outputs(parser: Options) -> None:
-    """Add --outputs, the blobs to keep."""
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB",
-        help="keep what these blobs need (default: all that does not need a label)",
-    )  # fmt: skip
-
-
 def add_output_folder(parser: Options, what: str) -> None:
     """Add -o or --output_folder, as pynetbuilder spelt it."""
     parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
@@ -152,14 +144,6 @@ def add_threads(parser: Options) -> None:
     parser.add_argument(
         "--threads", type=int, default=1, metavar="N",
         help="threads of the CPU (default: 1, with which a training repeats exactly)",
-    )  # fmt: skip
-
-
-def add_outputs(parser: Options) -> None:
-    """Add --outputs, the blobs to keep."""
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB",
-        help="keep what these blobs need (default: all that does not need a label)",
     )  # fmt: skip
 
 
