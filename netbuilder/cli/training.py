@@ -59,6 +59,7 @@ def train(args: argparse.Namespace) -> Trained:
 
 def engine_of(args: argparse.Namespace, ranks: Ranks | None = None) -> Engine:
     """The engine, which must be PyTorch's if it is to train in several processes."""
+    from netbuilder.engines import find_engine
 
     several = args.nproc is not None if ranks is None else ranks.size > 1
     if args.engine == "caffe" and (several or args.sync_bn or args.dialect):
