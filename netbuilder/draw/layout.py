@@ -22,7 +22,7 @@ from netbuilder.report.table import kernel_text
 __all__ = ["Edge", "Inside", "chip", "graphviz", "inside_of", "quiet", "second_line", "shortened"]
 
 _PIXELS = 72  # Graphviz gives inches
-_LETTER = 6.7  # the width of a letter in the page's 12 pixel type
+_LETTER = 7.3  # the width of a bold letter in the page's 12 pixel type
 _SMALL = 5.9
 _LONGEST = 34  # letters of a name in a box
 
@@ -189,7 +189,9 @@ def _size(node: Node) -> tuple[int, int]:
 def _laid_out(group: Group, ports: list[str], going: set[int], edges: list[Edge]) -> Inside:
     sizes = [_size(child) for child in group.children]
     sizes += [(int(len(shortened(name)) * _SMALL) + 12, 16) for name in ports]
-    text = ['graph [nodesep=0.28, ranksep=0.42, margin=0]; node [shape=box, fixedsize=true, label=""];']
+    # All lines leave a box below its middle and arrive above it, where they still are when the box grows.
+    text = ["edge [tailport=s, headport=n];"]
+    text += ['graph [nodesep=0.28, ranksep=0.42, margin=0]; node [shape=box, fixedsize=true, label=""];']
     text += (f"n{i} [width={w / _PIXELS:.3f}, height={h / _PIXELS:.3f}];" for i, (w, h) in enumerate(sizes))
     for rank, wanted in (("source", False), ("sink", True)):
         names = [f"n{i};" for i in range(len(group.children), len(sizes)) if (i in going) is wanted]

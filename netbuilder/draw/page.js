@@ -133,6 +133,9 @@ class View {
     const edges = inside.edges.map(([tail, head, text, points]) => {
       const a = boxes[tail], b = boxes[head], curve = [];
       for (let i = 0; i < points.length; i += 2) curve.push([across(points[i]), down(points[i + 1])]);
+      // The ends are where the boxes are now, and what is between follows by as much as it is near to an end.
+      const last = curve.length - 1, [dx, ex] = [a.X - curve[0][0], b.X - curve[last][0]];
+      curve.forEach((point, i) => { point[0] += dx + (ex - dx) * i / last; });
       return { a, b, text, curve, tail };
     });
     return { w: across(inside.size[0]), h: down(inside.size[1]), boxes, edges, ports: inside.ports,
@@ -168,14 +171,9 @@ class View {
   }
 
   paintEdge(edge, layer, left, top) {
-    let points = edge.curve;
-    if (edge.a.y < edge.b.y && points.length) { // downwards, as all are but those of a circle
-      edge.start = [points[0][0], edge.a.Y + edge.a.H / 2];
-      edge.end = [points[points.length - 1][0], edge.b.Y - edge.b.H / 2];
-    } else {
-      edge.start = points[0];
-      edge.end = points[points.length - 1];
-    }
+    const points = edge.curve;
+    edge.start = [edge.a.X, edge.a.Y + edge.a.H / 2];
+    edge.end = [edge.b.X, edge.b.Y - edge.b.H / 2];
     const at = ([x, y]) => (left + x).toFixed(1) + "," + (top + y).toFixed(1);
     const tip = [edge.end[0], edge.end[1] - 5];
     shape("path", { d: "M" + at(edge.start) + "L" + at(points[0]) + "C" + points.slice(1).map(at).join(" ")
