@@ -141,8 +141,8 @@ def _paired(drawn: list[Drawn]) -> list[Drawn]:
     by_phase = [{one.nets[key].phase: key for key in reversed(list(one.nets))} for one in drawn]
     shared = [phase for phase in by_phase[0] if phase in by_phase[1]]
     pairs: dict[str, list[str]] = {
-        p: [keys[p] for keys in by_phase] for p in sorted(shared, reverse=True)
-    } or {  # TRAIN, then TEST
+        p: [keys[p] for keys in by_phase] for p in sorted(shared)
+    } or {  # TEST, then TRAIN
         "first": [next(iter(one.nets)) for one in drawn]
     }
     return [

@@ -272,12 +272,15 @@ class View {
     if (quiet) return;
     showTable(false);
     showRow();
-    const other = views.find((view) => view !== this), name = this.rowOf(pick).name;
-    if (other && pick.layer !== undefined) {
-      const twin = twinOf(name, this.number);
-      const i = other.net.layers.findIndex((layer) => layer.name === twin);
-      if (i >= 0) { other.pick({ layer: i }, true, true); active = this; showSide(this); }
-    }
+    const other = views.find((view) => view !== this), row = this.rowOf(pick);
+    if (!other || pick.block === 0) return;
+    const name = pick.layer === undefined ? row.name : twinOf(row.name, this.number);
+    const rows = pick.layer === undefined ? other.net.blocks : other.net.layers;
+    const i = rows.findIndex((twin, n) => twin.name === name && (pick.layer !== undefined || n && twin.kind === row.kind));
+    if (i < 0) return;
+    other.pick(pick.layer === undefined ? { block: i } : { layer: i }, true, true);
+    active = this;
+    showSide(this);
   }
 
   rowOf(pick) { return pick.block !== undefined ? this.net.blocks[pick.block] : this.net.layers[pick.layer]; }

@@ -84,12 +84,11 @@ def groups(root: Group) -> Iterator[Group]:
 
 
 def _units(net: Net) -> list[Unit]:
-    """In-place layers join the layer whose top they overwrite, unless something else reads that top."""
-    readers = Counter(blob for layer in net for blob in dict.fromkeys(layer.bottoms))
+    """In-place layers join the layer whose top they overwrite, which nothing else reads."""
     gathered: dict[Layer, list[Layer]] = {}
     for layer in net:
         home = layer.bottoms[0].layer if layer.in_place and len(layer.bottoms) == 1 else None
-        if home is not None and readers[layer.bottoms[0]] == 1 and len(home.tops) == 1:
+        if home is not None and len(home.tops) == 1:
             gathered[layer] = gathered[home]
             gathered[layer].append(layer)
         else:
