@@ -132,7 +132,11 @@ class View {
     }
     const edges = inside.edges.map(([tail, head, text, points]) => {
       const a = boxes[tail], b = boxes[head], curve = [];
-      for (let i = 0; i < points.length; i += 2) curve.push([across(points[i]), down(points[i + 1])]);
+      // A line stays between the row that it leaves and the row that it enters, where no box is beside it.
+      const from = rows.get(a.y), to = rows.get(b.y), downwards = a.y < b.y;
+      const low = downwards ? down(from.y + from.h / 2) : 0, high = downwards ? down(to.y - to.h / 2) : Infinity;
+      for (let i = 0; i < points.length; i += 2)
+        curve.push([across(points[i]), Math.min(high, Math.max(low, down(points[i + 1])))]);
       // The ends are where the boxes are now, and what is between follows by as much as it is near to an end.
       const last = curve.length - 1, [dx, ex] = [a.X - curve[0][0], b.X - curve[last][0]];
       curve.forEach((point, i) => { point[0] += dx + (ex - dx) * i / last; });
@@ -447,6 +451,9 @@ function showSide(view) {
   const mark = layer ? view.marks.get(row.name) : view.markOf(-view.picked.block);
   if (mark) element("p", { class: "mark-" + mark }, mark === "renamed"
     ? "renamed: " + twinOf(row.name, view.number) : mark, side);
+  const changes = layer && mark === "changed" ? DATA.differences[phase].changes[row.name] : {};
+  for (const [what, pair] of Object.entries(changes)) pair.forEach((text, i) =>
+    element("p", {}, "AB"[i] + " " + what + ": " + (Array.isArray(text) ? text.join(", ") : text), side));
   if (layer) {
     const k = row.kernel;
     list(side, [
@@ -642,6 +649,7 @@ function start() {
   $("phase").disabled = phases.length < 2;
   const timed = DATA.nets.some((net) => Object.values(net.phases).some((one) => timeOf(one.blocks[0]) !== null));
   for (const [key, text] of COLOURS) if (key !== "time" || timed) element("option", { value: key }, text, $("colour"));
+  if (timed) $("colour").value = colour = "time";
   DATA.nets.forEach((net, i) => {
     views.push(new View(i));
     element("option", { value: i }, "AB"[i] + ": " + net.title, $("which"));

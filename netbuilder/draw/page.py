@@ -155,6 +155,10 @@ def _differences(first: Drawn, second: Drawn) -> dict[str, Any]:
                 {**changed, **dict.fromkeys(d.added, "added"), **{b: "renamed" for _, b in d.renamed}},
             ],
             "renamed": [list(pair) for pair in d.renamed],
+            "changes": {
+                c.layer: {name: getattr(c, name) for name in ("fields", "bottoms") if getattr(c, name)}
+                for c in d.changed
+            },
             "same": d.same,
             "weights_fit": d.weights_fit,
         }

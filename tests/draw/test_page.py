@@ -285,10 +285,14 @@ def test_two_nets_side_by_side_have_their_differences_marked(
         const rows = [...document.querySelectorAll("#table tbody tr")];
         rows.find((row) => row.cells[1].textContent === "conv2").click();
         said.picked = document.querySelectorAll("g.picked").length;
+        rows.find((row) => row.cells[1].textContent === "ip1").click();
+        said.changed = document.getElementById("side").textContent;
         """,
     )
     said = seen.said
     assert "error" not in said, said
+    assert 'A fields: type: "InnerProduct"' in said["changed"]
+    assert "num_output: 65" in said["changed"]
     assert any(mark.startswith("pool3") for mark in said["marks"][0])
     assert any(mark.startswith("pool_3") for mark in said["marks"][1])
     assert "do not fit B" in said["side"]
