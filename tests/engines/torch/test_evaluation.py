@@ -47,9 +47,10 @@ class Case:
         self.images = noise(45, 3, 10, 10)
         self.labels = draw.integers(0, CLASSES, 45)
         write_lmdb("db", self.images, self.labels.tolist())
-        self.weights = draw.normal(size=(CLASSES, 3 * 6 * 6)).astype(np.float32)
-        write_model("a.caffemodel", {"fc": [self.weights, np.zeros(CLASSES)]})
-        write_model("b.caffemodel", {"fc": [-self.weights, np.zeros(CLASSES)]})
+        self.weights: Any = draw.normal(size=(CLASSES, 3 * 6 * 6)).astype(np.float32)
+        bias: Any = np.zeros(CLASSES)
+        write_model("a.caffemodel", {"fc": [self.weights, bias]})
+        write_model("b.caffemodel", {"fc": [-self.weights, bias]})
         Path("net.prototxt").write_text(DATA.replace("BATCH", "10") + FC)
         self.blobs = (self.images[:, :, 2:8, 2:8] - MEAN).reshape(45, -1) * np.float32(0.01)
 
@@ -229,7 +230,7 @@ def test_an_ignored_label_does_not_count(case: Case, capsys: pytest.CaptureFixtu
 
 
 def test_scores_that_are_not_finite_are_wrong(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
-    weights = np.full_like(case.weights, np.nan)
+    weights: Any = np.full_like(case.weights, np.nan)
     write_model("a.caffemodel", {"fc": [weights, np.zeros(CLASSES)]}, force=True)
     assert main(["test", "net.prototxt", "--weights", "a.caffemodel", "--top", "1,5", "--json"]) == 1
     said = capsys.readouterr()
