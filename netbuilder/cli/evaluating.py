@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "run", "wanted"]
 
-_OPTIONS = ("top", "resize", "crop", "scores", "per_class", "confusion", "labels", "models")
+_OPTIONS = ("top", "resize", "crop", "flip", "scores", "per_class", "confusion", "labels", "models")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--resize", type=_length, metavar="N|HxW", help="resize images: the short side to N, or to HxW"
     )
     some.add_argument("--crop", type=_size, metavar="N|HxW", help="take the middle in place of crop_size")
+    some.add_argument(
+        "--flip", action="store_true", help="take the mean of the scores of each image and its mirror image"
+    )
     some.add_argument(
         "--scores", metavar="BLOB", help="the scores (default: what the last loss or Accuracy reads)"
     )
@@ -163,11 +166,19 @@ def _evaluated(
     from netbuilder.cli.progress import Progress
     from netbuilder.cli.training_options import report_weights
     from netbuilder.training.evaluation import Evaluation, evaluate
+    from netbuilder.transforms.fed import image_input
 
+    mirrored = image_input(plan.net).name if args.flip else ""
     report_weights([plan.net], plan.weights)
     evaluation, progress = Evaluation(args.top or (1, 5), where.ignored), Progress("images", count)
     for done in evaluate(
-        lambda inputs: engine.compute(plan, inputs, [where.blob]), tests, where, evaluation, batch, count
+        lambda inputs: engine.compute(plan, inputs, [where.blob]),
+        tests,
+        where,
+        evaluation,
+        batch,
+        count,
+        mirrored,
     ):
         progress.at(done)
     progress.close()
@@ -242,6 +253,6 @@ def _print_json(
         row |= {"per_class": each.per_class(names)} if args.per_class else {}
         row |= {"confusion": each.confusion.tolist()} if args.confusion else {}
         rows.append(row)
-    protocol = {"resize": args.resize, "crop": args.crop}
+    protocol = {"resize": args.resize, "crop": args.crop, "flip": args.flip}
     head = {"version": 1, "net": plan.path, "engine": args.engine, **protocol, "classes": found[0].classes}
     print(json.dumps({**head, "models": rows}, indent=2))

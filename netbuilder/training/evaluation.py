@@ -149,10 +149,12 @@ def evaluate(
     evaluation: Evaluation,
     batch: int,
     count: int,
+    mirrored: str = "",
 ) -> Iterator[int]:
     """Count the first `count` records, whose scores `compute` gives pass by pass; yields how many are done.
 
-    Raises ConfigError for scores or labels that are not one row an image.
+    With `mirrored`, the name of the blob of the images, an image has the mean of its scores and those of its
+    mirror image. Raises ConfigError for scores or labels that are not one row an image.
     """
     labels: deque[Any] = deque()
 
@@ -160,10 +162,15 @@ def evaluate(
         for blobs in tests.batches(batch, count):
             labels.append(_labels(blobs, where, batch))
             yield blobs
+            if mirrored:
+                yield {**blobs, mirrored: blobs[mirrored][..., ::-1].copy()}
 
     done = 0
-    for out in compute(inputs()):
+    outputs = compute(inputs())
+    for out in outputs:
         scores, first, kept = out[where.blob], done, min(batch, count - done)
+        if mirrored:
+            scores = (scores + next(outputs)[where.blob]) / 2
         if len(scores.shape) < 2 or scores.shape[0] != batch or scores[0, 0].size != 1:
             raise ConfigError(
                 f"'{where.blob}' has shape {shape_text(scores.shape)}, no score for each class of {batch} "

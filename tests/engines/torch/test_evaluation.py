@@ -160,6 +160,17 @@ def test_models_loaded_in_turn_stay_one_model(case: Case, capsys: pytest.Capture
     assert model["right1"] == right(-case.scores(), case.labels, 1)
 
 
+def test_both_sides_of_an_image(case: Case, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]) -> None:
+    flipped = case.blobs.reshape(45, 3, 6, 6)[..., ::-1].reshape(45, -1)
+    scores = (case.scores() + flipped.astype(np.float64) @ case.weights.T.astype(np.float64)) / 2
+    expected = [right(scores, case.labels, k) for k in (1, 5)]
+    assert expected != [right(case.scores(), case.labels, k) for k in (1, 5)]
+    for engine in ("torch", "caffe"):
+        found = answer(capsys, "--flip", "--engine", engine)
+        assert [found["models"][0][f"right{k}"] for k in (1, 5)] == expected
+        assert found["flip"] is True
+
+
 def write_images(sizes: list[tuple[int, int]]) -> Any:
     draw = np.random.default_rng(2)
     pictures = [draw.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
