@@ -14,6 +14,7 @@ from netbuilder.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
     from netbuilder.engines import Computes, Engine
+    from netbuilder.net import Net
     from netbuilder.training.evaluation import Evaluation
     from netbuilder.training.plan import NetPlan
 
@@ -96,13 +97,9 @@ def run(args: argparse.Namespace, engine: Engine, plan: NetPlan) -> int:
     batch = min(data_batch(plan.net) or 1, count)
     first = next(tests.batches(batch, batch))
     plan = replace(plan, net=fed(plan.net, {name: blob.shape for name, blob in first.items()}), inline="")
-    names = _names(args.labels)
+    names = _names(args, plan.net, where.blob)
     found = [_evaluated(args, cast("Computes", engine), replace(plan, weights=m), where, tests, batch, count)
              for m in models]  # fmt: skip
-    classes = found[0].classes
-    if names and len(names) < classes:
-        raise ConfigError(f"'{args.labels}' names {len(names)} of the {classes} classes", key="labels")
-    names = names[:classes]
     _write(args, found[0], names)
     _print(args, plan, models, found, names)
     finite = all(each.finite for each in found)
@@ -154,10 +151,22 @@ def _count(args: argparse.Namespace, records: int) -> int:
     return int(args.images)
 
 
-def _names(path: str | None) -> list[str]:
+def _names(args: argparse.Namespace, net: Net, blob: str) -> list[str]:
+    """The names of the classes. Raises ConfigError if they are too few, or too many classes for a picture."""
     from netbuilder.storage.files import read_text
+    from netbuilder.training.confusion import MOST
 
-    return read_text(path).splitlines() if path else []
+    shape = next(top.shape for layer in reversed(list(net)) for top in layer.tops if top.name == blob)
+    classes = shape[1] if shape and len(shape) > 1 else 0
+    if classes > MOST and any(name.lower().endswith(".png") for name in args.confusion):
+        raise ConfigError(
+            f"{classes} classes are more than the {MOST} of a picture", key="confusion",
+            hint="write FILE.csv",
+        )  # fmt: skip
+    names = read_text(args.labels).splitlines() if args.labels else []
+    if names and len(names) < classes:
+        raise ConfigError(f"'{args.labels}' names {len(names)} of the {classes} classes", key="labels")
+    return names[:classes]
 
 
 def _evaluated(
@@ -189,7 +198,8 @@ def _write(args: argparse.Namespace, found: Evaluation, names: Sequence[str]) ->
     from netbuilder.storage.files import write_files
     from netbuilder.training.confusion import confusion_file
 
-    title = f"{', '.join(args.weights)}: top-1 {found.share(1):.2%} of {found.images}"
+    best = found.top[0]
+    title = f"{', '.join(args.weights)}: top-{best} {found.share(best):.2%} of {found.images}"
     content = {Path(name): confusion_file(name, found.confusion, names, title) for name in args.confusion}
     if content:
         write_files(content, force=args.force)
@@ -216,7 +226,11 @@ def _print(
         (", ".join(model), str(each.images), *(f"{100 * each.share(k):.2f}" for k in top))
         for model, each in zip(models, found, strict=True)
     ]
-    print(report.format_table(("model", "images", *(f"top-{k} %" for k in top)), rows, right=(1, 2, 3, 4)))
+    print(
+        report.format_table(
+            ("model", "images", *(f"top-{k} %" for k in top)), rows, right=range(1, 2 + len(top))
+        )
+    )
     if found[0].ignored:
         print(f"{found[0].ignored} images have the label that the net ignores: they do not count")
     for model, each in zip(models, found, strict=True) if args.per_class else ():

@@ -45,7 +45,12 @@ def add_parser(verbs: Verbs) -> None:
         metavar="N",
         help="passes (default: a solver's test_iter, else 50)",
     )
-    parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="the same as images: N / batch passes; the first N, if scores are counted",
+    )
     add_state(parser)
     evaluating.add_options(parser)
     parser.set_defaults(run=_run)

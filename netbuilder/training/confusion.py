@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.data import images
-from netbuilder.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +17,17 @@ if TYPE_CHECKING:
 
     Matrix = npt.NDArray[np.int64]
 
-__all__ = ["KINDS", "confusion_file"]
+__all__ = ["KINDS", "MOST", "confusion_file"]
 
 KINDS = (".png", ".csv", ".json")
-_SIDE, _LARGEST, _MOST = 900, 48, 4000  # pixels of the matrix, pixels of a cell, classes in a picture
+MOST = 4000  # classes in a picture
+_SIDE, _LARGEST = 900, 48  # pixels of the matrix, and of a cell
 _NUMBERED, _NAMED, _SIZE = 26, 14, 11  # the smallest cells with a number, and with the name of their row
 _INK = (8, 48, 107)
 
 
 def confusion_file(path: str, matrix: Matrix, names: Sequence[str], title: str) -> bytes:
-    """The content of the file: its kind is that of the name. Raises ConfigError, FileError."""
+    """The content of the file, whose kind is that of its name. Raises FileError without Pillow."""
     kind = Path(path).suffix.lower()
     called = list(names) or [str(i) for i in range(len(matrix))]
     if kind == ".csv":
@@ -49,10 +49,6 @@ def _picture(matrix: Matrix, names: list[str], title: str) -> bytes:
     from PIL import Image, ImageDraw, ImageFont
 
     count = len(matrix)
-    if count > _MOST:
-        raise ConfigError(
-            f"{count} classes are more than the {_MOST} of a picture", key="confusion", hint="write FILE.csv"
-        )
     cell = max(1, min(_LARGEST, _SIDE // count))
     parts = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     colours = 255 + (np.array(_INK) - 255) * parts[:, :, None]

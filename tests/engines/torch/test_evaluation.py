@@ -154,6 +154,12 @@ def test_several_models_in_one_table(case: Case, capsys: pytest.CaptureFixture[s
     assert [model["weights"] for model in found["models"]] == [["a.caffemodel"], ["b.caffemodel"]]
 
 
+def test_other_numbers_of_the_best(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    (model,) = answer(capsys, "--top", "6,2,3,9", "--confusion", "c.png")["models"]
+    expected = {f"right{k}": right(case.scores(), case.labels, k) for k in (2, 3, 6)}
+    assert {key: value for key, value in model.items() if key.startswith("right")} == expected
+
+
 def test_models_loaded_in_turn_stay_one_model(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     (model,) = answer(capsys, "--weights", "b.caffemodel", "--top", "1")["models"]
     assert model["weights"] == ["a.caffemodel", "b.caffemodel"]
