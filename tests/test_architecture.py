@@ -36,6 +36,7 @@ ROOMS = (
     "netbuilder.data",
     "netbuilder.training",
     "netbuilder.engines",
+    "netbuilder.pycaffe",
     "netbuilder.caffeonspark",
     "netbuilder.networks",
     "netbuilder.config",
