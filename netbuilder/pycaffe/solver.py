@@ -159,7 +159,6 @@ class Solver:
             for _, on_gradients_ready in self._callbacks:
                 on_gradients_ready()
             self.apply_update()
-            self._update.resume(iteration + 1, self._update.current_step)
             if solver.snapshot and self.iter % solver.snapshot == 0:
                 self.snapshot()
 
@@ -181,7 +180,7 @@ class Solver:
         log("Optimization Done.")
 
     def apply_update(self) -> None:
-        """Update the parameters from their diffs, which become what is subtracted. `iter` stays."""
+        """Update the parameters from their diffs, which become what is subtracted; `iter` counts it."""
         self._schedule()
         self._net.change_params()
         diffs = self._net.param_diffs()

@@ -56,6 +56,7 @@ def tell(answers, name, run, folder, data=False):
         code = 0
         try:
             os.chdir(work)
+            sys.path.insert(0, work)
             with open(log, "wb") as file:
                 os.dup2(file.fileno(), 2)
                 os.dup2(file.fileno(), 1)
