@@ -252,6 +252,7 @@ def _check(net: NetParameter, origins: Mapping[str, Origin]) -> None:
         except NetBuilderError:
             continue  # of no shape: whatever reads the net reports it
         for layer, error in refused:
-            if isinstance(error, ShapeError) and all(blob.shape for blob in layer.bottoms):
+            shapes = [blob.shape for blob in layer.bottoms]
+            if isinstance(error, ShapeError) and shapes and all(shapes):
                 error.where = str(origins.get(layer.name, error.where))
                 raise error

@@ -19,6 +19,8 @@ ROOT = HERE.parents[1]
 CASES = sorted(path.stem for path in (HERE / "cases").glob("cases_*.py"))
 SCRIPTS = [[path.name] for path in sorted((HERE / "scripts").glob("[a-z]*.py"))]
 
+FOUND = ".found"
+
 Answers = dict[str, dict[str, Any]]
 
 
@@ -57,6 +59,28 @@ def ours(sent: bytes) -> Answers:
     return _answers(command, env, sent)
 
 
+def differ(real: dict[str, Any], ours: dict[str, Any]) -> str:
+    """How what the two have found differs; "" if it does not."""
+    if set(real) != set(ours):
+        return f"real Caffe gives {sorted(real)}, ours {sorted(ours)}"
+    if FOUND in real:
+        theirs, own = (json.loads(base64.b64decode(side[FOUND])) for side in (real, ours))
+        return _unequal(theirs, own, "")
+    return ""
+
+
+def _unequal(theirs: Any, own: Any, where: str) -> str:
+    """Where two values differ: numbers by more than 1e-5 of the larger, all else at all."""
+    if isinstance(theirs, list) and isinstance(own, list) and len(theirs) == len(own):
+        pairs = enumerate(zip(theirs, own, strict=True))
+        return next((text for i, (a, b) in pairs if (text := _unequal(a, b, f"{where}[{i}]"))), "")
+    if isinstance(theirs, float) and isinstance(own, float):
+        near = abs(theirs - own) <= 1e-5 * max(1.0, abs(theirs))
+    else:
+        near = theirs == own
+    return "" if near else f"at {where or 'once'} {str(theirs)[:300]} in real Caffe, {str(own)[:300]} in ours"
+
+
 def _answers(command: list[str], env: dict[str, str], sent: bytes) -> Answers:
     done = subprocess.run(command, env=env, input=sent, capture_output=True)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
@@ -73,11 +97,15 @@ def main() -> None:
     sent = job(files(), cases, [words for words in SCRIPTS if part in words[0]])
     install = find()
     assert install is not None
-    for side, answers in (("real", real(install, sent)), ("ours", ours(sent))):
+    sides = {"real": real(install, sent), "ours": ours(sent)}
+    for side, answers in sides.items():
         failed = {name: answer["error"] for name, answer in answers.items() if answer["error"]}
         for name, error in failed.items():
             print(f"--- {side}: {name}\n{error}")
         print(f"{side}: {len(answers) - len(failed)} of {len(answers)} pass")
+    for name in sides["real"]:
+        if difference := differ(sides["real"][name], sides["ours"][name]):
+            print(f"--- {name}: {difference}")
 
 
 if __name__ == "__main__":

@@ -40,5 +40,10 @@ def test_a_case_holds_in_real_caffe(name: str, real: both.Answers, real_caffe: C
     assert not real[name]["error"]
 
 
+@pytest.mark.parametrize("name", both.names())
+def test_both_find_the_same(name: str, ours: both.Answers, real: both.Answers, real_caffe: Caffe) -> None:
+    assert not both.differ(real[name], ours[name])
+
+
 def test_there_are_many_cases() -> None:
     assert len(both.names()) >= 150
