@@ -16,8 +16,9 @@ import sys
 import tempfile
 import traceback
 
+
 def mend_skimage():
-    """Let the scikit-image of the root take `as_grey`, which it has dropped and pycaffe's load_image gives."""
+    """Let the scikit-image of the root take `as_grey`, which it lacks and pycaffe's load_image gives."""
     try:
         import skimage.io
     except ImportError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from netbuilder.engines.caffe.install import Install, boot, environment
 
@@ -19,7 +22,8 @@ ROOT = HERE.parents[1]
 CASES = sorted(path.stem for path in (HERE / "cases").glob("cases_*.py"))
 SCRIPTS = [[path.name] for path in sorted((HERE / "scripts").glob("[a-z]*.py"))]
 
-FOUND = ".found"
+FOUND, RESULT = ".found", "result.npz"
+BAR = 1e-5  # of the largest value of each array that a script computes
 
 Answers = dict[str, dict[str, Any]]
 
@@ -66,7 +70,20 @@ def differ(real: dict[str, Any], ours: dict[str, Any]) -> str:
     if FOUND in real:
         theirs, own = (json.loads(base64.b64decode(side[FOUND])) for side in (real, ours))
         return _unequal(theirs, own, "")
+    if RESULT in real:
+        theirs, own = (np.load(io.BytesIO(base64.b64decode(side[RESULT]))) for side in (real, ours))
+        if set(theirs) != set(own):
+            return f"real Caffe gives {sorted(theirs)}, ours {sorted(own)}"
+        return "; ".join(text for name in theirs if (text := _far(name, theirs[name], own[name])))
     return ""
+
+
+def _far(name: str, theirs: Any, own: Any) -> str:
+    """How far an array of a script is from real Caffe's, if that is too far."""
+    if theirs.shape != own.shape:
+        return f"{name} has shape {theirs.shape} in real Caffe, {own.shape} in ours"
+    error = float(np.abs(theirs - own).max() / max(1e-30, np.abs(theirs).max())) if theirs.size else 0.0
+    return f"{name} differs by {error:.1e} of its largest value" if error > BAR else ""
 
 
 def _unequal(theirs: Any, own: Any, where: str) -> str:

@@ -45,5 +45,15 @@ def test_both_find_the_same(name: str, ours: both.Answers, real: both.Answers, r
     assert not both.differ(real[name], ours[name])
 
 
+@pytest.mark.parametrize("name", [words[0] for words in both.SCRIPTS])
+def test_a_script_gives_the_same_in_both(
+    name: str, ours: both.Answers, real: both.Answers, real_caffe: Caffe
+) -> None:
+    assert not real[name]["error"]
+    assert not ours[name]["error"]
+    assert both.RESULT in ours[name]
+    assert not both.differ(real[name], ours[name])
+
+
 def test_there_are_many_cases() -> None:
     assert len(both.names()) >= 150

@@ -1,21 +1,23 @@
-"""io, Classifier, Detector, coord_map, and the functions of the package. What cases return is equal on both."""
+"""io, Classifier, Detector, coord_map, and the package's functions. What cases return is equal on both."""
 
 import binascii
 import time
 
-import numpy as np
-from helping import close, net, raises, rand, write
-
 import caffe
+import numpy as np
 from caffe import coord_map as cm
 from caffe import layers as L
 from caffe import params as P
 from caffe.proto import caffe_pb2
+from helping import close, net, raises, rand, write
 
 
 def exact(*arrays):
     """The bytes of arrays."""
-    return [[str(a.dtype), list(a.shape), binascii.hexlify(np.ascontiguousarray(a).tobytes()).decode()] for a in arrays]
+    return [
+        [str(a.dtype), list(a.shape), binascii.hexlify(np.ascontiguousarray(a).tobytes()).decode()]
+        for a in arrays
+    ]
 
 
 def near(*arrays):
@@ -44,7 +46,13 @@ def transformer(*words):
 
 def case_preprocess():
     found = []
-    for words in ("transpose", "transpose swap", "transpose raw", "transpose swap raw mean", "transpose raw mean scale"):
+    for words in (
+        "transpose",
+        "transpose swap",
+        "transpose raw",
+        "transpose swap raw mean",
+        "transpose raw mean scale",
+    ):
         found.append(transformer(*words.split()).preprocess("data", image(1, 5, 6)))
     return exact(*found)
 
@@ -117,7 +125,13 @@ def case_resize_image():
 
 
 def case_resize_image_by_other_orders():
-    return exact(*(caffe.io.resize_image(image(2, 7, 9), size, order) for size in ((3, 4), (14, 18)) for order in (0, 3)))
+    return exact(
+        *(
+            caffe.io.resize_image(image(2, 7, 9), size, order)
+            for size in ((3, 4), (14, 18))
+            for order in (0, 3)
+        )
+    )
 
 
 def case_resize_of_one_colour():
@@ -196,7 +210,8 @@ def case_a_mean_file():
 
 
 DEPLOY = """input: "data" input_shape { dim: 10 dim: 3 dim: 6 dim: 5 }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
 layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip" inner_product_param { num_output: 5 } }
 layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
@@ -209,7 +224,13 @@ def classifier(**named):
 
 
 def case_classifier():
-    made = classifier(image_dims=(9, 8), mean=np.array([100.0, 110, 120]), raw_scale=255, channel_swap=(2, 1, 0), input_scale=0.01)
+    made = classifier(
+        image_dims=(9, 8),
+        mean=np.array([100.0, 110, 120]),
+        raw_scale=255,
+        channel_swap=(2, 1, 0),
+        input_scale=0.01,
+    )
     images = [image(1, 12, 14), image(2, 9, 8), image(3, 5, 5)]
     out = made.predict(images)
     assert out.shape == (3, 5)
@@ -237,7 +258,13 @@ def case_detector():
     for i in range(2):
         Image.fromarray((image(i, 20, 24) * 255).astype(np.uint8)).save("%d.png" % i)
     net(DEPLOY).save("x.caffemodel")
-    made = caffe.Detector("net.prototxt", "x.caffemodel", mean=np.array([100.0, 110, 120]), raw_scale=255, channel_swap=(2, 1, 0))
+    made = caffe.Detector(
+        "net.prototxt",
+        "x.caffemodel",
+        mean=np.array([100.0, 110, 120]),
+        raw_scale=255,
+        channel_swap=(2, 1, 0),
+    )
     windows = [np.array([2, 3, 12, 9]), np.array([0, 0, 20, 24])]
     found = made.detect_windows([("0.png", windows), ("1.png", windows[:1])])
     assert [each["filename"] for each in found] == ["0.png", "0.png", "1.png"]
@@ -262,7 +289,9 @@ def plain(found):
 def case_maps_of_coordinates():
     n = spec()
     found = [plain(cm.coord_map(n[name].fn)) for name in ("conv", "pool", "relu", "up")]
-    found += [plain(cm.coord_map_from_to(n[a], n[b])) for a in ("conv", "pool", "up") for b in ("data", "conv")]
+    found += [
+        plain(cm.coord_map_from_to(n[a], n[b])) for a in ("conv", "pool", "up") for b in ("data", "conv")
+    ]
     return found
 
 
@@ -290,7 +319,11 @@ def case_maps_that_are_not():
 
 
 def case_composed_maps():
-    return [plain(cm.compose((1, 2.0, 3.0), (None, 1, 0))), plain(cm.compose((1, 2.0, 3.0), (1, 4.0, 5.0))), plain(cm.inverse((1, 2.0, 3.0)))]
+    return [
+        plain(cm.compose((1, 2.0, 3.0), (None, 1, 0))),
+        plain(cm.compose((1, 2.0, 3.0), (1, 4.0, 5.0))),
+        plain(cm.inverse((1, 2.0, 3.0))),
+    ]
 
 
 def case_layer_types():

@@ -2,10 +2,9 @@
 
 import importlib
 
+import caffe
 import numpy as np
 from helping import close, net, raises, rand, write
-
-import caffe
 
 LAYERS = '''
 import numpy as np
@@ -170,12 +169,16 @@ class Growing(caffe.Layer):
         top[0].data[...] = self.rows
 '''
 
-DATA = 'force_backward: true layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 } } }\n'
+DATA = """force_backward: true
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 } } }
+"""
 
 
 def python(name, bottoms, tops, kind, param_str=""):
     words = ['layer { name: "%s" type: "Python"' % name]
-    words += ['bottom: "%s"' % each for each in bottoms.split()] + ['top: "%s"' % each for each in tops.split()]
+    words += ['bottom: "%s"' % each for each in bottoms.split()] + [
+        'top: "%s"' % each for each in tops.split()
+    ]
     words.append('python_param { module: "my_layers" layer: "%s" param_str: "%s" } }\n' % (kind, param_str))
     write("my_layers.py", LAYERS)
     importlib.invalidate_caches()
@@ -304,7 +307,10 @@ def case_parameters_saved():
     other = weighted()
     other.copy_from("w.caffemodel")
     close(other.layers[2].blobs[0].data, [5, 6, 7], 0)
-    close(other.forward(data=rand(1, 4, 3), label=rand(2, 4, 3))["loss"], made.forward(data=rand(1, 4, 3), label=rand(2, 4, 3))["loss"])
+    close(
+        other.forward(data=rand(1, 4, 3), label=rand(2, 4, 3))["loss"],
+        made.forward(data=rand(1, 4, 3), label=rand(2, 4, 3))["loss"],
+    )
 
 
 def case_parameters_shared():
@@ -319,13 +325,21 @@ def case_parameters_shared():
 LOSS = (
     'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 } } }\n'
     'layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 4 dim: 2 } } }\n'
-    'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 2 } }\n'
+    'layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" '
+    "inner_product_param { num_output: 2 } }\n"
 )
 
 
 def case_a_loss():
-    made = net(LOSS + python("loss", "ip label", "loss", "Loss").replace(" python_param", " loss_weight: 1 python_param"), caffe.TRAIN)
-    other = net(LOSS + 'layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "label" top: "loss" }', caffe.TRAIN)
+    made = net(
+        LOSS
+        + python("loss", "ip label", "loss", "Loss").replace(" python_param", " loss_weight: 1 python_param"),
+        caffe.TRAIN,
+    )
+    other = net(
+        LOSS + 'layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "label" top: "loss" }',
+        caffe.TRAIN,
+    )
     results = []
     for each in (made, other):
         loss = each.forward(data=rand(1, 4, 3), label=rand(2, 4, 2))["loss"]
@@ -343,7 +357,10 @@ def case_a_loss_without_a_weight():
 
 
 def case_a_data_layer():
-    made = net(python("d", "", "data label", "Source", "3") + 'layer { name: "p" type: "Power" bottom: "data" top: "p" power_param { scale: 2 } }')
+    made = net(
+        python("d", "", "data label", "Source", "3")
+        + 'layer { name: "p" type: "Power" bottom: "data" top: "p" power_param { scale: 2 } }'
+    )
     assert made.inputs == []
     for i in range(3):
         out = made.forward()
@@ -352,7 +369,11 @@ def case_a_data_layer():
 
 
 def case_tops_that_grow_in_a_pass():
-    made = net(DATA.replace("force_backward: true", "") + python("g", "data", "g", "Growing") + 'layer { name: "p" type: "Power" bottom: "g" top: "p" power_param { scale: 2 } }')
+    made = net(
+        DATA.replace("force_backward: true", "")
+        + python("g", "data", "g", "Growing")
+        + 'layer { name: "p" type: "Power" bottom: "g" top: "p" power_param { scale: 2 } }'
+    )
     for rows in (2, 3, 4):
         assert made.forward()["p"].shape == (rows, 2)
         assert (made.blobs["p"].data == 2 * rows).all()
@@ -360,7 +381,9 @@ def case_tops_that_grow_in_a_pass():
 
 def case_after_a_split():
     made = net(
-        DATA + python("a", "data", "a", "Scaled", "2") + python("b", "data", "b", "Scaled", "3")
+        DATA
+        + python("a", "data", "a", "Scaled", "2")
+        + python("b", "data", "b", "Scaled", "3")
         + 'layer { name: "s" type: "Eltwise" bottom: "a" bottom: "b" top: "s" }'
     )
     close(made.forward(data=rand(1, 4, 3))["s"], 5 * rand(1, 4, 3))
@@ -369,8 +392,11 @@ def case_after_a_split():
 
 def case_between_convolutions():
     text = DATA.replace("dim: 4 dim: 3", "dim: 1 dim: 2 dim: 5 dim: 5")
-    conv = 'layer { name: "%s" type: "Convolution" bottom: "%s" top: "%s" convolution_param { num_output: 2 kernel_size: 3 } }\n'
-    made = net(text + conv % ("c", "data", "c") + python("t", "c", "t", "Scaled", "0.5") + conv % ("d", "t", "d"))
+    conv = 'layer { name: "%s" type: "Convolution" bottom: "%s" top: "%s" '
+    conv += "convolution_param { num_output: 2 kernel_size: 3 } }\n"
+    made = net(
+        text + conv % ("c", "data", "c") + python("t", "c", "t", "Scaled", "0.5") + conv % ("d", "t", "d")
+    )
     plain = net(text + conv % ("c", "data", "c") + conv % ("d", "c", "d"))
     made.params["c"][0].data[...] *= 2
     made.params["c"][1].data[...] *= 2

@@ -3,15 +3,15 @@
 import gc
 import os
 
+import caffe
 import numpy as np
 from helping import close, fill, rand, write
-
-import caffe
 
 NET = """name: "line"
 layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param {
   shape { dim: 6 dim: 4 } shape { dim: 6 dim: 2 } data_filler { type: "constant" } } }
-layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
 layer { name: "tanh" type: "TanH" bottom: "ip" top: "ip" }
 layer { name: "out" type: "InnerProduct" bottom: "ip" top: "out"
@@ -56,7 +56,9 @@ def follow(fields, kind, rule, steps=4, decay=0.0, bar=2e-6):
             for i, blob in enumerate(blobs):
                 grad = found[name][i] + decay * DECAYS[name][i] * blob.data
                 key = name, i
-                expected[key] = blob.data - rule(grad, state.setdefault(key, {}), 0.05 * RATES[name][i], iteration)
+                expected[key] = blob.data - rule(
+                    grad, state.setdefault(key, {}), 0.05 * RATES[name][i], iteration
+                )
         made.step(1)
         for (name, i), values in expected.items():
             close(made.net.params[name][i].data, values, bar)
@@ -189,7 +191,7 @@ def case_views_see_steps():
 
 
 def case_learning_rates():
-    made = solver('momentum: 0.5 gamma: 0.1 stepsize: 2').net
+    made = solver("momentum: 0.5 gamma: 0.1 stepsize: 2").net
     assert made is not None
     write("net.prototxt", NET)
     text = (COMMON % "gamma: 0.1 stepsize: 2").replace('"fixed"', '"step"')
@@ -236,7 +238,9 @@ def case_snapshots_while_solving():
     made = solver("snapshot: 8")
     made.solve()
     there = sorted(name for name in os.listdir(".") if name.startswith("snap"))
-    assert there == ["snap_iter_%d.%s" % (i, kind) for i in (16, 20, 8) for kind in ("caffemodel", "solverstate")]
+    assert there == [
+        "snap_iter_%d.%s" % (i, kind) for i in (16, 20, 8) for kind in ("caffemodel", "solverstate")
+    ]
 
 
 def case_snapshot_and_restore():
@@ -362,7 +366,9 @@ def case_nets_outlive_the_solver():
 
 
 def case_frozen_layers():
-    text = NET.replace("param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }", "param { lr_mult: 0 } param { lr_mult: 0 }")
+    text = NET.replace(
+        "param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }", "param { lr_mult: 0 } param { lr_mult: 0 }"
+    )
     made = solver("momentum: 0.9 weight_decay: 0.1", text=text)
     before = made.net.params["ip"][0].data.copy(), made.net.params["out"][0].data.copy()
     made.step(2)
@@ -390,13 +396,21 @@ def case_train_and_test_nets_of_files():
 
 
 def case_shared_parameters():
-    text = NET.replace(
-        "param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }", 'param { name: "w" } param { name: "b" }'
-    ).replace("num_output: 3", "num_output: 4").replace(
-        'layer { name: "tanh"',
-        'layer { name: "ip2" type: "InnerProduct" bottom: "ip" top: "ip2" param { name: "w" } param { name: "b" }\n'
-        '  inner_product_param { num_output: 4 } }\nlayer { name: "tanh"',
-    ).replace('bottom: "ip" top: "ip" }', 'bottom: "ip2" top: "ip2" }').replace('bottom: "ip" top: "out"', 'bottom: "ip2" top: "out"')
+    text = (
+        NET.replace(
+            "param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }",
+            'param { name: "w" } param { name: "b" }',
+        )
+        .replace("num_output: 3", "num_output: 4")
+        .replace(
+            'layer { name: "tanh"',
+            'layer { name: "ip2" type: "InnerProduct" bottom: "ip" top: "ip2" '
+            'param { name: "w" } param { name: "b" }\n'
+            '  inner_product_param { num_output: 4 } }\nlayer { name: "tanh"',
+        )
+        .replace('bottom: "ip" top: "ip" }', 'bottom: "ip2" top: "ip2" }')
+        .replace('bottom: "ip" top: "out"', 'bottom: "ip2" top: "out"')
+    )
     made = solver("momentum: 0.9", text=text)
     before = made.net.params["ip"][0].data.copy()
     grad = gradients(made)["ip"][0]
@@ -406,7 +420,10 @@ def case_shared_parameters():
 
 
 def case_batch_norm_learns_its_statistics():
-    text = NET.replace('layer { name: "tanh"', 'layer { name: "bn" type: "BatchNorm" bottom: "ip" top: "ip" }\nlayer { name: "tanh"')
+    text = NET.replace(
+        'layer { name: "tanh"',
+        'layer { name: "bn" type: "BatchNorm" bottom: "ip" top: "ip" }\nlayer { name: "tanh"',
+    )
     made = solver("momentum: 0.9 weight_decay: 0.1", text=text)
     for blob in made.net.params["bn"]:
         blob.data[...] = 0

@@ -3,13 +3,12 @@
 import binascii
 import os
 
-import numpy as np
-from helping import raises, write
-
 import caffe
+import numpy as np
 from caffe import layers as L
 from caffe import params as P
 from caffe.proto import caffe_pb2
+from helping import raises, write
 
 
 def bytes_of(proto):
@@ -22,7 +21,9 @@ def loaded(proto, phase=caffe.TEST):
 
 def lenet(n, batch=4):
     n.data, n.label = L.DummyData(
-        shape=[dict(dim=[batch, 1, 28, 28]), dict(dim=[batch, 1, 1, 1])], transform_param=dict(scale=1.0 / 255), ntop=2
+        shape=[dict(dim=[batch, 1, 28, 28]), dict(dim=[batch, 1, 1, 1])],
+        transform_param=dict(scale=1.0 / 255),
+        ntop=2,
     )
     n.conv1 = L.Convolution(n.data, kernel_size=5, num_output=20, weight_filler=dict(type="xavier"))
     n.pool1 = L.Pooling(n.conv1, kernel_size=2, stride=2, pool=P.Pooling.MAX)
@@ -86,8 +87,14 @@ def case_fields_of_the_layer():
     n = caffe.NetSpec()
     n.data = L.Input(input_param=dict(shape=dict(dim=[1, 2, 5, 5])))
     n.conv = L.Convolution(
-        n.data, num_output=3, kernel_size=[3, 3], param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2)], loss_weight=0.5,
-        propagate_down=False, include=dict(phase=caffe_pb2.TEST, stage=["a", "b"]), phase=caffe.TEST,
+        n.data,
+        num_output=3,
+        kernel_size=[3, 3],
+        param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2)],
+        loss_weight=0.5,
+        propagate_down=False,
+        include=dict(phase=caffe_pb2.TEST, stage=["a", "b"]),
+        phase=caffe.TEST,
     )
     return bytes_of(n.to_proto())
 
@@ -105,18 +112,28 @@ def case_a_single_value_for_a_list():
 def case_params_by_their_message():
     n = caffe.NetSpec()
     n.data = L.Input(shape=dict(dim=[1, 4, 6, 6]))
-    n.up = L.Deconvolution(n.data, convolution_param=dict(num_output=4, kernel_size=4, stride=2, group=4, bias_term=False))
+    n.up = L.Deconvolution(
+        n.data, convolution_param=dict(num_output=4, kernel_size=4, stride=2, group=4, bias_term=False)
+    )
     n.crop = L.Crop(n.up, n.data, axis=2, offset=1)
     n.py = L.Python(n.crop, module="os", layer="X", param_str=str(dict(a=1)), loss_weight=1)
     n.cont = L.Input(shape=dict(dim=[1, 4]))
-    n.lstm = L.LSTM(n.data, n.cont, recurrent_param=dict(num_output=3, weight_filler=dict(type="uniform", min=-0.1, max=0.1)))
+    n.lstm = L.LSTM(
+        n.data,
+        n.cont,
+        recurrent_param=dict(num_output=3, weight_filler=dict(type="uniform", min=-0.1, max=0.1)),
+    )
     return bytes_of(n.to_proto())
 
 
 def case_data_layers():
     n = caffe.NetSpec()
     n.data, n.label = L.Data(
-        batch_size=8, backend=P.Data.LMDB, source="db", transform_param=dict(crop_size=20, mean_value=[104, 117, 123], mirror=True), ntop=2
+        batch_size=8,
+        backend=P.Data.LMDB,
+        source="db",
+        transform_param=dict(crop_size=20, mean_value=[104, 117, 123], mirror=True),
+        ntop=2,
     )
     n.image = L.ImageData(source="list.txt", new_height=3, new_width=3)
     n.h5 = L.HDF5Data(source="h5.txt", batch_size=1)
@@ -271,7 +288,9 @@ def case_reading_weights_by_messages():
     model = caffe_pb2.NetParameter()
     with open("x.caffemodel", "rb") as file:
         model.ParseFromString(file.read())
-    blobs = {layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model.layer if layer.blobs}
+    blobs = {
+        layer.name: [tuple(blob.shape.dim) for blob in layer.blobs] for layer in model.layer if layer.blobs
+    }
     assert blobs["conv1"] == [(20, 1, 5, 5), (20,)]
     assert blobs["ip2"] == [(10, 500), (10,)]
     assert np.isfinite(caffe.io.blobproto_to_array(model.layer[1].blobs[0])).all()
