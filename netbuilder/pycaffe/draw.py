@@ -1,7 +1,8 @@
-"""A net as a graph in Graphviz' language. Formats other than "dot" need Graphviz' program `dot`."""
+"""A net as a graph in Graphviz' language, drawn by its program `dot` or, without it, by Pillow."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder.errors import EngineError
+from netbuilder.pycaffe.pictures import FORMATS, picture
 from netbuilder.pycaffe.proto import caffe_pb2
 
 __all__ = [
@@ -49,15 +51,20 @@ class Graph:
         return "\n".join([*lines, "}", ""])
 
     def create(self, format: str = "png") -> bytes:
-        """The drawing in a format of Graphviz. Raises EngineError without its program."""
+        """The drawing in a format of Graphviz, by its program; without it, Pillow draws simple pictures.
+
+        Raises EngineError for a format that neither gives.
+        """
         text = self.to_string().encode()
         if format in _TEXT:
             return text
         program = shutil.which("dot")
         if program is None:
+            if format in FORMATS and importlib.util.find_spec("PIL") is not None:
+                return picture(self, format)
             raise EngineError(
                 f"drawing {format} needs the program dot of Graphviz",
-                hint='install graphviz (apt-get install graphviz), or draw to a file that ends in ".dot"',
+                hint='install graphviz, or draw to a file that ends in ".dot"; Pillow draws .png',
             )
         done = subprocess.run([program, f"-T{format}"], input=text, capture_output=True)
         if done.returncode:

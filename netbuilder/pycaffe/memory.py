@@ -221,4 +221,4 @@ class ParamMemory(Memory):
 
     def _before_a_write(self) -> None:
         for net in tuple(self.nets):
-            net.finish()
+            net.touched()

@@ -55,6 +55,14 @@ class Runner:
         self._first: dict[int, str] = {}  # the first name of each memory
         for name, blob in zip(graph.names, graph.blobs, strict=True):
             self._first.setdefault(id(blob.data_memory), name)
+        self._laid_out = False
+        # What the engine's call takes; the blobs that it may give; the memories that somebody has to fill.
+        tops = [pair for entry in self._sources for pair in zip(entry.step.tops, entry.tops, strict=True)]
+        self._given = [(name, blob) for name, blob in tops if name in graph.module.inputs]
+        fed = {id(blob.data_memory) for _, blob in tops}
+        pairs = zip(graph.names, graph.blobs, strict=True)
+        self._made = {name: blob for name, blob in pairs if id(blob.data_memory) not in fed}
+        self._inner = list({id(blob.data_memory): blob.data_memory for blob in self._made.values()}.values())
 
     def use_params(self) -> None:
         """Look up which memories the parameters are in."""
@@ -68,7 +76,7 @@ class Runner:
         self.finish()
         for memory in self._params:
             for other in tuple(memory.nets):
-                other.finish()
+                other.touched()
             memory.sync()
 
     def _can_be_whole(self) -> bool:
@@ -124,42 +132,42 @@ class Runner:
 
     def _at_once(self) -> None:
         """The engine's own call. The blobs that it leaves out follow when they are asked for."""
-        module, graph = self.graph.module, self.graph
-        if "channels_last" in module.passes:
+        module = self.graph.module
+        if not self._laid_out and "channels_last" in module.passes:
             lay_out(module.operators().values())
+        self._laid_out = True
         inputs: dict[str, Tensor] = {}
         saved: dict[int, tuple[Memory, Tensor]] = {}
-        for entry in self._sources:
-            for blob, name in zip(entry.tops, entry.step.tops, strict=True):
-                if name in module.inputs:  # not the top of a Parameter
-                    memory = blob.data_memory
-                    value = memory.tensor(blob.axes)
-                    inputs[name] = value.clone() if memory.viewed else value
-                    saved[id(memory)] = memory, inputs[name]
-        given = {id(blob.data_memory) for entry in self._sources for blob in entry.tops}
-        made = {
-            name: blob
-            for name, blob in zip(graph.names, graph.blobs, strict=True)
-            if id(blob.data_memory) not in given
-        }
-        wanted = {self._first[id(blob.data_memory)] for blob in made.values() if blob.data_memory.viewed}
-        keep = sorted(name for name in wanted | self._read if module.has(name))
+        for name, blob in self._given:
+            memory = blob.data_memory
+            value = memory.tensor(blob.axes)
+            inputs[name] = value.clone() if memory.viewed else value
+            saved[id(memory)] = memory, inputs[name]
+        viewed = {self._first[id(m)] for m in self._inner if m.viewed}
+        keep = sorted(name for name in viewed | self._read if module.has(name))
         with torch.no_grad():
             out = module(keep=keep, **inputs)
-        there = set(given)
-        for name, blob in made.items():
-            if name in out:
-                blob.reshape(*out[name].shape)
-                blob.data_memory.put(entries.alone(out[name].detach(), inputs.values()))
-                there.add(id(blob.data_memory))
-        left = {id(b.data_memory): b.data_memory for b in graph.blobs if id(b.data_memory) not in there}
-        pending = _Pass(self, saved, list(left.values()))
-        for memory in left.values():
+        there = set()
+        for name, value in out.items():
+            made = self._made.get(name)
+            if made is not None:
+                made.reshape(*value.shape)
+                made.data_memory.put(entries.alone(value.detach(), inputs.values()))
+                there.add(id(made.data_memory))
+        left = [memory for memory in self._inner if id(memory) not in there]
+        pending = _Pass(self, saved, left)
+        for memory in left:
             memory.pending = pending
+        needed_by = weakref.ref(pending)
         for memory, _ in saved.values():
-            memory.needed_by = weakref.ref(pending)
-        self._pending = weakref.ref(pending)
+            memory.needed_by = needed_by
+        self._pending = needed_by
         self._held = pending if self.learns else None  # for a backward pass, which begins from its inputs
+
+    def touched(self) -> None:
+        """The parameters may change, or their layout: compute what the last pass left out."""
+        self._laid_out = False
+        self.finish()
 
     def finish(self) -> None:
         """Compute what the last pass left out."""
