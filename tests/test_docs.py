@@ -27,7 +27,7 @@ PAGES = [
 ]
 # Its block needs real Caffe and weights, its session names a folder: tests/engines tries what it says.
 NOT_RUN = {"real-caffe.md"}
-IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pytorch.md"}
+IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pycaffe.md", "pytorch.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
