@@ -17,6 +17,7 @@ from netbuilder.cli.training_options import (
     one_device,
     report_weights,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError, did_you_mean
 
@@ -78,7 +79,7 @@ def _run(args: argparse.Namespace) -> int:
     read, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     image = image_input(read)
     prepared = _preprocessing(args, read)
-    net = fed(read, _shapes(read, (1, prepared.channels, *prepared.crop)))
+    net = with_python_layers(args, fed(read, _shapes(read, (1, prepared.channels, *prepared.crop))))
     blob, softmax = (_known(net, args.blob), False) if args.blob else _scores(net)
     labels = _labels(args.labels) if args.labels else None
     weights = weights_files(args)

@@ -16,6 +16,7 @@ from netbuilder.cli.training_options import (
     report_weights,
     stopping,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError
 
@@ -55,6 +56,7 @@ def _run(args: argparse.Namespace) -> int:
 
     source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
+    net = with_python_layers(args, net)
     passes = _passes(args, net, source.passes)
     if others:
         more = "--stage chooses another" if source.stages else "the file of another can be given"

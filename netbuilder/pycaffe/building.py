@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from netbuilder.checks.backward import Step, backward
 from netbuilder.engines.torch.network import NetModule
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators.data import Input
-from netbuilder.graph import PHASES, Param
 from netbuilder.layers import RULES, is_source, of_layer
 from netbuilder.layers.traits import Diff, Shares
 from netbuilder.net import Layer, Net
 from netbuilder.pycaffe import entries
 from netbuilder.pycaffe.blob import Blob, BlobVec
 from netbuilder.pycaffe.entries import Entry
-from netbuilder.pycaffe.layer import PythonOperator, made
 from netbuilder.pycaffe.memory import Memory, ParamMemory
 from netbuilder.pycaffe.modes import device, draw_seed
+from netbuilder.pycaffe.python_layers import PythonNet, PythonOperator, with_python_layers
 
 __all__ = ["Graph", "build"]
-
-_RUNS_IN_PYTHON = "it runs in Python"
 
 
 @dataclass
@@ -53,57 +47,11 @@ def build(net: Net) -> Graph:
 
     Raises EngineError for a layer that cannot be computed, and what the user's classes raise.
     """
-    net, python, there = _with_python(net)
-    module = NetModule(net, seed=draw_seed(), others={"Python": partial(_python, python)}).to(device())
+    net = with_python_layers(net)
+    module = NetModule(net, seed=draw_seed()).to(device())
     operators = dict(zip(net.layers, module.operators().values(), strict=True))
-    return _Builder(net, module, there).graph(backward(net), operators)
-
-
-def _python(instances: Mapping[Layer, Any], layer: Layer, phase: str) -> Operator:
-    return PythonOperator(layer, phase, instances[layer])
-
-
-def _with_python(net: Net) -> tuple[Net, dict[Layer, Any], dict[str, Blob]]:
-    """The net with the shapes that its Python layers give: their objects by layer, and the blobs they saw."""
-    if not any(layer.type == "Python" for layer in net):
-        return net, {}, {}
-    whole = Net(net.name, net.phase, dialect="any")
-    whole.proto.CopyFrom(net.proto)
-    instances: dict[Layer, Any] = {}
-    blobs: dict[str, Blob] = {}
-    for layer in net:
-        shapes = [top.shape for top in layer.tops]
-        if layer.type == "Python":
-            added, instances_of = _set_up(whole, layer, blobs)
-            instances[added] = instances_of
-        elif is_source(layer.proto) and None not in shapes:
-            added = whole.append(
-                layer.proto, origin=layer.origin, top_shapes=[shape or () for shape in shapes]
-            )
-        else:
-            added = whole.append(layer.proto, origin=layer.origin)
-        for top in added.tops:
-            if top.name not in blobs and top.shape is not None:
-                blobs[top.name] = Blob(top.shape)
-    return whole, instances, blobs
-
-
-def _set_up(net: Net, layer: Layer, blobs: dict[str, Blob]) -> tuple[Layer, Any]:
-    """Make the object of a Python layer, let it shape its tops, and append the layer with these shapes."""
-    proto = layer.proto
-    phase = proto.phase if proto.HasField("phase") else PHASES.index(net.phase)
-    instance = made(proto, phase)
-    bottoms = [blobs[name] for name in proto.bottom]
-    tops = [blobs.setdefault(name, Blob()) for name in proto.top]
-    instance.setup(bottoms, tops)
-    instance.reshape(bottoms, tops)
-    shapes = [top.axes for top in tops]
-    added = net.append(proto, origin=layer.origin, top_shapes=shapes, unknown=_RUNS_IN_PYTHON)
-    for top, shape in zip(added.tops, shapes, strict=True):
-        top.shape = shape
-    added.unknown = ""
-    added.params = tuple(Param(blob.axes, "weight", learnable=True) for blob in instance.blobs)
-    return added, instance
+    seen = net.seen if isinstance(net, PythonNet) else {}
+    return _Builder(net, module, seen).graph(backward(net), operators)
 
 
 class _Builder:

@@ -6,16 +6,12 @@ import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.engines.torch.operator import Operator, Tops
-from netbuilder.errors import EngineError
 from netbuilder.pycaffe.blob import Blob, BlobVec
-from netbuilder.pycaffe.memory import ParamMemory
 
 if TYPE_CHECKING:
-    from netbuilder.graph import Layer as NetLayer
     from netbuilder.schema import LayerParameter
 
-__all__ = ["Layer", "PythonOperator", "made"]
+__all__ = ["Layer", "made"]
 
 
 class Layer:
@@ -65,22 +61,3 @@ def made(layer: LayerParameter, phase: int) -> Any:
     found.param_str = p.param_str
     found.phase = phase
     return found
-
-
-class PythonOperator(Operator):
-    """The parameters of a Python layer as those of an operator; `instance` is the user's object.
-
-    The blobs that its `setup` made become views of the parameters.
-    """
-
-    def __init__(self, layer: NetLayer, phase: str, instance: Any) -> None:
-        super().__init__(layer, phase)
-        self.instance = instance
-        for i, blob in enumerate(instance.blobs):
-            with_values = blob.data_memory.tensor(blob.axes)
-            self.blob(i).data = with_values.detach()
-            blob.data_memory = ParamMemory(self, i)
-
-    def forward(self, *bottoms: Any) -> Tops:
-        """A net of `netbuilder.pycaffe` calls the object itself."""
-        raise EngineError(f"Python layer '{self.name}' runs in a net of netbuilder.pycaffe only")

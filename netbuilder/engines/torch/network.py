@@ -73,8 +73,8 @@ class NetModule(nn.Module):
 
     Its children are the operators by layer name, so that the keys of `state_dict` are `<layer>.<index>`, of
     Caffe's parameter blobs. `train()` and `eval()` do not change the phase. What runs are the steps of the
-    net after its passes, which depend on the blobs that the caller asks for. `others` makes the operators of
-    layer types that the engine has none for; they fill their parameters themselves.
+    net after its passes, which depend on the blobs that the caller asks for. A Net may bring operators
+    of its own (`operators`, makers by layer type), which fill their parameters themselves.
     """
 
     def __init__(
@@ -84,10 +84,9 @@ class NetModule(nn.Module):
         seed: int | None = None,
         passes: Iterable[str] | None = None,
         dtype: str = "float32",
-        others: Mapping[str, Callable[[Layer, str], Operator]] | None = None,
     ) -> None:
         super().__init__()
-        self._others = others or {}
+        self._others: Mapping[str, Callable[[Layer, str], Operator]] = getattr(net, "operators", {})
         self.net_name, self.phase = net.name, net.phase
         self.passes, self.dtype = chosen(passes), dtype
         self._rewritten: dict[tuple[int, ...], list[Step]] = {}  # by the slots that are asked for
