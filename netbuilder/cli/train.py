@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
@@ -13,10 +14,12 @@ from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
+    add_python_layers,
     add_weights,
     report_weights,
     stopping,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage.files import reason
@@ -65,6 +68,7 @@ def add_parser(verbs: Verbs) -> None:
         "again up to where the snapshot was",
     )  # fmt: skip
     add_threads(parser)
+    add_python_layers(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_force(parser, "remove the snapshots of an earlier training")
     add_json(parser)
@@ -96,6 +100,8 @@ def _run(args: argparse.Namespace) -> int:
         compile=args.compile,
         extras=_extras(args),
     )
+    nets = tuple((where, with_python_layers(args, net)) for where, net in plan.nets)
+    plan = replace(plan, nets=nets)
     job = engine.train(plan)
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
     models = () if plan.state or not plan.nets else (*solver_models(plan.solver), *plan.weights)

@@ -23,6 +23,7 @@ __all__ = [
     "add_device",
     "add_engine",
     "add_net",
+    "add_python_layers",
     "add_weights",
     "chosen_engine",
     "one_device",
@@ -50,6 +51,11 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
         help="what does the work (default: torch where PyTorch is installed, else caffe)",
     )  # fmt: skip
     add_device(parser)
+    add_python_layers(parser)
+
+
+def add_python_layers(parser: argparse.ArgumentParser) -> None:
+    """Add --python-layers; `with_python_layers` obeys it."""
     parser.add_argument(
         "--python-layers",
         action="store_true",
@@ -70,7 +76,8 @@ def with_python_layers(args: argparse.Namespace, net: Net) -> Net:
     from netbuilder.pycaffe.python_layers import with_python_layers as python_layers
 
     install()
-    sys.path.insert(0, os.getcwd())
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     return python_layers(net)
 
 
