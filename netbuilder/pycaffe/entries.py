@@ -6,6 +6,7 @@ and the diffs of the blobs carry the gradient from one to the next.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -340,7 +341,7 @@ def _shape_tops(entry: Entry) -> None:
             f"{layer.type} '{layer.name}': {error.text}", where=str(layer.origin), hint=error.hint
         ) from None
     for blob, param in zip(entry.blobs, facts.params, strict=False):
-        if blob.axes != param.shape:
+        if blob.count != math.prod(param.shape):
             raise ShapeError(
                 f"{layer.type} '{layer.name}' has parameters {shape_text(blob.axes)}, and such bottoms "
                 f"need {shape_text(param.shape)}: Caffe aborts here",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from netbuilder.errors import EngineError
 from netbuilder.pycaffe.modes import device
 
 if TYPE_CHECKING:
@@ -209,6 +210,12 @@ class ParamMemory(Memory):
 
     def _hold(self, tensor: Tensor) -> None:
         blob = self._operator.blob(self._number)
+        if tensor.numel() != blob.numel():
+            raise EngineError(
+                f"a parameter of layer '{self._operator.name}' has {blob.numel()} numbers, not "
+                f"{tensor.numel()}: its size cannot change",
+                hint="change the layer in the prototxt",
+            )
         blob.data = tensor.view(blob.shape)
 
     def sync(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from netbuilder.engines.torch.network import NetModule
 from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.pycaffe import entries
 from netbuilder.pycaffe.building import Graph
@@ -115,7 +116,7 @@ class Runner:
         """Move the parameters to the device that nets compute on now, from the host's copies too."""
         where = device()
         if self._where != where:
-            self.graph.module.to(where)
+            move(self.graph.module, where)
             self._where = where
         if where.type != "cpu":
             for memory in self._params:
@@ -205,6 +206,14 @@ class Runner:
         pending = None if self._pending is None else self._pending()
         if pending is not None:
             pending.record()
+
+
+def move(module: NetModule, where: torch.device) -> None:
+    """Move the parameters of a net, all of which stay the same tensors: others share them."""
+    for operator in module.operators().values():
+        for tensor in (*operator.parameters(), *operator.buffers()):
+            tensor.data = tensor.data.to(where)
+    module.to(where)  # which moves nothing any more, but leaves out TF32 on a GPU
 
 
 class _Pass:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ layer { name: "conv3" type: "Convolution" bottom: "relu2" top: "conv3"
 """
 
 
+@cache
 def files() -> dict[str, bytes]:
     """The files by name."""
     found = {

@@ -546,6 +546,17 @@ def case_changing_one_weight():
     close(made.blobs["ip"].data - before, np.tile([0, 0, 1, 0, 0], (2, 1)))
 
 
+def case_a_parameter_in_another_shape():
+    made = net(SIMPLE)
+    data = rand(1, 2, 3, 6, 5)
+    out = made.forward(data=data)["prob"].copy()
+    blob = made.params["ip"][0]
+    blob.reshape(5, 4, 2, 2)
+    close(blob.data.reshape(5, 16), 0.5 * rand(100, 5, 16), 0)
+    blob.data[...] = 0.5 * rand(100, 5, 16).reshape(5, 4, 2, 2)
+    close(made.forward(data=data)["prob"], out)
+
+
 def case_fillers():
     made = caffe.Net(write("net.prototxt", SIMPLE), caffe.TEST)
     close(made.params["ip"][1].data, np.full(5, 0.2))
@@ -832,6 +843,70 @@ def case_dummy_data():
     out = made.forward()
     assert (out["p"][0] == 25).all()
     assert np.abs(out["b"] - first).max() > 0
+
+
+def case_values_of_the_prototxt():
+    text = """layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 } } }
+    layer { name: "ip" type: "InnerProduct" bottom: "d" top: "ip" inner_product_param { num_output: 1 }
+      blobs { shape { dim: 1 dim: 2 } data: 2 data: 3 } blobs { shape { dim: 1 } data: 0.5 } }"""
+    made = caffe.Net(write("net.prototxt", text), caffe.TEST)
+    close(made.forward(d=np.array([[1, 10]]))["ip"], [[32.5]])
+
+
+def case_a_view_after_its_blob_has_grown():
+    made = net(SIMPLE)
+    made.forward(data=rand(1, 2, 3, 6, 5))
+    made.blobs["data"].reshape(5, 3, 6, 5)
+    assert not made.blobs["data"].data.any()
+    out = made.forward(data=rand(2, 5, 3, 6, 5))["prob"]
+    assert out.shape == (5, 5)
+    made.blobs["data"].reshape(2, 3, 6, 5)
+    close(made.blobs["data"].data, rand(2, 5, 3, 6, 5)[:2], 0)
+    close(made.forward()["prob"], out[:2])
+
+
+def case_recurrent_layers():
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 dim: 2 dim: 4 } } }
+    layer { name: "cont" type: "Input" top: "cont" input_param { shape { dim: 3 dim: 2 } } }
+    layer { name: "lstm" type: "LSTM" bottom: "x" bottom: "cont" top: "h" recurrent_param { num_output: 5
+      weight_filler { type: "uniform" min: -0.1 max: 0.1 } } }"""
+    made = net(text, caffe.TRAIN)
+    assert [blob.data.shape for blob in made.params["lstm"]] == [(20, 4), (20,), (20, 5)]
+    cont = np.array([[0, 0], [1, 1], [1, 0]])
+    given = rand(1, 3, 2, 4)
+    made.forward(x=given, cont=cont)
+    grad = made.backward(h=np.ones((3, 2, 5)))["x"].copy()
+    sums = []
+    for step in (-0.01, 0.01):
+        moved = given.copy()
+        moved[1, 0, 2] += step
+        sums.append(float(made.forward(x=moved, cont=cont)["h"].sum()))
+    assert abs((sums[1] - sums[0]) / 0.02 - grad[1, 0, 2]) < 2e-3
+
+
+def case_many_layers_at_once():
+    text = """force_backward: true
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 5 dim: 5 } } }
+    layer { name: "lrn" type: "LRN" bottom: "x" top: "lrn" lrn_param { local_size: 3 alpha: 0.5 } }
+    layer { name: "up" type: "Deconvolution" bottom: "lrn" top: "up"
+      convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 } }
+    layer { name: "prelu" type: "PReLU" bottom: "up" top: "up" }
+    layer { name: "tile" type: "Reduction" bottom: "up" top: "mean" reduction_param { operation: MEAN axis: 2 } }
+    layer { name: "elu" type: "ELU" bottom: "mean" top: "elu" }
+    layer { name: "both" type: "Eltwise" bottom: "elu" bottom: "mean" top: "both"
+      eltwise_param { operation: PROD } }
+    layer { name: "mvn" type: "MVN" bottom: "lrn" top: "mvn" }
+    """
+    made = net(text)
+    given = rand(1, 2, 4, 5, 5)
+    out = {name: values.copy() for name, values in made.forward(x=given).items()}
+    diffs = {name: np.zeros_like(values) for name, values in out.items()}
+    diffs["both"] += 1
+    diffs["mvn"] += rand(5, *diffs["mvn"].shape)
+    grad = made.backward(**diffs)["x"]
+    found = [[name, [float(x) for x in np.ravel(out[name])]] for name in sorted(out)]
+    return [*found, [float(x) for x in grad.ravel()]]
 
 
 def case_memory_data():
