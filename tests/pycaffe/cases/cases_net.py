@@ -892,7 +892,8 @@ def case_many_layers_at_once():
     layer { name: "up" type: "Deconvolution" bottom: "lrn" top: "up"
       convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 } }
     layer { name: "prelu" type: "PReLU" bottom: "up" top: "up" }
-    layer { name: "tile" type: "Reduction" bottom: "up" top: "mean" reduction_param { operation: MEAN axis: 2 } }
+    layer { name: "tile" type: "Reduction" bottom: "up" top: "mean"
+      reduction_param { operation: MEAN axis: 2 } }
     layer { name: "elu" type: "ELU" bottom: "mean" top: "elu" }
     layer { name: "both" type: "Eltwise" bottom: "elu" bottom: "mean" top: "both"
       eltwise_param { operation: PROD } }
