@@ -213,7 +213,7 @@ class Computed(Entry):
         diffs = [blob.diff_memory.tensor(blob.axes) for blob in self.tops]
         heads = [(top, diff) for top, diff in zip(tops, diffs, strict=False) if top.requires_grad]
         ways = [(blob, leaf) for blob, leaf in zip(self.bottoms, leaves, strict=True) if leaf.requires_grad]
-        params = list(self._params())
+        params = list(self.learnt())
         asked = [leaf for _, leaf in ways] + [tensor for _, tensor in params]
         grads: Sequence[Tensor | None] = [None] * len(asked)
         if heads and asked:
@@ -228,7 +228,11 @@ class Computed(Entry):
             if grad is not None:
                 blob.diff_memory.add(grad.view(blob.axes))
 
-    def _params(self) -> Iterable[tuple[Blob, Tensor]]:
+    def forget(self) -> None:
+        """Drop the graph of the last pass."""
+        self._graph = None
+
+    def learnt(self) -> Iterable[tuple[Blob, Tensor]]:
         """The parameters whose gradient is asked for, with the tensor that gets it."""
         for i, (blob, learns) in enumerate(zip(self.blobs, self.step.learns, strict=False)):
             owner, j = self.operator.origin(i)

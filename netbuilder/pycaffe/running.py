@@ -17,6 +17,7 @@ from netbuilder.engines.torch.network import NetModule
 from netbuilder.engines.torch.passes.channels_last import lay_out
 from netbuilder.pycaffe import entries
 from netbuilder.pycaffe.building import Graph
+from netbuilder.pycaffe.chains import Chain, chains
 from netbuilder.pycaffe.memory import Memory, ParamMemory, Shape
 from netbuilder.pycaffe.modes import device
 
@@ -46,6 +47,9 @@ class Runner:
         self.learns = any(entry.step.runs for entry in self.entries)
         self.records = self.learns and (graph.net.phase == "TRAIN" or bool(graph.net.proto.force_backward))
         self._sources = [entry for entry in self.entries if not entry.step.bottoms]
+        self._chains: dict[int, Chain] = {}  # by the numbers of their layers
+        for chain in chains(self.entries, graph.module):
+            self._chains.update(dict.fromkeys(range(chain.first, chain.last + 1), chain))
         self._params: list[ParamMemory] = []
         self.use_params()
         self._whole = self._can_be_whole()
@@ -107,10 +111,20 @@ class Runner:
             return
         self.finish()
         self._held = None
-        for i in range(start, end + 1):
-            self.hooks["before_forward"](i)
-            self.entries[i].forward(record=self.records)
-            self.hooks["after_forward"](i)
+        heard = any(self.hooks.values())
+        i = start
+        while i <= end:
+            chain = self._chains.get(i)
+            if chain is not None and chain.first == i and chain.last <= end and not heard:
+                chain.forward(record=self.records)
+                i = chain.last
+            else:
+                if chain is not None:
+                    chain.forget()
+                self.hooks["before_forward"](i)
+                self.entries[i].forward(record=self.records)
+                self.hooks["after_forward"](i)
+            i += 1
 
     def _place(self) -> None:
         """Move the parameters to the device that nets compute on now, from the host's copies too."""
@@ -193,10 +207,28 @@ class Runner:
         """Run the backward pass of the layers from one back to another, both included."""
         self._place()
         self.begin_recording()
-        for i in range(start, end - 1, -1):
-            self.hooks["before_backward"](i)
-            self.entries[i].backward()
-            self.hooks["after_backward"](i)
+        heard = any(self.hooks.values())
+        i = start
+        while i >= end:
+            chain = self._chains.get(i)
+            whole = chain is not None and chain.last == i and chain.first >= end and not heard
+            if chain is not None and whole and chain.backward():
+                i = chain.first
+            else:
+                if chain is not None:
+                    chain.unfold()
+                self.hooks["before_backward"](i)
+                self.entries[i].backward()
+                self.hooks["after_backward"](i)
+            i -= 1
+
+    def run_again(self) -> None:
+        """Run all layers that compute, and keep what the backward pass needs."""
+        for chain in self._chains.values():
+            chain.forget()
+        for entry in self.entries:
+            if entry.step.bottoms:
+                entry.forward(record=True)
 
     def begin_recording(self) -> None:
         """Keep the graphs of passes from now on, and make those of the last one."""
@@ -251,8 +283,6 @@ class _Pass:
         for key, (memory, value) in self._saved.items():
             now[key] = memory.tensor(tuple(value.shape)).clone()
             memory.copy(value)
-        for entry in self._runner.entries:
-            if entry.step.bottoms:
-                entry.forward(record=True)
+        self._runner.run_again()
         for key, (memory, _) in self._saved.items():
             memory.copy(now[key])

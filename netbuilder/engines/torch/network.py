@@ -285,6 +285,11 @@ class NetModule(nn.Module):
         self._steps[number] = self._steps[number]._replace(operator=operator)
         self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
 
+    def part(self, first: int, last: int) -> list[Step]:
+        """The steps of layers that follow one another, merged where only the last top is asked for."""
+        steps = self._steps[first : last + 1]
+        return rewritten(steps, steps[-1].tops, [p for p in self.passes if p in ("batch_norm", "in_place")])
+
     def steps(self, keep: Sequence[str] = ()) -> list[Step]:
         """What runs, one step after another, for a caller who asks for these blobs too."""
         held = tuple(sorted({self._slot(name) for name in keep} - set(self._outputs.values())))

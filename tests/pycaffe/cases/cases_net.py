@@ -819,6 +819,103 @@ def case_batch_norm_backward_twice():
     close(made.backward(scale=diff)["data"], first)
 
 
+CHAIN = """force_backward: true
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 5 dim: 5 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 3 kernel_size: 3 } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "end" type: "Power" bottom: "conv" top: "end" power_param { power: 2 } }
+"""
+
+
+def chain():
+    made = net(CHAIN, caffe.TRAIN)
+    for blob in made.params["bn"]:
+        blob.data[...] = 0
+    return made
+
+
+def found_in(made):
+    blobs = [made.params[name][i].diff for name, i in (("conv", 0), ("scale", 0), ("scale", 1))]
+    return [np.array(each) for each in [*blobs, made.params["bn"][1].data, made.blobs["data"].diff]]
+
+
+def whole_chain(made):
+    made.forward(data=rand(1, 4, 3, 5, 5))
+    made.blobs["end"].diff[...] = rand(2, 4, 3, 3, 3)
+    made.backward()
+    return found_in(made)
+
+
+def case_a_chain_in_place():
+    whole = whole_chain(chain())
+    text = CHAIN.replace('top: "conv" }\nlayer { name: "scale"', 'top: "b" }\nlayer { name: "scale"')
+    text = text.replace('bottom: "conv" top: "conv" scale', 'bottom: "b" top: "c" scale')
+    text = text.replace('"ReLU" bottom: "conv" top: "conv"', '"ReLU" bottom: "c" top: "d"')
+    text = text.replace('bottom: "conv" top: "end"', 'bottom: "d" top: "end"')
+    apart = net(text, caffe.TRAIN)
+    for blob in apart.params["bn"]:
+        blob.data[...] = 0
+    for a, b in zip(whole, whole_chain(apart)):
+        close(a, b)
+    return [[float(x) for x in each.ravel()] for each in whole]
+
+
+def case_a_chain_in_parts():
+    whole = whole_chain(chain())
+    made = chain()
+    made.blobs["data"].data[...] = rand(1, 4, 3, 5, 5)
+    made.forward(end="bn")
+    made.forward(start="scale", end="scale")
+    made.forward(start="relu")
+    made.blobs["end"].diff[...] = rand(2, 4, 3, 3, 3)
+    made.backward(end="relu")
+    made.backward(start="scale")
+    for a, b in zip(whole, found_in(made)):
+        close(a, b)
+
+
+def case_a_chain_backward_in_parts():
+    whole = whole_chain(chain())
+    made = chain()
+    made.forward(data=rand(1, 4, 3, 5, 5))
+    made.blobs["end"].diff[...] = rand(2, 4, 3, 3, 3)
+    made.backward(end="scale")
+    made.backward(start="bn")
+    for a, b in zip(whole, found_in(made)):
+        close(a, b)
+
+
+def case_a_chain_with_hooks():
+    whole = whole_chain(chain())
+    made, seen = chain(), []
+    made.after_forward(seen.append)
+    for a, b in zip(whole, whole_chain(made)):
+        close(a, b)
+    assert seen == [0, 1, 2, 3, 4, 5]
+
+
+def case_a_chain_that_is_looked_at():
+    whole = whole_chain(chain())
+    made = chain()
+    view = made.blobs["conv"].data
+    for a, b in zip(whole, whole_chain(made)):
+        close(a, b)
+    close(view**2, made.blobs["end"].data)
+
+
+def case_a_chain_twice_backward():
+    made = chain()
+    first = whole_chain(made)
+    made.blobs["end"].diff[...] = rand(2, 4, 3, 3, 3)
+    made.backward()
+    close(made.params["conv"][0].diff, 2 * first[0])
+    close(made.params["scale"][1].diff, 2 * first[2])
+    close(made.params["bn"][1].data, first[3], 0)
+
+
 def case_batch_norm_in_test():
     made = caffe.Net(write("net.prototxt", BN), caffe.TEST)
     for blob, values in zip(made.params["bn"], ([2, 4, 6], [8, 18, 32], [2])):
