@@ -2,7 +2,8 @@
 
     python bench/pycaffe.py [CONFIG ...]        by default cifar_resnet_20 and resnet_50
 
-Processor time of one thread, the least of several passes that take turns.
+The deploy net of a config, and its training net on a batch of 16 (ImageNet: 2). Processor time of one thread,
+the least of several passes that take turns.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 
 import netbuilder.pycaffe as caffe
-from netbuilder import prototxt
+from netbuilder import Net, prototxt
 from netbuilder.config import load
+from netbuilder.engines.torch import module
+from netbuilder.transforms.fed import fed
 
 SECONDS = 12.0
 
@@ -35,29 +38,43 @@ def measure(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
     return least
 
 
+def row(name: str, built: Net) -> None:
+    """Print the times of a net without data layers."""
+    train = built.phase == "TRAIN"
+    text = prototxt.dumps(built)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.prototxt"
+        path.write_text(text)
+        net = caffe.Net(str(path), caffe.TRAIN if train else caffe.TEST)
+    for blob in (net.blobs[name] for name in net.inputs):
+        blob.data[...] = np.random.default_rng(0).integers(0, 10, tuple(blob.shape))
+    given = {name: torch.from_numpy(net.blobs[name].data.copy()) for name in net.inputs}
+    own = module(prototxt.parse(text, built.phase, dialect="any"))
+
+    def engine() -> None:
+        with torch.set_grad_enabled(train):
+            own(**given)
+
+    times = measure({"engine": engine, "ours": net.forward})
+    ratio = times["ours"] / times["engine"]
+    print(
+        f"{name:<18}{built.phase:<7}{1e3 * times['engine']:>12.2f}{1e3 * times['ours']:>12.2f}{ratio:>8.3f}"
+    )
+
+
 def main() -> None:
-    """Print a row for each net."""
+    """Print the rows of each config."""
     torch.set_num_threads(1)
-    print(f"{'net':<18}{'engine, ms':>12}{'forward()':>12}{'data given':>12}{'ratio':>8}")
+    print(f"{'net':<18}{'phase':<7}{'engine, ms':>12}{'forward()':>12}{'ratio':>8}")
     for name in sys.argv[1:] or ["cifar_resnet_20", "resnet_50"]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "deploy.prototxt"
-            path.write_text(prototxt.dumps(load(name).stitch("deploy")))
-            net = caffe.Net(str(path), caffe.TEST)
-        (given,) = net.inputs
-        image = np.random.default_rng(0).random(tuple(net.blobs[given].shape), np.float32)
-        tensor = torch.from_numpy(image)
-
-        def engine(net: caffe.Net = net, given: str = given, tensor: torch.Tensor = tensor) -> None:
-            with torch.no_grad():
-                net.module(**{given: tensor})
-
-        def with_data(net: caffe.Net = net, given: str = given, image: object = image) -> None:
-            net.forward(None, None, None, **{given: image})
-
-        times = measure({"engine": engine, "forward": net.forward, "given": with_data})
-        shown = "".join(f"{1e3 * seconds:>12.2f}" for seconds in times.values())
-        print(f"{name:<18}{shown}{times['forward'] / times['engine']:>8.3f}")
+        config = load(name)
+        deploy = config.stitch("deploy")
+        row(name, deploy)
+        (_, *image) = deploy.inputs[0].known_shape
+        batch = 16 if image[-1] < 64 else 2
+        train = config.stitch("train")
+        data, label = (blob.name for blob in train.inputs)
+        row(name, fed(train, {data: (batch, *image), label: (batch,)}))
 
 
 if __name__ == "__main__":
