@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from legos.normalization import BNLego, BNReLULego, GhostBNLego
     from legos.padding_shortcut import PREACTIVATION_SHORTCUTS, SHORTCUTS, PaddingShortcutLego
     from legos.pool_shortcut import PoolProjectionLego
-    from legos.pooling import HalvingMaxPoolLego
+    from legos.pooling import HalvingMaxPoolLego, PaddedMaxPoolLego
     from legos.resample import (
         AVERAGES,
         DOWNSAMPLINGS,
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         EdgeAverageLego,
         FloorAverageDownLego,
         NearestUpLego,
+        RoundedUpAverageDownLego,
         SquareAverageDownLego,
         UpLego,
     )
@@ -143,11 +144,13 @@ __all__ = [
     "NormalBranch",
     "PREACTIVATION_SHORTCUTS",
     "PaddingShortcutLego",
+    "PaddedMaxPoolLego",
     "PoolProjectionLego",
     "ProbabilityLego",
     "ProjectionLego",
     "ReLULego",
     "ReflectBlurLego",
+    "RoundedUpAverageDownLego",
     "SELego",
     "SHORTCUTS",
     "SKLego",
@@ -219,7 +222,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "normalization": ("BNLego", "BNReLULego", "GhostBNLego"),
     "padding_shortcut": ("PREACTIVATION_SHORTCUTS", "PaddingShortcutLego", "SHORTCUTS"),
     "pool_shortcut": ("PoolProjectionLego",),
-    "pooling": ("HalvingMaxPoolLego",),
+    "pooling": ("HalvingMaxPoolLego", "PaddedMaxPoolLego"),
     "resample": (
         "AVERAGES",
         "AverageDownLego",
@@ -230,6 +233,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
         "EdgeAverageLego",
         "FloorAverageDownLego",
         "NearestUpLego",
+        "RoundedUpAverageDownLego",
         "SquareAverageDownLego",
         "UPSAMPLINGS",
         "UpLego",

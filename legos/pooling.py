@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from legos.base import Lego
 from netbuilder.net import Blob, Net
 
-__all__ = ["HalvingMaxPoolLego"]
+__all__ = ["HalvingMaxPoolLego", "PaddedMaxPoolLego"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,3 +26,40 @@ class HalvingMaxPoolLego(Lego):
                 "input_size",
             )
         return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="MAX", kernel_size=2, stride=2)
+
+
+class PaddedMaxPoolLego(Lego):
+    """Maximum `X` of 3x3 pixels, stride 2, pad 1, rounded down: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
+
+    That is PyTorch's MaxPool2d(3, 2, 1), of torchvision's and timm's ResNets. Caffe's pooling rounds up, so
+    for even sizes it gives one row and column more: a Caffe that knows `round_mode` rounds down, for any
+    other `crop_to_half` removes them. Exact, also at the border: a maximum never takes the padding.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
+        (x,) = bottoms
+        if net.dialect.has_field("Pooling", "pooling_param.round_mode"):
+            return net.add(
+                "Pooling", x, name=self.name, pool="MAX", round_mode="FLOOR", pooling_param=window_of_three()
+            )
+        pooled = net.add("Pooling", x, name=self.name, pool="MAX", pooling_param=window_of_three())
+        return crop_to_half(net, x, pooled, self.name.removeprefix("pool").removeprefix("_"))
+
+
+def window_of_three() -> dict[str, object]:
+    """The fields of a 3x3 window with stride 2 and pad 1."""
+    return {"kernel_size": 3, "stride": 2, "pad": 1}
+
+
+def crop_to_half(net: Net, x: Blob, pooled: Blob, name: str) -> Blob:
+    """`pooled` without the row and column by which it exceeds half of the size of `x`, rounded up.
+
+    For even sizes, layers `size_X` and `crop_X`: `size_X` is a 2x2 maximum with stride 2 whose values are not
+    used, since Crop takes its size from a second bottom. No helper parameters, any batch and image size, any
+    Caffe from 1.0 on.
+    """
+    height, width = x.known_shape[2:]
+    if pooled.known_shape[2:] == ((height + 1) // 2, (width + 1) // 2):
+        return pooled
+    size = net.add("Pooling", x, name=f"size_{name}", pool="MAX", kernel_size=2, stride=2)
+    return net.add("Crop", pooled, size, name=f"crop_{name}", axis=2, offset=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from legos.base import Lego
 from legos.edges import with_copies
+from legos.pooling import crop_to_half, window_of_three
 from netbuilder.net import Blob, Net
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "EdgeAverageLego",
     "FloorAverageDownLego",
     "NearestUpLego",
+    "RoundedUpAverageDownLego",
     "SquareAverageDownLego",
     "UpLego",
 ]
@@ -49,27 +51,22 @@ class FloorAverageDownLego(AverageDownLego):
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(
             "Pooling", *bottoms, name=f"pool_{self.name}",
-            pool="AVE", kernel_size=3, stride=2, pad=1, round_mode="FLOOR",
+            pool="AVE", round_mode="FLOOR", pooling_param=window_of_three(),
         )  # fmt: skip
 
 
 class CropAverageDownLego(AverageDownLego):
     """Removes the surplus row and column: `pool_X`, and for even sizes `size_X` and `crop_X`.
 
-    `size_X` is a 2x2 maximum with stride 2 whose values are not used: Crop takes its size from a
-    second bottom. No helper parameters, any batch and image size, any Caffe from 1.0 on.
+    No helper parameters, any batch and image size, any Caffe from 1.0 on: see `crop_to_half`.
     """
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         (x,) = bottoms
         pooled = net.add(
-            "Pooling", x, name=f"pool_{self.name}", pool="AVE", kernel_size=3, stride=2, pad=1
+            "Pooling", x, name=f"pool_{self.name}", pool="AVE", pooling_param=window_of_three()
         )  # fmt: skip
-        height, width = x.known_shape[2:]
-        if pooled.known_shape[2:] == ((height + 1) // 2, (width + 1) // 2):
-            return pooled
-        size = net.add("Pooling", x, name=f"size_{self.name}", pool="MAX", kernel_size=2, stride=2)
-        return net.add("Crop", pooled, size, name=f"crop_{self.name}", axis=2, offset=0)
+        return crop_to_half(net, x, pooled, self.name)
 
 
 class DepthwiseAverageDownLego(AverageDownLego):
@@ -101,6 +98,17 @@ class SquareAverageDownLego(Lego):
                 "input_size",
                 hint="use an input_size that is a multiple of 32",
             )
+        return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="AVE", kernel_size=2, stride=2)
+
+
+class RoundedUpAverageDownLego(Lego):
+    """Average `pool_X` of each square of 2x2 pixels: (n, c, h, w) -> (n, c, ceil(h/2), ceil(w/2)).
+
+    At the edge of odd sizes it is the mean of the pixels inside the image. That is PyTorch's
+    AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False), in the shortcuts of timm's ResNet-D.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="AVE", kernel_size=2, stride=2)
 
 

@@ -61,7 +61,7 @@ class Transform:
 class _Source(Lego):
     """Images of `shape` (n, c, h, w), after the transformation, from `source`."""
 
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     source: str
 
     def tops(self) -> list[str]:
@@ -75,13 +75,14 @@ class _Source(Lego):
 class LMDBLego(_Source):
     """Data `X` over an LMDB of Datum records -> (n, c, h, w), (n,).
 
-    With `labels`, a database with the same keys, Data `label` reads `label_count` numbers for each image
-    -> (n, c, h, w), (n, label_count, 1, 1).
+    With `labels`, a database with the same keys, Data `label` reads `label_count` numbers for each image, or
+    for each place of a map of `label_size` -> (n, c, h, w), (n, label_count, h', w').
     """
 
     transform: Transform = Transform()
     labels: str = ""
     label_count: int = 1
+    label_size: tuple[int, int] = (1, 1)
     backend: ClassVar[str] = "LMDB"
 
     def tops(self) -> list[str]:
@@ -97,7 +98,7 @@ class LMDBLego(_Source):
         )  # fmt: skip
         if self.labels:
             net.add(
-                "Data", name="label", top_shapes=[(self.shape[0], self.label_count, 1, 1)],
+                "Data", name="label", top_shapes=[(self.shape[0], self.label_count, *self.label_size)],
                 source=self.labels, batch_size=self.shape[0], backend=self.backend,
             )  # fmt: skip
         return images
@@ -136,10 +137,21 @@ class ImageListLego(_Source):
 class HDF5DataLego(_Source):
     """HDF5Data `X` over a list of HDF5 files with the datasets `X` and label -> (n, c, h, w), (n,).
 
-    Caffe does not transform these values.
+    Caffe does not transform these values. `others` are further datasets between the two, with the shape of
+    one image's; `label_shape` is that of its labels, () for one number.
     """
 
     shuffle: bool = False
+    others: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    label_shape: tuple[int, ...] = ()
+
+    def tops(self) -> list[str]:
+        return [self.name, *(name for name, _ in self.others), "label"]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        batch = self.shape[:1]
+        others = (shape for _, shape in self.others)
+        return [self.shape, *((*batch, *shape) for shape in others), (*batch, *self.label_shape)]
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         return net.add(

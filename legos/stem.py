@@ -41,13 +41,18 @@ class ImageNetStemLego(Lego):
     """7x7 convolution of stride 2 and 3x3 maximum of stride 2: (n, 3, 224, 224) -> (n, num_output, 56, 56).
 
     `entry` makes the convolution, or what replaces it. The pooling `poolX` has no pad: Caffe rounds up, so
-    112 becomes 56. (torchvision pads and rounds down: the same size, with windows shifted by one pixel.)
-    Source: He et al. 2015, table 1, and their prototxt.
+    112 becomes 56. torchvision pads and rounds down, which gives the same size with windows shifted by one
+    pixel: `padded`, see `PaddedMaxPoolLego`. Source: He et al. 2015, table 1, and their prototxt.
     """
 
     num_output: int = 64
     entry: Callable[..., Lego] = seven_by_seven
+    padded: bool = False
 
     def build(self, net: Net, *bottoms: Blob) -> Blob:
         x = self.entry(name=self.name, num_output=self.num_output).attach(net, bottoms)
+        if self.padded:
+            from legos.pooling import PaddedMaxPoolLego  # few nets need it
+
+            return PaddedMaxPoolLego(name=f"pool{self.name}").attach(net, x)
         return net.add("Pooling", x, name=f"pool{self.name}", pool="MAX", kernel_size=3, stride=2)

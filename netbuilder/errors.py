@@ -12,6 +12,8 @@ This module imports nothing from netbuilder; every other module may import it.
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable
 
 __all__ = [
@@ -26,11 +28,14 @@ __all__ = [
     "StaleBlob",
     "counted",
     "did_you_mean",
+    "printable",
     "shape_text",
 ]
 
 
 _MAX_WORD = 200
+_SECONDS, _SHARE = 1.0, 0.1  # of processor time, and of that of the process: what looking for hints may take
+_spent = 0.0
 
 
 class NetBuilderError(Exception):
@@ -48,8 +53,11 @@ class NetBuilderError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
+        first, *more = self.text.split("\n")
         details = (("where:", self.where), ("bottoms:", self.bottoms), ("hint:", self.hint))
-        return "\n".join([self.text, *(f"  {label:<8} {text}" for label, text in details if text)])
+        lines = [first, *(line if line[:1] in ("", " ") else f"  {line}" for line in more)]
+        lines += [f"  {label:<8} {text}" for label, text in details if text]
+        return "\n".join(map(printable, lines))
 
 
 class ShapeError(NetBuilderError):
@@ -97,19 +105,60 @@ class EngineError(NetBuilderError):
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """A hint with the nearest `known` word, or "" if none is as similar as `cutoff` (1 means equal)."""
-    if len(word) > _MAX_WORD:
+    """A hint with the nearest `known` word, or "" if none is as similar as `cutoff` (1 means equal).
+
+    A file with thousands of errors gets no more hints after a second: each is a comparison with all words.
+    """
+    global _spent
+    start = time.process_time()
+    if len(word) > _MAX_WORD or _spent > max(_SECONDS, _SHARE * start):
         return ""  # the time of a comparison grows with the square of the length
     import difflib  # slow to import, and only needed for errors
 
     by_lower = {k.lower(): k for k in known}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
-    return f"did you mean '{by_lower[near[0]]}'?" if near else ""
+    near = difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=cutoff)
+    meant = next((k for k in near if _misspelt(word.lower(), k, by_lower)), "")
+    _spent += time.process_time() - start
+    return f"did you mean '{by_lower[meant]}'?" if meant else ""
 
 
-def counted(n: int, noun: str) -> str:
+def _misspelt(word: str, meant: str, known: Iterable[str]) -> bool:
+    """Whether a word is another one with a slip or two, or the beginning of that one alone.
+
+    Two words that share a part are not: `kernal_pad` is not `kernel_w`.
+    """
+    plain, whole = (re.sub(r"[-_ .]", "", text) for text in (word, meant))
+    longer = sum(k.startswith(word) for k in known)
+    if meant.startswith(word):
+        return longer == 1
+    return _slips(plain, whole) <= max(1, len(whole) // 4)
+
+
+def _slips(a: str, b: str) -> int:
+    """How many letters are missing, added, wrong or swapped with their neighbour."""
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        older, before, row = before, row, [i]
+        for j, y in enumerate(b, 1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
+
+
+def printable(text: str) -> str:
+    """A text of a file on one line of a terminal: line ends and control characters are escaped, as by repr.
+
+    Otherwise a name could forge lines, move the cursor or turn the direction of writing.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
     """A number with a noun in the singular or plural: `1 finding`, `0 findings`."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+    return f"{n} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 def shape_text(shape: Iterable[int]) -> str:

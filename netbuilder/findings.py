@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from netbuilder.errors import printable
 from netbuilder.records import Record
 
 __all__ = ["SEVERITIES", "Code", "Finding", "dashed", "find"]
@@ -51,7 +52,8 @@ class Finding(Record):
 
     def __str__(self) -> str:
         about = f"{self.layer}: {self.text}" if self.layer else self.text
-        return f"{self.severity}: {about} [{self.code}]" + (f"\n  fix: {self.fix}" if self.fix else "")
+        line = f"{self.severity}: {printable(about)} [{self.code}]"
+        return f"{line}\n  fix: {printable(self.fix)}" if self.fix else line
 
     def as_data(self) -> dict[str, object]:
         """The finding as in JSON output: all but `field`, which serves `check --fix`."""

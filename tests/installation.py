@@ -12,11 +12,20 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["REQUIRE_TORCH", "missing_torch", "require_torch", "run", "shared_wheel"]
+__all__ = [
+    "REQUIRE_TORCH",
+    "missing_onnx",
+    "missing_torch",
+    "require_onnx",
+    "require_torch",
+    "run",
+    "shared_wheel",
+]
 
 ROOT = Path(__file__).parents[1]
 REQUIRE = "NETBUILDER_REQUIRE_WHEEL"  # set to 1, a wheel that cannot be made or installed is a failure
 REQUIRE_TORCH = "NETBUILDER_REQUIRE_TORCH"  # set to 1, tests that need PyTorch fail without it
+REQUIRE_ONNX = "NETBUILDER_REQUIRE_ONNX"  # set to 1, tests that need onnx and onnxruntime fail without them
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
@@ -81,3 +90,18 @@ def missing_torch() -> str:
     if importlib.util.find_spec("torch") is None:
         return "PyTorch is not installed; `make torch` installs it"
     return ""
+
+
+def missing_onnx() -> str:
+    """Why tests of ONNX files are left out; "" if they are not."""
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    return f"{' and '.join(missing)} not installed; `pip install onnx onnxruntime`" if missing else ""
+
+
+def require_onnx() -> None:
+    """Skip the test if it cannot make and run ONNX files, or fail it where it must."""
+    reason = missing_onnx()
+    if reason and os.environ.get(REQUIRE_ONNX) == "1":
+        pytest.fail(f"{REQUIRE_ONNX}=1, but {reason}", pytrace=False)
+    if reason:
+        pytest.skip(reason, allow_module_level=True)

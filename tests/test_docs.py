@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from netbuilder.cli.build import script_parser
+from netbuilder.cli.main import verb_parser
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
 from netbuilder.networks import options
 from netbuilder.report import headline
-from tests.installation import require_torch
+from tests.installation import require_onnx, require_torch
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -27,7 +28,11 @@ PAGES = [
 ]
 # Its block needs real Caffe and weights, its session names a folder: tests/engines tries what it says.
 NOT_RUN = {"real-caffe.md"}
+# They need weights and images; tests/test_roads.py follows them.
+NOT_RUN |= {"road-bl-net-to-mnn.md", "road-old-caffemodel.md", "road-torchvision-to-opencv.md"}
 IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pycaffe.md", "pytorch.md"}
+
+IN_ONNX = {"onnx.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -75,6 +80,8 @@ def test_the_readme_links_to_every_page() -> None:
 def test_the_python_blocks_of_a_page_run_one_after_another(page: Path, tmp_path: Path) -> None:
     if page.name in IN_PYTORCH:
         require_torch()
+    if page.name in IN_ONNX:
+        require_onnx()
     # In a process of its own, since a page may register a rule or a branch.
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")
@@ -113,6 +120,45 @@ def test_commands_print_what_the_page_says(page: Path, tmp_path: Path) -> None:
                 assert printed.startswith(said.removesuffix("...\n")), line
             else:
                 assert sorted_notes(printed) == sorted_notes(said), line
+
+
+NOT_RUN_MARK = "# not run by the tests: "
+
+
+def sh_blocks(page: Path) -> list[str]:
+    return blocks(page, "sh")
+
+
+def commands(block: str) -> list[list[str]]:
+    """The commands of a block that netbuilder reads, without variables before them and comments."""
+    lines = block.replace("\\\n", " ").splitlines()
+    words = (shlex.split(line, comments=True) for line in lines)
+    return [w for w in words if w[:1] == ["netbuilder"] or w[:2] == ["python", "app/cifar10/whiten.py"]]
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if sh_blocks(page)], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_the_shell_blocks_of_a_page_run_or_say_why_not_and_their_options_exist(
+    page: Path, tmp_path: Path
+) -> None:
+    for block in sh_blocks(page):
+        for name, *words in commands(block):
+            if name == "netbuilder":
+                verb_parser(words).parse_args(words[: words.index(">")] if ">" in words else words)
+        first = block.partition("\n")[0]
+        if page.name.startswith("road-"):
+            continue  # tests/test_roads.py follows it
+        if first.startswith(NOT_RUN_MARK):
+            assert len(first) > len(NOT_RUN_MARK) + 10, f"{page.name}: say why"
+            continue
+        command = tmp_path / "netbuilder"
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m netbuilder.cli.main "$@"\n')
+        command.chmod(0o755)
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        bash = ["bash", "-e", "-c", block]
+        done = subprocess.run(bash, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{page.name}:\n{block}\n{done.stderr}"
 
 
 def sorted_notes(text: str) -> list[str]:

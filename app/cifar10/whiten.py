@@ -1,7 +1,8 @@
 """Compute the weights of DavidNet's whitening from CIFAR-10 images and write a .caffemodel; see --help.
 
-python app/cifar10/whiten.py data_batch_1.bin -o whitening.caffemodel
-caffe train --solver solver.prototxt --weights whitening.caffemodel
+netbuilder data cifar10 --rgb -o cifar10
+python app/cifar10/whiten.py cifar10/train_lmdb -o whitening.caffemodel
+netbuilder train solver.prototxt --weights whitening.caffemodel
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 # Run from a clone, the script uses this clone's netbuilder, installed or not.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from legos.whitening import whitening_filter
 from netbuilder.cli.main import run
 from netbuilder.errors import FileError
-from netbuilder.weights.write import write_model
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -34,7 +33,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "images", nargs="+", type=Path,
-        help="CIFAR-10's binary batches (.bin), or arrays of images (n, 3, height, width) in .npy files",
+        help="an LMDB of images, CIFAR-10's binary batches (.bin), or arrays of images (n, 3, height, width) "
+        "in .npy files",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="the .caffemodel to write")
     parser.add_argument(
@@ -58,12 +58,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_images(path: Path) -> npt.NDArray[Any]:
-    """The images of a file, (n, 3, height, width); raises FileError."""
+def read_images(path: Path, first: int) -> npt.NDArray[Any]:
+    """The images of a file, or the first of a database, (n, 3, height, width); raises FileError."""
     import numpy as np
 
     try:
-        if path.suffix == ".npy":
+        if path.is_dir():
+            images = _of_database(path, first)
+        elif path.suffix == ".npy":
             images = np.load(path, allow_pickle=False)
         else:
             data = np.fromfile(path, np.uint8)
@@ -81,10 +83,26 @@ def read_images(path: Path) -> npt.NDArray[Any]:
     return images
 
 
+def _of_database(path: Path, first: int) -> npt.NDArray[Any]:
+    """The first images of an LMDB. Raises FileError, and ValueError if they differ in size."""
+    import numpy as np
+
+    from netbuilder.data.stored import BadRecord, Database
+
+    database = Database(path)
+    try:
+        return np.stack([database.read(database.task(i))[0] for i in range(min(first, len(database)))])
+    except BadRecord as error:
+        raise ValueError(str(error)) from None
+
+
 def _run(args: argparse.Namespace) -> int:
     import numpy as np
 
-    batches = [read_images(path) for path in args.images]
+    from legos.whitening import whitening_filter
+    from netbuilder.weights.write import write_model
+
+    batches = [read_images(path, args.first) for path in args.images]
     images = np.concatenate(batches)[: args.first].astype(np.float32)
     mean, std = (np.reshape(v, (3, 1, 1)).astype(np.float32) for v in (args.mean, args.std))
     weights = whitening_filter((images - mean) / std, epsilon=args.epsilon)

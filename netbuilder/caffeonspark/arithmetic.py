@@ -8,6 +8,7 @@ many images as the smallest one has. Source: CaffeOnSpark, CaffeOnSpark.scala, t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,11 @@ from netbuilder.caffeonspark.layer_rules import PREFIX, batch_of, data_layers
 from netbuilder.caffeonspark.sources import NetFile, SolverFile, solver_line
 from netbuilder.errors import ConfigError, counted
 from netbuilder.findings import Finding
+from netbuilder.solvers import spark_resume
 
 __all__ = ["Numbers", "arithmetic", "check_numbers", "loop_of", "numbers"]
 
+_ITERATION = re.compile(r"_iter_(\d+)\.solverstate")
 _NEAR = 1e-4  # relative difference below which rates are equal: a solver stores float32
 
 
@@ -140,6 +143,7 @@ def check_numbers(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]
     """Check that the data suffices for the loop, and that the learning rate is that of the recipe."""
     if n.loop == "interleaved":
         yield from _enough(n, solver, job)
+        yield from _resumes(n, solver, job)
     if n.loop == "plain" and n.lmdb:
         given = job.data.lmdb_partitions or job.cluster.executors
         if given < job.cluster.executors:
@@ -192,6 +196,36 @@ def _enough(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
             "test-part", f"a test uses {takes} of {test} images: the rest do not fill a batch and are "
             "dropped",
             f"use a test batch that divides {test}", file=file, line=line,
+        )  # fmt: skip
+
+
+def _resumes(n: Numbers, solver: SolverFile, job: Job) -> Iterator[Finding]:
+    """Report a given snapshot, and later ones of the solver, from which a resume hangs."""
+    if not n.batch:
+        return
+    devices, interval, file = job.cluster.devices, n.test_interval, str(solver.path)
+    room = spark_resume.queued(n.batch, devices)
+    named = _ITERATION.search(job.run.snapshot)
+    if named and spark_resume.left_over(int(named[1]), interval, n.batch, devices) > room:
+        left = spark_resume.left_over(int(named[1]), interval, n.batch, devices)
+        yield found(
+            "resume-hangs",
+            f"a resume at iteration {named[1]} leaves over {left} training images before a test "
+            f"({left // n.batch // devices} iterations since the last one), and an executor queues {room}: "
+            "solver and driver wait for each other for ever",
+            "write test_iter: 0 to resume without tests, or resume from another snapshot", file=file,
+            line=solver_line(solver.text, "test_iter"),
+        )  # fmt: skip
+    snapshot, last = solver.message.snapshot, n.max_iter
+    hangs = spark_resume.first_hanging(snapshot, interval, last, n.batch, devices)
+    if hangs is not None:
+        safe = spark_resume.safe_snapshot(snapshot, interval, last, n.batch * devices)
+        yield found(
+            "snapshot-hangs",
+            f"snapshot {snapshot} with test_interval {interval}: a job that resumes from iteration {hangs} "
+            f"waits for ever, because more than {room} training images are left over before a test",
+            f"write snapshot: {safe}, from which each resume runs, or resume with test_iter: 0", file=file,
+            line=solver_line(solver.text, "snapshot"),
         )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from netbuilder._version import __version__
+from netbuilder.caffeonspark.arithmetic import numbers
 from netbuilder.caffeonspark.readme import readme
 from netbuilder.caffeonspark.submit import CLUSTERS, script
 from netbuilder.caffeonspark.validate import Validated
@@ -43,7 +44,8 @@ def bundle(validated: Validated, folder: str | Path, *, force: bool = False) -> 
         names[1]: _marked(sources.net.text, sources.net.path),
         **{place.name: _bytes(place) for _, place in sources.net.means},
     }
-    made = {f"submit_{cluster}.sh": script(validated.job, names, cluster) for cluster in CLUSTERS}
+    n = numbers(sources.solver.message, sources.net, validated.job)
+    made = {f"submit_{cluster}.sh": script(validated.job, names, cluster, n) for cluster in CLUSTERS}
     made["README.md"] = readme(validated, names)
     for name in made:
         if name in files:

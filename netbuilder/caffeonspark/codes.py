@@ -71,7 +71,7 @@ CODES: dict[str, Code] = {
         4, "error", "later",
         wrong_data_layer="The driver takes another layer for the data layer.",
         data_layer_place="The data layers are not layers 0 and 1.",
-        data_layer_rule="A data layer has several rules, or a rule that states more than a phase.",
+        data_layer_rule="A data layer has several rules, or one that keeps it out of its own phase.",
     ),
     **_codes(
         5, "error", "later",
@@ -83,6 +83,10 @@ CODES: dict[str, Code] = {
         6, "error", "later",
         source="A data layer has no `source`.",
         batch_size="A data layer has no `batch_size`.",
+    ),
+    **_codes(
+        6, "error", "driver",
+        lmdb_local="The LMDB is a local folder without `file:`, which the driver refuses to copy.",
     ),
     **_codes(
         6, "warning", "nobody",
@@ -132,6 +136,11 @@ CODES: dict[str, Code] = {
         train_images="The training set is smaller than one round between two tests.",
         test_images="The test set is smaller than one test.",
         partitions="The data has fewer partitions than the job has executors.",
+        resume_hangs="A training with tests that resumes from this snapshot waits for ever.",
+    ),
+    **_codes(
+        12, "warning", "nobody",
+        snapshot_hangs="A training with tests that resumes from a later snapshot waits for ever.",
     ),
     **_codes(
         12, "warning", "nobody",
@@ -157,7 +166,7 @@ CODES: dict[str, Code] = {
     ),
     **_codes(
         13, "warning", "later",
-        infiniband="CaffeOnSpark aborts if it was built without InfiniBand.",
+        infiniband="Executors fail if CaffeOnSpark was built without InfiniBand.",
     ),
     **_codes(
         13, "warning", "nobody",

@@ -8,6 +8,7 @@ phase, and CaffeOnSpark feeds its layer 0. Source: CaffeOnSpark, Config.scala an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ SOURCES = {
     "ImageDataFrame": "MemoryData",
     "DataFrameSource": "CoSData",
 }
+_LOCAL = re.compile(r"(?!\w[\w+.-]*:)|local:")  # the URLs that Spark takes for files of the driver
 DATA_TYPES = ("MemoryData", "CoSData")
 
 
@@ -54,8 +56,8 @@ def batch_of(net: NetFile, phase: Phase) -> int:
     return int(data_of(layer).batch_size) if layer is not None and layer.type in DATA_TYPES else 0
 
 
-def check_data_layers(net: NetFile) -> Iterator[Finding]:
-    """Check the choice of the data layers, and the source of each."""
+def check_data_layers(net: NetFile, solver: Any) -> Iterator[Finding]:
+    """Check the choice of the data layers, and the source of each; the solver states stages and levels."""
     taken = data_layers(net)
     for phase in PHASES:
         if phase not in taken:
@@ -74,7 +76,7 @@ def check_data_layers(net: NetFile) -> Iterator[Finding]:
             f"move '{first.name}' after them" if 0 not in taken.values() else "give each phase its own",
         )  # fmt: skip
     for i in sorted(set(taken.values()) - set(wrong)):
-        yield from _rule(net, i)
+        yield from _rule(net, i, solver)
         yield from _type(net, i)
         yield from _source(net, i)
 
@@ -126,7 +128,7 @@ def _wrong(net: NetFile, phase: str, i: int) -> Finding:
     )  # fmt: skip
 
 
-def _rule(net: NetFile, i: int) -> Iterator[Finding]:
+def _rule(net: NetFile, i: int, solver: Any) -> Iterator[Finding]:
     layer = net.message.layer[i]
     if len(layer.include) != 1 or layer.exclude:
         yield _found(
@@ -136,14 +138,40 @@ def _rule(net: NetFile, i: int) -> Iterator[Finding]:
             "write include { phase: TRAIN } or include { phase: TEST }",
         )  # fmt: skip
         return
-    more = [field.name for field, _ in layer.include[0].ListFields() if field.name != "phase"]
-    if more or not layer.include[0].HasField("phase"):
+    rule = layer.include[0]
+    if not rule.HasField("phase"):
         yield _found(
             net, i, "data-layer-rule",
-            "the driver reads only the phase of an include rule, and this rule has "
-            f"{', '.join(more) or 'none'}",
+            "the driver reads only the phase of an include rule, and this rule has none",
             "write include { phase: TRAIN } or include { phase: TEST }",
         )  # fmt: skip
+        return
+    unmet = _unmet(rule, _state(solver, PHASES[rule.phase]))
+    if unmet:
+        yield _found(
+            net, i, "data-layer-rule",
+            f"the driver reads only the phase of an include rule, and this rule has {', '.join(unmet)}, by "
+            "which Caffe leaves the layer out",
+            "write include { phase: TRAIN } or include { phase: TEST }",
+        )  # fmt: skip
+
+
+def _state(solver: Any, phase: Phase) -> Any:
+    """The solver's state of a phase: its level and stages."""
+    if phase == "TRAIN":
+        return solver.train_state
+    return solver.test_state[0] if solver.test_state else type(solver.train_state)()
+
+
+def _unmet(rule: Any, state: Any) -> list[str]:
+    """The fields of a rule that a state does not meet, as Caffe's Net::StateMeetsRule decides."""
+    unmet = {
+        "min_level": rule.HasField("min_level") and state.level < rule.min_level,
+        "max_level": rule.HasField("max_level") and state.level > rule.max_level,
+        "stage": not set(rule.stage) <= set(state.stage),
+        "not_stage": bool(set(rule.not_stage) & set(state.stage)),
+    }
+    return [name for name, fails in unmet.items() if fails]
 
 
 # -- where the data comes from -------------------------------------------------------------------------------
@@ -198,7 +226,13 @@ def _source(net: NetFile, i: int) -> Iterator[Finding]:
 
 
 def _lmdb(net: NetFile, i: int, source: str) -> Iterator[Finding]:
-    if not source.startswith("file:"):
+    if _LOCAL.match(source):
+        yield _found(
+            net, i, "lmdb-local",
+            f"'{source}' is a local folder to the driver, which refuses to copy it to the nodes",
+            "put it on every node and write file:/PATH",
+        )  # fmt: skip
+    elif not source.startswith("file:"):
         yield _found(
             net, i, "lmdb-copied",
             f"'{source}' does not start with 'file:': Spark copies the whole LMDB to every node",

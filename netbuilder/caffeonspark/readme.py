@@ -34,7 +34,8 @@ def readme(validated: Validated, names: Sequence[str]) -> str:
         _data(layers, job),
         _numbers(validated),
         _submit(),
-        _after(solver, job),
+        _after(solver, job, validated.loop),
+        _watch(job),
         _DIFFERENCES,
         _findings(validated),
     ]
@@ -65,6 +66,7 @@ def _cluster(job: Job) -> str:
         f"{counted(c.cores, 'core')} each (`CORES`).\n",
         f"CaffeOnSpark must be built in the same folder of every machine; `{HOME}` names it.",
     ]
+    lines.append("On a CPU an executor wants about three cores, because its threads spin as they wait.")
     if c.executors > 1 and c.connection == "ethernet":
         lines.append("The executors exchange gradients and weights among themselves, over ethernet.")
     return "\n".join(lines) + "\n"
@@ -122,23 +124,30 @@ spark-submit --class com.yahoo.ml.caffe.tools.Binary2Sequence \\
 Shuffle the list: training does not.
 """
 
+_ROW_GROUPS = """
+No partition may be empty, or the job ends with "empty.reduceLeft": training at once, `-test` after the
+training. Spark cuts a file into partitions of 128 MB (`spark.sql.files.maxPartitionBytes`), and a row group
+is read in one of them only. So keep each file, or else each row group, below that size.
+"""
+
 _FRAME = f"""\
 **Data frame of images.** Columns: `data` (bytes of an image file), `label` (text), `encoded` (true). Any
 Spark writes it, and so does CaffeOnSpark's tool; but that one writes labels as integers and no `encoded`, so
-the net must select them by `dataframe_column_select`.
+the net must select them by `dataframe_column_select`. Its list has three words a line, `FILE LABEL ID`, and
+it writes JSON unless told otherwise, on which the job ends with "is not a Parquet file".
 
 ```sh
 spark-submit --class com.yahoo.ml.caffe.tools.Binary2DataFrame \\
   "{JAR}" \\
-  -imageRoot hdfs:///images -labelFile hdfs:///labels.txt -output hdfs:///train_df
+  -imageRoot hdfs:///images -labelFile hdfs:///labels.txt -output hdfs:///train_df -outputFormat parquet
 ```
-"""
+{_ROW_GROUPS}"""
 
-_COLUMNS = """\
+_COLUMNS = f"""\
 **Data frame of columns.** One column for each top, by its name: an image is the bytes of its file, a label an
 integer. Any Spark writes it, and so does pyarrow (Parquet). Shuffle the rows as it is written, into at least
 as many files of equal size as there are executors.
-"""
+{_ROW_GROUPS}"""
 
 _HOW = {
     "LMDB": _LMDB,
@@ -186,7 +195,34 @@ bash submit_yarn.sh          # or: MASTER=spark://HOST:7077 bash submit_standalo
 """
 
 
-def _after(solver: Any, job: Job) -> str:
+def _watch(job: Job) -> str:
+    made = job.run.model if job.run.train else job.run.results or "output"
+    return _WATCH.format(made=made, folder=_FOLDER if job.run.train else "")
+
+
+_FOLDER = """
+Its folder must exist before the job starts; otherwise the first snapshot fails in the executor of rank 0, and
+the driver does not notice."""
+
+_WATCH = """\
+## Whether it worked
+
+The exit code proves nothing: it can be 0 without a result. Look for `{made}`.{folder}
+
+Loss, accuracy and the reason of each abort of Caffe are only in the **stderr of the executors**: on YARN
+`yarn logs -applicationId ID`, on a standalone cluster `work/APP/EXECUTOR/stderr` of each worker. The driver
+shows only consequences:
+
+| the driver says | the cause |
+|---|---|
+| `NullPointerException`, `Lost executor ... 134` | Caffe aborted: see that stderr |
+| `Failed to create CaffeNet object` | `-connection infiniband`, or none, in a build without it |
+| `empty.reduceLeft` | a partition has no images |
+| nothing, minutes after a resume | the training hangs: resume with `test_iter: 0`, see above |
+"""
+
+
+def _after(solver: Any, job: Job, loop: str) -> str:
     suffix = ".h5" if solver.snapshot_format == _HDF5 and solver.HasField("snapshot_format") else ""
     folder = job.run.model.rpartition("/")[0]
     prefix = f"{folder}/{solver.snapshot_prefix}_iter_N"
@@ -205,8 +241,16 @@ def _after(solver: Any, job: Job) -> str:
         "It begins with the first images of the data again. `WEIGHTS` alone begins a new training with a",
         "model.\n",
     ]
+    if loop == "interleaved":
+        lines.append(_HANGING)
     return "\n".join(lines)
 
+
+_HANGING = """\
+A training with tests can hang for ever after a resume: where too many images are left over before the next
+test, solver and driver wait for each other. The scripts refuse such a snapshot. To resume it, write
+`test_iter: 0` into the solver, and test the model afterwards.
+"""
 
 _DIFFERENCES = """\
 ## What differs from one machine
@@ -218,8 +262,13 @@ _DIFFERENCES = """\
   most one step off, and their momentum is not the true one. Expect a small step in the loss after resuming.
 * `random_seed` is offset by the number of the device, so machines with one device each draw the same numbers.
 * No epoch is shuffled.
-* -test and -features read up to max_iter batches, whatever test_iter says, and leave the last batch out if it
-  is not whole. A blob with one number a batch, as accuracy, is written once for each image of the batch.
+* There is no test after the last iteration: use -test. Each executor tests the weights that it has, and the
+  result of one is kept.
+* -test and -features read up to max_iter batches, whatever test_iter says, and leave the last batch of each
+  partition out if it is not whole: with two partitions at batch 10, 190 of 200 images. A blob with one number
+  a batch, as accuracy, is written once for each image of the batch.
+* Snapshots are called by `snapshot_prefix`, which `netbuilder solver` takes from the net. Two jobs with the
+  same one and the same folder of `-model` overwrite each other's: give each job its own folder.
 """
 
 

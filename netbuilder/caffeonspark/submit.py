@@ -12,7 +12,9 @@ import shlex
 from collections.abc import Sequence
 
 from netbuilder._version import __version__
+from netbuilder.caffeonspark.arithmetic import Numbers
 from netbuilder.caffeonspark.job import Job
+from netbuilder.solvers import spark_resume
 from netbuilder.storage.files import MARK
 
 __all__ = ["CLUSTERS", "HOME", "JAR", "MAIN", "command", "script"]
@@ -40,8 +42,8 @@ def command(job: Job, files: Sequence[str], cluster: str) -> list[str]:
     return [_VARIABLE.sub(lambda m: values.get(m[1], m[0]), word) for group in groups for word in group]
 
 
-def script(job: Job, files: Sequence[str], cluster: str) -> str:
-    """The text of the bash script that submits the job."""
+def script(job: Job, files: Sequence[str], cluster: str, numbers: Numbers | None = None) -> str:
+    """The text of the bash script that submits the job; by its numbers it refuses a resume that hangs."""
     lines = [
         "#!/usr/bin/env bash",
         f"{MARK} {__version__}: submits this folder's job to CaffeOnSpark, {_PLACES[cluster]}",
@@ -70,6 +72,7 @@ def script(job: Job, files: Sequence[str], cluster: str) -> str:
         '  echo "SNAPSHOT needs WEIGHTS, the .caffemodel of the same iteration" >&2',
         "  exit 2",
         "fi",
+        *(_hanging(numbers) if numbers and numbers.loop == "interleaved" else []),
         "",
     ]
     groups = [
@@ -78,6 +81,26 @@ def script(job: Job, files: Sequence[str], cluster: str) -> str:
     ]
     groups += [f'${{{name}:+-{name.lower()} "${name}"}}' for name in ("SNAPSHOT", "WEIGHTS")]
     return "\n".join(lines) + "\nexec " + " \\\n  ".join(groups) + "\n"
+
+
+def _hanging(n: Numbers) -> list[str]:
+    """The lines that refuse a snapshot from which a training with tests hangs."""
+    return [
+        "",
+        "# The images left over before the next test must fit the queues of an executor.",
+        f"TEST_INTERVAL={n.test_interval}",
+        f"BATCH={n.batch}",
+        "if [[ $SNAPSHOT =~ _iter_([0-9]+)\\.solverstate ]] &&",
+        "  ! grep -Eq '(^|[[:space:]])test_iter:[[:space:]]*0([[:space:]]|$)' \"$SOLVER\"; then",
+        "  SINCE=$((10#${BASH_REMATCH[1]} % TEST_INTERVAL))",
+        "  LEFT=$(((SINCE ? SINCE : TEST_INTERVAL) * BATCH * DEVICES))",
+        f"  if ((LEFT > {spark_resume.queued(0)} + {spark_resume.BATCHES} * BATCH * DEVICES)); then",
+        '    echo "a resume of ${SNAPSHOT##*/} hangs: $LEFT training images are left over before a test;" \\',
+        '      "write test_iter: 0 into $SOLVER to resume without tests" >&2',
+        "    exit 2",
+        "  fi",
+        "fi",
+    ]
 
 
 _PLACES = {"yarn": "on YARN", "standalone": "on a standalone cluster of Spark"}

@@ -51,7 +51,7 @@ def validate_sources(sources: Sources, job: Job) -> Validated:
         findings += check_solver(solver, job)
         loop = loop_of(solver.message, job)
         if net is not None and net.message is not None:
-            findings += [*check_data_layers(net), *check_data(net, job)]
+            findings += [*check_data_layers(net, solver.message), *check_data(net, job)]
             findings += check_net(net, findings)
             n = numbers(solver.message, net, job)
             findings += check_numbers(n, solver, job)
@@ -73,12 +73,14 @@ def _submitted(solver: SolverFile, net: NetFile | None, job: Job) -> Iterator[Fi
     if cluster.executors > 1 and not cluster.connection:
         yield found(
             "connection",
-            f"{cluster.executors} executors need -connection; without it CaffeOnSpark uses InfiniBand",
+            f"{cluster.executors} executors need -connection; without it CaffeOnSpark uses InfiniBand, and a "
+            "build that lacks it ends with \"Failed to create CaffeNet object\"",
             "use -connection ethernet",
         )  # fmt: skip
     elif cluster.executors > 1 and cluster.connection == "infiniband":
         yield found(
-            "infiniband", "-connection infiniband aborts if CaffeOnSpark was built without InfiniBand",
+            "infiniband", "without InfiniBand in its build, CaffeOnSpark ends with \"Failed to create "
+            "CaffeNet object\"",
             "use -connection ethernet, unless yours was built with it",
         )  # fmt: skip
     if run.model:
@@ -106,8 +108,9 @@ def _model(model: str) -> Iterator[Finding]:
     elif model.startswith("file:"):
         yield found(
             "model-local",
-            f"-model '{model}' is on whichever machine runs the executor of rank 0",
-            "give a URL that all machines can reach, for example hdfs:///models/net.caffemodel",
+            f"-model '{model}' is on whichever machine runs the executor of rank 0; if its folder is missing "
+            "there, the job writes no model and still ends with exit code 0",
+            "make the folder on every machine, or give a URL that all machines can reach, for example hdfs:///models/net.caffemodel",
         )  # fmt: skip
 
 

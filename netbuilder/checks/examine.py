@@ -26,6 +26,7 @@ from netbuilder.prototxt.reader import nets_of, parse
 from netbuilder.prototxt.solver_file import SolverNet
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
+from netbuilder.schema.fields import field_hint
 from netbuilder.storage.files import read_text
 from netbuilder.weights.model import Model
 
@@ -287,14 +288,19 @@ def _unknown(net: Net) -> Iterator[Finding]:
 
 def _kept_fields(message: Message) -> Iterator[tuple[str, str, str]]:
     """What a message and those inside keep although the schema lacks it: its kind, its text, a hint."""
-    fields = message.DESCRIPTOR.fields_by_name
+    of = message.DESCRIPTOR
+    fields = of.fields_by_name
     for text in kept(message):
         name, short = field_name(text), " ".join(text.split())
         short = short if len(short) <= 60 else short[:57] + "..."
         if name in fields:
             yield f"this label of {name}", short, ""
         else:
-            yield f"a field {name} in {message.DESCRIPTOR.name}", short, did_you_mean(name, fields)
+            yield (
+                f"a field {name} in {of.name}",
+                short,
+                field_hint(message.DESCRIPTOR, name, fields),
+            )
     for field, value in message.ListFields():
         if field.message_type is not None and field.name != "blobs":
             for inner in value if hasattr(value, "append") or hasattr(value, "add") else (value,):

@@ -19,6 +19,7 @@ from netbuilder._version import __version__
 from netbuilder.checks import Finding
 from netbuilder.checks.examine import Examined, Wanted, examine_text
 from netbuilder.checks.remedies import FIXES, NEW_TOP, Edit, File, Place, string
+from netbuilder.errors import printable
 from netbuilder.net import Layer, Net
 from netbuilder.storage.files import MARK
 
@@ -80,10 +81,10 @@ def mend(examined: Examined, wanted: Wanted) -> Mended:
 
 def header(path: str, mended: Mended) -> str:
     """The lines above a fixed file: who wrote it, from what, and what was done."""
-    lines = [f"{MARK} {__version__}: {Path(path).name}, mended by `netbuilder check --fix`:"]
+    lines = [f"{MARK} {__version__}: {printable(Path(path).name)}, mended by `netbuilder check --fix`:"]
     for remedy, findings in mended.by_remedy().items():
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
-        lines.append(f"#   {findings[0].layer}{more}: {remedy}")
+        lines.append(printable(f"#   {findings[0].layer}{more}: {remedy}"))
     return "\n".join(lines) + "\n"
 
 

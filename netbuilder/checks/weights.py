@@ -16,7 +16,7 @@ from netbuilder.net import Layer, Net
 from netbuilder.weights.fill import is_fixed
 from netbuilder.weights.model import Model, ModelLayer, joined, read_model
 
-__all__ = ["Fit", "crashes", "fit", "fit_files", "fits", "replaced", "require_any", "unused"]
+__all__ = ["Fit", "crashes", "fit", "fit_files", "fits", "replaced", "require_all", "require_any", "unused"]
 
 _OF_START = ("zero-weights", "frozen-zero", "zero-scale")
 _COMPARED = 2000  # names; searching more for a near miss takes too long
@@ -83,6 +83,20 @@ def require_any(nets: Sequence[Net], model: Model, file: str) -> None:
             hint=f"Caffe matches layers by name: the net has {_quoted(told.new)}, the model has "
             f"{_quoted(told.unused)}; {_rename(layer, [x for x in model.layers if x.blobs])}",
         )
+
+
+def require_all(net: Net, file: str) -> None:
+    """Raise ConfigError unless the model has the weights of all layers that are not filters of their own."""
+    told = fit_files([net], [file])
+    lacking = [name for name in told.new if not is_fixed(net[name])]
+    for names, what in ((told.refused, "weights of another shape for"), (lacking, "no weights for")):
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ConfigError(
+                f"'{file}' has {what} layer '{names[0]}'{others}", key="weights",
+                hint="give the model that was trained with this net; `netbuilder check NET --weights MODEL` "
+                "lists what fits",
+            )  # fmt: skip
 
 
 def fits(net: Net, model: Model) -> list[Finding]:

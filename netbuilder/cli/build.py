@@ -14,6 +14,7 @@ from netbuilder import checks, report
 from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
 from netbuilder.net import Net
 from netbuilder.networks import NetConfig, Network, all_networks, find_network, is_network, options
@@ -169,21 +170,14 @@ def _report(
     if found is not None:
         print(f"{report.block_table(counted, found)}\n")
     print(report.headline(counted))
-    print(f"\n{net.name}, input 3x{height}x{width}, {len(net)} layers")
+    print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
     print(report.totals_table(counted))
     if data.kind:
-        print(f"\n{_data_table(data, config)}")
+        print(f"\n{data.table(config)}")
         for note in data.notes():
             print(f"note: {note}", file=sys.stderr)
     for path in files.values():
         print(f"wrote {path}", file=sys.stderr)
-
-
-def _data_table(data: DataOptions, config: NetConfig) -> str:
-    """The source of each phase, and the transformations of its images."""
-    train, test = (data.about(config, phase) for phase in ("train", "test"))
-    rows = [(key, train[key], test[key]) for key in train]
-    return report.format_table((f"data: {data.kind}", "TRAIN", "TEST"), rows)
 
 
 def _plain_data(data: DataOptions, config: NetConfig) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
-from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
 from netbuilder.findings import Finding
 from netbuilder.prototxt.solver_file import SolverFile, is_solver, parse_solver
 from netbuilder.report.findings import also, finding_lines, summary, totals
@@ -31,7 +31,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder check train_val.prototxt --target opencv --fix. "
         "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is no prototxt.",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file, or a solver file")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="a prototxt file, or a solver file")
     parser.add_argument(
         "--phase",
         action="append",
@@ -47,7 +47,7 @@ def add_parser(verbs: Verbs) -> None:
         help="a consumer that must load the file, besides Caffe; a Caffe named here takes the place of "
         f"{targets.DEFAULT}, and any stands for all of them (may be repeated; --targets lists them)",
     )
-    parser.add_argument("--targets", action=_ListTargets, help="list the targets, and end")
+    parser.add_argument("--targets", action="store_true", help="list the targets, and end")
     parser.add_argument(
         "--weights", metavar="MODEL",
         help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
@@ -71,16 +71,19 @@ def add_parser(verbs: Verbs) -> None:
     parser.set_defaults(run=_run)
 
 
-class _ListTargets(argparse.Action):
-    def __init__(self, option_strings: Any, dest: str, help: str | None = None) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        width = max(map(len, targets.TARGETS))
-        for target in targets.TARGETS.values():
-            how = "cited" if target.sources else "run" if target.dialect is None else "Caffe"
-            print(f"{target.name:<{width}}  {how:<5}  {target.about}")
-        parser.exit()
+def _list_targets(args: argparse.Namespace) -> int:
+    rows = [
+        (t.name, "cited" if t.sources else "run" if t.dialect is None else "Caffe", t.about)
+        for t in targets.TARGETS.values()
+    ]
+    if args.format == "json":
+        listed = [{"target": name, "how": how, "about": about} for name, how, about in rows]
+        print(json.dumps({"version": 1, "targets": listed}, indent=2))
+        return 0
+    width = max(map(len, targets.TARGETS))
+    for name, how, about in rows:
+        print(f"{name:<{width}}  {how:<5}  {about}")
+    return 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +97,10 @@ class _Checked:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if args.targets:
+        return _list_targets(args)
+    if not args.files:
+        raise ConfigError("check takes a FILE", hint="netbuilder check --targets lists who may load it")
     models = model_files(args.weights) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
@@ -214,7 +221,7 @@ def _mended(examined: Examined, args: argparse.Namespace) -> _Checked:
 def _lines(checked: _Checked) -> list[str]:
     lines = []
     for remedy, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
-        lines.append(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}")
+        lines.append(printable(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}"))
         lines += also(others)
     examined = checked.examined
     return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))

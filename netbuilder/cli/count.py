@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
 from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
-from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
+from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
+from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
 from netbuilder.measure.counts import Counts
 from netbuilder.net import Net
@@ -126,7 +128,7 @@ def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]
     if is_binary(file):
         raise ConfigError(
             f"'{file}' is no text; a .caffemodel holds stored parameters, and no net to set beside others",
-            hint=f"give it alone: netbuilder count {file}",
+            hint=f"give it alone: netbuilder count {shlex.quote(file)}",
         )
     net, source = read_for(
         file, args.phase, level=args.level, stages=args.stage, dialect=args.dialect, unknown="keep",
@@ -226,7 +228,8 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
 
 
 def _title(counted: _Counted) -> str:
-    return f"{counted.net.name or counted.file}, {counted.net.phase}, {len(counted.net)} layers"
+    name = printable(counted.net.name or counted.file)
+    return f"{name}, {counted.net.phase}, {number_of(len(counted.net), 'layer')}"
 
 
 def _rows(args: argparse.Namespace, counted: _Counted) -> Table:
@@ -278,6 +281,7 @@ def _count_model(args: argparse.Namespace) -> int:
     rows = table.arranged(table.model_rows(model), sort, args.top)
     if args.format == "table":
         stored = sum(bool(x.blobs) for x in model.layers)
-        print(f"{model.name or args.files[0]}, {stored} of {len(model.layers)} layers with stored params\n")
+        layers = f"{stored} of {number_of(len(model.layers), 'layer')}"
+        print(f"{printable(model.name or args.files[0])}, {layers} with stored params\n")
     print(report.render(rows, args.format))
     return 0

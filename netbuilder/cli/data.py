@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     kinds = parser.add_subparsers(dest="data", required=True, metavar="WHAT")
     _add_lmdb(kinds)
+    _add_parquet(kinds)
     for name in ("cifar10", "mnist"):
         _add_set(kinds, name)
     _add_show(kinds)
@@ -44,11 +45,7 @@ def _add_lmdb(kinds: Verbs) -> None:
     parser.add_argument("source", metavar="DIR_OR_LIST", help="a folder with a folder for each class, or a "
                         "file of lines 'path label'")  # fmt: skip
     _add_output(parser, "the database, a folder")
-    parser.add_argument(
-        "--root",
-        metavar="DIR",
-        help="the folder to which the paths of a list are relative (default: its own)",
-    )
+    _add_root(parser)
     parser.add_argument(
         "--classes", type=int, metavar="N", help="refuse a label of a list that is not in 0..N-1"
     )
@@ -71,6 +68,36 @@ def _add_lmdb(kinds: Verbs) -> None:
         "--jobs", type=int, default=0, metavar="N", help="number of processes (default: one per core)"
     )
     parser.set_defaults(run=_lmdb)
+
+
+def _add_parquet(kinds: Verbs) -> None:
+    parser = kinds.add_parser(
+        "parquet",
+        help="make a folder of Parquet files, as CaffeOnSpark and `netbuilder spark` read",
+        description="Make a folder of Parquet files with the columns of CaffeOnSpark's data frames: an image "
+        "file, and its label. Spark reads it, and writes such folders too.",
+    )
+    parser.add_argument(
+        "source", metavar="DIR_OR_LIST_OR_LMDB",
+        help="a folder with a folder for each class, a file of lines 'path label', or an LMDB, whose pixels "
+        "are stored as PNG",
+    )  # fmt: skip
+    add_output(parser, "the folder to create", "PATH", required=True)
+    _add_root(parser)
+    parser.add_argument(
+        "--rows", type=int, default=1000, metavar="N",
+        help="rows of a file; below 128 MB it is one partition of Spark (default: 1000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-column", default="data", metavar="NAME", help="the column of images (default: data)"
+    )
+    parser.add_argument(
+        "--label-column", default="label", metavar="NAME", help="the column of labels (default: label)"
+    )
+    _add_order(parser)
+    add_force(parser, "replace an existing folder")
+    add_debug(parser)
+    parser.set_defaults(run=_parquet)
 
 
 def _add_set(kinds: Verbs, name: str) -> None:
@@ -97,8 +124,17 @@ def _add_set(kinds: Verbs, name: str) -> None:
     parser.set_defaults(run=_set, set=name, rgb=False)
 
 
+def _add_root(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="the folder to which the paths of a list are relative (default: its own)",
+    )
+
+
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
     add_output(parser, what, "PATH", required=True)
+    add_json(parser)
     again = parser.add_mutually_exclusive_group()
     add_force(again, "replace an existing database")
     again.add_argument(
@@ -122,10 +158,9 @@ def _add_pad(parser: Options, default: str) -> None:
 def _add_show(kinds: Verbs) -> None:
     parser = kinds.add_parser(
         "show",
-        help="show what is in an LMDB, and draw samples",
-        description="Show number, shapes and labels of the records of an LMDB. It is read as a plain file: "
-        "nothing is "
-        "written beside it, no lock is taken, and every record is read.",
+        help="show what is in an LMDB or a LevelDB, and draw samples",
+        description="Show number, shapes and labels of the records of an LMDB, or a LevelDB (by the package "
+        "plyvel). Nothing is written beside it, no lock is taken, and every record is read.",
     )
     parser.add_argument("database", metavar="DB", help="the database, a folder")
     add_json(parser)
@@ -204,16 +239,20 @@ def _lmdb(args: argparse.Namespace) -> int:
         _say(f"'{place}' is complete already")
         if args.labels:
             _write_labels(listing, place, Path(args.labels), job, force=args.force)
+        if args.json:
+            _print_made([place], made=False)
         return 0
     for path in done.skipped:
         _say(f"left out: {path}")
     earlier = len(listing.sources) - done.records - len(done.skipped)
     if earlier:
-        _say(f"left out by an earlier run: {earlier} images")
+        _say(f"left out by an earlier run: {counted(earlier, 'image')}")
     if done.sizes_differ:
         _say("the images have different sizes: a Data layer then needs crop_size, or batch_size 1")
     order = "" if args.gray else ", channels in the order B, G, R"
     _say(f"wrote {place}: {counted(done.records, 'record')}{order}")
+    if args.json:
+        _print_made([place], skipped=[_shown(path) for path in done.skipped])
     return 0
 
 
@@ -257,7 +296,54 @@ def _cores() -> int:
 
 
 def _say(text: str) -> None:
-    print(text.encode(errors="surrogateescape").decode(errors="replace"), file=sys.stderr)
+    print(_shown(text), file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    return text.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _print_made(databases: Sequence[Path], *, made: bool = True, skipped: Sequence[str] = ()) -> None:
+    """Print the databases as JSON; `made` is whether this run made them."""
+    import json
+
+    from netbuilder.storage.lmdb_file import open_database
+
+    listed = [{"database": str(place), "records": len(open_database(place))} for place in databases]
+    print(json.dumps({"version": 1, "made": made, "databases": listed, "skipped": skipped}, indent=2))
+
+
+# ---- parquet ---------------------------------------------------------------------------------------------
+
+
+def _parquet(args: argparse.Namespace) -> int:
+    from netbuilder.data import lists, parquet
+
+    source, rows = Path(args.source), None
+    if args.rows < 1:
+        raise FileError("--rows must be at least 1")
+    if (source / "data.mdb").exists():
+        if args.root or args.shuffle:
+            raise FileError("--root and --shuffle are for image files: an LMDB keeps its order")
+        rows = parquet.of_database(source)
+    else:
+        if source.is_dir():
+            listing = lists.folder_listing(source)
+        else:
+            listing = lists.list_listing(source, args.root and Path(args.root), None)
+        if args.shuffle:
+            listing = listing._replace(sources=lists.shuffled(listing.sources, args.seed))
+        rows = parquet.of_listing(listing)
+    written, files = parquet.write(
+        rows,
+        Path(args.output),
+        per_file=args.rows,
+        image=args.image_column,
+        label=args.label_column,
+        force=args.force,
+    )
+    _say(f"wrote {args.output}: {counted(written, 'row')} in {counted(files, 'file')}")
+    return 0
 
 
 # ---- cifar10, mnist --------------------------------------------------------------------------------------
@@ -314,10 +400,14 @@ def _set(args: argparse.Namespace) -> int:
             output.finish()
     except AlreadyMade:
         _say(f"'{place}' is complete already")
+        if args.json:
+            _print_made([place / "train_lmdb", place / "test_lmdb"], made=False)
         return 0
     order = {"gray": "", "BGR": ", channels in the order B, G, R", "RGB": ", channels in the order R, G, B"}
     _say(f"wrote {place}: train_lmdb, test_lmdb, mean.binaryproto, labels.txt{order[channels]}; means of the "
          f"channels {', '.join(f'{m:.3f}' for m in means)}")  # fmt: skip
+    if args.json:
+        _print_made([place / "train_lmdb", place / "test_lmdb"])
     return 0
 
 

@@ -13,13 +13,11 @@ from netbuilder.cli.options import (
     add_input,
     add_json,
     add_output,
+    add_outputs,
     add_state,
-    given_inputs,
 )
-from netbuilder.errors import NetBuilderError, PrototxtError, StaleBlob, shape_text
-from netbuilder.net import Net
-from netbuilder.prototxt.reader import nets_of, read_net
-from netbuilder.prototxt.solver_file import SolverNet
+from netbuilder.cli.reading import read_test_net, read_train_net
+from netbuilder.errors import shape_text
 from netbuilder.prototxt.writer import write
 from netbuilder.transforms.deploy import Deployed, deployed
 
@@ -43,10 +41,7 @@ def add_parser(verbs: Verbs) -> None:
         "--label", action="append", default=[], metavar="NAME",
         help="a blob of a data layer that the net is not to have, where it is not found to be a label",
     )  # fmt: skip
-    parser.add_argument(
-        "--outputs", nargs="+", default=[], metavar="BLOB",
-        help="keep what these blobs need (default: all that does not need a label)",
-    )  # fmt: skip
+    add_outputs(parser)
     add_state(parser)
     add_force(parser)
     add_json(parser)
@@ -55,8 +50,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    net, source, assumed = _read(args)
-    train = None if net.phase == "TRAIN" else _train(args)
+    net, source, assumed = read_test_net(args)
+    train = None if net.phase == "TRAIN" else read_train_net(args)
     found = deployed(net, train, batch=args.batch, labels=args.label, outputs=args.outputs)
     found = found._replace(assumed=(*assumed, *found.assumed))
     write(found.net, args.output, header=f"from: {source.path}", force=args.force)
@@ -68,37 +63,6 @@ def _run(args: argparse.Namespace) -> int:
         print("\n".join(_lines(found, len(net.layers))))
         print(f"wrote {args.output}", file=sys.stderr)
     return 0
-
-
-def _read(args: argparse.Namespace) -> tuple[Net, SolverNet, list[str]]:
-    """The net that is handed over, where it is from, and what was assumed to find it.
-
-    That is the TEST net. Where it lacks its data, files of DIGITS have the stages deploy and val, and others
-    are for training alone.
-    """
-    attempts = [("TEST", args.stage, "")]
-    if not args.stage:
-        attempts += [("TEST", [stage], f"--stage {stage}") for stage in ("deploy", "val")]
-    attempts.append(("TRAIN", args.stage, "the layers of TRAIN: the file has no other data"))
-    first: NetBuilderError | None = None
-    for phase, stages, what in attempts:
-        try:
-            source = nets_of(args.file, phase, level=args.level, stages=stages)[0]
-            inputs = given_inputs(args)
-            return read_net(source, dialect="any", unknown="keep", inputs=inputs), source, [what] * bool(what)
-        except (StaleBlob, PrototxtError) as error:  # no data, or a solver without this net
-            first = first or error
-    assert first is not None
-    raise first
-
-
-def _train(args: argparse.Namespace) -> Net | None:
-    """The TRAIN net of the file, whose losses count where TEST has none; None if there is none."""
-    try:
-        source = nets_of(args.file, "TRAIN", level=args.level, stages=args.stage)[0]
-        return read_net(source, dialect="any", unknown="keep")
-    except NetBuilderError:
-        return None
 
 
 def _lines(found: Deployed, layers: int) -> list[str]:

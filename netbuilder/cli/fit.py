@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, counted
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
 
@@ -54,11 +55,12 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     from netbuilder.config import load
     from netbuilder.designing.fitting import fit, varied
-    from netbuilder.designing.writing import as_command, as_yaml
+    from netbuilder.designing.writing import as_command, as_yaml, distinct_name
 
     limits = _limits(args)
     loaded = load(args.config, args.set, args.configs)
     found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase)
+    name = distinct_name(found.config)
     if args.output:
         path = Path(args.output)
         path = path if path.suffix in (".yaml", ".yml") else path.with_name(f"{path.name}.yaml")
@@ -66,13 +68,13 @@ def _run(args: argparse.Namespace) -> int:
         text = as_yaml(loaded, found.config, path, [f"{loaded.found.name} fitted to {budget}"])
         write_files({path: text}, force=args.force)
         print(f"wrote {path}", file=sys.stderr)
-        command = f"netbuilder build {path} -o {found.config.title}"
+        command = shlex.join(["netbuilder", "build", str(path), "-o", name])
     else:
-        command = as_command(loaded, found.config, found.config.title)
+        command = as_command(loaded, found.config, name)
     if args.json:
-        _print_json(found, limits, command)
+        _print_json(found, limits, command, name)
     else:
-        _print(found, limits, command, loaded.config.title)
+        _print(found, limits, command, (distinct_name(loaded.config), name))
     return 0
 
 
@@ -96,7 +98,7 @@ def _limits(args: argparse.Namespace) -> dict[str, int | float]:
     return limits
 
 
-def _print(found: Any, limits: dict[str, int | float], command: str, name: str) -> None:
+def _print(found: Any, limits: dict[str, int | float], command: str, names: tuple[str, str]) -> None:
     from netbuilder import report
     from netbuilder.designing.axes import shown
 
@@ -111,18 +113,19 @@ def _print(found: Any, limits: dict[str, int | float], command: str, name: str) 
         )
         for key in figures
     ]
-    print(f"{found.option}: {shown(found.before)} -> {shown(found.value)}, {found.tried} nets counted")
+    change = f"{found.option}: {shown(found.before)} -> {shown(found.value)}"
+    print(f"{change}, {counted(found.tried, 'net')} counted")
     if found.above:
         value, over = found.above
         key = next(key for key, limit in limits.items() if over[key] > limit)
         print(f"with {shown(value)}, {key} would be {over[key]:,}")
-    head = ("figure", name, found.config.title, "budget", "used")
+    head = ("figure", *names, "budget", "used")
     print(f"\n{report.format_table(head, rows, right=(1, 2, 3, 4))}")
     if command:
         print(f"\n{command}")
 
 
-def _print_json(found: Any, limits: dict[str, int | float], command: str) -> None:
+def _print_json(found: Any, limits: dict[str, int | float], command: str, name: str) -> None:
     import json
 
     from netbuilder.designing.axes import plain
@@ -130,7 +133,7 @@ def _print_json(found: Any, limits: dict[str, int | float], command: str) -> Non
     above = found.above and {"value": found.above[0], "figures": found.above[1]}
     data = {
         "version": 1,
-        "name": found.config.title,
+        "name": name,
         "option": found.option,
         "before": {"value": found.before, "figures": found.figures_before},
         "after": {"value": found.value, "figures": found.figures},

@@ -15,15 +15,15 @@ from netbuilder.cli.options import (
     add_force,
     add_input,
     add_json,
+    add_no_verify,
     add_output,
     add_state,
-    given_inputs,
 )
-from netbuilder.errors import ConfigError, FileError
+from netbuilder.cli.reading import read_test_net
+from netbuilder.errors import FileError
 from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
-from netbuilder.prototxt.reader import nets_of, read_net
 from netbuilder.prototxt.writer import write
 from netbuilder.transforms.deploy import deployed
 from netbuilder.transforms.fold import Folding, fold
@@ -49,12 +49,10 @@ def add_parser(verbs: Verbs) -> None:
         "installed, both nets are run on random images, and their largest difference is printed.",
         epilog="example: netbuilder fold train_val.prototxt --weights net.caffemodel -o folded",
     )
-    parser.add_argument("net", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
     parser.add_argument("--weights", metavar="MODEL", required=True, help="its .caffemodel, binary or HDF5")
     add_output(parser, "the folder to write to", "DIR", required=True)
-    parser.add_argument(
-        "--no-verify", action="store_true", help="do not run the two nets, which takes time and memory"
-    )
+    add_no_verify(parser)
     add_input(parser)
     add_state(parser)
     add_force(parser, f"replace {_NET} and {_MODEL}")
@@ -64,12 +62,13 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from netbuilder.checks.weights import require_all
     from netbuilder.weights.arrays import read_arrays
     from netbuilder.weights.write import write_model
 
-    source = nets_of(args.net, "TEST", level=args.level, stages=args.stage)[0]
-    net = deployed(read_net(source, dialect="any", unknown="keep", inputs=given_inputs(args))).net
-    _refuse_misfit(net, args.weights)
+    given, source, _ = read_test_net(args)
+    net = deployed(given).net
+    require_all(net, args.weights)
     targets = [Path(args.output, name) for name in (_NET, _MODEL)]
     for target in targets:
         if target.exists() and not args.force:
@@ -95,23 +94,6 @@ def _run(args: argparse.Namespace) -> int:
         for target in targets:
             print(f"wrote {target}", file=sys.stderr)
     return 0
-
-
-def _refuse_misfit(net: Net, file: str) -> None:
-    """Raise ConfigError unless the model has the weights of all layers that are not filters of their own."""
-    from netbuilder.checks.weights import fit_files
-    from netbuilder.weights.fill import is_fixed
-
-    fit = fit_files([net], [file])
-    lacking = [name for name in fit.new if not is_fixed(net[name])]
-    for names, what in ((fit.refused, "weights of another shape for"), (lacking, "no weights for")):
-        if names:
-            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ConfigError(
-                f"'{file}' has {what} layer '{names[0]}'{others}", key="weights",
-                hint="a net is folded with the model that was trained with it; `netbuilder check NET "
-                "--weights MODEL` lists what fits",
-            )  # fmt: skip
 
 
 def _difference(net: Net, model: str, folded: Net, other: Path) -> float | None:

@@ -47,18 +47,28 @@ VERBS = {
         Verb("check", "examine", "check prototxt files", "check"),
         Verb("count", "examine", "count what prototxt files cost", "count"),
         Verb("diff", "examine", "compare two prototxt files", "diff"),
+        Verb("show-net", "examine", "print the net that a .caffemodel carries", "show_net"),
         Verb("data", "train", "make and show databases of images", "data"),
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),
         Verb("train", "train", "train a net, with real Caffe or in PyTorch", "train"),
         Verb("test", "train", "test a trained net, in PyTorch or real Caffe", "test_net"),
         Verb("time", "train", "time the layers of a net, in PyTorch or real Caffe", "time_net"),
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),
+        Verb("spark", "train", "train in PyTorch on a cluster of Spark, or write the job", "spark"),
         Verb("caffeonspark", "train", "check a solver and its net for CaffeOnSpark, write the job",
              "caffeonspark"),
         Verb("deploy", "hand over", "write the net to hand over, from a train_val or a solver", "deploy"),
+        Verb("train-val", "hand over", "write the file to train from, from a deploy net", "train_val"),
+        Verb("freeze", "hand over", "keep layers as they are while the others are trained", "freeze"),
+        Verb("weights", "hand over", "bring weights of PyTorch and TensorFlow in, or export", "weights"),
         Verb("fold", "hand over", "fold BatchNorm and Scale into the weights of a trained net", "fold"),
+        Verb("export", "hand over", "write a net and its weights as an ONNX file", "export"),
     )
 }  # fmt: skip
+
+
+# The packages that every installation has, by the modules that they bring.
+_REQUIRED = {"google": "protobuf", "yaml": "PyYAML", "numpy": "numpy"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,6 +182,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     # takes a tenth of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
+    _escape_what_streams_lack()
     try:
         code = action()
         sys.stdout.flush()
@@ -181,13 +192,52 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
             raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        # The reader (head, less) has gone; keep Python from complaining again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ModuleNotFoundError as error:
+        package = _REQUIRED.get((error.name or "").partition(".")[0])
+        if debug or package is None:
+            raise
+        print(
+            f"ConfigError: {package} is missing, which netbuilder needs: this Python is {sys.executable}\n"
+            "  hint:    in a clone, `make demo` makes an environment with all of them; or `pip install .`",
+            file=sys.stderr,
+        )
+        return 2
+    except UnicodeEncodeError as error:
+        if debug or error.reason != "surrogates not allowed":
+            raise
+        print(
+            f"ConfigError: a name is not UTF-8: {error.object!r}\n"
+            "  hint:    prototxt files are UTF-8: rename it, or set a UTF-8 locale such as LC_ALL=C.UTF-8",
+            file=sys.stderr,
+        )
+        return 2
+    except BrokenPipeError:  # the reader (head, less) has gone
+        _close_stdout()
         return 0
+    except OSError as error:
+        if debug:
+            raise
+        from netbuilder.storage.files import reason
+
+        what = f"'{error.filename}'" if error.filename else "the output"
+        print(f"FileError: cannot read or write {what}: {reason(error)}", file=sys.stderr)
+        _close_stdout()
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _close_stdout() -> None:
+    """Keep Python from complaining again when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _escape_what_streams_lack() -> None:
+    """Let the output escape characters that the terminal's encoding lacks, where Python would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

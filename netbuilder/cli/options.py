@@ -22,14 +22,19 @@ __all__ = [
     "add_debug",
     "add_force",
     "add_format",
+    "add_freeze",
+    "add_freeze_statistics",
     "add_gpu",
     "add_input",
     "add_json",
+    "add_no_verify",
     "add_output",
     "add_output_folder",
+    "add_outputs",
     "add_state",
     "add_threads",
     "given_inputs",
+    "print_file",
 ]
 
 # A parser or a group of its options; and what creates the parsers of verbs or of their sub-commands.
@@ -108,6 +113,22 @@ def add_output(parser: Options, what: str, metavar: str, *, required: bool = Fal
     parser.add_argument("-o", "--output", metavar=metavar, required=required, help=what)
 
 
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs to keep."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
+def add_no_verify(parser: Options, **settings: Any) -> None:
+    """Add --no-verify, of what is run beside the original."""
+    parser.add_argument(
+        "--no-verify", help="do not run the two nets, which takes time and memory",
+        **{"action": "store_true", **settings},
+    )  # fmt: skip
+
+
 def add_output_folder(parser: Options, what: str) -> None:
     """Add -o or --output_folder, as pynetbuilder spelt it."""
     parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
@@ -140,6 +161,23 @@ def add_state(parser: Options) -> None:
     )  # fmt: skip
 
 
+def add_freeze(parser: Options) -> None:
+    """Add --freeze and --freeze-statistics, the layers that a training leaves as they are."""
+    parser.add_argument(
+        "--freeze", nargs="+", default=[], metavar="PATTERN",
+        help="layers that stay as they are, by name: conv1, 'conv[1-4]*' (lr_mult and decay_mult become 0)",
+    )  # fmt: skip
+    add_freeze_statistics(parser)
+
+
+def add_freeze_statistics(parser: Options) -> None:
+    """Add --freeze-statistics."""
+    parser.add_argument(
+        "--freeze-statistics", action="store_true",
+        help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",
+    )  # fmt: skip
+
+
 def add_input(parser: Options) -> None:
     """Add --input, the shapes of data layers."""
     parser.add_argument(
@@ -147,6 +185,16 @@ def add_input(parser: Options) -> None:
         help="the shape of a data layer's top: where it is stored in the data, or instead of the file's; "
         "or that of an unknown layer's top; may be repeated",
     )  # fmt: skip
+
+
+def print_file(text: str) -> None:
+    """Print the text of a file that `-o -` asks for: in UTF-8, whatever the terminal's encoding is."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    else:
+        sys.stdout.write(text)
 
 
 def given_inputs(args: argparse.Namespace) -> dict[str, tuple[int, ...]]:

@@ -1,14 +1,12 @@
-"""`netbuilder run NET --weights MODEL IMAGE...`: the best classes of images, or any blob of the net."""
+"""`netbuilder run NET --weights MODEL IMAGE...`: the best classes of images, or any blobs of the net."""
 
 from __future__ import annotations
 
 import argparse
-import io
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from netbuilder.cli.features import batches, check_output, listed, store
 from netbuilder.cli.options import Verbs, add_force, add_output, add_state
 from netbuilder.cli.training_options import (
     add_net,
@@ -32,14 +30,20 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "run",
-        description="Run a net on images, one after another, in the TEST phase: the best classes of each, or "
-        "any blob as .npy. Images are prepared as the net's data layer does, or as the options say.",
+        description="Run a net on images in the TEST phase: the best classes of each, or any blobs as a "
+        "file. Images are prepared as the net's data layer does, or as the options say.",
         epilog="example: netbuilder run deploy.prototxt --weights net.caffemodel --mean 104,117,123 "
-        "--size 256 --labels synset.txt cat.jpg",
+        "--size 256 --labels synset.txt cat.jpg; netbuilder run deploy.prototxt --weights net.caffemodel "
+        "--list images.txt --blobs fc7 --batch 16 -o features.h5",
     )
     add_net(parser)
     add_state(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a JPEG, PNG, BMP or PNM file")
+    # With "*", argparse would take the images before the first option only.
+    images = parser.add_argument("images", metavar="IMAGE", nargs="+", help="a JPEG, PNG, BMP or PNM file")
+    images.required = False
+    parser.add_argument(
+        "--list", metavar="FILE", help="the images of a list, in lines `path` or `path label`"
+    )
     add_weights(parser, "to run with", required=True)
     parser.add_argument(
         "--mean", metavar="V,V,V|FILE", help="one value a channel, or a .binaryproto or .npy file"
@@ -54,8 +58,14 @@ def add_parser(verbs: Verbs) -> None:
     order.add_argument("--rgb", action="store_true", help="channels in the order R, G, B")
     parser.add_argument("--labels", metavar="FILE", help="the names of the classes, one a line")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="the N best classes (default: 5)")
-    parser.add_argument("--blob", metavar="NAME", help="store this blob instead, images along the first axis")
-    add_output(parser, "with --blob: the .npy file to write", "FILE")
+    parser.add_argument(
+        "--blobs", "--blob", metavar="NAME,...", action="append", default=[],
+        help="store these blobs instead, images along the first axis; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch", type=_positive, default=1, metavar="N", help="images in a pass (default: 1)"
+    )
+    add_output(parser, "with --blobs: the file to write, FILE.h5 or, of one blob, FILE.npy", "FILE")
     add_force(parser, "replace the file")
     parser.set_defaults(run=_run)
 
@@ -67,20 +77,34 @@ def _size(text: str) -> tuple[int, int]:
     return int(words[0]), int(words[-1])
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1 on, got '{text}'")
+    return int(text)
+
+
 def _run(args: argparse.Namespace) -> int:
     from netbuilder import engines
     from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.plan import NetPlan
     from netbuilder.transforms.fed import fed, image_input
 
-    if bool(args.blob) != bool(args.output):
-        raise ConfigError("--blob NAME and -o FILE belong together", key="blob")
+    blobs = [name for names in args.blobs for name in names.split(",")]
+    if bool(blobs) != bool(args.output):
+        raise ConfigError("--blobs NAME and -o FILE belong together", key="blobs")
+    images = listed(args)
     source = nets_of(args.net, "TEST", level=args.level, stages=args.stage)[0]
     read, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     image = image_input(read)
     prepared = _preprocessing(args, read)
-    net = with_python_layers(args, fed(read, _shapes(read, (1, prepared.channels, *prepared.crop))))
-    blob, softmax = (_known(net, args.blob), False) if args.blob else _scores(net)
+    shapes = _shapes(read, (args.batch, prepared.channels, *prepared.crop))
+    net = with_python_layers(args, fed(read, shapes))
+    if blobs:
+        wanted, softmax = [_known(net, name) for name in blobs], False
+        check_output(args.output, blobs, force=args.force)
+    else:
+        name, softmax = _scores(net)
+        wanted = [name]
     labels = _labels(args.labels) if args.labels else None
     weights = weights_files(args)
     engine = chosen_engine(args)
@@ -92,14 +116,14 @@ def _run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     report_weights([net], weights)
     computed = cast(engines.Computes, engine).compute(
-        plan, _blobs(net, image.name, prepared, args.images), [blob]
+        plan, _blobs(net, image.name, prepared, images.files, args.batch), wanted
     )
-    values = [out[blob] for out in computed]
-    if args.blob:
-        return _store(args, values)
+    if blobs:
+        return store(args, computed, blobs, images)
+    scores = (row.reshape(-1) for out in computed for row in out[wanted[0]].reshape(args.batch, -1))
     rows = [
-        {"image": name, "top": _best(value.reshape(-1), args.top, softmax, labels)}
-        for name, value in zip(args.images, values, strict=True)
+        {"image": file, "top": _best(row, args.top, softmax, labels)}
+        for file, row in zip(images.files, scores, strict=False)
     ]
     _print(args, rows)
     return 0
@@ -158,7 +182,7 @@ def _shapes(net: Net, image: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
             if top is blob:
                 shapes[top.name] = image
             elif (source and source.images and blob in layer.tops) or _is_label(net, top.name):
-                shapes[top.name] = (1,)
+                shapes[top.name] = image[:1]
             else:
                 raise ConfigError(
                     f"the net has another input beside its image '{blob.name}': '{top.name}'",
@@ -177,16 +201,18 @@ def _is_label(net: Net, name: str) -> bool:
     )
 
 
-def _blobs(net: Net, image: str, prepared: Preprocessing, files: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The input blobs for each image."""
+def _blobs(
+    net: Net, image: str, prepared: Preprocessing, files: Sequence[str], batch: int
+) -> Iterator[dict[str, Any]]:
+    """The input blobs for each pass."""
     import numpy as np
 
     zeros = {top.name: np.zeros(top.known_shape, np.float32) for top in net.inputs if top.name != image}
-    for file in files:
-        yield {image: prepared.read(file), **zeros}
+    for pixels in batches(map(prepared.read, files), batch):
+        yield {image: pixels, **zeros}
 
 
-# -- what is printed and stored ------------------------------------------------------------------------------
+# -- what is printed ------------------------------------------------------------------------------
 
 
 def _known(net: Net, name: str) -> str:
@@ -204,7 +230,7 @@ def _scores(net: Net) -> tuple[str, bool]:
 
     for blob in net.outputs:
         shape = blob.shape or ()
-        if len(shape) > 1 and shape[1] > 1 and math.prod(shape) == shape[1]:
+        if len(shape) > 1 and shape[1] > 1 and math.prod(shape[1:]) == shape[1]:
             return blob.name, False
     for layer in reversed(list(net)):
         rule = RULES.get(layer.type)
@@ -217,7 +243,7 @@ def _scores(net: Net) -> tuple[str, bool]:
             return name, applied
     raise ConfigError(
         f"no output has a score for each class: {', '.join(b.name for b in net.outputs) or 'there is none'}",
-        hint="--blob NAME -o FILE stores any blob",
+        hint="--blobs NAME -o FILE stores any blob",
     )
 
 
@@ -263,22 +289,3 @@ def _print(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         for best in row["top"]
     ]
     print(report.format_table(head, lines, right=(1, 2)))
-
-
-def _store(args: argparse.Namespace, values: list[Any]) -> int:
-    import numpy as np
-
-    from netbuilder.storage.files import write_files
-
-    array = np.concatenate(values) if values[0].ndim else np.stack(values)
-    held = io.BytesIO()
-    np.save(held, array)
-    write_files({Path(args.output): held.getvalue()}, force=args.force)
-    if args.json:
-        import json
-
-        print(
-            json.dumps({"version": 1, "blob": args.blob, "shape": array.shape, "file": args.output}, indent=2)
-        )
-    print(f"wrote {args.output}: {args.blob}, {'x'.join(map(str, array.shape))}", file=sys.stderr)
-    return 0

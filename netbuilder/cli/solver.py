@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from netbuilder import __version__, report
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
-from netbuilder.config.recipes import RECIPES, extras_path, read_recipe
-from netbuilder.errors import ConfigError, FieldError, StaleBlob, did_you_mean
+from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
+from netbuilder.cli.solver_fields import add_set, solver_fields
+from netbuilder.config.recipes import RECIPES, read_recipe
+from netbuilder.errors import ConfigError, StaleBlob, printable
+from netbuilder.solvers.recipe import extras_path
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]
@@ -52,10 +55,7 @@ def add_parser(verbs: Verbs) -> None:
         "--test-batch", type=int, metavar="N", help="batch of the TEST phase (default: read from the net)"
     )
     parser.add_argument("--no-scale", action="store_true", help="leave the rate as it is in the recipe")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE",
-        help="another value for a field, as in --set snapshot_prefix=runs/a; may be given again",
-    )  # fmt: skip
+    add_set(parser)
     parser.add_argument(
         "--dialect",
         default="caffe-1.0",
@@ -82,7 +82,10 @@ def _run(args: argparse.Namespace) -> int:
         rows = [
             (p.stem, " ".join(read_recipe(p.stem).source.split())) for p in sorted(RECIPES.glob("*.yaml"))
         ]
-        print(report.format_table(("recipe", "source"), rows))
+        if args.json:
+            _print_json({"version": 1, "recipes": [{"recipe": n, "source": source} for n, source in rows]})
+        else:
+            print(report.format_table(("recipe", "source"), rows))
         return 0
     if not args.recipe or not args.net:
         raise ConfigError(
@@ -101,13 +104,17 @@ def _run(args: argparse.Namespace) -> int:
         test_batch=test_batch,
         scale=not args.no_scale,
         dialect=args.dialect,
-        fields=dict(map(_field, args.set)),
+        fields=solver_fields(args.set),
     )
+    planned.solver.net = _net_name(args)
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
     solver = planned.solver
     near = solvers.approximations(solver)
     if args.stock == "":
-        print(_offers(solver, near))
+        if args.json:
+            _print_json({"version": 1, "lr_policy": solver.lr_policy, "stock": [_near(a) for a in near]})
+        else:
+            print(_offers(solver, near))
         return 0
     if args.stock is not None:
         chosen = stock(solver, args.stock)
@@ -128,7 +135,7 @@ def _run(args: argparse.Namespace) -> int:
             f"max_iter {solver.max_iter} is not a multiple of test_interval {solver.test_interval}: "
             "`netbuilder train` tests the last state too, `caffe train` does not"
         )
-    if not solver.test_iter and recipe.test_images:
+    if not any(solver.test_iter) and recipe.test_images and not test_batch:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
     beside = extras_path(args.output) if args.output and args.output != "-" and recipe.extras else None
     if recipe.extras:
@@ -146,7 +153,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(_json(recipe, planned, solver, noted, args.output, _commands(args, solver)))
     elif args.output == "-":
-        print(text, end="")
+        print_file(text)
     if not args.json:
         out = sys.stderr if args.output == "-" else sys.stdout
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
@@ -167,13 +174,19 @@ def _commands(args: argparse.Namespace, solver: object) -> list[str]:
     """The commands that train by the solver file, on the devices that it is for."""
     from netbuilder.solvers import schedule_of
 
-    file = args.output or "SOLVER"
+    file = shlex.quote(args.output) if args.output else "SOLVER"
     if args.dialect == "caffeonspark":
         return [f"netbuilder caffeonspark {file} --executors {args.gpus} --model URL -o FOLDER"]
     gpus = ",".join(map(str, range(args.gpus)))
     on = f" --gpu {gpus}" if args.gpus > 1 else ""
     commands = [f"netbuilder train {file}{on}"]
     return commands + ([f"caffe train --solver {file}{on}"] if schedule_of(solver).stock else [])
+
+
+def _net_name(args: argparse.Namespace) -> str:
+    """The net as the solver names it: CaffeOnSpark takes a bare name, of a file beside the solver."""
+    beside = args.output and args.output != "-" and Path(args.output).parent == Path(args.net).parent
+    return Path(args.net).name if args.dialect == "caffeonspark" and beside else str(args.net)
 
 
 # -- the recipe ----------------------------------------------------------------------------------------------
@@ -194,47 +207,14 @@ def _own(args: argparse.Namespace, records: Mapping[str, int]) -> dict[str, Any]
     return {**own, **length, "milestones": tuple(m * factor for m in recipe.milestones)}
 
 
-def _field(text: str) -> tuple[str, Any]:
-    """A --set FIELD=VALUE: a number where it is one, a list where there are commas, else text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"--set takes FIELD=VALUE, got '{text}'", hint="as in --set display=20")
-    words = [_word(name, w) for w in value.split(",")]
-    return name, words if len(words) > 1 or _repeated(name) else words[0]
-
-
-def _repeated(name: str) -> bool:
-    from netbuilder.schema import SolverParameter
-    from netbuilder.schema.fields import is_repeated
-
-    field = SolverParameter.DESCRIPTOR.fields_by_name.get(name)
-    return field is not None and is_repeated(field)
-
-
-def _word(name: str, word: str) -> Any:
-    from netbuilder.schema import SolverParameter
-
-    field = SolverParameter.DESCRIPTOR.fields_by_name.get(name)
-    if field is None:
-        known = [f.name for f in SolverParameter.DESCRIPTOR.fields]
-        raise FieldError(f"no field '{name}' in SolverParameter", hint=did_you_mean(name, known))
-    if field.type == field.TYPE_BOOL and word in ("true", "false"):
-        return word == "true"
-    if field.type in (field.TYPE_STRING, field.TYPE_ENUM):
-        return word
-    try:
-        return float(word) if field.type == field.TYPE_FLOAT else int(word)
-    except ValueError:
-        return word  # refused where it is set, with what it should be
-
-
 # -- the net -------------------------------------------------------------------------------------------------
 
 
 def _of_records(args: argparse.Namespace, batch: int, records: dict[str, int]) -> list[str]:
     """Notes on the numbers of records at hand; one that is below the global batch is removed."""
     notes = []
-    whole = batch * args.iter_size * (1 if args.dialect == "nvcaffe" else args.gpus)
+    passes = 1 if args.dialect == "caffeonspark" else args.iter_size
+    whole = batch * passes * (1 if args.dialect == "nvcaffe" else args.gpus)
     for key, count in list(records.items()):
         option, given = f"--{key.replace('_', '-')}", getattr(args, key)
         if given is not None:
@@ -299,18 +279,19 @@ def _text(args: argparse.Namespace, recipe: Any, planned: Any, solver: Any, note
 
     lines = [
         f"{MARK} {__version__}",
-        f"# solver: {args.recipe}",
+        printable(f"# solver: {args.recipe}"),
         f"#   source: {' '.join(recipe.source.split())}",
     ]
-    lines += [f"#   {what}: {how} = {value}" for what, how, value in planned.arithmetic]
-    lines += [f"#   note: {note}" for note in notes]
+    lines += [printable(f"#   {what}: {how} = {value}") for what, how, value in planned.arithmetic]
+    lines += [printable(f"#   note: {note}") for note in notes]
     return "\n".join(lines) + "\n" + text_format.format_fields(solver)
 
 
 def _extras_text(name: str, recipe: Any) -> str:
     import yaml
 
-    return f"{MARK} {__version__}\n# extras of the solver recipe {name}\n{yaml.safe_dump(recipe.extras)}"
+    about = printable(f"# extras of the solver recipe {name}")
+    return f"{MARK} {__version__}\n{about}\n{yaml.safe_dump(recipe.extras)}"
 
 
 def _offers(solver: Any, near: Any) -> str:
@@ -321,6 +302,17 @@ def _offers(solver: Any, near: Any) -> str:
     return f"differences from '{solver.lr_policy}', of its highest rate\n" + report.format_table(
         head, rows, right=(1, 2, 3)
     )
+
+
+def _near(offer: Any) -> dict[str, Any]:
+    """A policy of stock Caffe as JSON has it: its differences are parts of the highest rate."""
+    return {"policy": offer.name, "mean": offer.mean, "most": offer.most, "iteration": int(offer.worst)}
+
+
+def _print_json(data: dict[str, Any]) -> None:
+    import json
+
+    print(json.dumps(data, indent=2))
 
 
 def _apart(chosen: Any) -> str:

@@ -18,7 +18,7 @@ from netbuilder.cli.training_options import (
     weights_files,
     with_python_layers,
 )
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.solver_file import SolverNet
@@ -32,7 +32,8 @@ def add_parser(verbs: Verbs) -> None:
         "test",
         description="The mean accuracy, loss and other outputs of the TEST net over so many passes.",
         epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
-        "Exit code: 0 tested, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
+        "Exit code: 0 tested, 1 the results are not finite, 2 a mistake, or the engine failed, 130 stopped "
+        "by Ctrl-C",
     )
     add_net(parser)
     add_weights(parser, "to test", required=True)
@@ -51,8 +52,9 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder import report
     from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Tested, Testing
+    from netbuilder.training.health import honest, is_finite, metrics
     from netbuilder.training.plan import plan_net
-    from netbuilder.training.preflight import NetInUse, of_passes
+    from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_passes
 
     source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
@@ -72,6 +74,8 @@ def _run(args: argparse.Namespace) -> int:
         path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
         dtype=args.dtype,
     )  # fmt: skip
+    for finding in of_inputs(NetInUse(source, net)):
+        raise error_of(finding)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
         print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
     taken = report_weights([net], weights)
@@ -86,19 +90,30 @@ def _run(args: argparse.Namespace) -> int:
     if tested is None:
         print("stopped", file=sys.stderr)
         return 130
+    tested = honest(tested, metrics(net))
+    code = 0 if is_finite(tested) else 1
+    if code:
+        print(
+            "error: the results are not finite\nhint:  the weights are of a training that has diverged, or "
+            "the data has values that are not finite",
+            file=sys.stderr,
+        )
     if args.json:
         import json
 
+        from netbuilder.training.record import finite
+
         data = {"version": 1, "net": path, "weights": args.weights, "passes": passes, "model": taken}
-        print(json.dumps({**data, "loss": tested.loss, "outputs": tested.outputs}, indent=2))
-        return 0
+        results = finite({"loss": tested.loss, "outputs": tested.outputs})
+        print(json.dumps({**data, **results}, indent=2))
+        return code
     rows = [
         (name if len(values) == 1 else f"{name}[{i}]", f"{value:.6g}")
         for name, values in tested.outputs.items()
         for i, value in enumerate(values)
     ]
     print(report.format_table(("output", "mean"), rows, right=(1,)))
-    return 0
+    return code
 
 
 def _what(args: argparse.Namespace, source: SolverNet) -> str:
@@ -122,7 +137,8 @@ def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
         passes = -(-args.images // batch)
         if passes * batch != args.images:
             over = passes * batch - args.images
-            print(f"note: {passes} passes of {batch} take {over} images twice", file=sys.stderr)
+            twice = f"{counted(passes, 'pass', 'passes')} of {batch} take {counted(over, 'image')} twice"
+            print(f"note: {twice}", file=sys.stderr)
     if passes < 1:
         raise ConfigError(f"there must be at least 1 pass, got {passes}", key="iterations")
     return int(passes)

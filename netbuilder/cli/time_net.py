@@ -12,6 +12,7 @@ from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import add_net, chosen_engine, one_device, stopping, with_python_layers
 from netbuilder.errors import ConfigError
+from netbuilder.errors import counted as number_of
 
 __all__ = ["add_parser"]
 
@@ -82,7 +83,7 @@ def _run(args: argparse.Namespace) -> int:
         _print_json(args, path, counted.batch, layers, timed.memory)
     else:
         _print_table(args, counted.batch, layers)
-        passes = f"the {timed.figure} of {args.iterations} passes"
+        passes = f"the {timed.figure} of {number_of(args.iterations, 'pass', 'passes')}"
         print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
         if timed.memory:
             sizes = (f"{what} {size / 2**20:,.1f} MiB" for what, size in timed.memory.items())

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_device",
+    "add_dtype",
     "add_engine",
+    "add_extras",
     "add_net",
     "add_python_layers",
+    "add_sync_bn",
     "add_weights",
     "chosen_engine",
     "one_device",
@@ -81,7 +84,7 @@ def with_python_layers(args: argparse.Namespace, net: Net) -> Net:
     return python_layers(net)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: Options) -> None:
     """Add --device, another name of --gpu in which "" is the CPU, and --dtype."""
     parser.add_argument(
         "--device",
@@ -90,6 +93,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         type=_device,
         help="the same as --gpu, by PyTorch's name",
     )
+    add_dtype(parser)
+
+
+def add_dtype(parser: Options) -> None:
+    """Add --dtype."""
+    parser.add_argument(
+        "--cpu", dest="gpu", action="store_const", const="",
+        help="the CPU, whatever solver_mode is; the same as --device cpu",
+    )  # fmt: skip
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), type=_dtype, default="float32",
         help="the precision of the arithmetic, also as fp32, bf16 and fp16 (default: float32, the only one "
@@ -131,6 +143,22 @@ def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: th
     add_threads(parser)
     add_json(parser)
     add_debug(parser)
+
+
+def add_extras(parser: Options) -> None:
+    """Add --extras."""
+    parser.add_argument(
+        "--extras", metavar="FILE|none",
+        help="what the recipe does besides Caffe's solver, in YAML, PyTorch only (default: the file beside "
+        "the solver, SOLVER.extras.yaml, if there is one)",
+    )  # fmt: skip
+
+
+def add_sync_bn(parser: Options) -> None:
+    """Add --sync-bn."""
+    parser.add_argument(
+        "--sync-bn", action="store_true", help="BatchNorm uses the statistics of all processes' batches"
+    )
 
 
 def add_weights(parser: Options, what: str, *, required: bool = False) -> None:
@@ -176,7 +204,7 @@ def one_device(text: str | None) -> list[int | str]:
 
 
 @contextmanager
-def stopping(run: Run) -> Iterator[None]:
+def stopping(run: Run, *, told: bool = True) -> Iterator[None]:
     """While it lasts, Ctrl-C and SIGTERM stop the run, and a second one ends it at once."""
     asked: list[int] = []
 
@@ -185,7 +213,8 @@ def stopping(run: Run) -> Iterator[None]:
         if len(asked) > 1:
             run.kill()
             raise KeyboardInterrupt
-        print("\nstopping after this iteration; once more ends at once", file=sys.stderr)
+        if told:
+            print("\nstopping after this iteration; once more ends at once", file=sys.stderr)
         run.stop()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

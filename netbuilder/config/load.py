@@ -35,6 +35,7 @@ KEYS = {
     "expect": "counts that the net must have",
     "defaults": "values for fields of a layer type that the network does not set",
 }
+SWEEP = ("axes", "constraints", "objectives")  # keys of the file of a sweep, which `apart` names
 EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
 
 
@@ -282,6 +283,11 @@ def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequenc
     """The config dataclass of a network, from the items of its fields."""
     fields = {f.name: f for f in flat_fields(entry.config) if f.name != "defaults"}
     for key, item in items.items():
+        if key in SWEEP and not apart:
+            raise refusal(
+                f"this is the file of a sweep, over many nets, not a config: it has {key}", item.place, key,
+                f"netbuilder sweep {found.shown} -o FOLDER counts them; take {key} out to make it a config",
+            )  # fmt: skip
         if key not in fields and key not in KEYS and key not in apart:
             raise refusal(
                 f"unknown key '{key}': network {entry.name} has no such option", item.place, key,

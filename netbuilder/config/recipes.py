@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netbuilder.config.items import Item
     from netbuilder.solvers import Recipe
 
-__all__ = ["RECIPES", "extras_path", "read_extras", "read_recipe"]
+__all__ = ["RECIPES", "read_extras", "read_recipe"]
 
 RECIPES = SHIPPED / "solvers"
 
@@ -53,11 +53,6 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
     except ConfigError as error:
         error.where = error.where or (str(items[error.key].place) if error.key in items else name)
         raise
-
-
-def extras_path(solver: str) -> Path:
-    """The file with the extras of a solver file, beside it."""
-    return Path(solver).with_suffix(".extras.yaml")
 
 
 def read_extras(name: str) -> dict[str, object]:

@@ -6,6 +6,7 @@ continued after its last key.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.data import datum, images
+from netbuilder.data.list_lines import why_missing
 from netbuilder.data.lists import Listing, Source
 from netbuilder.data.writer import Writer
 from netbuilder.errors import FileError
@@ -232,7 +234,8 @@ def _unreadable(listing: Listing, source: Source, trouble: str) -> FileError:
     return FileError(
         f"cannot read the image '{_shown(source)}' in '{listing.root}': {trouble}",
         where=_where(source),
-        hint="fix it and run the same command again, or skip such images with --skip-unreadable",
+        hint=why_missing(os.path.join(listing.root, source.path))
+        or "fix it and run the same command again, or skip such images with --skip-unreadable",
     )
 
 

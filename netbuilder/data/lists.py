@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
+from netbuilder.data.list_lines import MARK
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
 
@@ -60,10 +61,7 @@ def folder_listing(root: Path) -> Listing:
     sources: list[Source] = []
     ignored = sum(e.is_file() and not e.name.startswith(".") for e in entries)
     for label, name in enumerate(classes):
-        found = []
-        for folder, _, files in os.walk(root / name, followlinks=True):
-            below = Path(folder).relative_to(root).as_posix()
-            found += [f"{below}/{file}" for file in files]
+        found = [path.relative_to(root).as_posix() for path in _files_below(root / name)]
         images = sorted(path for path in found if path.lower().endswith(SUFFIXES))
         ignored += len(found) - len(images)
         if not images:
@@ -73,6 +71,36 @@ def folder_listing(root: Path) -> Listing:
             )
         sources += [Source(path, label) for path in images]
     return Listing(root, sources, tuple(classes), ignored)
+
+
+def _files_below(top: Path) -> Iterator[Path]:
+    """The files in a folder and those below it, through links too.
+
+    Raises FileError for a folder that cannot be read, and for a link to a folder above itself: the files
+    would be found again and again.
+    """
+
+    def fail(error: OSError) -> NoReturn:
+        raise FileError(f"cannot read the folder '{error.filename}': {reason(error)}")
+
+    above = {str(top): frozenset({_identity(top.parent), _identity(top)})}
+    for folder, folders, files in os.walk(top, followlinks=True, onerror=fail):
+        known = above.pop(folder)
+        for name in folders:
+            path = os.path.join(folder, name)
+            identity = _identity(path)
+            if identity in known:
+                raise FileError(
+                    f"'{path}' is a link to a folder above it, so its images would be found again and again",
+                    hint="remove the link",
+                )
+            above[path] = known | {identity}
+        yield from (Path(folder, name) for name in files)
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def list_listing(file: Path, root: Path | None = None, classes: int | None = None) -> Listing:
@@ -144,7 +172,8 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         text = file.read_bytes().decode("utf-8", errors="surrogateescape")
     except OSError as error:
         raise FileError(f"cannot read the list '{file}': {reason(error)}") from None
-    for number, line in enumerate(text.split("\n"), 1):
+    text = text.removeprefix(MARK)
+    for number, line in enumerate(text.split("\n" if "\n" in text else "\r"), 1):
         line = line.removesuffix("\r")
         if line.strip():
             yield number, line

@@ -39,6 +39,8 @@ class Output:
     def __init__(
         self, place: Path, job: Mapping[str, object], more: Mapping[str, object], *, force: bool, resume: bool
     ) -> None:
+        if not place.name:
+            raise FileError(f"'{place}' is not a name for a database", hint="choose another output")
         self.place = place
         self.folder = place.with_name(f".{place.name}.partial")
         self.continued = False
@@ -90,8 +92,6 @@ class Output:
 
     def _check_place(self) -> None:
         place = self.place
-        if not place.name:
-            raise FileError(f"'{place}' is not a name for a database", hint="choose another output")
         if not os.path.lexists(place):
             return
         mine = about(place)

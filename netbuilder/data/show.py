@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.data import datum, images
 from netbuilder.data.output import about
+from netbuilder.data.stored import LevelDatabase
 from netbuilder.errors import FileError
 from netbuilder.report.formats import Column, Table
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
@@ -52,7 +53,8 @@ class Contents:
 def contents(place: Path, samples: int = 0) -> Contents:
     """Read every record; keep `samples` images of each label. Raises FileError for a bad record."""
     found = Contents(place)
-    reader = open_database(place)
+    is_leveldb = (place / "CURRENT").is_file() and not (place / "data.mdb").is_file()
+    reader = LevelDatabase(place) if is_leveldb else open_database(place)
     found.size = reader.size
     for folder in (place.absolute(), place.absolute().parent):
         if known := about(folder):

@@ -152,13 +152,26 @@ class LevelDatabase:
                 (Path(folder.name) / file.name).symlink_to(file)
         try:
             return plyvel.DB(folder.name), folder
-        except plyvel.Error as error:
+        except (plyvel.Error, OSError) as error:
             raise FileError(
                 f"cannot read '{self._place}': it is not a LevelDB, or damaged: {error}"
             ) from None
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __iter__(self) -> Iterator[tuple[bytes, memoryview]]:
+        """The keys and records. Raises FileError if the database is damaged."""
+        try:
+            for key, value in self._database:
+                yield key, memoryview(value)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise FileError(f"cannot read '{self._place}': it is damaged: {error}") from None
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return sum(file.stat().st_size for file in self._place.iterdir() if file.is_file())
 
     def __getstate__(self) -> dict[str, Any]:
         """Another process gets the records by its tasks; a copy opens the database again."""

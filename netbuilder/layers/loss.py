@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 SCALAR: Shape = ()
 L2 = 2
+_LEAST = 1.17549435e-38  # FLT_MIN: the least probability of which SoftmaxWithLoss takes the logarithm
+_THRESHOLD = 1e-20  # that of MultinomialLogisticLoss (kLOG_THRESHOLD)
 _REFUSING = COMPUTES._replace(sees=all_pooled, keeps_shape=True)  # Caffe refuses them in place
 _LOSS = _REFUSING._replace(spoils=Spoils.VALUES)
 
@@ -62,9 +65,10 @@ def _softmax_classes(layer: LayerParameter, bottom: Shape, phase: str) -> int:
     in_place="refused",
     auto_top=True,
     traits=_REFUSING._replace(
-        no_gradient=(1,), applies="Softmax", normalises=_softmax_classes, scores=_softmax_scores
+        no_gradient=(1,), applies="Softmax", normalises=_softmax_classes, scores=_softmax_scores,
+        most=-math.log(_LEAST),
     ),
-)
+)  # fmt: skip
 def softmax_with_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative log-likelihood of the labels under the softmax of the scores.
 
@@ -181,8 +185,11 @@ def hinge_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "MultinomialLogisticLoss",
     bottoms=2,
     auto_top=True,
-    traits=_LOSS._replace(no_gradient=(1,), applies="", scores=_first_axis_scores, no_forward=_legacy_scores),
-)
+    traits=_LOSS._replace(
+        no_gradient=(1,), applies="", scores=_first_axis_scores, no_forward=_legacy_scores,
+        most=-math.log(_THRESHOLD),
+    ),
+)  # fmt: skip
 def multinomial_logistic_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Mean negative logarithm of the labels' probabilities: probabilities (n, ...), labels (n[,1,1,1]) -> ().
 

@@ -200,6 +200,7 @@ class Traits(NamedTuple):
     `engine`: whether Caffe chooses the implementation by the field `engine` of its message.
     `applies`: the activation that a loss applies to its scores itself, "" if none.
     `scores`: how it reads class labels; None: it reads none, or checks them itself.
+    `most`: of a loss, the value per label that stands in for an infinite one, 0 if it has none.
     `metric`: whether its tops are for people to read.
     `source`: where a data layer gets its data; None: it is not a data layer.
     `defaults`: fields that `Net.add` writes if neither the call nor the net sets them.
@@ -228,6 +229,7 @@ class Traits(NamedTuple):
     engine: bool | Unknown = UNDECIDED
     applies: str | Unknown = UNDECIDED
     scores: Callable[[LayerParameter], Scores] | Unknown | None = UNDECIDED
+    most: float | Unknown = UNDECIDED
     metric: bool | Unknown = UNDECIDED
     source: Source | Unknown | None = UNDECIDED
     defaults: Mapping[str, object] | Unknown = UNDECIDED
@@ -264,7 +266,7 @@ def completed(
     if not may_lack_bottoms:
         follows["source"] = None
     if not loss:
-        follows["applies"] = ""
+        follows.update(applies="", most=0.0)
     follows["unforced"] = (1,) if loss else ()  # loss_layer.hpp, AllowForceBackward
     if not spoils:
         follows["spoils"] = Spoils.NOTHING
@@ -310,6 +312,7 @@ COMPUTES = Traits(
     rebuilds=False,
     engine=False,
     scores=None,
+    most=0.0,
     metric=False,
     defaults={},
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.networks.registry import NetConfig, OptionSet, Words, group, option, options, parse_size
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from legos.base import Lego
 
 __all__ = ["DataOptions", "with_data"]
+
+
+class _Takes(Protocol):
+    """What a net takes: the config of a network, for one."""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def input_size(self) -> tuple[int, int]: ...
+    @property
+    def dialect(self) -> str: ...
+
 
 _TRANSFORM = ("crop_size", "mirror", "mean_value", "mean_file", "scale")
 _BOTH = ("train_source", "test_source")
@@ -151,22 +163,26 @@ class DataOptions(OptionSet):
                     f"--data {self.kind} takes no {name}{why}", key=name,
                     hint=f"leave it out; it is for {', '.join(others)}",
                 )  # fmt: skip
-        if any(getattr(self, name) is not None for name in _LABELS):
-            for name in _LABELS:
-                if not getattr(self, name):
-                    raise ConfigError(
-                        f"{', '.join(_LABELS)} go together, and {name} is missing",
-                        key=name,
-                        hint=f"give --{name}",
-                    )
-            if self.loss not in _LOSSES:
-                raise ConfigError(
-                    f"loss must be one of {', '.join(_LOSSES)}, got '{self.loss}'", key="loss",
-                    hint=did_you_mean(str(self.loss), _LOSSES),
-                )  # fmt: skip
+        self._check_labels()
         for name in ("batch", *_BOTH):
             if name in takes and getattr(self, name) in (None, ""):
                 raise ConfigError(f"--data {self.kind} needs {name}", key=name, hint=f"give --{name}")
+
+    def _check_labels(self) -> None:
+        if all(getattr(self, name) is None for name in _LABELS):
+            return
+        for name in _LABELS:
+            if not getattr(self, name):
+                raise ConfigError(
+                    f"{', '.join(_LABELS)} go together, and {name} is missing",
+                    key=name,
+                    hint=f"give --{name}",
+                )
+        if self.loss not in _LOSSES:
+            raise ConfigError(
+                f"loss must be one of {', '.join(_LOSSES)}, got '{self.loss}'", key="loss",
+                hint=did_you_mean(str(self.loss), _LOSSES),
+            )  # fmt: skip
 
     @staticmethod
     def _takes(lego: type[Lego]) -> set[str]:
@@ -206,12 +222,11 @@ class DataOptions(OptionSet):
             return self.test_batch or self.batch
         return self.batch * (self.gpus or 1) if dialect == _DIVIDES else self.batch
 
-    def lego(self, config: NetConfig, phase: str) -> Any:
+    def lego(self, config: _Takes, phase: str) -> Any:
         """The data layer of "train" or "test", for images of the net's input size."""
         from legos.sources import SOURCES, Transform
 
         kind: Any = SOURCES[str(self.kind)]
-        height, width = config.input_size
         takes = {field.name for field in dataclasses.fields(kind)}
         fields: dict[str, Any] = {
             name: getattr(self, name) for name in takes & set(self._given()) if name != "shuffle"
@@ -222,7 +237,7 @@ class DataOptions(OptionSet):
             fields["labels"] = getattr(self, f"{phase}_labels") or ""
         if "transform" in takes:
             fields["transform"] = Transform(
-                crop_size=self._crop(height, width),
+                crop_size=self._crop(*config.input_size),
                 mirror=phase == "train" and self.transform.mirror is not False,
                 mean_value=self.transform.mean_value or (),
                 mean_file=self.transform.mean_file or "",
@@ -232,7 +247,8 @@ class DataOptions(OptionSet):
             fields["shuffle"] = phase == "train" and self.reader.shuffle is not False
         if fields.get("root_folder"):
             fields["root_folder"] = fields["root_folder"].rstrip("/") + "/"
-        return kind(name="data", shape=(self.batch_of(phase, config.dialect), 3, height, width), **fields)
+        shape = (self.batch_of(phase, config.dialect), *config.input_shape[1:])
+        return kind(name="data", shape=shape, **fields)
 
     @property
     def loss_type(self) -> str:
@@ -253,7 +269,7 @@ class DataOptions(OptionSet):
             )
         return notes
 
-    def about(self, config: NetConfig, phase: str) -> dict[str, str]:
+    def about(self, config: _Takes, phase: str) -> dict[str, str]:
         """A description of what "train" or "test" reads and how it is transformed."""
         lego = self.lego(config, phase)
         batch, gpus = str(lego.shape[0]), self.gpus or 1
@@ -270,6 +286,14 @@ class DataOptions(OptionSet):
             facts["mean"] = t.mean_file or " ".join(f"{v:g}" for v in t.mean_value) or "none"
             facts["scale"] = f"{t.scale:g}"
         return facts
+
+    def table(self, config: _Takes) -> str:
+        """The source of each phase, and the transformations of its images, for people."""
+        from netbuilder.report import format_table
+
+        train, test = (self.about(config, phase) for phase in ("train", "test"))
+        rows = [(key, train[key], test[key]) for key in train]
+        return format_table((f"data: {self.kind}", "TRAIN", "TEST"), rows)
 
     def _crop(self, height: int, width: int) -> int:
         size = self.transform.crop_size

@@ -70,10 +70,13 @@ def nets_of(
 ) -> tuple[SolverNet, ...]:
     """The nets of a file, in one phase or in both: the file itself, or those that a solver file gives.
 
+    Of a .caffemodel it is the net that it carries.
     Raises FileError, and PrototxtError for a solver that has no net (for the phase).
     """
+    from netbuilder.prototxt.from_model import text_of_file
+
     path = Path(path)
-    text = read_text(path)
+    text = text_of_file(path, read_text)
     if is_solver(text):
         nets = parse_solver(text, str(path)).nets(level=level, stages=stages)
     else:

@@ -8,6 +8,7 @@ a phase, and the state that `train_state` or `test_state` gives it.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from netbuilder.storage.files import read_text
 if TYPE_CHECKING:
     from netbuilder.schema.messages import NetState
 
-__all__ = ["INLINE", "SolverFile", "SolverNet", "is_solver", "parse_solver", "top_names"]
+__all__ = ["INLINE", "SolverFile", "SolverNet", "is_solver", "parse_solver", "require_solver", "top_names"]
 
 INLINE = ("net_param", "train_net_param", "test_net_param")
 # One of these is in every solver that Caffe takes; nets have them in strings and comments at most.
@@ -155,7 +156,7 @@ class SolverFile:
             text = self.inline[field][i]
         else:
             value = getattr(self.solver, field)
-            path = self._file(value[i] if field == "test_net" else value)
+            path = self.file(value[i] if field == "test_net" else value)
         level: int | None = None
         stages: tuple[str, ...] = ()
         if state is not None:
@@ -163,7 +164,12 @@ class SolverFile:
             stages = tuple(state.stage)
         return SolverNet(field, phase, path, text, level, stages, number, used=True)
 
-    def _file(self, name: str) -> Path:
+    def place_of(self, *fields: str) -> str:
+        """The file, line and column of the first of these fields that the solver has."""
+        found = next((self.places[field][0] for field in fields if field in self.places), ())
+        return ":".join([self.path, *map(str, found)])
+
+    def file(self, name: str) -> Path:
         """Caffe looks in the current directory; here, the solver's own folder comes second."""
         return Path(name) if Path(name).exists() else Path(self.path).parent / name
 
@@ -216,6 +222,19 @@ def parse_solver(text: str, path: str = "") -> SolverFile:
         for field, place in zip(fields, starts, strict=True):
             faults += _merge(solver, field, text, place, path)
     return SolverFile(path, text, solver, tuple(faults), places, _inline(solver, fields, text))
+
+
+def require_solver(text: str, path: str) -> SolverFile:
+    """Read a solver's text. Raises PrototxtError as `parse_solver` does, and if the file is a net."""
+    if not is_solver(text):
+        words = set(top_names(text))
+        if words & {"layer", "layers"}:
+            raise PrototxtError(
+                f"'{path}' is a net, not a solver", path=path,
+                hint=f"netbuilder solver RECIPE --net {shlex.quote(path)} -o solver.prototxt writes a solver "
+                "for it; netbuilder solver --list names the recipes",
+            )  # fmt: skip
+    return parse_solver(text, path)
 
 
 def _merge(

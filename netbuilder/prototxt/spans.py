@@ -18,7 +18,9 @@ _STRINGS = re.compile(
     r"(?:\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*')(?:(?:\s|#[^\n]*\n)*(?=[\"']))?"
 )
 _WORD = re.compile(r"-?\s*[A-Za-z0-9_.+-]+")
-_LIST = re.compile(r"\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*'|#[^\n]*|[\[\]]")
+_PAST = r"\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*'|#[^\n]*"
+_LIST = re.compile(rf"{_PAST}|[\[\]]")
+_BLOCK = re.compile(rf"{_PAST}|[{{}}<>\[\]]")
 _OPEN, _CLOSE = "{<", "}>"
 
 
@@ -68,8 +70,11 @@ def _fields(text: str, at: int) -> tuple[tuple[Span, ...], int]:
             at = _skip(text, at + 1)
         value, inner = at, None
         if text[at] in _OPEN:
-            inner, at = _fields(text, at + 1)
-            at += 1
+            try:
+                inner, at = _fields(text, at + 1)
+                at += 1
+            except (ValueError, IndexError):  # an unknown field, of which only the brackets are checked
+                inner, at = (), _end_of_block(text, at)
         elif text[at] == "[":
             at = _end_of_list(text, at)
         elif text[at] in "\"'":
@@ -85,12 +90,21 @@ def _skip(text: str, at: int) -> int:
 
 
 def _end_of_list(text: str, at: int) -> int:
+    return _end_of(text, at, _LIST, "[", "]")
+
+
+def _end_of_block(text: str, at: int) -> int:
+    return _end_of(text, at, _BLOCK, "{<[", "}>]")
+
+
+def _end_of(text: str, at: int, parts: re.Pattern[str], opening: str, closing: str) -> int:
+    """Where the bracket at a position is closed, past strings and comments."""
     depth = 0
-    for m in _LIST.finditer(text, at):
-        depth += {"[": 1, "]": -1}.get(m[0], 0)
+    for m in parts.finditer(text, at):
+        depth += (m[0] in opening) - (m[0] in closing)
         if depth == 0:
             return m.end()
-    raise ValueError(f"the list at {at} has no end")
+    raise ValueError(f"the bracket at {at} has no end")
 
 
 def _match(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:

@@ -9,17 +9,33 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from netbuilder.errors import PrototxtError, did_you_mean
 from netbuilder.prototxt.text_fields import Field, Fields
 from netbuilder.schema.dialects import homes
-from netbuilder.schema.fields import fork_label
+from netbuilder.schema.fields import field_hint, fork_label
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["END_OF_FILE", "WORD", "Open", "Reports", "match_name"]
+__all__ = ["END_OF_FILE", "WORD", "Open", "Reports", "match_name", "not_prototxt"]
 
 END_OF_FILE = "\0"
 WORD = r"[A-Za-z0-9_.]+(?:(?<=[eE])[+-][0-9]+[fF]?)?"
 match_name = re.compile(r"[A-Za-z_]\w*", re.ASCII).match
 _match_token = re.compile(rf"-?{WORD}|\"[^\"\n]*\"?|'[^'\n]*'?|\w+|.", re.DOTALL).match
+
+
+# The first key of these in a YAML file says what it is.
+_YAML = (
+    ("axes", "the file of a sweep", "netbuilder sweep {0} -o FOLDER counts its nets"),
+    ("network|base", "a config", "netbuilder build {0} -o FOLDER writes its prototxt files, and counts them"),
+    ("base_lr|rates|epochs", "the recipe of a solver", "netbuilder solver {0} --net FILE writes the solver"),
+)
+
+
+def not_prototxt(text: str, path: str) -> PrototxtError:
+    """The error for a YAML file that was given as a prototxt."""
+    for keys, what, hint in _YAML:
+        if re.search(rf"^(?:{keys})\s*:", text, re.MULTILINE):
+            return PrototxtError(f"this is {what} in YAML, not a prototxt", path=path, hint=hint.format(path))
+    return PrototxtError("this is YAML by its name, not a prototxt", path=path, hint="rename it if it is one")
 
 
 class Open(NamedTuple):
@@ -58,7 +74,7 @@ class Reports:
         fields = self.stack[-1].fields
         if name in fields:
             self.fail(at, f"'{name}' is given a second time in {self.place()}, which takes it once")
-        hint = did_you_mean(name, fields)
+        hint = field_hint(fields.descriptor, name, fields)
         if name in fields.descriptor.fields_by_name:
             hint = _where(f"{fields.message}.{name}")
         if any(name in outer.fields for outer in self.stack[:-1]):

@@ -6,7 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from netbuilder.errors import did_you_mean
-from netbuilder.prototxt.text_errors import END_OF_FILE, WORD, Open, Reports, match_name
+from netbuilder.prototxt.text_errors import END_OF_FILE, WORD, Open, Reports, match_name, not_prototxt
 from netbuilder.prototxt.text_fields import TYPE_STRING, Field, Fields, filled
 from netbuilder.prototxt.text_values import ESCAPES, unescape
 from netbuilder.prototxt.unknown import keep
@@ -57,6 +57,8 @@ def parse(
     (`unknown.kept`). Without a dialect those of all forks are known.
     Raises PrototxtError, with line and column, at the first thing that Caffe's reader would refuse.
     """
+    if path.endswith((".yaml", ".yml")):
+        raise not_prototxt(text, path)
     return _Reader(text, path, lenient, dialect).read(message_type)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from netbuilder.errors import counted
+from netbuilder.errors import counted, printable
 from netbuilder.findings import SEVERITIES, Finding
 
 __all__ = ["also", "finding_lines", "totals", "summary"]
@@ -38,7 +38,7 @@ def _place(finding: Finding, file: str) -> str:
     parts: list[object] = [finding.file or (file if finding.line else ""), finding.line]
     if finding.code == "syntax":
         parts.append(finding.column)
-    return ":".join(str(part) for part in parts if part)
+    return printable(":".join(str(part) for part in parts if part))
 
 
 def also(others: list[Finding]) -> list[str]:
@@ -47,7 +47,7 @@ def also(others: list[Finding]) -> list[str]:
         return []
     named = ", ".join(f"{f.layer} (line {f.line})" for f in others[:_NAMED])
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-    return [f"  also: {named}{more}"]
+    return [printable(f"  also: {named}{more}")]
 
 
 def totals(findings: Iterable[Finding]) -> dict[str, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from netbuilder.errors import printable
 
 __all__ = ["TEXT_FORMATS", "AtLeast", "Cell", "Column", "Table", "format_table", "known", "number", "render"]
 
@@ -90,28 +92,38 @@ def number(n: int | float) -> str:
     return f"{n:,}" if isinstance(n, int) else f"{n:,.1f}"
 
 
+# What a cell of a spreadsheet begins with that is computed.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
 def _text(cell: Cell, is_number: bool) -> str:
     if cell is None:
         return "?" if is_number else ""
     if isinstance(cell, AtLeast):
         return f">= {number(cell.value)}"
-    return _printable(cell) if isinstance(cell, str) else number(cell)
+    return printable(cell) if isinstance(cell, str) else number(cell)
 
 
-def _printable(text: str) -> str:
-    """Names come from files: line ends and control characters would break a table, or a terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _plain(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def _csv(table: Table) -> str:
+    lines = [_csv_line([c.key for c in table.columns])]
+    for row in table.rows:
+        lines.append(_csv_line([_plain(cell) if isinstance(cell, str) else known(cell) for cell in row]))
+    return "\n".join(lines)
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    """A line of CSV. The writer quotes carriage returns only if line ends have one, so it is cut off here."""
     import csv
     import io
 
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([c.key for c in table.columns])
-    writer.writerows([cell if isinstance(cell, str) else known(cell) for cell in row] for row in table.rows)
-    return out.getvalue().removesuffix("\n")
+    csv.writer(out).writerow(cells)
+    return out.getvalue().removesuffix("\r\n")
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]) -> str:

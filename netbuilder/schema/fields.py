@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import marshal
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ __all__ = [
     "has_field",
     "has_label",
     "is_repeated",
+    "field_hint",
     "known_fields",
     "refuse_fork",
 ]
@@ -35,6 +36,35 @@ _TYPES |= {8: "True or False", 9: "text", 12: "bytes", 13: "an integer of at lea
 def has_field(message: Message, name: str) -> bool:
     """Whether the message type has a field with this name."""
     return name in message.DESCRIPTOR.fields_by_name
+
+
+# Fields of a layer of Caffe's old format, and what today's has instead.
+_OLD = {"blobs_lr": "lr_mult", "weight_decay": "decay_mult", "blob_share_mode": "share_mode"}
+_MOST = 3  # messages to name
+_WHOLE = ("LayerParameter", "NetParameter", "SolverParameter")
+
+
+def field_hint(descriptor: Any, name: str, known: Iterable[str]) -> str:
+    """How to write a field that a message lacks: where it belongs, or which one was meant; else ""."""
+    pool, layer = descriptor.file.message_types_by_name, "LayerParameter"
+    if descriptor.name == layer and name in _OLD:
+        return f"it is of Caffe's old format: write param {{ {_OLD[name]}: ... }}, once for each blob"
+    within = [f.name for f in descriptor.fields if f.message_type and name in f.message_type.fields_by_name]
+    within = [field for field in within if field.endswith("_param")]
+    if descriptor.name == layer and 0 < len(within) <= _MOST:
+        return f"it belongs in {' or '.join(within)}"
+    if descriptor.name == layer and within:
+        return "it belongs in the parameters of the layer's type, such as convolution_param"
+    if descriptor.name.endswith("Parameter") and descriptor.name not in (
+        layer,
+        "NetParameter",
+        "SolverParameter",
+    ):
+        if name in pool["ParamSpec"].fields_by_name and name != "name":
+            return f"it belongs in the layer itself: param {{ {name}: ... }}"
+        if name in ("bottom", "top", "include", "exclude", "loss_weight", "phase", "propagate_down"):
+            return "it belongs in the layer itself"
+    return did_you_mean(name, known)
 
 
 def known_fields(message: Message, dialect: Dialect | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from netbuilder.solvers.checks import CODES, check, check_file, read_solver, require
 from netbuilder.solvers.policies import STOCK, Schedule, schedule_of
-from netbuilder.solvers.recipe import Plan, Recipe, plan
+from netbuilder.solvers.recipe import Plan, Recipe, plan, set_field
 from netbuilder.solvers.stock import Stock, approximations
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "read_solver",
     "require",
     "schedule_of",
+    "set_field",
 ]

@@ -6,6 +6,7 @@ Source: BVLC's solver.cpp, sgd_solvers.hpp, solver_factory.hpp and upgrade_proto
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,7 @@ CODES: dict[str, Code] = {
         momentum="`momentum` is out of range, or the solver type takes none.",
         newer_field="The dialect lacks the field.",
         label="A label has no score: Caffe reads outside its arrays.",
+        no_data="All data of a net would come from Input layers, which nothing fills: they stay 0.",
     ),
     **_codes(
         "warning",
@@ -94,6 +96,7 @@ CODES: dict[str, Code] = {
         no_snapshot="Nothing is saved: neither `snapshot` nor `snapshot_after_train` applies.",
         data_file="A file that `train` needs is not there: data, a mean, a list, or weights.",
         test_records="A test does not read each record once.",
+        no_loss="The net to train has no loss: nothing is learnt, and the loss is 0 throughout.",
         sorted_labels="The records to train on are sorted by label, and nothing shuffles them.",
     ),
     **_codes(
@@ -107,6 +110,7 @@ _FORK_FIELDS = {
     "nvcaffe": (
         "rampup_interval", "rampup_lr", "min_lr", "momentum_policy", "max_momentum", "momentum_power",
         "weight_decay_policy", "weight_decay_power", "larc", "larc_policy", "larc_eta", "global_grad_scale",
+        "local_lr_auto", "local_gw_ratio",
         "eval_type", "ap_version", "show_per_class_result",
     ),
 }  # fmt: skip
@@ -131,8 +135,7 @@ def read_solver(path: str | Path) -> Any:
     Raises FileError, and PrototxtError with line and column for what is not Caffe's schema.
     """
     read = parse_solver(read_text(path), str(path))
-    for error in read.faults:
-        raise error
+    require_fields(read)
     return read.solver
 
 
@@ -184,6 +187,23 @@ def _faults(read: SolverFile, dialect: str) -> Iterator[Finding]:
             yield _found("solver-field", name, error.text, hint, error.line, error.column)
 
 
+def require_fields(read: SolverFile) -> None:
+    """Raise PrototxtError for the first field that Caffe's reader refuses, with its true cause."""
+    for f in _faults(read, ""):
+        raise PrototxtError(f.text, path=read.path, line=f.line, column=f.column, hint=f.fix)
+
+
+def how_to_find(read: SolverFile, name: str) -> str:
+    """Where a net of a solver was looked for, and where a file of its name is."""
+    folder = Path(read.path).parent
+    beside = folder / Path(name).name
+    places = " and in ".join(dict.fromkeys(f"'{place}'" for place in (Path.cwd(), Path.cwd() / folder)))
+    fix = f"looked for it in {places}; Caffe looks in the current directory"
+    if beside.is_file():
+        fix += f"; '{beside}' has that name: `netbuilder train --set net={shlex.quote(str(beside))}` takes it"
+    return fix
+
+
 def _files(read: SolverFile) -> Iterator[Finding]:
     """What the files that it names show, and the nets that it holds."""
     for net in dict.fromkeys(n._replace(level=None, stages=(), number=0, passes=0) for n in read.nets()):
@@ -196,12 +216,13 @@ def _files(read: SolverFile) -> Iterator[Finding]:
             if (error and net.phase == "TRAIN") or (error and net.field != "net_param"):
                 yield _found("net-format", net.field, error.text, error.hint, error.line, error.column)
         elif not net.path.is_file() and (net.phase == "TRAIN" or net.field != "net"):
-            name = net.path.name if str(net.path.parent) == str(Path(read.path).parent) else str(net.path)
+            names = getattr(read.solver, net.field)
+            name = names if isinstance(names, str) else next(n for n in names if read.file(n) == net.path)
             yield _found(
                 "net-file",
                 net.field,
                 f"the solver names a net that does not exist: '{name}'",
-                "names are relative to the current directory",
+                how_to_find(read, name),
             )
     solver = read.solver
     folder = Path(solver.snapshot_prefix).parent

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from netbuilder.errors import ConfigError, FieldError, did_you_mean
 from netbuilder.schema import SolverParameter
+from netbuilder.solvers import spark_resume
 
-__all__ = ["Plan", "Recipe", "plan"]
+__all__ = ["SCALED", "Plan", "Recipe", "extras_path", "plan", "set_field"]
 
-_SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
+SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +78,14 @@ class Recipe:
                 f"{len(self.rates)} rates" if self.schedule == "linear"
                 else f"schedule '{self.schedule}' takes no rates", key="rates",
             )  # fmt: skip
+        for key in ("images", "test_images", "batch"):
+            if getattr(self, key) > _MOST:
+                raise ConfigError(f"{key} must be at most {_MOST}, got {getattr(self, key)}", key=key)
         if self.warmup and self.schedule == "linear":
             raise ConfigError("a linear schedule has its warm-up in its points", key="warmup")
 
 
+_MOST = 2**31 - 1  # in a field of a solver
 _SCHEDULES = ("fixed", "multistep", "poly")
 
 
@@ -109,19 +114,19 @@ def plan(
     """The solver of a recipe for a net, `batch` images a device (in the file) and so many devices.
 
     NVCaffe (dialect nvcaffe) divides the batch of the file by the devices. CaffeOnSpark (caffeonspark) puts
-    the name of a snapshot behind a path of its own, so that name has none there; and it must not be asked
-    for more images than there are between two tests, or in a test. `test_batch` 0 makes no tests. `fields`
-    are set last, over those of the recipe. Raises ConfigError and FieldError.
+    the name of a snapshot behind a path of its own, so that name has none there; it must not be asked for
+    more images than there are between two tests, or in a test; its iter_size repeats a batch, and adds no
+    images; and it hangs when it resumes some snapshots (`spark_resume`), so its solvers write others.
+    `test_batch` 0 makes no tests. `fields` are set last, over those of the recipe. Raises ConfigError and
+    FieldError.
     """
     divided, spark = dialect == "nvcaffe", dialect == "caffeonspark"
     for name, value in (("batch", batch), ("devices", devices), ("iter_size", iter_size)):
         if value < 1:
             raise ConfigError(f"{name} must be at least 1, got {value}", key=name)
     per_device = -(-batch // devices) if divided else batch
-    whole = per_device * devices * iter_size
-    rows = [
-        ("global batch", f"{per_device} a device * {devices} devices * iter_size {iter_size}", str(whole))
-    ]
+    whole = per_device * devices * (1 if spark else iter_size)
+    rows = [_global_batch(per_device, devices, iter_size, whole, spark)]
     if divided:
         rows.insert(
             0, ("batch a device", f"{batch} / {devices} devices (this Caffe divides)", str(per_device))
@@ -131,11 +136,15 @@ def plan(
     per_epoch = _per_epoch(recipe, whole, rows)
 
     def iterations(amount: float) -> int:
-        if recipe.epochs is None:
-            return round(amount * recipe.batch / whole)
-        return round(amount * per_epoch)
+        count = amount * (per_epoch if recipe.epochs is not None else recipe.batch / whole)
+        if not count <= _MOST:
+            raise ConfigError(
+                f"{count:g} iterations are more than Caffe can count",
+                key="epochs" if recipe.epochs else "iterations",
+            )
+        return round(count)
 
-    factor = whole / recipe.batch if scale and recipe.type in _SCALED else 1.0
+    factor = whole / recipe.batch if scale and recipe.type in SCALED else 1.0
     solver = SolverParameter(net=net, base_lr=recipe.base_lr * factor)
     solver.max_iter = iterations(recipe.epochs or recipe.iterations or 0)
     rows.append(_length(recipe, whole, per_epoch, solver.max_iter))
@@ -156,14 +165,50 @@ def plan(
     epoch = max(1, math.ceil(per_epoch))
     if test_batch and recipe.test_images:
         _tests(solver, recipe, test_batch, whole, epoch, spark, rows)
+    elif spark:  # its driver requires a test_iter, and its Caffe an interval with it
+        solver.test_iter.append(0)
+        solver.test_interval = min(epoch, solver.max_iter)
     solver.display = max(1, min(100, epoch // 10))
     solver.snapshot = min(epoch, solver.max_iter)
     name = _name_of(net)
     solver.snapshot_prefix = name if spark else f"snapshots/{name}"
     solver.random_seed = 1  # a run that can be repeated, and resumed as if it had not been stopped
-    for name, value in {**recipe.fields, **(fields or {})}.items():
-        _set(solver, name, value)
+    given = {**recipe.fields, **(fields or {})}
+    for name, value in given.items():
+        set_field(solver, name, value)
+    if spark:
+        _resumable(solver, batch, "snapshot" in given, rows)
     return Plan(solver=solver, arithmetic=tuple(rows), lacks=recipe.lacks, iterations_per_epoch=per_epoch)
+
+
+def _global_batch(batch: int, devices: int, iter_size: int, whole: int, spark: bool) -> tuple[str, str, str]:
+    if not spark:
+        return "global batch", f"{batch} a device * {devices} devices * iter_size {iter_size}", str(whole)
+    repeated = f"; iter_size {iter_size} repeats them" if iter_size > 1 else ""
+    return "global batch", f"{batch} a device * {devices} devices{repeated}", str(whole)
+
+
+def _resumable(solver: Any, batch: int, given: bool, rows: list[tuple[str, str, str]]) -> None:
+    """Choose a snapshot interval of which CaffeOnSpark can resume every snapshot, with tests.
+
+    Raises ConfigError if the recipe or the user gave an interval of which it cannot.
+    """
+    interval, last = solver.test_interval, solver.max_iter
+    if not (any(solver.test_iter) and interval > 0):
+        return
+    safe = spark_resume.safe_snapshot(solver.snapshot, interval, last, batch)
+    if safe == solver.snapshot:
+        return
+    if given:
+        hangs = spark_resume.first_hanging(solver.snapshot, interval, last, batch)
+        raise ConfigError(
+            f"snapshot {solver.snapshot} with test_interval {interval}: CaffeOnSpark waits for ever when it "
+            f"resumes iteration {hangs}", key="snapshot",
+            hint=f"leave it to netbuilder, which writes {safe}; or train without tests, --test-images 0",
+        )  # fmt: skip
+    solver.snapshot = safe
+    how = f"{safe // interval} * test_interval {interval} + 1" if safe < last else "only at the end"
+    rows.append(("snapshot", f"{how}: CaffeOnSpark hangs on resuming others", str(safe)))
 
 
 def _name_of(net: str) -> str:
@@ -255,11 +300,19 @@ def _schedule(
     solver.lr_policy = text
 
 
-def _set(solver: Any, name: str, value: Any) -> None:
+def set_field(solver: Any, name: str, value: Any) -> None:
+    """Set a field of a solver, or leave it out if the value is None. Raises FieldError."""
     from netbuilder.schema.fields import assign
 
     try:
         solver.ClearField(name) if name in solver.DESCRIPTOR.fields_by_name else None
+        if value is None:
+            return
         assign(solver, name, value)
     except FieldError as error:
         raise FieldError(f"solver: {error.text}", hint=error.hint) from None
+
+
+def extras_path(solver: str) -> Path:
+    """The file with the extras of a solver file, beside it."""
+    return Path(solver).with_suffix(".extras.yaml")

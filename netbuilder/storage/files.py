@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from netbuilder.errors import FileError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["MARK", "read_text", "reason", "replacing", "write_files"]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
+_MAX_NAME = 50  # characters of a name that its temporary one repeats: all may have 255 bytes
+_PARTIAL = ".partial"
 
 # How the first line of every file of netbuilder begins; in a script, the line after `#!`.
 MARK = "# Made by netbuilder"
@@ -53,21 +60,20 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
             raise FileError(
                 f"cannot make the folder '{folder}': {what}", hint="choose another output folder"
             ) from None
-    finished: list[tuple[Path, Path]] = []
+    begun: list[_Begun] = []
     try:
         for path, text in files.items():
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            finished.append((partial, path))
-            partial.write_bytes(text if isinstance(text, bytes) else text.encode())
-        for partial, path in finished:
-            partial.replace(path)
+            begun.append(_Begun(path))
+            begun[-1].partial.write_bytes(text if isinstance(text, bytes) else text.encode())
+        for file in begun:
+            file.partial.replace(file.path)
     except OSError as error:
-        for partial, _ in finished:
-            if partial.parent.is_dir():
-                partial.unlink(missing_ok=True)
         raise FileError(
             f"cannot write '{path}': {reason(error)}", hint="choose another output folder"
         ) from None
+    finally:
+        for file in begun:
+            file.close()
 
 
 @contextmanager
@@ -76,17 +82,59 @@ def replacing(path: Path) -> Iterator[Path]:
 
     After an error it is removed, and `path` is as it was. Raises FileError for an OSError.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    begun = None
     try:
-        yield partial
-        with open(partial, "rb") as file:
+        begun = _Begun(path)
+        yield begun.partial
+        with open(begun.partial, "rb") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        begun.partial.replace(path)
     except OSError as error:
         raise FileError(f"cannot write '{path}': {reason(error)}", hint="choose another place") from None
     finally:
-        if partial.parent.is_dir():
-            partial.unlink(missing_ok=True)
+        if begun:
+            begun.close()
+
+
+class _Begun:
+    """An empty file `partial` beside `path`, to be renamed to it, under a name that nobody can foresee.
+
+    It is locked as long as its writer lives, so that the next one can tell and remove what a killed one left.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        start = f".{path.name[:_MAX_NAME]}."
+        _remove_left(path.parent, start)
+        self.partial = path.with_name(f"{start}{os.urandom(8).hex()}{_PARTIAL}")
+        self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # follows no link
+        _lock(self._file)
+
+    def close(self) -> None:
+        """Remove the file, unless it has its name; a folder that takes no file may refuse this, too."""
+        os.close(self._file)
+        with suppress(OSError):
+            self.partial.unlink(missing_ok=True)
+
+
+def _lock(file: int) -> None:
+    """Lock an open file, or raise BlockingIOError if its writer lives; on Windows nothing is locked."""
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_left(folder: Path, start: str) -> None:
+    """Remove what killed writers of one file left; nothing on Windows."""
+    with suppress(OSError):
+        for name in os.listdir(folder) if fcntl else ():
+            if name.startswith(start) and name.endswith(_PARTIAL):
+                with suppress(OSError):
+                    file = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW)
+                    try:
+                        _lock(file)
+                        os.unlink(folder / name)
+                    finally:
+                        os.close(file)
 
 
 def _check_free(path: Path, content: bytes, force: bool) -> None:

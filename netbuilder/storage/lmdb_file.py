@@ -37,9 +37,12 @@ def open_database(place: Path) -> Reader:
     except DamagedDatabase as error:
         raise FileError(f"cannot read '{place}': {error}") from None
     except FileNotFoundError:
-        what = "there is no data.mdb in this folder" if place.is_dir() else "it is not there"
-        hint = "netbuilder reads LMDB databases, a LevelDB is another kind" if place.is_dir() else ""
-        raise FileError(f"cannot read '{place}': {what}", hint=hint) from None
+        what = hint = ""
+        if (place / "CURRENT").is_file():
+            what, hint = "it is a LevelDB", "`netbuilder data show` reads it; all else reads LMDB databases"
+        elif place.is_dir():
+            what = "there is no data.mdb in this folder"
+        raise FileError(f"cannot read '{place}': {what or 'it is not there'}", hint=hint) from None
     except OSError as error:
         raise FileError(f"cannot read '{place}': {reason(error)}") from None
 

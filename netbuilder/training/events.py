@@ -124,10 +124,14 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last event of a run that did not fail: it is done, stopped as asked, or has diverged."""
+    """The last event of a run that did not fail: it is done, stopped as asked, or has diverged.
+
+    `reason` says how it has diverged, if the losses do not show it.
+    """
 
     how: Literal["done", "stopped", "diverged"]
     iteration: int = 0
+    reason: str = ""
 
 
 Event: TypeAlias = (

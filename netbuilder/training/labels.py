@@ -25,6 +25,7 @@ from netbuilder.data import images
 from netbuilder.data.datum import BadDatum
 from netbuilder.data.datum import read as read_datum
 from netbuilder.data.images import Unreadable
+from netbuilder.data.windows import read_windows
 from netbuilder.errors import FileError
 from netbuilder.layers import RULES, Coverage, has_files
 from netbuilder.layers.traits import Shares
@@ -71,10 +72,10 @@ class _Found(NamedTuple):
 def check_labels(net: Net, path: str) -> None:
     """Raise FileError for a label that is cut, or that a layer of this net which reads it has no score for.
 
-    Labels and label maps from Data (LMDB), ImageData and HDF5Data layers are checked, also through layers
-    that only reshape or copy them. A source that cannot be read is skipped, because Caffe reports it. The
-    classes of a database that netbuilder made are known; of any other, 20,000 records are read, for at most
-    5 seconds.
+    Labels and label maps from Data (LMDB), ImageData, HDF5Data and WindowData layers are checked, also
+    through layers that only reshape or copy them. A source that cannot be read is skipped, because Caffe
+    reports it. The classes of a database that netbuilder made are known; of any other, 20,000 records are
+    read, for at most 5 seconds.
     """
     users: dict[tuple[str, str], tuple[Blob, list[_Scores]]] = {}
     for layer in net:
@@ -292,12 +293,22 @@ def _of_hdf5(layer: Layer, top: str) -> Iterator[_Found]:
                     return
 
 
+def _of_windows(layer: Layer, top: str) -> Iterator[_Found]:
+    """Every foreground window; all others are class 0. Source: window_data_layer.cpp, DataLayerSetUp."""
+    p = layer.proto.window_data_param
+    for image in read_windows(Path(p.source)):
+        for window in image.windows:
+            if window.overlap >= p.fg_threshold:
+                yield _Found(window.label, f"line {window.line} of '{p.source}'")
+
+
 READERS: Coverage[Callable[[Layer, str], Iterator[_Found]]] = Coverage(
     "netbuilder.training.labels.READERS",
     {
         "Data": _of_database,
         "ImageData": _of_list,
         "HDF5Data": _of_hdf5,
+        "WindowData": _of_windows,
     },
     {
         "AnnotatedData": "its labels belong to boxes",
@@ -305,7 +316,6 @@ READERS: Coverage[Callable[[Layer, str], Iterator[_Found]]] = Coverage(
         "DenseImageData": "its labels are images",
         "ImageSegData": "its labels are images",
         "VideoData": "frames have no labels",
-        "WindowData": "its labels depend on how much windows overlap with objects",
     },
     has_files,
 )

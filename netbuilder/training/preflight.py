@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from netbuilder.data.records import first_labels, looks_sorted, number_of_records
-from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, counted
 from netbuilder.findings import Finding, find
+from netbuilder.graph import has_loss
+from netbuilder.layers import RULES, is_source
 from netbuilder.net import Layer, Net
 from netbuilder.prototxt.solver_file import SolverFile, SolverNet
 from netbuilder.solvers.batch import data_batch, data_layer
@@ -20,7 +22,17 @@ from netbuilder.solvers.checks import CODES, check_file
 from netbuilder.training.labels import check_labels
 from netbuilder.training.sources import missing_files
 
-__all__ = ["NetInUse", "error_of", "of_data", "of_layers", "of_passes", "of_records", "preflight"]
+__all__ = [
+    "NetInUse",
+    "error_of",
+    "of_data",
+    "of_inputs",
+    "of_layers",
+    "of_loss",
+    "of_passes",
+    "of_records",
+    "preflight",
+]
 
 
 class NetInUse(NamedTuple):
@@ -43,6 +55,8 @@ def preflight(
             )  # fmt: skip
     for use in nets:
         yield from of_layers(use)
+        yield from of_inputs(use)
+        yield from of_loss(use)
         yield from of_data(use)
         yield from of_records(use)
 
@@ -62,6 +76,33 @@ def of_layers(use: NetInUse) -> Iterator[Finding]:
             CODES, "net-empty",
             f"'{use.source.where}' has no layers in {use.source.state()}: Caffe aborts",
             "give its layers this phase and these stages, or leave test_iter out",
+            file=str(use.source.path),
+        )  # fmt: skip
+
+
+def of_inputs(use: NetInUse) -> Iterator[Finding]:
+    """Whether a net reads data: a run fills no Input layers, unlike a program."""
+    sources = [layer for layer in use.net if is_source(layer.proto)]
+    if sources and all(layer.type == "Input" for layer in sources):
+        names = ", ".join(f"'{top.name}'" for layer in sources for top in layer.tops)
+        yield _found(
+            "no-data", sources[0],
+            f"nothing fills {names}: the net has Input layers and no data layer, and would get zeros",
+            "give a net with data layers (netbuilder build --data); `netbuilder run` fills Input layers with "
+            "images",
+            str(use.source.path),
+        )  # fmt: skip
+
+
+def of_loss(use: NetInUse) -> Iterator[Finding]:
+    """Whether the net to train has a loss."""
+    if use.source.phase != "TRAIN" or not use.net.layers:
+        return
+    if not any(has_loss(layer) or layer.type not in RULES for layer in use.net):
+        yield find(
+            CODES, "no-loss",
+            f"'{use.source.where}' has no loss in {use.source.state()}: nothing is learnt, and the loss is 0",
+            "add a loss layer, such as SoftmaxWithLoss, or loss_weight: 1 to the layer that computes one",
             file=str(use.source.path),
         )  # fmt: skip
 
@@ -115,7 +156,8 @@ def of_passes(use: NetInUse, passes: int, what: str) -> Iterator[Finding]:
     read, all_of_them = passes * batch, -(-records // batch)
     if read == records:
         return
-    said = f"{what} {passes} with batch {batch} reads {read} records, and layer '{layer.name}' has {records}"
+    said = f"{what} {passes} with batch {batch} reads {counted(read, 'record')}"
+    said += f", and layer '{layer.name}' has {records}"
     if read < records:
         text, fix = f"{said}: {records - read} are not tested", f"{what}: {all_of_them} reads all"
     else:

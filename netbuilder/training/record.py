@@ -2,7 +2,8 @@
 
 The files are next to the snapshots and share their prefix: `_train.csv` (a row every `display` iterations, a
 column for each output), `_test.csv` (a row for each value of each test), `_run.json`, `_curves.png`, and the
-engine's own log.
+engine's own log. Until the first iteration they are written in another folder, so that a start that fails
+leaves the files of an earlier training as they are.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import io
 import math
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +22,10 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from netbuilder.errors import FileError
-from netbuilder.training.events import Event, Iteration, Tested
+from netbuilder.training.events import Ended, Event, Iteration, Tested
 from netbuilder.training.snapshots import SnapshotNames, states
 
-__all__ = ["Record", "Row", "draw"]
+__all__ = ["Record", "Row", "finite"]
 
 T = TypeVar("T")
 
@@ -58,20 +60,31 @@ class Row:
 class Record:
     """Records the events of a training; a context manager. `begin` > 0 continues the existing files.
 
-    `log` is for the engine's own output. `train` are the rows, `tests` the results, `loss` the mean so far.
-    Raises FileError if a file to continue is not the record of a training.
+    `log` is for the engine's own output. `train` are the rows, `tests` the results. The files are written in
+    `folder` until the first iteration is done, then beside the snapshots; without a folder, there at once.
+    `published` says whether they are there. Raises FileError if a file to continue is not the record of a
+    training.
     """
 
     def __init__(
-        self, prefix: str, begin: int, display: int, average: int, *, names: SnapshotNames, engine: str
+        self,
+        prefix: str,
+        begin: int,
+        display: int,
+        average: int,
+        *,
+        names: SnapshotNames,
+        engine: str,
+        folder: Path | None = None,
     ) -> None:
         self.prefix, self.begin = prefix, begin
         self.display = display or 100
         self.train: list[Row] = []
         self.tests: list[Tested] = []
-        self.loss = float("nan")
+        self.published = folder is None
         self.log_ending = f"_{engine}.log"
         self._names = names
+        self._folder = folder
         self._losses: collections.deque[float] = collections.deque(maxlen=average)
         self._start = time.monotonic()
         self._before = 0.0
@@ -79,15 +92,47 @@ class Record:
         if begin:
             self._read()
         self._outputs = list(dict.fromkeys(name for row in self.train for name in row.outputs))
-        mode = "ab" if begin else "wb"
-        self.log: IO[bytes] = open(self.path(self.log_ending), mode, buffering=0)  # noqa: SIM115
+        log, mode = self._place(self.log_ending), "ab" if begin else "wb"
+        if begin and not self.published and os.path.exists(self.path(self.log_ending)):
+            shutil.copyfile(self.path(self.log_ending), log)
+        self.log: IO[bytes] = open(log, mode, buffering=0)  # noqa: SIM115
         self._train_csv = self._rewritten_train()
         tests = (cells for test in self.tests for cells in _test_cells(test))
-        self._test_csv = _rewritten(self.path("_test.csv"), [_TEST, *tests])
+        self._test_csv = _rewritten(self._place("_test.csv"), [_TEST, *tests])
 
     def path(self, ending: str) -> str:
         """The path of one of the files."""
         return f"{self.prefix}{ending}"
+
+    def _place(self, ending: str) -> str:
+        """Where one of the files is now."""
+        if self.published:
+            return self.path(ending)
+        assert self._folder is not None
+        return str(self._folder / f"record{ending}")
+
+    def _publish(self) -> None:
+        """Move the files beside the snapshots, over those of an earlier training; they stay open."""
+        if self.published:
+            return
+        for ending in ("_train.csv", "_test.csv", self.log_ending, "_run.json"):
+            if os.path.exists(self._place(ending)):
+                os.replace(self._place(ending), self.path(ending))
+        self.published = True
+
+    def settle(self) -> str:
+        """Publish the files of a run without an iteration, if there are none of an earlier training.
+
+        Otherwise only its log is kept, under another name, which is returned.
+        """
+        if not self.published and any(
+            os.path.exists(self.path(ending)) for ending in ("_run.json", "_train.csv", self.log_ending)
+        ):
+            kept = self.path(f"_start{self.log_ending}")
+            os.replace(self._place(self.log_ending), kept)
+            return kept
+        self._publish()
+        return ""
 
     def __enter__(self) -> Record:
         return self
@@ -97,16 +142,23 @@ class Record:
             file.close()
 
     @property
+    def loss(self) -> float:
+        """The mean of the last `average` losses."""
+        return sum(self._losses) / len(self._losses) if self._losses else math.nan
+
+    @property
     def seconds(self) -> float:
         """Seconds of training, without the time between a stop and the next start."""
         return self._before + time.monotonic() - self._start
 
     def take(self, event: Event, last: int) -> Row | None:
         """Record an event; return the row if it completed one. `last` is the last iteration."""
+        if isinstance(event, Iteration) or (isinstance(event, Ended) and event.how == "done" and self.begin):
+            self._publish()
         if isinstance(event, Iteration):
             self._losses.append(event.loss)
-            self.loss = sum(self._losses) / len(self._losses)
-            if event.iteration % self.display == 0 or event.iteration == last:
+            due = event.iteration % self.display == 0 or event.iteration == last
+            if due or not math.isfinite(event.loss):
                 seconds = round(self.seconds, 3)
                 row = Row(event.iteration, self.loss, event.rate, seconds, event.outputs)
                 self._add(row)
@@ -130,11 +182,11 @@ class Record:
             "version": 1,
             **more,
             "seconds": round(self.seconds, 3),
-            "train": _finite([row.as_json() for row in self.train]),
-            "tests": _finite(tests),
+            "train": finite([row.as_json() for row in self.train]),
+            "tests": finite(tests),
             "snapshots": [str(state) for state in states(self.prefix, self._names)],
         }
-        path = self.path("_run.json")
+        path = self._place("_run.json")
         with open(f"{path}.partial", "w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
         os.replace(f"{path}.partial", path)
@@ -157,7 +209,7 @@ class Record:
 
     def _rewritten_train(self) -> IO[str]:
         head = ["iteration", "loss", "lr", *(_OUTPUT + name for name in self._outputs), "seconds"]
-        return _rewritten(self.path("_train.csv"), [head, *map(self._train_cells, self.train)])
+        return _rewritten(self._place("_train.csv"), [head, *map(self._train_cells, self.train)])
 
     def _read(self) -> None:
         """Read the rows before the iteration to continue from, from a run that may have been killed."""
@@ -249,44 +301,10 @@ def _test_cells(test: Tested) -> list[list[object]]:
     ]
 
 
-def _finite(value: object) -> object:
+def finite(value: Any) -> Any:
+    """Data for JSON, with null for each number that is not finite."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None
-
-
-def draw(train: list[Row], tests: list[Tested], path: str, title: str) -> bool:
-    """Draw loss, rate and the outputs of the tests over the iterations; False if matplotlib is missing."""
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
-    except ImportError:
-        return False
-    names = sorted({name for test in tests for name, values in test.outputs.items() if len(values) == 1})
-    losses = [n for n in names if "loss" in n.lower()]
-    others = [n for n in names if n not in losses]
-    figure, axes = pyplot.subplots(2 + bool(others), 1, sharex=True, figsize=(8, 7), squeeze=False)
-    panels = [axis for row in axes for axis in row]
-    panels[0].plot([r.iteration for r in train], [r.loss for r in train], label="train", linewidth=1)
-    panels[0].set_ylabel("loss")
-    panels[-1].plot([r.iteration for r in train], [r.rate for r in train], linewidth=1)
-    panels[-1].set_ylabel("learning rate")
-    panels[-1].set_xlabel("iteration")
-    for axis, chosen in ((panels[0], losses), (panels[1], others)):
-        for name in chosen:
-            points = [(t.iteration, t.outputs[name][0]) for t in tests if name in t.outputs]
-            axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=f"test {name}")
-        if chosen or axis is panels[0]:
-            axis.legend()
-    if others:
-        panels[1].set_ylabel("test")
-    panels[0].set_title(title)
-    figure.tight_layout()
-    figure.savefig(f"{path}.partial", format="png", dpi=100, metadata={"Software": "netbuilder"})
-    pyplot.close(figure)
-    os.replace(f"{path}.partial", path)
-    return True

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netbuilder.errors import ConfigError, FileError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from netbuilder.storage.wire import WireError, fields
 
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
 
-__all__ = ["SNAPSHOTS", "SnapshotNames", "latest", "old_snapshots", "prefix_of", "state_to_resume", "states"]
+__all__ = [
+    "SNAPSHOTS",
+    "SnapshotNames",
+    "latest",
+    "old_snapshots",
+    "only_offered",
+    "prefix_of",
+    "require_whole",
+    "state_to_resume",
+    "states",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +106,79 @@ def latest(prefix: str, names: SnapshotNames) -> Path | None:
     return next(reversed(states(prefix, names)), None)
 
 
-def state_to_resume(prefix: str, names: SnapshotNames, resume: str | None) -> Path | None:
-    """The state that `--resume` names: None, "latest" or a file. Raises FileError, ConfigError."""
+def require_whole(state: Path, prefix: str, names: SnapshotNames) -> None:
+    """Raise FileError if a snapshot is cut short or damaged, which names the last one that works."""
+    fault = _fault(state, names)
+    if not fault:
+        return
+    others = (one for one in reversed(states(prefix, names)) if one != state and not _fault(one, names))
+    works = next(others, None)
+    raise FileError(
+        f"cannot resume from '{state}': {fault}",
+        hint=f"--resume {shlex.quote(str(works))} goes on from iteration {names.iteration(works)}, the last "
+        "snapshot that works" if works else "no other snapshot works: leave --resume out",
+    )  # fmt: skip
+
+
+def _fault(state: Path, names: SnapshotNames) -> str:
+    """What is wrong with the files of a snapshot; "" if nothing can be seen."""
+    from netbuilder.weights.model import read_model
+
+    model = names.model_of(state)
+    try:
+        read_model(model)
+    except NetBuilderError as error:
+        return error.text
+    try:
+        if state.suffix == ".h5":
+            import h5py
+
+            h5py.File(state, "r").close()
+        else:
+            for _ in fields(state.read_bytes()):
+                pass
+    except ImportError:
+        pass
+    except (OSError, WireError):
+        return f"'{state}' is cut short, or not a solver state"
+    return ""
+
+
+def only_offered(hint: str, prefix: str, names: SnapshotNames) -> str:
+    """A hint without its offer of `--resume latest` if there is no snapshot to resume from."""
+    if latest(prefix, names) is not None:
+        return hint
+    return re.sub(r"(?:[;,] )?(?:then )?--resume latest goes on from the last snapshot[^;]*", "", hint).strip(
+        "; "
+    )
+
+
+def state_to_resume(
+    prefix: str, names: SnapshotNames, resume: str | None, max_iter: int | None = None
+) -> Path | None:
+    """The state that `--resume` names: None, "latest" or a file.
+
+    Raises FileError, and ConfigError for a state beyond `max_iter`.
+    """
     if resume is None:
         return None
-    if resume == "latest":
-        state = latest(prefix, names)
-        if state is None:
-            raise FileError(
-                f"there is no snapshot to resume from: {prefix}_iter_*{names.state}",
-                hint="leave --resume out",
-            )
-        return state
-    state = Path(resume)
-    names.iteration(state)
+    state = Path(resume) if resume != "latest" else latest(prefix, names)
+    if state is None:
+        raise FileError(
+            f"there is no snapshot to resume from: {prefix}_iter_*{names.state}",
+            hint="leave --resume out",
+        )
+    iteration = names.iteration(state)
     for file in (state, names.model_of(state)):
         if not file.is_file():
             raise FileError(f"there is no file '{file}' to resume from")
+    if max_iter is not None and iteration > max_iter:
+        within = [one for one in states(prefix, names) if names.iteration(one) <= max_iter]
+        earlier = f"; --resume {within[-1]} is the last one before its end" if within else ""
+        raise ConfigError(
+            f"'{state}' is beyond the end of this training: max_iter is {max_iter}", key="max_iter",
+            hint=f"raise max_iter above {iteration}{earlier}",
+        )  # fmt: skip
     return state
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
+from netbuilder.data.list_lines import why_missing
+from netbuilder.data.windows import read_windows
 from netbuilder.errors import FileError
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
@@ -19,7 +22,8 @@ SECONDS = 2.0  # limit for the files of one list
 def check_files(net: Net, path: str) -> list[str]:
     """The files that the data layers of a net name. Raises FileError if one is missing.
 
-    The files in the lists of ImageData and HDF5Data are checked too, for at most two seconds per list.
+    The files in the lists of ImageData, HDF5Data and WindowData are checked too, for at most two seconds per
+    list.
     """
     for _, error in missing_files(net, path):
         raise error
@@ -47,6 +51,12 @@ def missing_files(net: Net, path: str) -> Iterator[tuple[Layer, FileError]]:
             yield layer, error
 
 
+def _shown(name: bytes) -> str:
+    """A name in one line; what is not text in it is escaped."""
+    text = name.decode(errors="backslashreplace")
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def _source(layer: Layer) -> str:
     source = source_of(layer.type)
     return source.file_of(layer.proto) if source else ""
@@ -57,8 +67,8 @@ def _missing_of_list(layer: Layer, path: str) -> FileError | None:
     for place, name, hint in _listed(layer):
         if not os.path.exists(name):
             return FileError(
-                f"layer '{layer.name}' reads '{os.fsdecode(name)}', which is not there", hint=hint,
-                where=f"{path}; {place}",
+                f"layer '{layer.name}' reads '{_shown(name)}', which is not there", where=f"{path}; {place}",
+                hint=why_missing(os.fsdecode(name)) or hint,
             )  # fmt: skip
         if time.monotonic() > end:
             break
@@ -66,7 +76,7 @@ def _missing_of_list(layer: Layer, path: str) -> FileError | None:
 
 
 def _listed(layer: Layer) -> Iterator[tuple[str, bytes, str]]:
-    """Where a file is named, its name, and a hint. Source: DataLayerSetUp of the two layers."""
+    """Where a file is named, its name, and a hint. Source: DataLayerSetUp of each layer."""
     source = source_of(layer.type)
     if source is None:
         return
@@ -83,6 +93,11 @@ def _listed(layer: Layer) -> Iterator[tuple[str, bytes, str]]:
         for i, line in enumerate(_lines(name), 1):
             for word in line.split():
                 yield f"line {i} of '{name}'", word, hint
+    elif source.form is Form.WINDOW_FILE:
+        root = layer.proto.window_data_param.root_folder
+        hint += "; root_folder is put before them, without a slash"
+        for image in read_windows(Path(name)) if os.path.isfile(name) else ():
+            yield f"line {image.line} of '{name}'", root.encode() + image.path, hint
 
 
 def _lines(source: str) -> Iterator[bytes]:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
         """A lego of a data layer, as in `legos.sources`."""
 
         @property
-        def shape(self) -> tuple[int, int, int, int]:
+        def shape(self) -> tuple[int, ...]:
             """The shape (n, c, h, w) of its images, after the transformation."""
 
 
-__all__ = ["with_data"]
+__all__ = ["check_stored", "with_data"]
 
 
 def with_data(net: Net, source: Source, *, loss: str = "") -> Net:
@@ -54,11 +54,11 @@ def with_data(net: Net, source: Source, *, loss: str = "") -> Net:
     new = rebatched(net, source.shape[0], source=source, others=others)
     for layer in new.layers[:2]:
         if not layer.bottoms:
-            _check_stored(new, layer)
+            check_stored(new, layer)
     return new
 
 
-def _check_stored(net: Net, layer: Layer) -> None:
+def check_stored(net: Net, layer: Layer) -> None:
     """Raise ConfigError if the data exists, and has another shape than the net takes."""
     from netbuilder.prototxt.data_shapes import READERS, shapes_in_data
 

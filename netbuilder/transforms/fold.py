@@ -7,6 +7,7 @@ The arrays are computed one layer after the other (`Folding.arrays`), in float64
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -123,7 +124,7 @@ class _Folder:
 
     def run(self) -> Folding:
         for layer in self.net:
-            if layer.type == "Dropout":
+            if layer.type == "Dropout" and not _trains(layer):
                 self._drop(layer)
         for layer in self.net:
             if self._may_change(layer):
@@ -263,12 +264,20 @@ class _Folder:
         if layer.unknown or shape is None or len(shape) < 2:
             return "its channels are not known"
         if layer.type == "BatchNorm":
+            if len(layer.params) != 3:
+                return "it has a scale and a bias of its own, as in NVCaffe"
             p = layer.proto.batch_norm_param
-            batch = p.HasField("use_global_stats") and not p.use_global_stats
+            batch = not p.use_global_stats if p.HasField("use_global_stats") else _trains(layer)
             return "it normalises by the statistics of the batch" * batch
         message: Any = layer.proto.scale_param if layer.type == "Scale" else layer.proto.bias_param
-        channels = canonical_axis(message.axis, shape) == 1 and message.num_axes == 1
-        return "" if channels else "it has a number for more, or less, than a channel"
+        axes = shape[1:] if message.num_axes == -1 else shape[1 : 1 + message.num_axes]
+        channels = canonical_axis(message.axis, shape) == 1 and math.prod(axes) == shape[1]
+        return "" if channels and axes else "it has a number for more, or less, than a channel"
+
+
+def _trains(layer: Layer) -> bool:
+    """Whether a layer runs in TRAIN, although the net is one of TEST."""
+    return layer.proto.HasField("phase") and layer.proto.phase == 0
 
 
 def _takes(layer: Layer, affine: _Affine) -> bool:

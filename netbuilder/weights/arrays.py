@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.storage.wire import BYTES, fields
 from netbuilder.weights.model import Model, ModelLayer, read_model
+from netbuilder.weights.tensors import Checkpoint, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["LayerArrays", "numbers", "read_arrays"]
+__all__ = ["LayerArrays", "model_tensors", "numbers", "read_arrays"]
 
 
 # Numbers of fields: a net's layers of V1 and of today, V0's layer inside V1's, the blobs of each format, and
@@ -81,6 +83,42 @@ def numbers(data: mmap.mmap, begin: int, end: int) -> Array:
             parts[number].append(np.frombuffer(data[at:stop], kind).astype(np.float32))
     chosen = parts[_DOUBLES] or parts[_FLOATS]
     return chosen[0] if len(chosen) == 1 else np.concatenate([np.empty(0, np.float32), *chosen])
+
+
+def model_tensors(path: str | Path) -> Checkpoint:
+    """The blobs of a model as tensors that are read on their own: `<layer>.<number>`.
+
+    Of layers with one name the last counts, as in Caffe. Raises FileError and PrototxtError as read_model.
+    """
+    model = read_model(path)
+    tensors: dict[str, Tensor] = {}
+    if any(layer.numbers is not None for layer in model.layers):
+        for layer in model.layers:
+            for number, shape in zip(layer.numbers or (), layer.blobs, strict=True):
+                name = f"{layer.name}.{number}"
+                read = partial(_hdf5_numbers, path, layer.name, str(number))
+                tensors[name] = Tensor(name, shape, "float32", read)
+        return Checkpoint(str(path), tensors)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        places = [(number, at, end) for number, _, at, end in fields(data) if number in (_V1, _CURRENT)]
+        for layer, (number, at, end) in zip(model.layers, places, strict=True):
+            for i, (blob, shape) in enumerate(zip(_blobs(data, at, end, number), layer.blobs, strict=True)):
+                name = f"{layer.name}.{i}"
+                tensors[name] = Tensor(name, shape, "float32", partial(_read_numbers, path, blob, shape))
+    return Checkpoint(str(path), tensors)
+
+
+def _read_numbers(path: str | Path, place: tuple[int, int], shape: tuple[int, ...]) -> Array:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return numbers(data, *place).reshape(shape)
+
+
+def _hdf5_numbers(path: str | Path, layer: str, number: str) -> Array:
+    import h5py
+    import numpy as np
+
+    with h5py.File(path, "r") as file:
+        return np.asarray(file["data"][layer][number], np.float32)
 
 
 def _of_hdf5(path: str | Path, model: Model) -> Iterator[LayerArrays]:

@@ -7,7 +7,6 @@ model stay as they are, whatever its size.
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from netbuilder.errors import FileError
 from netbuilder.layers import RULES, Shape
 from netbuilder.net import Layer, Net
 from netbuilder.schema import LayerParameter, NetParameter
-from netbuilder.storage.files import reason
+from netbuilder.storage.files import replacing
 from netbuilder.storage.wire import field
 from netbuilder.weights.model import read_model
 
@@ -53,17 +52,11 @@ def fill_model(net: Net, model: str | Path, path: str | Path, *, force: bool = F
     if target.exists() and not force:
         raise FileError(f"cannot write '{path}': it exists already", hint="give another name, or use --force")
     _refuse_old(Path(model))
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with replacing(target) as partial:
         shutil.copyfile(model, partial)
         with partial.open("ab") as file:
             for layer in lacking:
                 file.write(NetParameter(layer=[_filled(layer)]).SerializeToString())
-        partial.replace(target)
-    except OSError as error:
-        if target.parent.is_dir():
-            partial.unlink(missing_ok=True)
-        raise FileError(f"cannot write '{path}': {reason(error)}", hint="choose another place") from None
     return tuple(layer.name for layer in lacking)
 
 

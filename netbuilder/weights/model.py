@@ -194,9 +194,8 @@ class _Scan:
         if not self.size:
             self.fail("is empty", 0)
         if self.data[:4] == b"\x89HDF":
-            self.fail(
-                "is an HDF5 file, not a binary .caffemodel", 0, "save it with snapshot_format: BINARYPROTO"
-            )
+            hint = "its model is the .caffemodel.h5 beside it" if ".solverstate" in self.path else ""
+            self.fail("is an HDF5 file without the group 'data' of a .caffemodel.h5", 0, hint)
         name, layers = "", []
         for f in self.fields(0, self.size, _NET):
             if f.number == _NET_NAME:

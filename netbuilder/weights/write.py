@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import FileError
 from netbuilder.storage.files import replacing
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     # A layer: its name and its arrays.
     Stored = tuple[str, Sequence[npt.ArrayLike]]
 
-__all__ = ["blob_parts", "head", "write_blob", "write_layers", "write_model", "write_parts"]
+__all__ = ["LIMIT", "blob_parts", "head", "write_blob", "write_layers", "write_model", "write_parts"]
 
 # Numbers of fields in caffe.proto: of NetParameter, LayerParameter, BlobProto and BlobShape.
 _LAYER, _NAME, _BLOBS, _DATA, _SHAPE, _DIM = 100, 1, 7, 5, 7, 1
-_LIMIT = 2**31 - 1  # of a message, in Caffe and in protobuf
+LIMIT = 2**31 - 1  # of a message, in Caffe and in protobuf
 
 
 def write_model(
@@ -84,7 +84,8 @@ def blob_parts(array: npt.ArrayLike) -> list[bytes]:
 
     values = np.asarray(array, "<f4", order="C")
     dims = b"".join(packed(n) for n in values.shape)
-    numbers = [head(_DATA, values.nbytes), values.tobytes()] if values.size else []
+    bytes_of: Any = values.reshape(-1).view("u1").data  # without a copy; it is written as bytes are
+    numbers = [head(_DATA, values.nbytes), bytes_of] if values.size else []
     return [*numbers, _field(_SHAPE, _field(_DIM, dims)) if dims else b""]
 
 
@@ -112,7 +113,7 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
             for part in parts:
                 file.write(part)
             size = file.tell()
-        if size > _LIMIT:
+        if size > LIMIT:
             raise FileError(
-                f"cannot write '{path}': it would have {size} bytes, and Caffe reads up to {_LIMIT}"
+                f"cannot write '{path}': it would have {size} bytes, and Caffe reads up to {LIMIT}"
             )

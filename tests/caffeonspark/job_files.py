@@ -10,11 +10,14 @@ from typing import Any
 from netbuilder.caffeonspark import Cluster, Data, Job, Validated, validate
 from netbuilder.checks import Finding
 
-__all__ = ["EXAMPLES", "IMAGENET", "Edit", "example", "found", "job", "make", "validated"]
+__all__ = ["EXAMPLES", "IMAGENET", "RESUMABLE", "Edit", "example", "found", "job", "make", "validated"]
 
 EXAMPLES = Path(__file__).parent / "examples"
 # The setting of the examples: 16 machines with one device each, and ImageNet.
 IMAGENET = Job(cluster=Cluster(executors=16), data=Data(train_images=1281167, test_images=50000))
+
+# 59 snapshots until iteration 600000, at 1 to 59 iterations after a test: 59 * 16 <= 1024 + 3 * 16.
+RESUMABLE = "snapshot: 10001"
 
 # (file, old, new): replaces the first occurrence of `old` in "solver" or "net", which must contain it.
 Edit = tuple[str, str, str]
@@ -28,8 +31,12 @@ def example(kind: str) -> tuple[str, str]:
 
 
 def make(folder: Path, kind: str = "cos_lmdb", edits: Iterable[Edit] = ()) -> Path:
-    """Write solver.prototxt and its net with the edits applied; returns the path of the solver."""
+    """Write solver.prototxt and its net with the edits applied; returns the path of the solver.
+
+    The snapshots are other ones than in the examples, whose driver accepts them, but cannot resume them.
+    """
     texts = dict(zip(("solver", "net"), example(kind), strict=True))
+    texts["solver"] = texts["solver"].replace("snapshot: 5000", RESUMABLE)
     for which, old, new in edits:
         assert old in texts[which], f"the {which} has no {old!r}"
         texts[which] = texts[which].replace(old, new, 1)

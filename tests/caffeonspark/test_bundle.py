@@ -15,7 +15,7 @@ from netbuilder.errors import ConfigError, FileError
 from netbuilder.prototxt import text as text_format
 from netbuilder.schema import SolverParameter, message
 from netbuilder.storage.files import MARK
-from tests.caffeonspark.job_files import EXAMPLES, Edit, example, job, make
+from tests.caffeonspark.job_files import EXAMPLES, RESUMABLE, Edit, example, job, make
 
 MODEL = "hdfs:///models/r50.caffemodel"
 HOME = "/opt/caffe on spark"
@@ -28,6 +28,10 @@ NAMES = [
     "submit_standalone.sh",
     "submit_yarn.sh",
 ]
+FRAME: tuple[Edit, ...] = (
+    ("net", "com.yahoo.ml.caffe.LMDB", "com.yahoo.ml.caffe.ImageDataFrame"),
+    ("net", "com.yahoo.ml.caffe.LMDB", "com.yahoo.ml.caffe.ImageDataFrame"),
+)
 MEANS = "    mean_value: 104\n    mean_value: 117\n    mean_value: 123\n"
 
 
@@ -82,7 +86,7 @@ def test_solver_and_net_are_copied_below_netbuilders_mark(tmp_path: Path) -> Non
     ):
         first, _, rest = (tmp_path / "job" / name).read_text(encoding="utf-8").partition("\n")
         assert first == f"{MARK} {__version__} from {name}, for CaffeOnSpark"
-        assert rest == text
+        assert rest == text.replace("snapshot: 5000", RESUMABLE)
 
 
 def test_a_text_that_netbuilder_wrote_is_copied_unchanged(tmp_path: Path) -> None:
@@ -261,21 +265,78 @@ def test_the_readme_explains_how_to_make_the_data(kind: str, words: list[str], t
 def test_the_readme_has_numbers_warnings_and_how_to_resume(tmp_path: Path) -> None:
     edits: tuple[Edit, ...] = (
         ("net", "    share_in_parallel: false\n", ""),
-        ("solver", "snapshot: 5000", "snapshot: 700"),
+        ("solver", RESUMABLE, "snapshot: 10002"),
     )
     bundle(ready(tmp_path, edits=edits), tmp_path / "job")
     readme = (tmp_path / "job" / "README.md").read_text(encoding="utf-8")
     assert readme.startswith(f"{MARK} {__version__}: ResNet-50 on CaffeOnSpark\n")
     assert "| global batch | 16 a device \\* 1 device \\* 16 executors | 256 |\n" in readme
     assert "* warning: data: share_in_parallel defaults to true" in readme
-    assert "every\n700 iterations" in readme
+    assert "every\n10002 iterations" in readme
     assert "SNAPSHOT=hdfs:///models/resnet50_iter_N.solverstate \\\n" in readme
     assert "WEIGHTS=hdfs:///models/resnet50_iter_N.caffemodel \\\n  bash submit_yarn.sh" in readme
 
 
+def test_a_script_refuses_a_snapshot_that_hangs_until_the_solver_has_no_tests(tmp_path: Path) -> None:
+    bundle(ready(tmp_path), tmp_path / "job")
+    for cluster in ("yarn", "standalone"):
+        script = tmp_path / "job" / f"submit_{cluster}.sh"
+        where = {"WEIGHTS": "w", "MASTER": "m"}
+        for left in (67, 5000 + 67):  # 67 * 16 = 1,072 images
+            words, _ = submitted(script, SNAPSHOT=f"hdfs:///m/r_iter_{left}.solverstate", **where)
+            assert words[-4:-2] == ["-snapshot", f"hdfs:///m/r_iter_{left}.solverstate"]
+        for left, images in ((68, 1088), (5000, 80000)):
+            with pytest.raises(subprocess.CalledProcessError) as caught:
+                submitted(script, SNAPSHOT=f"hdfs:///m/r_iter_{left}.solverstate.h5", **where)
+            assert caught.value.returncode == 2
+            assert caught.value.stderr == (
+                f"a resume of r_iter_{left}.solverstate.h5 hangs: {images} training images are left over "
+                "before a test; write test_iter: 0 into solver.prototxt to resume without tests\n"
+            )
+    solver = tmp_path / "job" / "solver.prototxt"
+    solver.write_text(solver.read_text(encoding="utf-8").replace("test_iter: 2000", "test_iter: 0"))
+    assert "-snapshot" in submitted(script, SNAPSHOT="hdfs:///m/r_iter_68.solverstate", **where)[0]
+
+
+def test_a_script_of_plain_training_resumes_any_snapshot(tmp_path: Path) -> None:
+    bundle(ready(tmp_path, edits=(("solver", "test_iter: 2000", "test_iter: 0"),)), tmp_path / "job")
+    script = tmp_path / "job" / "submit_yarn.sh"
+    assert "-snapshot" in submitted(script, SNAPSHOT="m/r_iter_5000.solverstate", WEIGHTS="w")[0]
+    assert "hang" not in script.read_text(encoding="utf-8")
+
+
+def test_the_readme_says_how_caffeonspark_failed_when_it_was_run(tmp_path: Path) -> None:
+    bundle(ready(tmp_path), tmp_path / "job")
+    readme = " ".join((tmp_path / "job" / "README.md").read_text(encoding="utf-8").split())
+    for said in (
+        "write `test_iter: 0` into the solver",
+        "The exit code proves nothing: it can be 0 without a result. Look for `hdfs:///models/r50.caffemodel`.",
+        "Its folder must exist before the job starts",
+        "only in the **stderr of the executors**",
+        "| `NullPointerException`, `Lost executor ... 134` | Caffe aborted",
+        "There is no test after the last iteration",
+        "with two partitions at batch 10, 190 of 200 images",
+        "Each executor tests the weights that it has",
+        "overwrite each other's",
+        "On a CPU an executor wants about three cores",
+    ):
+        assert said in readme
+
+
+@pytest.mark.parametrize("kind", ["cos_df", "cos_image_df"])
+def test_the_readme_of_a_data_frame_limits_its_row_groups(kind: str, tmp_path: Path) -> None:
+    bundle(ready(tmp_path, *((kind, ()) if kind == "cos_df" else ("cos_lmdb", FRAME))), tmp_path / "job")
+    text = (tmp_path / "job" / "README.md").read_text(encoding="utf-8")
+    assert "keep each file, or else each row group, below that size" in " ".join(text.split())
+    assert '"empty.reduceLeft"' in text
+    if kind == "cos_image_df":
+        assert "three words a line, `FILE LABEL ID`" in text
+        assert "-output hdfs:///train_df -outputFormat parquet\n" in text
+
+
 def test_the_readme_gives_hdf5_snapshots_their_suffix(tmp_path: Path) -> None:
     bundle(
-        ready(tmp_path, edits=(("solver", "snapshot: 5000", "snapshot: 5000 snapshot_format: HDF5"),)),
+        ready(tmp_path, edits=(("solver", RESUMABLE, f"{RESUMABLE} snapshot_format: HDF5"),)),
         tmp_path / "job",
     )
     readme = (tmp_path / "job" / "README.md").read_text(encoding="utf-8")

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.caffeonspark.job_files import EXAMPLES, make
+from tests.caffeonspark.job_files import EXAMPLES, RESUMABLE, Edit, make
 from tests.command import Command
 
+# More iterations between two tests than the data has images for, with snapshots to match.
+MANY: list[Edit] = [
+    ("solver", "test_interval: 5000", "test_interval: 5005"),
+    ("solver", RESUMABLE, "snapshot: 10011"),
+]
 SIZES = ("--executors", "16", "--train_images", "1281167", "--test_images", "50000")
 MODEL = ("--model", "hdfs:///models/r50.caffemodel")
 
@@ -41,7 +46,7 @@ def test_without_a_folder_the_command_only_checks(
 
 
 def test_errors_give_exit_code_1_and_nothing_is_written(caffeonspark: Command, tmp_path: Path) -> None:
-    path = make(tmp_path / "from", edits=[("solver", "test_interval: 5000", "test_interval: 5005")])
+    path = make(tmp_path / "from", edits=MANY)
     ran = caffeonspark(path, *SIZES, *MODEL, "-o", tmp_path / "job")
     assert ran.code == 1
     assert ran.out.splitlines()[-2:] == [

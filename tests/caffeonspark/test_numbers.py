@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 
 from netbuilder.caffeonspark.arithmetic import Numbers, arithmetic
 from netbuilder.solvers import Recipe
-from tests.caffeonspark.job_files import found, job, validated
+from tests.caffeonspark.job_files import RESUMABLE, Edit, found, job, validated
+
+MANY: list[Edit] = [
+    ("solver", "test_interval: 5000", "test_interval: 5005"),
+    ("solver", RESUMABLE, "snapshot: 10011"),
+]
 
 
 def test_5005_iterations_between_tests_are_too_many_for_imagenet_and_5000_are_not(tmp_path: Path) -> None:
     # 5005 * 16 * 16 = 1,281,280 > 1,281,167 images >= 1,280,000 = 5000 * 16 * 16
-    many = validated(tmp_path, edits=[("solver", "test_interval: 5000", "test_interval: 5005")])
+    many = validated(tmp_path, edits=MANY)
     assert [f.code for f in many.findings] == ["train-images"]
     assert not many.fits
     assert validated(tmp_path).fits

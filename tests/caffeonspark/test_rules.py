@@ -11,7 +11,7 @@ import pytest
 
 from netbuilder.caffeonspark import CODES
 from netbuilder.solvers import Recipe
-from tests.caffeonspark.job_files import Edit, example, found, job, validated
+from tests.caffeonspark.job_files import RESUMABLE, Edit, example, found, job, validated
 from tests.caffeonspark.test_verdicts import TRAIN_RULE, VERDICTS, layer
 
 TRAIN = layer("cos_lmdb", "TRAIN")
@@ -112,7 +112,7 @@ CASES: dict[str, Case] = {
     "no-snapshot": Case(
         said("warning", "no-snapshot", "snapshot is 0 at max_iter 600000: nothing is written before the end, and a job that loses an executor cannot resume",
              "write snapshot: N, the number of iterations between two snapshots"),
-        (solver("snapshot: 5000\n", ""),),
+        (solver("snapshot: 10001\n", ""),),
     ),
     # 3
     "net-syntax": Case(
@@ -160,7 +160,7 @@ CASES: dict[str, Case] = {
         layer="zeros", line=2,
     ),
     "data-layer-rule": Case(
-        said("error", "data-layer-rule", "data: the driver reads only the phase of an include rule, and this rule has stage",
+        said("error", "data-layer-rule", "data: the driver reads only the phase of an include rule, and this rule has stage, by which Caffe leaves the layer out",
              "write include { phase: TRAIN } or include { phase: TEST }"),
         (net("include { phase: TEST }", 'include { phase: TEST stage: "val" }'),), layer="data", line=25,
     ),
@@ -189,6 +189,11 @@ CASES: dict[str, Case] = {
     "batch-size": Case(
         said("error", "batch-size", "data: batch_size is missing or 0", "state the images per pass on one device"),
         (net("    batch_size: 16\n", ""),), layer="data", line=2,
+    ),
+    "lmdb-local": Case(
+        said("error", "lmdb-local", "data: '/data/ilsvrc12_train_lmdb' is a local folder to the driver, which refuses to copy it to the nodes",
+             "put it on every node and write file:/PATH"),
+        (net("file:/data/ilsvrc12_train_lmdb", "/data/ilsvrc12_train_lmdb"),), layer="data", line=2,
     ),
     "lmdb-copied": Case(
         said("warning", "lmdb-copied", "data: 'hdfs:///data/ilsvrc12_train_lmdb' does not start with 'file:': Spark copies the whole LMDB to every node",
@@ -335,6 +340,16 @@ CASES: dict[str, Case] = {
         said("info", "sizes-unknown", "test_images not given: cannot check that the data suffices", "give test_images"),
         job={"test_images": None},
     ),
+    "resume-hangs": Case(
+        said("error", "resume-hangs", "a resume at iteration 5068 leaves over 1088 training images before a test (68 iterations since the last one), and an executor queues 1072: solver and driver wait for each other for ever",
+             "write test_iter: 0 to resume without tests, or resume from another snapshot"),
+        line=2, job={"snapshot": "hdfs:///m/r_iter_5068.solverstate", "weights": "hdfs:///m/r_iter_5068.caffemodel"},
+    ),
+    "snapshot-hangs": Case(
+        said("warning", "snapshot-hangs", "snapshot 5001 with test_interval 5000: a job that resumes from iteration 340068 waits for ever, because more than 1072 training images are left over before a test",
+             "write snapshot: 10001, from which each resume runs, or resume with test_iter: 0"),
+        (solver(RESUMABLE, "snapshot: 5001"),), line=14,
+    ),
     # 13
     "snapshot-weights": Case(
         said("error", "snapshot-weights", "-snapshot is given without -weights: the driver refuses to resume",
@@ -354,7 +369,7 @@ CASES: dict[str, Case] = {
         (net("    mean_value: 104\n    mean_value: 117\n    mean_value: 123\n", '    mean_file: "a,b.binaryproto"\n'),),
     ),
     "connection": Case(
-        said("error", "connection", "16 executors need -connection; without it CaffeOnSpark uses InfiniBand", "use -connection ethernet"),
+        said("error", "connection", "16 executors need -connection; without it CaffeOnSpark uses InfiniBand, and a build that lacks it ends with \"Failed to create CaffeNet object\"", "use -connection ethernet"),
         job={"connection": ""},
     ),
     "cpu-connection": Case(
@@ -371,13 +386,13 @@ CASES: dict[str, Case] = {
         job={"features": ("accuracy", "prob")},
     ),
     "infiniband": Case(
-        said("warning", "infiniband", "-connection infiniband aborts if CaffeOnSpark was built without InfiniBand",
+        said("warning", "infiniband", "without InfiniBand in its build, CaffeOnSpark ends with \"Failed to create CaffeNet object\"",
              "use -connection ethernet, unless yours was built with it"),
         job={"connection": "infiniband"},
     ),
     "model-local": Case(
-        said("warning", "model-local", "-model 'file:/models/net.caffemodel' is on whichever machine runs the executor of rank 0",
-             "give a URL that all machines can reach, for example hdfs:///models/net.caffemodel"),
+        said("warning", "model-local", "-model 'file:/models/net.caffemodel' is on whichever machine runs the executor of rank 0; if its folder is missing there, the job writes no model and still ends with exit code 0",
+             "make the folder on every machine, or give a URL that all machines can reach, for example hdfs:///models/net.caffemodel"),
         job={"model": "file:/models/net.caffemodel"},
     ),
     "features-and-test": Case(
@@ -543,6 +558,51 @@ def test_an_image_of_cos_data_needs_a_transformation(tmp_path: Path) -> None:
     block = text[start : text.index("      }\n", start) + len("      }\n")]
     (finding,) = found(validated(tmp_path, "cos_df", [net(block, "")]), "cos-transform")
     assert finding.text == "the images of 'data' need a transformation, which turns them into numbers"
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "unmet"),
+    [
+        ('not_stage: "a"', "", ""),  # ran, on CaffeOnSpark itself
+        ('not_stage: "a"', 'stage: "a"', "not_stage"),
+        ('stage: "a"', "", "stage"),
+        ('stage: "a"', 'stage: "a" stage: "b"', ""),
+        ("min_level: 1", "", "min_level"),
+        ("min_level: 1", "level: 1", ""),
+        ("max_level: 2", "", ""),
+        ("max_level: 2", "level: 3", "max_level"),
+    ],
+)
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_a_rule_may_state_more_than_a_phase_if_caffe_keeps_the_layer(
+    rule: str, state: str, unmet: str, phase: str, tmp_path: Path
+) -> None:
+    edits = [
+        net(f"include {{ phase: {phase} }}", f"include {{ phase: {phase} {rule} }}"),
+        solver("solver_mode", f"{phase.lower()}_state {{ {state} }} solver_mode"),
+    ]
+    findings = found(validated(tmp_path, edits=edits), "data-layer-rule")
+    assert [f.text.partition("this rule has ")[2].partition(",")[0] for f in findings] == [unmet] * bool(
+        unmet
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("data/lmdb", "lmdb-local"),
+        ("/data/lmdb", "lmdb-local"),
+        ("local:/data/lmdb", "lmdb-local"),
+        ("hdfs://host/data/lmdb", "lmdb-copied"),
+        ("s3a://bucket/lmdb", "lmdb-copied"),
+        ("file:data/lmdb", "lmdb-relative"),
+        ("file:/data/lmdb", ""),
+        ("file:///data/lmdb", ""),
+    ],
+)
+def test_where_an_lmdb_is(source: str, code: str, tmp_path: Path) -> None:
+    result = validated(tmp_path, edits=[net("file:/data/ilsvrc12_train_lmdb", source)])
+    assert [f.code for f in result.findings] == [code] * bool(code)
 
 
 def test_a_class_for_the_other_layer_type_is_refused(tmp_path: Path) -> None:

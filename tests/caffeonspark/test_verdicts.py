@@ -134,7 +134,9 @@ VERDICTS = {
 @pytest.mark.parametrize("kind", ["cos_lmdb", "cos_seq", "cos_df"])
 def test_the_examples_that_caffeonspark_accepts_have_no_findings(kind: str) -> None:
     result = validate(EXAMPLES / f"solver_{kind}.prototxt", IMAGENET)
-    assert [str(f) for f in result.findings] == []
+    # They train, but no resume of theirs does, which the driver does not notice.
+    assert [f.code for f in result.findings] == ["snapshot-hangs"]
+    assert result.fits
     assert result.loop == "interleaved"
 
 

@@ -336,6 +336,23 @@ def grouped(kernel: int, out: int, **fields: Any) -> Build:
     return one("Deconvolution", num_output=out, group=CHANNELS, kernel_size=kernel, **fields)
 
 
+def some_axes(axis: int, number: int, *dims: int, pooled: bool = False) -> Build:
+    """A Reshape of some axes, of one number per channel if `pooled`."""
+
+    def build(net: Net, x: Blob) -> Blob:
+        if pooled:
+            x = net.add("Pooling", x, name="pooled", pool="AVE", global_pooling=True)
+        return net.add("Reshape", x, name="axes", axis=axis, num_axes=number, shape={"dim": list(dims)})
+
+    return build
+
+
+def pair(net: Net, x: Blob) -> Blob:
+    """A vector of two."""
+    two = net.add("InnerProduct", x, name="two", num_output=2)
+    return net.add("Reshape", two, name="pair", shape={"dim": [2]})
+
+
 def reshape(*dims: int, name: str = "t") -> Build:
     return lambda net, x: net.add("Reshape", x, name=name, shape={"dim": list(dims)})
 
@@ -676,6 +693,19 @@ CASES: dict[str, Build] = {
     "matrix_softmax_from_end": then(reshape(0, -1), ("Softmax", {"axis": -1})),
     "flat_product_softmax_from_end": then(
         flat, ("InnerProduct", {"num_output": 5}), ("Softmax", {"axis": -1})
+    ),
+    "one_image_left_out_then_softmax": then(some_axes(1, 3, -1), ("Softmax", {})),
+    "one_image_left_out_then_relu": then(some_axes(1, 3, -1), ("ReLU", {})),
+    "one_image_left_out_then_scale": then(some_axes(1, 3, CHANNELS, -1), ("Scale", {})),
+    "one_image_left_out_then_flatten": then(some_axes(1, 3, CHANNELS, -1), ("Flatten", {})),
+    "column_then_softmax": then(some_axes(0, 3, -1, pooled=True), ("Softmax", {"axis": 0})),
+    "column_then_scale": then(some_axes(0, 3, -1, pooled=True), ("Scale", {"num_axes": 1})),
+    "column_then_reduction": then(some_axes(0, 3, -1, pooled=True), ("Reduction", {})),
+    "column_at_the_end_then_softmax": then(some_axes(0, 3, 1, -1, pooled=True), ("Softmax", {})),
+    "pair_scaled": then(pair, ("Scale", {"axis": 0})),
+    "concat_single_input_of_two": lambda net, x: (
+        net.add("Concat", net.add("Input", name="other", shape={"dim": [2, 3]}), name="t", axis=0),
+        net.add("TanH", x, name="u"),
     ),
     "other_images_then_product": then(reshape(2, -1), ("InnerProduct", {"num_output": 3})),
     "other_images_then_products": then(

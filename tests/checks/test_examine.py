@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from netbuilder import errors
 from netbuilder.checks.examine import Wanted, examine, examine_text
 from netbuilder.errors import FieldError, FileError
 from netbuilder.weights.model import Model, ModelLayer
@@ -194,3 +196,19 @@ def test_the_verdict_is_real_caffes(verdict: str) -> None:
         if bool(refusals or warned) != (verdict == "refused"):
             wrong.append((case["id"], [str(f) for f in refusals]))
     assert wrong == []
+
+
+def test_hints_stop_after_a_second_of_looking_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hint compares a name with all others, which for each layer of a large file would take minutes."""
+    known = 'layer { name: "x" type: "Input" top: "data" input_param { shape { dim: 1 } } }\n'
+    text = known + 'layer { name: "t" type: "ReLU" bottom: "dato" top: "t" }'
+
+    def hint() -> str:
+        (finding,) = (
+            f for f in examine_text(text, "net.prototxt", Wanted()).findings if f.severity == "error"
+        )
+        return finding.fix
+
+    assert hint() == "did you mean 'data'?"
+    monkeypatch.setattr(errors, "_spent", errors._SECONDS + time.process_time())
+    assert hint() == ""

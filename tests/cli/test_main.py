@@ -15,7 +15,8 @@ from netbuilder.cli.main import GROUPS, VERBS
 from netbuilder.cli.options import Parser
 from tests.command import Command, Ran
 
-CLI = Path(__file__).parents[2] / "netbuilder" / "cli"
+ROOT = Path(__file__).parents[2]
+CLI = ROOT / "netbuilder" / "cli"
 
 
 @pytest.fixture
@@ -127,6 +128,19 @@ def test_a_word_like_no_verb_is_answered_with_where_they_are_listed(netbuilder: 
     assert netbuilder("--json", "count") == Ran(
         2, "", f"ConfigError: the verb comes first, got '--json'\n{hint}"
     )
+
+
+@pytest.mark.parametrize("script", ["imagenet/build_resnet.py", "cifar10/whiten.py"])
+def test_a_script_before_the_set_up_names_what_is_missing(script: str, tmp_path: Path) -> None:
+    words = ["-m", "normal", "-n", "64"] if "build" in script else ["a.bin"]
+    # -S leaves out the folder of installed packages, as in a fresh clone.
+    command = [sys.executable, "-S", "-E", str(ROOT / "app" / script), *words, "-o", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    what, hint = done.stderr.splitlines()
+    package = "protobuf" if "build" in script else "numpy"
+    assert done.returncode == 2
+    assert what.startswith(f"ConfigError: {package} is missing, which netbuilder needs")
+    assert "`make demo`" in hint
 
 
 def test_the_version_costs_less_than_half_of_a_build_of_resnet_50(tmp_path: Path) -> None:

@@ -31,11 +31,15 @@ OWN_MEANING = {
     "--format": "each verb has its own formats",
     "--gpu": "one device, or several",
     "--images": "of the training set, or to test on",
+    "--input": "the shape of a blob, or the images that weights are for",
     "--iterations": "of a test, or to time",
     "--jobs": "a sweep counts on processors, a database is made on cores",
     "--label": "a blob that is left out of a net, or written with the features",
     "--labels": "a database of labels, or a file of class names",
+    "--list": "the recipes that there are, or the images of a file",
+    "--master": "of any cluster of Spark, or of a standalone one",
     "--mean": "the image to write, or to subtract",
+    "--net": "of a solver, or of a model that is compared",
     "--no-draw": "the front of a sweep, or the curves of a training",
     "--output": "what is written",
     "--output_folder": "what is written",
@@ -48,6 +52,7 @@ OWN_MEANING = {
     "--set": "an option of a config, or a field of a solver",
     "--test-images": "of the training record, or of the job",
     "--top": "rows of a table",
+    "--verify": "an ONNX file as it is written, or a model that is brought in",
     "--weights": "to begin with, to test, or to fit",
     "-o": "what is written",
 }
@@ -93,7 +98,7 @@ def test_the_same_option_has_the_same_help_and_type_in_all_verbs() -> None:
     for prog, parser in _parsers().items():
         verb = prog.split()[1]
         for word, action in parser._option_string_actions.items():
-            if verb == "build" and word in of_configs | {w.replace("--", "--no-", 1) for w in of_configs}:
+            if verb in ("build", "train-val") and word.replace("--no-", "--", 1) in of_configs:
                 continue
             if len(word) == 2 and word != "-o":
                 continue  # short for an option of a config

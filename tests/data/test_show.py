@@ -110,10 +110,7 @@ def test_a_missing_or_damaged_database_is_reported(database: Path, data: Run, tm
         return err.removeprefix("FileError: ")
 
     assert told(tmp_path / "none") == f"cannot read '{tmp_path}/none': it is not there\n"
-    assert told(tmp_path) == (
-        f"cannot read '{tmp_path}': there is no data.mdb in this folder\n"
-        "  hint:    netbuilder reads LMDB databases, a LevelDB is another kind\n"
-    )
+    assert told(tmp_path) == f"cannot read '{tmp_path}': there is no data.mdb in this folder\n"
     path = database / "data.mdb"
     whole = path.read_bytes()
     path.write_bytes(whole[:-4096])
@@ -124,3 +121,27 @@ def test_a_missing_or_damaged_database_is_reported(database: Path, data: Run, tm
     key = whole.index(b"00000003_ant/3.png")
     path.write_bytes(whole[: key + 18] + b"\xff" + whole[key + 19 :])
     assert told(database) == f"record '00000003_ant/3.png' of '{database}' is bad: it is not a Datum\n"
+
+
+def test_a_leveldb_is_shown_as_an_lmdb_of_the_same_records(database: Path, data: Run, tmp_path: Path) -> None:
+    plyvel = pytest.importorskip("plyvel")
+    place = tmp_path / "level"
+    (database / "netbuilder.json").unlink()
+    with plyvel.DB(str(place), create_if_missing=True) as level, lmdb.open(str(database)) as env:
+        for key, value in env.begin().cursor():
+            level.put(key, value)
+    before = {file.name: file.read_bytes() for file in place.iterdir()}
+    code, out, _ = data("show", place)
+    assert (code, out.splitlines()[1:]) == (0, data("show", database)[1].splitlines()[1:])
+    shown = json.loads(data("show", place, "--json")[1])
+    size = sum(map(len, before.values()))
+    assert shown == {**json.loads(data("show", database, "--json")[1]), "database": str(place), "bytes": size}
+    assert {file.name: file.read_bytes() for file in place.iterdir()} == before
+    assert data("show", place, "--draw", tmp_path / "sheet.png")[0] == 0
+    for file in place.iterdir():
+        if file.suffix in (".ldb", ".sst", ".log"):
+            file.unlink()
+    (place / "CURRENT").write_text("MANIFEST-999999\n")
+    code, out, err = data("show", place)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"FileError: cannot read '{place}': it is not a LevelDB, or damaged")

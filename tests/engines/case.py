@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -97,6 +98,12 @@ def rows(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, without the times."""
     with path.open(newline="") as file:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def logged_losses(log: Path) -> dict[int, float]:
+    """The losses in a log of Caffe's, by iteration."""
+    found = re.findall(r"Iteration (\d+) \(.*\), loss = (\S+)", log.read_text())
+    return {int(iteration): float(loss) for iteration, loss in found}
 
 
 def worker_of(process: subprocess.Popen[str]) -> int:

@@ -180,7 +180,7 @@ def layer(fields: str) -> Callable[[], None]:
         ),
         (
             layer('type: "ReLU" relu_param { new_field: 1 }'),
-            'this Caffe does not understand line 5 of the net: Message type "caffe.ReLUParameter" has no',
+            "this Caffe does not understand line 5 of 'net.prototxt': Message type \"caffe.ReLUParameter\"",
         ),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

@@ -21,7 +21,16 @@ from netbuilder.errors import ConfigError, EngineError
 from netbuilder.prototxt.text import parse
 from netbuilder.schema import SolverParameter, message
 from netbuilder.training.events import Ended, Event, Iteration, Snapshot, Started
-from tests.engines.case import SOLVER, prepare, refusal, start, state_of, wait_for, worker_of
+from tests.engines.case import (
+    SOLVER,
+    logged_losses,
+    prepare,
+    refusal,
+    start,
+    state_of,
+    wait_for,
+    worker_of,
+)
 
 STOCK = SOLVER.replace('"warmup 20 from 0, cosine"', '"step" gamma: 0.5 stepsize: 60')
 
@@ -72,11 +81,10 @@ def test_it_ends_with_the_weights_of_pycaffe_and_the_record_is_its_log(
         assert test["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
     # And the words of Caffe.
     log = (folder / "out/x_caffe.log").read_text()
-    losses = re.findall(r"Iteration (\d+) \(.*\), loss = (\S+)", log)
-    assert [int(i) for i, _ in losses] == list(range(200))
+    losses = logged_losses(folder / "out/x_caffe.log")
+    assert list(losses) == [*range(0, 200, 25), 199]  # as the solver displays them
     assert [(row["iteration"], row["loss"], row["lr"]) for row in data["train"]] == [
-        (i, float(losses[i][1]), pytest.approx(0.05 * 0.5 ** (i // 60), rel=1e-5))
-        for i in [*range(0, 200, 25), 199]
+        (i, loss, pytest.approx(0.05 * 0.5 ** (i // 60), rel=1e-5)) for i, loss in losses.items()
     ]
     assert re.findall(r"Test net output #0: accuracy = (\S+)", log) == [
         f"{test['outputs']['accuracy'][0]:.6g}" for test in data["tests"]

@@ -22,7 +22,7 @@ from netbuilder.errors import EngineError
 from netbuilder.training import events
 from tests.engines.case import prepare
 
-SENT = {"train": train_worker._MODULES, "judge": ("_messages.py", "_judge_worker.py")}
+SENT = {"train": train_worker._MODULES, "judge": ("_messages.py", "_late_imports.py", "_judge_worker.py")}
 FOLDER = Path(_messages.__file__).parent
 
 

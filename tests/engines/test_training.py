@@ -24,6 +24,7 @@ from tests.engines.case import (
     NET,
     ROOT,
     SOLVER,
+    logged_losses,
     prepare,
     refusal,
     rows,
@@ -115,11 +116,16 @@ def test_the_record_is_what_caffe_said_and_a_test_is_its_mean(
     assert [(row["iteration"], row["lr"]) for row in data["train"]] == [
         (0, 0.01), (5, 0.01), (10, 0.005), (15, 0.005), (19, 0.005),
     ]  # fmt: skip
-    # The mean of the last average_loss losses that the log has.
-    log = (folder / "out/x_caffe.log").read_text().splitlines()
-    losses = [float(line.rpartition("= ")[2]) for line in log if "iters), loss = " in line]
+    # The log has the iterations that the solver displays; with display: 1, all of them.
+    assert list(logged_losses(folder / "out/x_caffe.log")) == [0, 5, 10, 15, 19]
+    text = (folder / "solver.prototxt").read_text()
+    (folder / "all.prototxt").write_text(text.replace("display: 5", "display: 1").replace("out/x", "all/x"))
+    assert main(["train", "all.prototxt", "--no-draw"]) == 0
+    capsys.readouterr()
+    losses = logged_losses(folder / "all/x_caffe.log")
     assert len(losses) == 20
-    assert data["train"][1]["loss"] == pytest.approx(sum(losses[2:6]) / 4)
+    # The mean of the last average_loss losses.
+    assert data["train"][1]["loss"] == pytest.approx(sum(losses[i] for i in range(2, 6)) / 4)
     assert (folder / "out/x_curves.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "out/x_run.json").read_text()) == data
     # What `netbuilder test` says of the snapshot: 50 images in 5 passes, as the last test in training.
@@ -143,7 +149,7 @@ def test_the_record_is_what_caffe_said_and_a_test_is_its_mean(
     assert first == {name: [pytest.approx(float(value))] for name, value in expected.items()}
 
 
-def test_a_loss_of_nan_is_warned_about(
+def test_a_loss_of_nan_ends_the_training(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Softmax would hide it: Caffe takes the logarithm of no less than 1e-38.
@@ -157,11 +163,11 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
     (folder / "solver.prototxt").write_text(
         'net: "net.prototxt" base_lr: 1e30 lr_policy: "fixed" max_iter: 8 display: 1 snapshot_prefix: "out/x"'
     )
-    assert main(["train", "solver.prototxt"]) == 0
+    assert main(["train", "solver.prototxt"]) == 1
     captured = capsys.readouterr()
     assert captured.err.count(": nothing is learnt any more\n") == 1
     assert "warning: random_seed is not set: no two runs are alike, not even a resumed one\n" in captured.err
-    assert captured.out.endswith("last loss nan\n")
+    assert captured.out.endswith("last loss inf\n")  # the first that is not finite
 
     def refuse(word: str) -> float:
         raise AssertionError(f"{word} is no JSON")
@@ -247,8 +253,9 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
     model = folder / "out/x_iter_21.caffemodel"
     model.write_bytes(model.read_bytes()[:-10])
     capsys.readouterr()
-    assert refusal(["train", "solver.prototxt", "--resume", "latest"], capsys) == (
-        "out/x_iter_21.solverstate cannot be resumed from: it is cut short, or not a protobuf file\n"
+    told = refusal(["train", "solver.prototxt", "--resume", "latest"], capsys)
+    assert (
+        "'out/x_iter_21.solverstate': 'out/x_iter_21.caffemodel' is cut short or damaged in a layer" in told
     )
 
 
@@ -257,8 +264,8 @@ def test_a_snapshot_that_is_cut_short_is_not_resumed_from(
     [
         (
             SOLVER.replace("net.prototxt", "nett.prototxt"), [],
-            "the solver names a net that does not exist: 'nett.prototxt'\n"
-            "hint:    names are relative to the current directory\n",
+            "the solver names a net that does not exist: 'nett.prototxt'\nwhere:   solver.prototxt:1:1\n"
+            "hint:    looked for it in 'FOLDER'; Caffe looks in the current directory\n",
         ),
         (
             SOLVER, ["--resume", "latest"],
@@ -286,7 +293,7 @@ def test_mistakes_are_reported_before_caffe_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     (folder / "solver.prototxt").write_text(solver)
-    assert refusal(["train", "solver.prototxt", *words], capsys) == error
+    assert refusal(["train", "solver.prototxt", *words], capsys) == error.replace("FOLDER", str(folder))
     assert not (folder / "out").exists()
 
 

@@ -16,6 +16,7 @@ from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.networks import find_network
 from netbuilder.schema import NetParameter
+from tests.databases import noise, write_lmdb
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "app" / "cifar10" / "whiten.py"
@@ -157,3 +158,14 @@ def test_what_holds_no_images_is_refused_and_nothing_is_written(
     done = script(path, "-o", tmp_path / "w.caffemodel")
     assert (done.returncode, done.stderr) == (2, f"FileError: {reason.format(path)}\n")
     assert not (tmp_path / "w.caffemodel").exists()
+
+
+def test_the_script_reads_a_database_as_it_reads_the_same_images_in_a_file(tmp_path: Path) -> None:
+    images = noise(30, 3, 8, 8)
+    write_lmdb(tmp_path / "db", images, [0] * 30)
+    np.save(tmp_path / "images.npy", images)
+    for name in ("db", "images.npy"):
+        words = [name, "-o", f"{name}.caffemodel", "--first", "20"]
+        subprocess.run([sys.executable, str(SCRIPT), *words], cwd=tmp_path, check=True)
+    of_database, of_file = (tmp_path / f"{name}.caffemodel" for name in ("db", "images.npy"))
+    assert of_database.read_bytes() == of_file.read_bytes()

@@ -49,3 +49,16 @@ def test_the_fields_of_a_file_cover_all_of_it_but_comments_and_separators(path: 
         done = span.end
     between += text[done:]
     assert all(not line.strip() or line.strip().startswith("#") for line in between.splitlines())
+
+
+OPAQUE = ('{ "x" }', "{ [1, 2] }", "{ a b c }", '{ "}" # }\n }', "< { ; } >", "{ }", "{ :: }")
+
+
+@pytest.mark.parametrize("value", OPAQUE)
+def test_a_block_of_an_unknown_field_holds_anything_with_its_brackets_closed(value: str) -> None:
+    """As the lenient reader takes it; `check --fix` met a ValueError there."""
+    text = f'name: "a" foo {value} layer {{ name: "b" }}'
+    found = spans(text)
+    assert [(span.name, text[span.value : span.end]) for span in found] == [
+        ("name", '"a"'), ("foo", value), ("layer", '{ name: "b" }'),
+    ]  # fmt: skip

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
 from netbuilder.prototxt import text as text_format
 from netbuilder.schema import SolverParameter
-from netbuilder.solvers import approximations, check, plan, schedule_of
+from netbuilder.solvers import approximations, check, plan, read_solver, schedule_of
 from netbuilder.solvers.stock import stock
 from netbuilder.training.events import Iteration
 from tests.engines.case import prepare
@@ -81,6 +83,50 @@ def test_caffeonspark_tests_no_more_images_than_exist() -> None:
     assert (solver.test_interval, list(solver.test_iter)) == (5004, [1666])
     assert solver.snapshot_prefix == "n"
     assert ("test_iter", "50000 images / 30, 20 images left out", "1666") in planned.arithmetic
+
+
+def test_iter_size_adds_no_images_for_caffeonspark() -> None:
+    one, two = (
+        plan(
+            read_recipe("resnet"), net="n", batch=16, devices=16, test_batch=25, iter_size=size,
+            dialect="caffeonspark",
+        )
+        for size in (1, 2)
+    )  # fmt: skip
+    assert (two.solver.base_lr, two.solver.max_iter) == (one.solver.base_lr, one.solver.max_iter)
+    assert list(two.solver.stepvalue) == list(one.solver.stepvalue)
+    assert two.arithmetic[0] == ("global batch", "16 a device * 16 devices; iter_size 2 repeats them", "256")
+    assert two.solver.iter_size == 2
+
+
+@pytest.mark.parametrize(
+    "words", [["--test-images", "0"], ["--test-batch", "0"], ["--set", "test_iter=0", "--test-batch", "0"]]
+)
+def test_a_solver_without_tests_says_so_to_caffeonspark(words: list[str], folder: Path) -> None:
+    given = ["--net", "n.prototxt", "--batch", "16", "--gpus", "16", "--dialect", "caffeonspark"]
+    assert main(["solver", "resnet", *given, *words, "-o", "s.prototxt"]) == 0
+    solver = read_solver("s.prototxt")
+    assert list(solver.test_iter) == [0]  # the driver reads one, and its Caffe wants an interval with it
+    assert solver.test_interval > 0
+    assert solver.snapshot == 5005  # without tests no resume hangs
+
+
+@pytest.mark.parametrize(
+    ("net", "output", "dialect", "written"),
+    [
+        ("job/train_val.prototxt", "job/solver.prototxt", "caffeonspark", "train_val.prototxt"),
+        ("./train_val.prototxt", "solver.prototxt", "caffeonspark", "train_val.prototxt"),
+        ("nets/train_val.prototxt", "job/solver.prototxt", "caffeonspark", "nets/train_val.prototxt"),
+        ("job/train_val.prototxt", "job/solver.prototxt", "caffe-1.0", "job/train_val.prototxt"),
+    ],
+)
+def test_caffeonspark_gets_the_bare_name_of_a_net_beside_the_solver(
+    net: str, output: str, dialect: str, written: str, folder: Path
+) -> None:
+    Path("job").mkdir()
+    words = ["--net", net, "--batch", "16", "--gpus", "16", "--dialect", dialect, "-o", output]
+    assert main(["solver", "resnet", *words]) == 0
+    assert read_solver(output).net == written
 
 
 @pytest.mark.parametrize(
@@ -298,3 +344,19 @@ def test_davidnet_tests_each_of_its_epochs_of_97_iterations() -> None:
     """50000 images / 512, and the last batch is dropped: 97, not 98; 24 epochs."""
     solver = plan(read_recipe("davidnet"), net="net.prototxt", batch=512, test_batch=100).solver
     assert (solver.test_interval, solver.max_iter) == (97, 24 * 97)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epochs", 1e308), ("epochs", 1e7), ("images", 2**31), ("test_images", 10**30), ("batch", 10**23)],
+)
+def test_a_number_beyond_the_fields_of_a_solver_is_refused(field: str, value: float) -> None:
+    recipe: Any = read_recipe("davidnet")
+    with pytest.raises(ConfigError) as raised:
+        plan(replace(recipe, **{field: value}), net="n", batch=1, test_batch=1)
+    assert raised.value.key == field
+
+
+def test_a_milestone_beyond_the_fields_of_a_solver_is_refused() -> None:
+    with pytest.raises(ConfigError, match="more than Caffe can count"):
+        plan(replace(read_recipe("cifar_resnet"), milestones=(1e300,)), net="n", batch=128, test_batch=1)

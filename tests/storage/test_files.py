@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,49 @@ def test_a_missing_folder_is_reported_by_the_name_of_the_file(tmp_path: Path) ->
     path = tmp_path / "none" / "file"
     with pytest.raises(FileError, match=f"cannot write '{path}': no such file"), replacing(path) as partial:
         partial.write_bytes(b"new")
+
+
+def test_a_link_under_a_temporary_name_is_never_written_through(tmp_path: Path) -> None:
+    """Names of temporary files used to be foreseeable, and opened whatever stood there."""
+    aim = tmp_path / "aim"
+    aim.write_text("mine")
+    (tmp_path / f".net.prototxt.{os.getpid()}.partial").symlink_to(aim)
+    write_files({tmp_path / "net.prototxt": MARK})
+    with replacing(tmp_path / "net.prototxt") as partial:
+        partial.write_text(MARK)
+    assert aim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["net.prototxt", "n" * 255, "ü" * 127])
+def test_what_a_killed_writer_left_goes_with_the_next_file_of_that_name(tmp_path: Path, name: str) -> None:
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom netbuilder.storage.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=False)
+    (left,) = tmp_path.iterdir()
+    other = tmp_path / (name[:50] + ".of.somebody.partial")
+    other.write_text("mine")
+    write_files({tmp_path / name: MARK})
+    assert not left.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / name, other])
+
+
+def test_a_file_that_another_process_is_writing_stays(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    with replacing(path) as partial:
+        partial.write_text(MARK + " slowly")
+        write_files({path: MARK + " at once"})
+        assert path.read_text() == MARK + " at once"
+    assert path.read_text() == MARK + " slowly"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_the_rights_that_others_have(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write_files({tmp_path / "net.prototxt": MARK})
+    finally:
+        os.umask(old)
+    assert (tmp_path / "net.prototxt").stat().st_mode & 0o777 == 0o640

@@ -207,3 +207,51 @@ def test_the_solver_of_a_recipe_takes_the_records_at_hand(netbuilder: Command) -
     assert "note: --images 80, but the data of net.prototxt has 60 records" in ran.err
     ran = netbuilder("solver", "resnet", "--net", "net.prototxt", "--gpus", "8", "--json")
     assert "60 records, fewer than the global batch of 80" in ran.err
+
+
+def test_a_net_without_a_loss_is_warned_of(netbuilder: Command) -> None:
+    for weight, warned in ((None, True), ("0", True), ("1", False)):
+        top = 'layer { name: "loss" type: "Reduction" bottom: "fc" top: "loss" %s }\n'
+        Path("net.prototxt").write_text(
+            _TRAINED + _TESTED + _REST[0] + top % (f"loss_weight: {weight}" if weight else "")
+        )
+        text = "has no loss in TRAIN: nothing is learnt, and the loss is 0"
+        assert any(text in warning for warning in warnings()) == warned
+        found = [code for code, _, _ in codes(netbuilder) if code == "no-loss"]
+        assert found == ["no-loss"] * warned
+
+
+def test_a_net_that_nothing_feeds_is_not_trained(netbuilder: Command) -> None:
+    shapes = "input_param { shape { dim: 2 dim: 3 } shape { dim: 2 } }"
+    net = f'layer {{ name: "in" type: "Input" top: "x" top: "y" {shapes} }}'
+    Path("net.prototxt").write_text(net + "".join(_REST))
+    solver("test_iter: 3\ntest_interval: 2\n", "")
+    ran = netbuilder("train", "solver.prototxt")
+    assert (ran.code, ran.out) == (2, "")
+    assert (
+        "nothing fills 'x', 'y': the net has Input layers and no data layer, and would get zeros" in ran.err
+    )
+    assert ("no-data", "net.prototxt", 1) in codes(netbuilder)
+
+
+def test_several_test_nets_are_told_apart_and_a_whole_loss_is_shown(
+    netbuilder: Command, real_caffe: Caffe
+) -> None:
+    """As the autoencoder of Caffe's examples has them."""
+    stage = 'include { phase: TEST stage: "test-on-%s" }'
+    tests = [_TESTED.replace("include { phase: TEST }", stage % name) for name in ("train", "test")]
+    tests[0] = tests[0].replace("test_db", "train_db")
+    Path("net.prototxt").write_text(_TRAINED + "".join(tests) + "".join(_REST))
+    states = 'test_state { stage: "test-on-train" } test_state { stage: "test-on-test" }'
+    solver("test_iter: 3\n", f"test_iter: 6 test_iter: 3 {states} test_compute_loss: true\n")
+    ran = netbuilder("train", "solver.prototxt", "--no-draw")
+    record = json.loads(Path("out/x_run.json").read_text())
+    assert ran.code == 0
+    assert record["test_nets"] == ["test #0 test-on-train", "test #1 test-on-test"]
+    for i, name in enumerate(record["test_nets"]):
+        last = [test for test in record["tests"] if test["net"] == i][-1]
+        (loss,) = last["outputs"]["loss"]
+        # The whole loss is the only loss.
+        assert last["loss"] == pytest.approx(loss, rel=1e-5)
+        assert f"last {name} loss {loss:.4f}, whole loss {last['loss']:.4f}, iteration 4\n" in ran.out
+        assert f"{name} loss " in ran.err

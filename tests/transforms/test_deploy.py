@@ -30,6 +30,7 @@ class Case(NamedTuple):
     inputs: tuple[str, ...] = ("data",)
     given: tuple[str, ...] = ()  # further words of the command
     stages: tuple[str, ...] = ()
+    phase: str = "TEST"  # whose blobs are the right ones
 
 
 def data(phase: str = "", crop: str = "crop_size: 6", **also: str) -> str:
@@ -80,6 +81,16 @@ layers { name: "fc" type: INNER_PRODUCT bottom: "conv1" top: "fc"
 layers { name: "accuracy" type: ACCURACY bottom: "fc" bottom: "label" top: "accuracy" }
 layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "label" top: "loss" }
 """
+V0 = """
+layers { layer { name: "data" type: "images" source: "list.txt" batchsize: 2 new_height: 6 new_width: 6 }
+  top: "data" top: "label" }
+layers { layer { name: "conv1" type: "conv" num_output: 4 kernelsize: 3 weight_filler { type: "xavier" } }
+  bottom: "data" top: "conv1" }
+layers { layer { name: "fc" type: "innerproduct" num_output: 5 weight_filler { type: "xavier" } }
+  bottom: "conv1" top: "fc" }
+layers { layer { name: "loss" type: "softmax_loss" } bottom: "fc" bottom: "label" }
+"""
+NVCAFFE = "forward_type: FLOAT backward_type: FLOAT"
 HDF5 = """layer { name: "features" type: "HDF5Data" top: "data" top: "cont" top: "target"
   hdf5_data_param { source: "features.txt" batch_size: 2 } }
 """
@@ -90,11 +101,41 @@ AXIS = """layer { name: "map" type: "DummyData" top: "map"
   dummy_data_param { shape { dim: 2 dim: 5 dim: 1 dim: 4 } data_filler { value: 1 } } }
 """
 
+ONES = "dummy_data_param { shape { dim: %d dim: 1 dim: %d dim: %d } data_filler { value: 1 } }"
+MATRIX = layer("DummyData", "matrix", "", ONES % (1, 5, 5))
+MAP = layer("DummyData", "map", "", ONES % (2, 4, 4))
+HDF5_LABELS = """layer { name: "targets" type: "HDF5Data" top: "target"
+  hdf5_data_param { source: "features.txt" batch_size: 2 } }
+"""
+
 SIZES = "input_param { shape { dim: 2 dim: 3 dim: 6 dim: 6 } }"
 
 CASES = {
     "BVLC": Case(data("TRAIN", "crop_size: 6 mirror: true") + data("TEST") + BODY + ACCURACY + LOSS, SOFTMAX),
     "V1": Case(V1, SOFTMAX),
+    "V0": Case(V0, SOFTMAX),
+    "NVCaffe": Case(
+        "default_forward_type: FLOAT default_backward_type: FLOAT\n" + data() + BODY
+        + layer("SoftmaxWithLoss", "loss", "fc label", NVCAFFE) + ACCURACY, SOFTMAX,
+    ),
+    "for TRAIN alone": Case(data("TRAIN") + BODY + LOSS, SOFTMAX, phase="TRAIN"),
+    "InfogainLoss": Case(
+        data() + MATRIX + BODY + layer("InfogainLoss", "loss", "fc label matrix"), SOFTMAX
+    ),
+    "a map of classes": Case(
+        data() + MAP + conv(outputs=5) + layer("SoftmaxWithLoss", "loss", "conv1 map",
+                                               "loss_param { ignore_label: 255 normalize: true }"),
+        {"prob": ("conv1", "softmax")},
+    ),
+    "two losses of one head": Case(
+        data() + BODY + LOSS + layer("HingeLoss", "hinge", "fc label", "loss_weight: 0.5") + ACCURACY, SOFTMAX
+    ),
+    "three heads of two kinds": Case(
+        data() + HDF5_LABELS + BODY + LOSS + ip("fc_b")
+        + layer("SigmoidCrossEntropyLoss", "loss_b", "fc_b target") + ip("fc_c")
+        + layer("EuclideanLoss", "loss_c", "fc_c target"),
+        {"fc_prob": ("fc", "softmax"), "fc_b_prob": ("fc_b", "sigmoid"), "fc_c": ("fc_c", "same")},
+    ),
     "Dropout and BatchNorm": Case(
         data() + conv() + layer("BatchNorm", "bn", "conv1") + layer("Scale", "scale", "bn", tops="bn")
         + layer("Dropout", "drop", "bn", tops="bn") + ip(bottom="bn") + LOSS, SOFTMAX,
@@ -205,6 +246,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def bvlc(text: str) -> str:
+    """The text without NVCaffe's fields, which the judge does not know."""
+    return re.sub(r"(default_)?(forward|backward)_type: FLOAT", "", text)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     paths = [
         p for p in folder.rglob("*") if p.is_file() and p.name != "lock.mdb" and "prototxt" not in p.name
@@ -221,16 +267,22 @@ def test_the_deploy_net_gives_the_probabilities_of_the_original(
     Path("train_val.prototxt").write_text(case.text)
     assert main(["deploy", "train_val.prototxt", "-o", "deploy.prototxt", "--force", *case.given]) == 0
     text = Path("deploy.prototxt").read_text()
-    net = prototxt.parse(text)
+    net = prototxt.parse(text, dialect="any")
     blobs = sorted({blob for blob, _ in case.gives.values()} | set(case.inputs))
     original = real_caffe.run(
-        case.text, stages=case.stages, files=files(folder), outputs=blobs, fetch_params=True, seed=3
+        bvlc(case.text),
+        phase=case.phase,
+        stages=case.stages,
+        files=files(folder),
+        outputs=blobs,
+        fetch_params=True,
+        seed=3,
     )
     named = {layer.name for layer in net if layer.params}
     params = {key: values for key, values in original.params.items() if key in named}
     assert params.keys() == named
     inputs = {blob: original.outputs[blob] for blob in case.inputs}
-    found = real_caffe.run(text, inputs=inputs, params=params)
+    found = real_caffe.run(bvlc(text), inputs=inputs, params=params)
     assert found.outputs.keys() == case.gives.keys()
     for output, (blob, function) in case.gives.items():
         wanted: Any = FUNCTIONS[function](original.outputs[blob].astype(np.float64))

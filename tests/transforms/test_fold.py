@@ -42,6 +42,7 @@ SCALE = layer("Scale", "scale", "conv", BIAS, "conv")
 RELU = layer("ReLU", "relu", "conv", tops="conv")
 K3, K1 = "kernel_size: 3 pad: 1", "kernel_size: 1"
 GLOBAL = "pooling_param { global_pooling: true pool: AVE }"
+STATISTICS = 'param { name: "m" } param { name: "v" } param { name: "f" }'
 TIMES_2 = "kernel_size: 2 stride: 2"
 SHARED = 'param { name: "w" } param { name: "b" }'
 
@@ -115,6 +116,10 @@ CASES = {
         + layer("BatchNorm", "bn", "conv", "batch_norm_param { use_global_stats: false }", "conv") + SCALE,
         "conv bn scale",
     ),
+    "statistics of the batch, by the layer's own phase": Case(
+        conv("conv", "data", K3) + layer("BatchNorm", "bn", "conv", "phase: TRAIN", "conv") + SCALE,
+        "conv bn scale",
+    ),
     "a Scale of two blobs": Case(
         conv("conv", "data", K3) + layer("Pooling", "pool", "conv", GLOBAL)
         + layer("Reshape", "flat", "pool", "reshape_param { shape { dim: 0 dim: -1 } }")
@@ -131,6 +136,51 @@ CASES = {
     "Dropout": Case(
         conv("conv", "data", K3) + layer("Dropout", "drop", "conv", tops="conv") + NORM
         + layer("Dropout", "drop_2", "conv", tops="out") + conv("last", "out", K1), "conv last",
+    ),
+    "two readers that are one layer": Case(
+        conv("conv", "data", K3) + layer("BatchNorm", "bn", "conv") + layer("Eltwise", "sum", "bn bn"),
+        "conv sum",
+    ),
+    "before weights that share an input": Case(
+        layer("BatchNorm", "bn", "data") + conv("conv", "bn", K1) + conv("side", "data", K1)
+        + layer("Eltwise", "sum", "conv side"), "conv side sum",
+    ),
+    "shared statistics": Case(
+        conv("conv", "data", K3) + layer("BatchNorm", "bn", "conv", STATISTICS, "conv")
+        + conv("other", "data", K3) + layer("BatchNorm", "bn_2", "other", STATISTICS, "other")
+        + layer("Eltwise", "sum", "conv other"), "conv bn other bn_2 sum",
+    ),
+    "a shared Scale": Case(
+        conv("conv", "data", K3) + layer("Scale", "s", "conv", 'param { name: "s" }', "conv")
+        + conv("other", "data", K3) + layer("Scale", "t", "other", 'param { name: "s" }', "other")
+        + layer("Eltwise", "sum", "conv other"), "conv s other t sum",
+    ),
+    "one convolution of two bottoms": Case(
+        layer("Slice", "cut", "data", tops="a b") + layer("Convolution", "conv", "a b",
+              "convolution_param { num_output: 3 kernel_size: 1 }", "c d")
+        + layer("BatchNorm", "bn", "c") + layer("Eltwise", "sum", "bn d"), "cut conv bn sum",
+    ),
+    "layers in place after layers in place": Case(
+        conv("conv", "data", K3) + NORM + SCALE + RELU + layer("BatchNorm", "bn_2", "conv", tops="conv")
+        + layer("Scale", "scale_2", "conv", BIAS, "conv") + conv("last", "conv", K1), "conv relu last",
+    ),
+    "in place before a padding": Case(
+        conv("conv", "data", K3) + RELU + NORM + SCALE + conv("last", "conv", K3), "conv relu scale last"
+    ),
+    "a factor before groups of a deconvolution": Case(
+        layer("Scale", "scale", "data") + conv("up", "scale", TIMES_2 + " group: 2", 6, "Deconvolution"), "up"
+    ),
+    "a Scale to the last axis": Case(
+        layer("InnerProduct", "fc", "data", "inner_product_param { num_output: 5 }")
+        + layer("Scale", "scale", "fc", "scale_param { num_axes: -1 bias_term: true }", "fc"), "fc",
+    ),
+    "along another axis": Case(
+        layer("InnerProduct", "fc", "data", "inner_product_param { num_output: 4 axis: 3 }")
+        + layer("BatchNorm", "bn", "fc"), "fc bn",
+    ),
+    "an output in the middle": Case(
+        conv("conv", "data", K3) + layer("BatchNorm", "bn", "conv") + layer("Dropout", "drop", "bn"),
+        "conv drop",
     ),
     "a fixed filter": Case(
         layer("Deconvolution", "up", "data", 'param { lr_mult: 0 } convolution_param { num_output: 4 '
@@ -181,6 +231,14 @@ def test_a_folded_net_computes_what_the_original_computes(name: str, real_caffe:
     compare(real_caffe, net, arrays, new, other)
 
 
+def test_a_batchnorm_of_nvcaffe_with_its_own_scale_stays() -> None:
+    norm = layer("BatchNorm", "bn", "conv", "batch_norm_param { scale_bias: true }", "conv")
+    net = prototxt.parse(DATA + conv("conv", "data", K3) + norm, dialect="nvcaffe")
+    found = fold(net, random_arrays(net).__getitem__)
+    assert found.kept == {"bn": "it has a scale and a bias of its own, as in NVCaffe"}
+    assert [each.proto for each in found.net] == [each.proto for each in net]
+
+
 @pytest.mark.parametrize("config", ["cifar_resnet_20", "davidnet_tricks"])
 def test_a_config_folds(config: str, real_caffe: caffe.Caffe) -> None:
     net = load(config).stitch("deploy")
@@ -221,6 +279,29 @@ def test_the_command_writes_both_files_and_says_what_it_did(trained: Path, capsy
     assert stored == {each.name: [param.shape for param in each.params] for each in net if each.params}
     assert main(words) == 2
     assert "it exists already" in capsys.readouterr().err
+
+
+def test_what_is_folded_is_the_net_of_the_test_phase(trained: Path, capsys: Printed) -> None:
+    def norm(phase: str, fields: str) -> str:
+        return layer(
+            "BatchNorm", "bn", "conv", f"include {{ phase: {phase} }} batch_norm_param {{ {fields} }}"
+        )
+
+    text = DATA + layer("DummyData", "label", "", "dummy_data_param { shape { dim: 2 } }")
+    text += conv("conv", "data", K3) + norm("TRAIN", "use_global_stats: false") + norm("TEST", "eps: 0.1")
+    text += layer("Scale", "only_train", "bn", "include { phase: TRAIN }", "bn")
+    text += layer("InnerProduct", "fc", "bn", "inner_product_param { num_output: 5 }")
+    Path("train_val.prototxt").write_text(text + layer("SoftmaxWithLoss", "loss", "fc label"))
+    arrays = random_arrays(prototxt.read("train_val.prototxt", "TRAIN"))
+    write_model("net.caffemodel", arrays, force=True)
+    words = ["fold", "train_val.prototxt", "--weights", "net.caffemodel", "-o", "folded", "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["merged"] == {"bn": "conv"}
+    (stored,) = [x.arrays for x in read_arrays("folded/deploy.caffemodel") if x.layer.name == "conv"]
+    _, variance, factor = (array.astype(float) for array in arrays["bn"])
+    by = 1 / np.sqrt(variance / factor + 0.1)
+    np.testing.assert_allclose(stored[0], arrays["conv"][0] * by[:, None, None, None], rtol=1e-6)
 
 
 def test_a_model_of_another_net_is_refused_and_nothing_is_written(trained: Path, capsys: Printed) -> None:

@@ -192,8 +192,7 @@ BLOB = field(7, field(7, field(1, b"\x02\x03")) + field(5, bytes(20)))
         ),
         (
             b"\x89HDF\r\n\x1a\n",
-            "'FILE' is an HDF5 file, not a binary .caffemodel (byte 0) "
-            "[save it with snapshot_format: BINARYPROTO]",
+            "'FILE' is an HDF5 file without the group 'data' of a .caffemodel.h5 (byte 0)",
         ),
         (
             b"\x08\x07\x12\x03onn",

@@ -5,8 +5,6 @@ What is not listed here computes what Caffe computes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from netbuilder.checks.consumers.base import (
     COMPUTING,
     CONVOLUTIONS,
@@ -35,16 +33,12 @@ from netbuilder.checks.consumers.conditions import (
     rank,
     scalar,
     shape,
-    some_top_unread,
     window,
 )
+from netbuilder.checks.consumers.mnn_merging import MERGED, computes_nothing, is_merged, is_read, skipped
 from netbuilder.checks.graph import Graph
-from netbuilder.layers import RULES, canonical_axis, elements, is_source
+from netbuilder.layers import RULES, Shape, canonical_axis, elements
 from netbuilder.net import Blob, Layer
-from netbuilder.schema import LayerParameter
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
 __all__ = ["MNN"]
 
@@ -100,18 +94,38 @@ def _zero_dilation(layer: Layer) -> bool:
     )
 
 
+# What computes the same of one axis as of a column.
+_TAKING_ROWS = types("Bias", "Flatten", "InnerProduct", "MVN", "PReLU", "Reduction", "Reshape", "Slice")
+
+
+def _as_a_whole(layer: Layer) -> Shape | None:
+    """The shape that a Reshape of some of the axes would give as one of them all; None if unknown."""
+    p, known = layer.proto.reshape_param, shape(layer)
+    if p.num_axes == 0 or known is None or not p.shape.dim:
+        return None
+    whole = tuple(known[i] if n == 0 and i < len(known) else n for i, n in enumerate(p.shape.dim))
+    rest = elements(tuple(n for n in whole if n != -1))
+    return tuple(elements(known) // max(1, rest) if n == -1 else n for n in whole)
+
+
 def _rows_differ(layer: Layer) -> bool:
-    """Whether a Reshape of some of the axes gives another shape than one of them all would."""
-    p, known, top = layer.proto.reshape_param, shape(layer), layer.tops[0].shape
+    """Whether a Reshape of some of the axes gives another shape than one of them all would, but for 1s."""
+    p, top = layer.proto.reshape_param, layer.tops[0].shape
     if p.axis == 0 and p.num_axes == -1:
         return not p.shape.dim
-    if p.num_axes == 0 or known is None or top is None:
-        return True
-    whole = tuple(known[i] if n == 0 and i < len(known) else n for i, n in enumerate(p.shape.dim))
-    if -1 in whole:
-        rest = elements(tuple(n for n in whole if n != -1))
-        whole = tuple(elements(known) // max(1, rest) if n == -1 else n for n in whole)
-    return not whole or [n for n in whole if n != 1] != [n for n in top if n != 1]
+    whole = _as_a_whole(layer)
+    return whole is None or top is None or [n for n in whole if n != 1] != [n for n in top if n != 1]
+
+
+def _ones_matter(layer: Layer, graph: Graph) -> bool:
+    """Whether the axes of 1 that such a Reshape keeps in Caffe move others, which a layer after it sees."""
+    p, top = layer.proto.reshape_param, layer.tops[0]
+    if p.axis == 0 and p.num_axes == -1:
+        return False
+    whole, real = _as_a_whole(layer) or (), top.shape or ()
+    if whole == real[: len(whole)]:  # 1s at the end are missing
+        return len(whole) == 1 < len(real) and axes_matter(top, graph, _TAKING_ROWS)
+    return axes_matter(top, graph, types("InnerProduct"))
 
 
 def _flattens_wrongly(layer: Layer) -> bool:
@@ -179,7 +193,7 @@ def _reads_other_images(layer: Layer, graph: Graph) -> bool:
                 axis = reader.proto.inner_product_param.axis
                 if axis > 0 and known[:axis] != top[:axis]:
                     return True
-            elif _skipped(reader):
+            elif skipped(reader):
                 blobs += reader.tops
     return False
 
@@ -191,8 +205,8 @@ def _reduces_wrongly(layer: Layer) -> bool:
 
 
 def _scales_wrongly(layer: Layer) -> bool:
-    """Whether a factor is not one per channel, or the channels are the only axis."""
-    return off_channels(layer) or rank(layer) == 1
+    """Whether a factor is not one per channel, or the channels are the only axis and more than two."""
+    return off_channels(layer) or (rank(layer) == 1 and elements(shape(layer) or ()) > 2)
 
 
 def _adds_wrongly(layer: Layer) -> bool:
@@ -215,10 +229,6 @@ def _crops_wrongly(layer: Layer) -> bool:
     return axis < 0 and known[0][: axes + axis] != known[1][: axes + axis]
 
 
-# Layers of which its converter makes nothing.
-_NOTHING = types("Dropout", "Split")
-
-
 def _weighs_wrongly(layer: Layer) -> bool:
     """Whether an Eltwise has coefficients, but for a difference."""
     p = layer.proto.eltwise_param
@@ -228,88 +238,6 @@ def _weighs_wrongly(layer: Layer) -> bool:
 def _crops_nothing(layer: Layer) -> bool:
     """Whether a Crop without an offset, of which it makes nothing, cuts nothing off."""
     return not layer.proto.crop_param.offset and shape(layer) == layer.tops[0].shape
-
-
-def _skipped(layer: Layer) -> bool:
-    if layer.type == "Crop":
-        return not layer.proto.crop_param.offset
-    if layer.type == "Slice":
-        return len(layer.tops) == 1
-    return layer.type in _NOTHING or (layer.type == "Concat" and len(layer.bottoms) == 1)
-
-
-def _computes_nothing(layer: Layer, graph: Graph) -> bool:
-    """Whether an input reaches an output of the net past layers of which the converter makes nothing."""
-    if not _skipped(layer) or not some_top_unread(layer, graph):
-        return False
-    while not is_source(layer.proto):
-        if not _skipped(layer) or not layer.bottoms:
-            return False
-        layer = layer.bottoms[0].layer
-    return True
-
-
-def _is_read(layer: Layer, graph: Graph) -> bool:
-    """Whether an unread top of a skipped layer is the same blob as one that a layer reads."""
-    if not _skipped(layer) or not some_top_unread(layer, graph):
-        return False
-    while _skipped(layer):
-        if not layer.bottoms:
-            return False
-        blob = layer.bottoms[0]
-        layer = blob.layer
-    same = [blob]
-    for blob in same:  # grows
-        for reader in graph.readers.get(blob, ()):
-            if not _skipped(reader):
-                return True
-            same += reader.tops
-    return False
-
-
-# Layers of which its converter makes one, if they are equal and read the same blob.
-_MERGED = types(
-    "AbsVal", "BNLL", "Exp", "Flatten", "Log", "MVN", "Power", "ReLU", "Reduction", "Reshape", "Sigmoid",
-    "TanH",
-)  # fmt: skip
-
-
-def _written_out(message: Message) -> tuple[str, ...]:
-    """The fields of a message with their defaults, to compare it with another."""
-    return tuple(str(getattr(message, field.name)) for field in message.DESCRIPTOR.fields)
-
-
-def _expression(blob: Blob) -> object:
-    """What its converter takes for the same blob: itself, or the layer that computes it and of what."""
-    layer = blob.layer
-    while _skipped(layer):
-        blob = layer.bottoms[0]
-        layer = blob.layer
-    if layer.type not in _MERGED:
-        return blob
-    fields = [_written_out(getattr(layer.proto, name)) for name in RULES[layer.type].params]
-    return layer.type, tuple(fields), _expression(layer.bottoms[0])
-
-
-def _flattened(layer: Layer) -> object:
-    """What it makes of the bottom of an InnerProduct."""
-    flatten = LayerParameter()
-    flatten.flatten_param.axis = layer.proto.inner_product_param.axis
-    return "Flatten", (_written_out(flatten.flatten_param),), _expression(layer.bottoms[0])
-
-
-def _is_merged(layer: Layer, graph: Graph) -> bool:
-    """Whether a layer whose top is an output of the net is merged with another."""
-    if layer.type not in _MERGED or not some_top_unread(layer, graph):
-        return False
-    (top,) = layer.tops
-    own, twins = _expression(top), []
-    for other in graph.layers:
-        if other.type == "InnerProduct" and layer.type == "Flatten" and _flattened(other) == own:
-            return True
-        if other.type == layer.type and _expression(other.tops[0]) == own:
-            twins.append(other)
-    return bool(twins) and (twins[0] is not layer or any(t.tops[0] in graph.readers for t in twins))
 
 
 MNN = Target(
@@ -411,6 +339,10 @@ MNN = Target(
             "write the whole shape", _rows_differ,
         ),
         Limit(
+            "reshape-axes", types("Reshape"), "axis and num_axes are ignored, which layers after it see",
+            "write the whole shape", lambda layer: not _rows_differ(layer), _ones_matter,
+        ),
+        Limit(
             "flatten-axes", types("Flatten"), "end_axis and a negative axis give other shapes", "use Reshape",
             _flattens_wrongly, lambda layer, graph: not _flattened_later(layer, graph),
         ),
@@ -471,17 +403,17 @@ MNN = Target(
         Limit(
             "nothing-computed", frozenset(),
             "an input is an output of the net, without a layer that computes something",
-            "leave {name} out", where=_computes_nothing,
+            "leave {name} out", where=computes_nothing,
         ),
         Limit(
             "output-read", frozenset(),
             "an output of the net is the blob that another layer reads: it gives no such output",
-            "read the other blob by {name}, or leave {name} out", where=_is_read,
+            "read the other blob by {name}, or leave {name} out", where=is_read,
         ),
         Limit(
-            "output-merged", _MERGED,
+            "output-merged", MERGED,
             "another layer computes the same of the same blob: they become one, and this output is not given",
-            "leave {name} out, or put another layer behind it", where=_is_merged,
+            "leave {name} out, or put another layer behind it", where=is_merged,
         ),
     ),
     types=frozenset(

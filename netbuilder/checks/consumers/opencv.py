@@ -220,13 +220,16 @@ def _reshapes_nothing(layer: Layer) -> bool:
 
 
 def _copies_input(layer: Layer, graph: Graph) -> bool:
-    """Whether a Concat of one blob takes it from an input that it alone reads, in one piece."""
+    """Whether a Concat of one blob takes the net's only input, which it alone reads, in one piece."""
     known = shape(layer)
     if len(layer.bottoms) != 1 or known is None:
         return False
     (blob,) = layer.bottoms
     axis = canonical_axis(layer.proto.concat_param.axis, known)
-    return is_source(blob.layer.proto) and len(graph.readers[blob]) == 1 and elements(known[:axis]) == 1
+    if elements(known[:axis]) != 1 or (len(known) == 1 and layer.proto.concat_param.axis < 0):
+        return False
+    inputs = [top for other in graph.layers if is_source(other.proto) for top in other.tops]
+    return inputs == [blob] and len(graph.readers[blob]) == 1
 
 
 def _gap_in_tops(layer: Layer, graph: Graph) -> bool:

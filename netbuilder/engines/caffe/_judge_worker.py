@@ -1,8 +1,8 @@
 """The worker of `judge`: runs nets in pycaffe, reads requests from stdin and writes answers to stdout.
 
 netbuilder never imports it: its source is sent to the Python that has Caffe (3.7 or newer, numpy 1.x), so it
-imports nothing of netbuilder and works in a root where netbuilder is not installed. The source of
-`_messages.py`, the protocol, is sent before this one and runs in its namespace.
+imports nothing of netbuilder and works in a root where netbuilder is not installed. The sources of
+`_messages.py`, the protocol, and `_late_imports.py` are sent before this one and run in its namespace.
 
 When Caffe refuses something it aborts the whole process. So each request is answered by a child, forked when
 Caffe has been imported, because starting Caffe again takes half a second. The child's death is an answer too,
@@ -21,11 +21,13 @@ import traceback
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from netbuilder.engines.caffe._late_imports import late_imports
     from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
 
 ANSWERS = reserve_stdout()  # before the first import that may print
 
-import caffe  # noqa: E402
+with late_imports():
+    import caffe
 import numpy as np  # noqa: E402
 
 

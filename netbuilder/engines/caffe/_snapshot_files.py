@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "__main__":  # there, the source of netbuilder/storage/wire.py has run before this one
@@ -115,7 +116,7 @@ def publish(job: dict[str, Any], iteration: int) -> tuple[str, str]:
         for path in (model, named):
             check_whole(path)
             sync(path)
-        if os.path.exists(final[1]):  # from an earlier run: it must not pair with the new model
+        with suppress(FileNotFoundError):  # from an earlier run: it must not pair with the new model
             os.remove(final[1])
         for path, end in zip((model, named), final):
             os.replace(path, end)

@@ -5,8 +5,8 @@ a root where netbuilder is not installed. The request comes on stdin; stdin then
 means that netbuilder is gone. Events go to stdout, Caffe's log to stderr, and a line with the request's mark
 in the log stands for each event, so that both keep their order.
 
-The sources of `_messages.py`, the protocol, `storage/wire.py` and `_snapshot_files.py` are sent before this
-one and run in its namespace.
+The sources of `_messages.py`, the protocol, `_late_imports.py`, `storage/wire.py` and `_snapshot_files.py`
+are sent before this one and run in its namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
@@ -24,20 +24,27 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from netbuilder.engines.caffe._late_imports import late_imports
     from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
     from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
 
 EVENTS = reserve_stdout()  # before the first import that may print
 
-import caffe  # noqa: E402
+with late_imports():
+    import caffe
 import numpy as np  # noqa: E402
 
 ANNOUNCEMENT: list[bytes] = []  # the line in the log that stands for an event
+_OWN = "@netbuilder-folder@"  # of lists.py
 STOP: list[int] = []  # signals that requested a stop
 
 
 class Gone(Exception):
     """netbuilder has ended, so nobody reads the results."""
+
+
+class Diverged(Exception):
+    """A parameter is not finite."""
 
 
 def tell(kind: str, **what: Any) -> None:
@@ -56,8 +63,16 @@ def ended() -> bool:
     return bool(STOP)
 
 
+def check_sound(net: Any) -> None:
+    """Raise Diverged if a parameter is not finite."""
+    for blobs in net.params.values():
+        if not all(np.isfinite(blob.data).all() for blob in blobs):
+            raise Diverged
+
+
 def snapshot(solver: Any, job: dict[str, Any]) -> None:
     """Write model and state under temporary names, and rename them when they are complete."""
+    check_sound(solver.net)
     try:
         solver.snapshot()
     except (OSError, ValueError) as error:
@@ -74,11 +89,16 @@ def due(job: dict[str, Any], iteration: int) -> bool:
     return bool(interval) and iteration % interval == 0 and (iteration > 0 or job["test_initialization"])
 
 
-def outputs(net: Any) -> dict[str, Any]:
-    return {name: np.array(net.blobs[name].data, dtype=np.float64).ravel() for name in net.outputs}
+def outputs(net: Any, metrics: dict[str, str]) -> dict[str, Any]:
+    """The outputs; a metric that compares scores which are not finite is nan, where Caffe counts a match."""
+    values = {name: np.array(net.blobs[name].data, dtype=np.float64).ravel() for name in net.outputs}
+    for name, scores in metrics.items():
+        if name in values and not np.isfinite(net.blobs[scores].data).all():
+            values[name][:] = np.nan
+    return values
 
 
-def mean_outputs(net: Any, passes: int) -> dict[str, Any] | None:
+def mean_outputs(net: Any, passes: int, metrics: dict[str, str]) -> dict[str, Any] | None:
     """The mean of every output and of the loss over `passes` passes; None if a stop was requested."""
     sums: dict[str, Any] = {}
     loss, reported = 0.0, time.time()
@@ -86,7 +106,7 @@ def mean_outputs(net: Any, passes: int) -> dict[str, Any] | None:
         if ended():
             return None
         loss += float(net._forward(0, len(net.layers) - 1))
-        for name, value in outputs(net).items():
+        for name, value in outputs(net, metrics).items():
             sums[name] = sums[name] + value if name in sums else value
         if time.time() - reported > 0.5:
             reported = time.time()
@@ -96,10 +116,10 @@ def mean_outputs(net: Any, passes: int) -> dict[str, Any] | None:
 
 
 def test(solver: Any, job: dict[str, Any]) -> None:
-    for i, (net, passes) in enumerate(zip(solver.test_nets, job["test_iter"])):
+    for i, (net, passes, metrics) in enumerate(zip(solver.test_nets, job["test_iter"], job["metrics"])):
         if passes:
             net.share_with(solver.net)
-            result = mean_outputs(net, passes)
+            result = mean_outputs(net, passes, metrics)
             if result is not None:
                 tell("Tested", iteration=solver.iter, net=i, **result)
 
@@ -155,6 +175,14 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
     begin = solver.iter
     if rank == 0:
         tell("Started", iteration=begin, outputs=list(solver.net.outputs))
+    try:
+        run(solver, job, begin, rates, rank)
+    except Diverged:
+        tell("Ended", how="diverged", iteration=solver.iter)
+
+
+def run(solver: Any, job: dict[str, Any], begin: int, rates: Any, rank: int) -> None:
+    """The iterations, with the tests and the snapshots that are due."""
     saved = -1
     while solver.iter < job["max_iter"]:
         if rank == 0:
@@ -172,6 +200,7 @@ def train(job: dict[str, Any], folder: str, rank: int, uid: Any) -> None:
             saved = solver.iter
     if rank:
         return
+    check_sound(solver.net)
     done = solver.iter >= job["max_iter"]
     if saved != solver.iter and solver.iter > begin and (job["after_train"] or not done):
         snapshot(solver, job)
@@ -194,12 +223,28 @@ def open_net(job: dict[str, Any], folder: str) -> Any:
 
 def evaluate(job: dict[str, Any], folder: str) -> None:
     net = open_net(job, folder)
-    result = mean_outputs(net, job["iterations"])
+    result = mean_outputs(net, job["iterations"], job["metrics"])
     if result is None:
         tell("Ended", how="stopped")
     else:
         tell("Tested", iteration=0, net=0, **result)
         tell("Ended", how="done", iteration=job["iterations"])
+
+
+def compute(job: dict[str, Any], folder: str) -> None:
+    """Report blobs after a pass over each of the inputs that follow on stdin, until it ends."""
+    net = open_net(job, folder)
+    while True:
+        try:
+            request = receive(sys.stdin.buffer)
+        except EOFError:
+            request = None
+        if request is None:
+            return
+        for name, values in request["inputs"].items():
+            net.blobs[name].data[...] = values
+        net._forward(0, len(net.layers) - 1)
+        tell("Computed", blobs={name: np.array(net.blobs[name].data) for name in job["blobs"]})
 
 
 def clock(job: dict[str, Any], folder: str) -> None:
@@ -237,7 +282,7 @@ def fork_ranks(gpus: list[int]) -> tuple[int, Any, list[int]]:
     """Fork one process per device, as BVLC's train.py does: rank, NCCL's id, and rank 0's children."""
     if len(gpus) < 2:
         return 0, None, []
-    if not hasattr(caffe, "NCCL"):
+    if not hasattr(getattr(caffe, "NCCL", None), "new_uid"):  # without NCCL the class may exist, empty
         raise Fault("this Caffe has no NCCL, which several GPUs need: train on one")
     uid = caffe.NCCL.new_uid()
     children = []
@@ -273,11 +318,17 @@ def quoted(text: str) -> str:
 
 
 def write_files(job: dict[str, Any], folder: str) -> None:
-    """Write the files of a job; the solver names the nets, which are in the same folder."""
+    """Write the files of a job; the solver names the nets, which are in the same folder.
+
+    `_OWN` stands for a folder that a snapshot may name: for a training always the same one.
+    """
+    own = os.path.dirname(job.get("partial", "")) or folder
     named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
     for name, text in job["files"].items():
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write((text + "".join(named if name == "solver.prototxt" else ())).encode())
+        text = text.replace(_OWN, own) + "".join(named if name == "solver.prototxt" else ())
+        path = name.replace(_OWN, own) if _OWN in name else os.path.join(folder, name)
+        with open(path, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def main() -> None:
@@ -290,6 +341,8 @@ def main() -> None:
     ANNOUNCEMENT.append(job["mark"].encode())
     try:
         go_to(job["directory"], job["visible"])
+        # In a root the current directory has no name, so "" would lead nowhere.
+        sys.path[:] = [path for path in sys.path if path] + job["python"]
     except Fault as error:
         tell(
             "Fault",
@@ -311,7 +364,8 @@ def main() -> None:
         else:
             caffe.set_mode_cpu()
         {"train": lambda: train(job, folder, rank, uid), "test": lambda: evaluate(job, folder),
-         "time": lambda: clock(job, folder)}[job["do"]]()  # fmt: skip
+         "time": lambda: clock(job, folder),
+         "compute": lambda: compute(job, folder)}[job["do"]]()  # fmt: skip
     except Gone:
         pass
     except Exception as error:

@@ -5,6 +5,7 @@ Source: solver.cpp and sgd_solver.cpp for training, tools/caffe.cpp for `test` a
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,10 +101,11 @@ class TrainLog:
 
 
 class EvaluationLog:
-    """The events of `caffe test`."""
+    """The events of `caffe test`; the outputs in `hidden` compare scores of weights that are not finite."""
 
     def __init__(self, job: JobFields) -> None:
         self._passes: int = job["iterations"]
+        self._hidden: list[str] = job.get("hidden", [])
         self._done = 0
         self._loss: float | None = None
         self._outputs: dict[str, tuple[float, ...]] = {}
@@ -124,6 +126,7 @@ class EvaluationLog:
     def close(self) -> Iterator[Event | Written]:
         """The end, if it was reached."""
         if self._loss is not None:
+            self._outputs.update((name, (math.nan,)) for name in self._hidden if name in self._outputs)
             yield Tested(0, 0, self._passes, self._outputs, self._loss)
             yield Ended("done", self._passes)
 

@@ -12,11 +12,11 @@ the resumed run therefore ends with the same weights, bit for bit, as a run that
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
 from netbuilder.engines.caffe.binary_worker import BinaryWorker
-from netbuilder.engines.caffe.install import INSTALL_COMMAND, Install, find, missing
+from netbuilder.engines.caffe.install import VARIABLE, Install, find, how_to_get, missing
 from netbuilder.engines.caffe.jobs import NET_JOBS, TRAIN_JOBS, JobFields
 from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError, EngineError
@@ -66,7 +66,7 @@ class CaffeEngine:
         if self._install is None:
             self._install = find()
         if self._install is None:
-            raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+            raise EngineError(missing(), hint=how_to_get())
         return self._install
 
     def describe(self) -> str:
@@ -104,18 +104,21 @@ class CaffeEngine:
         self, plan: NetPlan, inputs: Iterable[Mapping[str, Array]], blobs: Sequence[str]
     ) -> Iterator[dict[str, Array]]:
         """The values of these blobs after each pass, in pycaffe on the CPU."""
-        from netbuilder.engines.caffe.judge import Caffe
         from netbuilder.prototxt import dumps
 
         self._refuse_dtype(plan)
         if plan.devices:
             raise ConfigError("with Caffe, nets run on the CPU", key="gpu", hint="leave the device out")
-        params = _params(plan)
-        with Caffe(self.install) as caffe:
+        if self.install.kind != "pycaffe":
+            raise EngineError(
+                f"{self.install} is the caffe binary, and running nets on images needs pycaffe",
+                hint=f"name a Python that can import caffe by {VARIABLE}",
+            )
+        fields = NET_JOBS["pycaffe"]("compute", replace(plan, inline=dumps(plan.net)), self.install)
+        worker = Worker(self.install, {**fields, "blobs": list(blobs)}, None, plan.threads)
+        with worker:
             for arrays in inputs:
-                yield caffe.run(
-                    dumps(plan.net), phase=plan.net.phase, inputs=arrays, params=params, outputs=blobs
-                ).outputs
+                yield worker.compute(arrays)
 
     def _refuse_dtype(self, plan: NetPlan | TrainingPlan) -> None:
         if plan.dtype != "float32":
@@ -125,28 +128,6 @@ class CaffeEngine:
         self._refuse_dtype(plan)
         fields = NET_JOBS[self.install.kind](do, plan, self.install)
         return CaffeJob(install=self.install, fields=fields, threads=plan.threads)
-
-
-def _params(plan: NetPlan) -> dict[str, list[Array]]:
-    """The parameters of the plan's models by layer, in the net's shapes. Raises EngineError."""
-    from netbuilder.weights.arrays import read_arrays
-
-    params: dict[str, list[Array]] = {}
-    for path in plan.weights:
-        for stored in read_arrays(path):
-            if stored.layer.name not in plan.net:
-                continue
-            layer = plan.net[stored.layer.name]
-            shapes = [param.shape for param in layer.params]
-            try:
-                pairs = zip(stored.arrays, shapes, strict=True)
-                params[layer.name] = [array.reshape(shape) for array, shape in pairs]
-            except ValueError:
-                raise EngineError(
-                    f"the parameters of layer '{layer.name}' in '{path}' do not fit the net",
-                    hint=f"netbuilder check {plan.path} --weights {path} lists the shapes",
-                ) from None
-    return params
 
 
 def _batches(plan: TrainingPlan) -> tuple[str, ...]:

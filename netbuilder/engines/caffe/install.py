@@ -25,6 +25,7 @@ __all__ = [
     "default_root",
     "environment",
     "find",
+    "how_to_get",
     "missing",
 ]
 
@@ -84,6 +85,15 @@ def find() -> Install | None:
     if binary and binary_version((binary,)):
         return Install((binary,), "on the PATH", kind="binary")
     return None
+
+
+def how_to_get() -> str:
+    """What to do where `find` finds nothing."""
+    if (default_root() / STAMP).is_file() and not _is_root():
+        return (
+            f"run netbuilder as root (sudo -E), or name another Caffe by {VARIABLE}; see docs/real-caffe.md"
+        )
+    return f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md"
 
 
 def missing() -> str:

@@ -12,17 +12,21 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.caffe.install import VARIABLE, Install
+from netbuilder.engines.caffe.lists import SeenLists
+from netbuilder.engines.caffe.log import Displayed
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
 from netbuilder.storage.files import read_text
+from netbuilder.training.health import finite_model, metrics
 from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
 if TYPE_CHECKING:
+    from netbuilder.net import Net
     from netbuilder.prototxt.spans import Span
     from netbuilder.schema import SolverParameter
 
-__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "seen_net"]
+__all__ = ["NET_JOBS", "TRAIN_JOBS", "JobFields", "displayed", "seen_net"]
 
 _PATHS = frozenset({"source", "mean_file", "meanfile", "root_folder"})  # fields that name files to read
 _NEVER = 2**31 - 1
@@ -48,7 +52,13 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
         "after_train": solver.snapshot_after_train,
         "test_iter": list(solver.test_iter),
         "max_iter": solver.max_iter,
+        "display": solver.display,
     }
+
+
+def displayed(job: JobFields) -> Displayed | None:
+    """The lines of Caffe's log that are kept; None for all, if the job is not a training."""
+    return Displayed(job["display"], job["max_iter"] - 1) if "display" in job else None
 
 
 # -- pycaffe ---------------------------------------------------------------------------------------------
@@ -56,11 +66,14 @@ def _snapshots(plan: TrainingPlan, seen: Callable[[str], str]) -> JobFields:
 
 def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list[str]]:
     solver, seen = plan.solver, _view(install)
-    files, nets = _worker_files(plan, str(plan.partial / "snapshot"), seen)
+    lists = SeenLists(seen) if install.root else None
+    files, nets = _worker_files(plan, str(plan.partial / "snapshot"), seen, lists)
     job = _snapshots(plan, seen) | {
         "files": files,
         "nets": nets,
+        "names": _names(plan),
         "visible": [seen(name) for name in (*plan.files, str(plan.partial))],
+        "python": _python_folders(seen, *plan.nets),
         "gpus": _numbers(plan.devices),
         "weights": [seen(w) for w in plan.weights],
         "replay": plan.replay,
@@ -69,6 +82,7 @@ def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, lis
         "test_interval": solver.test_interval if solver.test_iter else 0,
         "test_initialization": solver.test_initialization,
         "iter_size": solver.iter_size,
+        "metrics": [metrics(net) for _, net in plan.nets[1:]],
     }
     return job, []
 
@@ -80,10 +94,14 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
             hint=f"name the caffe binary by {VARIABLE}, which waits; or leave --gpu out",
         )  # fmt: skip
     seen = _view(install)
+    lists = SeenLists(seen) if install.root else None
+    text = seen_net(plan.inline or read_text(plan.path), seen, lists)
     return {
         "do": do,
-        "files": {"net.prototxt": seen_net(plan.inline or read_text(plan.path), seen)},
+        "files": {"net.prototxt": text, **(lists.files if lists else {})},
+        "python": _python_folders(seen, (plan.path, plan.net)),
         "nets": [],
+        "names": {"net.prototxt": plan.path},
         "visible": [seen(name) for name in (plan.path, *plan.weights)],
         "gpus": _numbers(plan.devices),
         "phase": plan.net.phase,
@@ -91,6 +109,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "stages": list(plan.stages),
         "weights": [seen(w) for w in plan.weights],
         "iterations": plan.iterations,
+        "metrics": metrics(plan.net),
     }
 
 
@@ -112,6 +131,23 @@ def _numbers(gpus: tuple[int | str, ...]) -> list[int | str]:
     return list(range(count))
 
 
+def _names(plan: TrainingPlan) -> dict[str, str]:
+    """The user's files by the names of the copies that the worker reads."""
+    solver = plan.solver
+    names = {"solver.prototxt": plan.path, "net.prototxt": solver.net, "train_net.prototxt": solver.train_net}
+    return names | {f"test_net{i}.prototxt": name for i, name in enumerate(solver.test_net)}
+
+
+def _python_folders(seen: Callable[[str], str], *nets: tuple[str, Net]) -> list[str]:
+    """Where Python layers may be: PYTHONPATH, the current directory, the folders of the nets."""
+    named = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), ".", *(os.path.dirname(p) for p, _ in nets)]
+    folders = [folder for folder in dict.fromkeys(named) if folder]
+    modules = {x.proto.python_param.module for _, net in nets for x in net if x.type == "Python"}
+    linked = (os.path.join(folder, f"{module}.py") for folder in folders for module in modules)
+    folders += [os.path.dirname(os.path.realpath(file)) for file in linked if os.path.islink(file)]
+    return list(dict.fromkeys(map(seen, folders)))
+
+
 def _view(install: Install) -> Callable[[str], str]:
     """How the worker sees a path: from inside a root, only paths relative to our folder lead out of it."""
     if install.root is None:
@@ -120,7 +156,7 @@ def _view(install: Install) -> Callable[[str], str]:
 
 
 def _worker_files(
-    plan: TrainingPlan, partial: str, seen: Callable[[str], str]
+    plan: TrainingPlan, partial: str, seen: Callable[[str], str], lists: SeenLists | None
 ) -> tuple[dict[str, str], list[list[str]]]:
     """The solver as the worker runs it and its nets, as files; and the solver fields that name the nets.
 
@@ -136,11 +172,11 @@ def _worker_files(
     nets: list[list[str]] = []
     for field in ("net", "train_net"):
         if sent.HasField(field):
-            files[f"{field}.prototxt"] = seen_net(read_text(getattr(sent, field)), seen)
+            files[f"{field}.prototxt"] = seen_net(read_text(getattr(sent, field)), seen, lists)
             nets.append([field, f"{field}.prototxt"])
             sent.ClearField(field)
     for i, name in enumerate(list(sent.test_net)):
-        files[f"test_net{i}.prototxt"] = seen_net(read_text(name), seen)
+        files[f"test_net{i}.prototxt"] = seen_net(read_text(name), seen, lists)
         nets.append(["test_net", f"test_net{i}.prototxt"])
     del sent.test_net[:]
     sent.ClearField("snapshot")
@@ -158,38 +194,52 @@ def _worker_files(
     for field in plan.inline:
         sent.ClearField(field)
     inline = [
-        f"{field} {{\n{seen_net(text.strip(), seen)}\n}}\n"
+        f"{field} {{\n{seen_net(text.strip(), seen, lists)}\n}}\n"
         for field, texts in plan.inline.items()
         for text in texts
     ]
     files["solver.prototxt"] = text_format.format_fields(sent) + "".join(inline)
-    return files, nets
+    return files | (lists.files if lists else {}), nets
 
 
-def seen_net(text: str, seen: Callable[[str], str]) -> str:
+def seen_net(text: str, seen: Callable[[str], str], lists: SeenLists | None = None) -> str:
     """A net's text with the names of its files as the worker sees them.
 
     Only the values of fields that name files change, not strings that merely contain such text (`param_str`).
+    `lists` copies those lists whose own names the worker would not see.
     """
     from netbuilder.prototxt.spans import spans
 
     parts, at = [], 0
-    for span in _path_spans(spans(text)):
-        path = _string(text[span.value : span.end])
-        if path:
+    for message, of_message in _path_spans("", spans(text)):
+        paths = {span.name: _string(text[span.value : span.end]) for span in of_message}
+        copy = lists and lists.copy(message, paths.get("source", ""), paths.get("root_folder", ""))
+        for span in of_message:
+            path = paths[span.name]
+            if not path:
+                continue
             end = "/" if span.name == "root_folder" and path.endswith("/") else ""
-            parts += [text[at : span.value], _quoted(seen(path) + end)]
+            name = seen(path) + end
+            if copy and span.name in ("source", "root_folder"):
+                name = copy if span.name == "source" else ""
+            parts += [text[at : span.value], _quoted(name)]
             at = span.end
     return "".join([*parts, text[at:]])
 
 
-def _path_spans(fields: Iterable[Span]) -> Iterator[Span]:
-    """The fields that name files, at any depth, in the order of the text."""
+def _path_spans(message: str, fields: Iterable[Span]) -> Iterator[tuple[str, list[Span]]]:
+    """The fields that name files, at any depth, in the order of the text, with the field that holds them."""
+    named: list[Span] = []
     for field in fields:
         if field.fields is not None:
-            yield from _path_spans(field.fields)
-        elif field.name in _PATHS:
-            yield field
+            if named:  # of an old format, where a layer has both
+                yield message, named
+            yield from _path_spans(field.name, field.fields)
+            named = []
+        elif field.name in _PATHS or (message, field.name) == ("hdf5_output_param", "file_name"):
+            named.append(field)
+    if named:
+        yield message, named
 
 
 def _string(literal: str) -> str:
@@ -271,6 +321,7 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
         ]
     job |= {
         "files": {file: text_format.format_fields(sent)},
+        "names": _names(plan),
         "arguments": arguments + _gpu_flag(plan.devices),
     }
     return job, warnings
@@ -299,9 +350,11 @@ def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
     return {
         "do": do,
         "files": {},
+        "names": {},
         "arguments": arguments,
         "iterations": plan.iterations,
         "types": {x.name: x.type for x in plan.net},
+        "hidden": [] if all(map(finite_model, plan.weights)) else list(metrics(plan.net)),
     }
 
 

@@ -38,6 +38,7 @@ from netbuilder.engines.caffe.install import (
     default_root,
     environment,
     find,
+    how_to_get,
     missing,
 )
 from netbuilder.engines.caffe.log import by_signal, ending, last_line, reason_of
@@ -166,7 +167,7 @@ class Caffe:
     def __init__(self, install: Install | None = None, *, timeout: float = 300) -> None:
         found = install or find()
         if found is None:
-            raise EngineError(missing(), hint=f"install it by `{INSTALL_COMMAND}`; see docs/real-caffe.md")
+            raise EngineError(missing(), hint=how_to_get())
         if found.kind != "pycaffe":
             raise EngineError(
                 f"{found} is the caffe binary, and asking about nets needs pycaffe",
@@ -320,7 +321,7 @@ class Caffe:
         """Start the worker unless it is running, and wait until it has imported Caffe."""
         if self._process is not None:
             return
-        command, sources = boot(self.install, "_messages.py", "_judge_worker.py")
+        command, sources = boot(self.install, "_messages.py", "_late_imports.py", "_judge_worker.py")
         self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
@@ -456,7 +457,7 @@ def main() -> int:
     try:
         install = find()
         if install is None:
-            print(f"{missing()}; install it by `{INSTALL_COMMAND}`")
+            print(f"{missing()}; {how_to_get()}")
             return 1
         if install.kind == "binary":
             print(f"{install}: the binary, version {binary_version(install.command)}")

@@ -13,12 +13,14 @@ from netbuilder.training.events import Iteration
 __all__ = [
     "GLOG",
     "OUTPUT",
+    "Displayed",
     "IterationLog",
     "by_signal",
     "ending",
     "last_error",
     "last_line",
     "reason_of",
+    "serious",
 ]
 
 # I0102 15:04:05.678901  1234 net.cpp:58] text
@@ -27,6 +29,9 @@ GLOG = re.compile(r"^([IWEF])\d{4,8} \d\d:\d\d:\d\d\.\d+ +(\d+) (\S+:\d+)\] (.*)
 _PROTOBUF = re.compile(r"^\[libprotobuf (?:ERROR|FATAL) \S+\] (.*)$")
 _STACK = ("*** ", "    @", "PC: @")
 _PLAIN = ("terminate called", "  what()", "free()", "malloc", "double free", "corrupted")
+
+# Old formats that are upgraded; a GPU that a build with CUDA does not find, and does not need.
+_HARMLESS = ("upgrade_proto.cpp:", "common.cpp:")
 
 # A number as C++ prints it.
 NUMBER = r"[-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?)"
@@ -57,6 +62,26 @@ class IterationLog:
         return None
 
 
+class Displayed:
+    """Which lines of a training's log to keep: of the iterations, those that the solver displays.
+
+    Caffe is told to display each one, because netbuilder follows the loss.
+    """
+
+    def __init__(self, display: int, last: int) -> None:
+        self._display, self._last = display or 100, last
+        self._keeps = True
+
+    def keeps(self, line: str) -> bool:
+        """Whether to keep the next line."""
+        if m := _LOSS.search(line):
+            iteration = int(m[1])
+            self._keeps = iteration % self._display == 0 or iteration == self._last
+        elif not self._keeps:
+            return not (_OUTPUT.search(line) or _RATE.search(line))
+        return self._keeps
+
+
 def reason_of(log: str) -> tuple[str, str]:
     """Why Caffe ended, and the source line that logged it ("", "" if the log does not say)."""
     parse, fatal, site, plain = "", "", "", ""
@@ -75,6 +100,14 @@ def reason_of(log: str) -> tuple[str, str]:
             fatal += f" {line.strip()}"
     # Caffe reports only that the file did not parse; protobuf, one line earlier, says where and why.
     return (parse if parse and "Failed to parse" in fatal else fatal or plain), site
+
+
+def serious(line: str) -> str:
+    """What a line of the log says, if it is an error; "" if it is none, or one after which all is well."""
+    glog = GLOG.match(line)
+    if glog is None or glog[1] != "E" or glog[3].startswith(_HARMLESS):
+        return ""
+    return f"{glog[4]} ({glog[3]})"
 
 
 def last_error(log: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from netbuilder.engines.caffe.install import Install, environment
+from netbuilder.engines.caffe.log import Displayed, serious
 from netbuilder.errors import EngineError
 from netbuilder.training.events import Event
 
@@ -26,15 +27,16 @@ _FATAL = re.compile(r"F\d{4,8} \d\d:\d\d:\d\d")
 class Process:
     """A running Caffe; a context manager that leaves no process running.
 
-    `log` receives Caffe's own lines. Iterating yields the events until the process ends, and raises
-    EngineError if it failed.
+    `log` receives Caffe's own lines, of a training those that are `displayed`. Iterating yields the events
+    until the process ends, and raises EngineError if it failed.
     """
 
     def __init__(
         self, install: Install, command: list[str], *, log: IO[bytes] | None, threads: int,
-        folder: int | None = None, stdout: int = subprocess.DEVNULL,
+        folder: int | None = None, stdout: int = subprocess.DEVNULL, displayed: Displayed | None = None,
     ) -> None:  # fmt: skip
-        self._log = log
+        self._log, self._displayed = log, displayed
+        self._error = ""  # Caffe goes on after it
         self._tail: collections.deque[str] = collections.deque(maxlen=_KEPT)
         try:
             self._process = subprocess.Popen(
@@ -106,16 +108,27 @@ class Process:
 
     def _logged(self, raw: bytes) -> str:
         """A line of Caffe's log, once it is recorded."""
-        if self._log is not None:
-            self._log.write(raw)
         line = raw.decode(errors="replace").rstrip("\n")
+        if self._log is not None and (self._displayed is None or self._displayed.keeps(line)):
+            self._log.write(raw)
         self._tail.append(line)
+        if line.startswith("E") and not self._error:
+            self._error = serious(line)
         if _FATAL.match(line):
             # With several GPUs the other processes would wait for the dead one.
             timer = threading.Timer(_GRACE, self.kill)
             timer.daemon = True
             timer.start()
         return line
+
+    def _checked(self, event: Event) -> Event:
+        """An event, unless Caffe has logged an error before it. If it ends by itself, it says more."""
+        if self._error:
+            raise EngineError(
+                f"Caffe goes on without something that it could not read: {self._error}",
+                hint="what it computes from then on is wrong; mend or remove what it names",
+            )
+        return event
 
     def _said(self) -> str:
         """The end of the log."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from netbuilder.engines.caffe.log import GLOG, by_signal, ending, last_error, last_line, reason_of
-from netbuilder.errors import EngineError
+from netbuilder.errors import EngineError, NetBuilderError
+from netbuilder.storage.files import read_text
 
 __all__ = ["death", "fault", "plain_reason"]
 
@@ -132,6 +135,11 @@ _DATA = (
         r"Could not load (.*)",
         "the image '{0}' cannot be read: it is not there, damaged, or of a kind that OpenCV lacks",
         "fix it, or remove its line from the list",
+    ),
+    (
+        r"label > 0 \((\S+) vs\. 0\)",
+        "a window of the foreground, which overlaps by fg_threshold or more, has class {0}",
+        "classes of objects count from 1 in a window file; 0 is the background",
     ),
     (r"!lines_\.empty\(\) File is empty", "the list of images is empty", ""),
     (r"Failed to open source file: (.*)", "the list '{0}' of HDF5 files cannot be read", ""),
@@ -257,15 +265,77 @@ def plain_reason(reason: str) -> tuple[str, str]:
 
 
 def _unseen(reason: str) -> tuple[str, str] | None:
-    """The meaning and hint for a file that exists but that Caffe, in a container, does not find."""
-    m = re.search(r"File not found: (.*\S)", reason)
-    if m is None or not os.path.exists(m[1]):
+    """The meaning and hint for a file that exists but that Caffe, in a container or a root, does not find."""
+    m = re.search(
+        r"(File not found|Could not load|Failed opening HDF5 file|Failed to open source file):? *(.*\S)",
+        reason,
+    )
+    if m is None or not os.path.exists(m[2]):
         return None
-    return f"Caffe does not see the file '{m[1]}', which is there", _MOUNT
+    if m[1] == "Could not load" and not _is_image(m[2]):
+        return None
+    if m[1] == "Failed opening HDF5 file" and not _begins(m[2], b"\x89HDF"):
+        return None
+    return f"Caffe does not see the file '{m[2]}', which is there", _MOUNT
 
 
-def death(code: int, log: str) -> EngineError:
-    """The error for a worker that died."""
+def _is_image(path: str) -> bool:
+    """Whether a file is an image for Pillow, so that Caffe would have read it, too."""
+    from netbuilder.data import images
+
+    try:
+        with open(path, "rb") as file:
+            images.decode(file)
+    except (OSError, images.Unreadable, NetBuilderError):
+        return False
+    return True
+
+
+def _begins(path: str, start: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(start)) == start
+    except OSError:
+        return False
+
+
+def _misread(reason: str, log: str, names: Mapping[str, str]) -> EngineError | None:
+    """The error for a file that Caffe cannot parse, at its place in the user's file.
+
+    `names` are the user's files by the names of those that Caffe read, which are copies. A net inside a
+    solver, and the solver itself, have other lines there: they are searched for what Caffe names.
+    """
+    m = re.search(r"Error parsing text-format caffe\.(Net|Solver)Parameter: (\d+):(\d+): (.*)", reason)
+    read = re.search(r"Failed to parse \w+ file: (.*\S)", log)
+    if m is None or read is None:
+        return None
+    path, line, column = names.get(os.path.basename(read[1]), read[1]), int(m[2]), int(m[3])
+    if m[1] == "Solver":
+        word = re.search(r'"([^".]+)"\W*$', m[4])
+        line, column = _place(path, word[1]) if word else (0, 0)
+    place = f"line {line} of '{path}'" if line else f"'{path}'"
+    where = ":".join(str(part) for part in (path, line, column) if part)
+    hint = "other Caffes may: `netbuilder check` says who can load a net"
+    if m[1] == "Solver":
+        hint = "it came after this Caffe: leave it out"
+    return EngineError(f"this Caffe does not understand {place}: {m[4]}", where=where, hint=hint)
+
+
+def _place(path: str, word: str) -> tuple[int, int]:
+    """The line and column of the only field or value of that name in a file; 0 if it is not the only one."""
+    try:
+        text = read_text(path)
+    except NetBuilderError:
+        return 0, 0
+    found = list(re.finditer(rf"\b{re.escape(word)}\b", text))
+    if len(found) != 1:
+        return 0, 0
+    at = found[0].start()
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+
+
+def death(code: int, log: str, names: Mapping[str, str] = MappingProxyType({})) -> EngineError:
+    """The error for a worker that died; `names` are the user's files by the names of what the worker read."""
     by = by_signal(code)
     reason, site = reason_of(log)
     layer = _at_layer(log)
@@ -273,6 +343,8 @@ def death(code: int, log: str) -> EngineError:
     if not reason and by in _SIGNALS:
         text, hint = _SIGNALS[by]
         return EngineError(text, where=where if by != "SIGKILL" else "", hint=hint)
+    if misread := _misread(reason, log, names):
+        return misread
     plain, hint = _unseen(reason) or plain_reason(f"{last_error(log)} {reason}")
     if plain:
         reason = _python_error(log) if "error_already_set" in reason else reason

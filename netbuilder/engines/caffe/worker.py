@@ -6,13 +6,14 @@ import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from netbuilder.engines.caffe._messages import MARK, BadMessage, pack, receive
 from netbuilder.engines.caffe.install import Install, boot
-from netbuilder.engines.caffe.jobs import JobFields
+from netbuilder.engines.caffe.jobs import JobFields, displayed
 from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death, fault
@@ -21,7 +22,9 @@ from netbuilder.training import events
 
 __all__ = ["Worker"]
 
-_MODULES = ("_messages.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py")
+_MODULES = (
+    "_messages.py", "_late_imports.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py",
+)  # fmt: skip
 _EVENTS = {
     kind.__name__: kind
     for kind in (
@@ -29,6 +32,13 @@ _EVENTS = {
         events.Timed, events.Ended,
     )
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """The blobs after a pass, which is not an event of a training."""
+
+    blobs: dict[str, Any]
 
 
 class Worker(Process):
@@ -39,14 +49,16 @@ class Worker(Process):
     ) -> None:
         self._root = install.root or Path("/")
         self._folder: Path | None = None
+        self._job = job
         self._mark = f"{MARK} {secrets.token_hex(8)}\n"  # no name of a layer, which Caffe logs, equals it
         command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
         try:
             super().__init__(
-                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE
-            )
+                install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE,
+                displayed=displayed(job),
+            )  # fmt: skip
         finally:
             if directory is not None:
                 os.close(directory)
@@ -56,6 +68,14 @@ class Worker(Process):
             "mark": self._mark,
         }
         self._send(sources + pack(request))
+
+    def compute(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The blobs that the job asks for after a pass over these inputs. Raises EngineError."""
+        self._send(pack({"inputs": dict(inputs)}))
+        for event in cast("Iterator[object]", iter(self)):
+            if isinstance(event, _Computed):
+                return event.blobs
+        raise EngineError("the worker of Caffe ended before its answer", hint="see docs/real-caffe.md")
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
@@ -69,7 +89,7 @@ class Worker(Process):
             if line != self._mark:
                 iteration = iterations.take(line)
                 if iteration is not None:
-                    yield iteration
+                    yield self._checked(iteration)
                 continue
             message = self._message()
             if message is None:
@@ -81,10 +101,10 @@ class Worker(Process):
                 raise fault(fields["text"], fields["hint"], self._said())
             else:
                 ended = ended or kind == "Ended"
-                yield _event(kind, fields)
+                yield self._checked(_event(kind, fields))
         code = self._process.wait()
         if not ended:
-            raise death(code, self._said())
+            raise death(code, self._said(), self._job.get("names", {}))
 
     def _message(self) -> dict[str, Any] | None:
         """The message that the mark announces; None if the worker died before its end."""
@@ -97,8 +117,10 @@ class Worker(Process):
             raise EngineError(f"the worker of Caffe sent {error}", hint="see docs/real-caffe.md") from None
 
 
-def _event(kind: str, fields: dict[str, Any]) -> events.Event:
+def _event(kind: str, fields: dict[str, Any]) -> Any:
     """An event of the worker; lists of JSON become tuples."""
+    if kind == "Computed":
+        return _Computed(fields["blobs"])
     if kind == "Started":
         fields["outputs"] = tuple(fields["outputs"])
     elif kind == "Tested":

@@ -32,6 +32,11 @@ class Fields:
                 values[field.name] = _plain(value)
         return cls(values, frozenset(given))
 
+    def changed(self, **values: Any) -> Fields:
+        """The same with other values, which are set."""
+        mine = {name: value for name, value in self.__dict__.items() if name != "_given"}
+        return Fields({**mine, **values}, self._given | set(values))
+
     def HasField(self, name: str) -> bool:  # noqa: N802 (as of messages)
         """Whether the field is set."""
         return name in self._given

@@ -184,9 +184,12 @@ class Operator(nn.Module):
         return f"{self.proto.type} {self.name!r}"
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _tops(layer: LayerParameter, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
     return RULES[layer.type].infer(layer, shapes).tops
+
+
+# As torch.compiler.assume_constant_result does, which imports the compiler: two seconds at every start.
+_tops._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def canonical(axis: int, shape: Sequence[int]) -> int:

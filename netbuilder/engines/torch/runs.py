@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-__all__ = ["Means", "TestRun", "TimeRun", "compute", "means", "precision"]
+__all__ = ["Means", "Sums", "TestRun", "TimeRun", "compute", "means", "precision", "sums"]
 
 _EVERY = 0.5  # seconds between two reports of a test
 
@@ -40,6 +40,13 @@ def compute(
             yield {name: out[name].float().cpu().numpy() for name in blobs}
 
 
+class Sums(NamedTuple):
+    """The sums of the outputs and of the loss over some passes of a test."""
+
+    outputs: dict[str, list[float]]
+    loss: float
+
+
 class Means(NamedTuple):
     """The means of the outputs and of the loss over the passes of a test."""
 
@@ -47,22 +54,22 @@ class Means(NamedTuple):
     loss: float
 
 
-def means(
+def sums(
     passes: int, once: Callable[[], Outputs], stopped: Callable[[], bool]
-) -> Generator[Testing, None, Means | int]:
-    """Run the passes of a test and report how many are done; an int if it was stopped after so many.
+) -> Generator[Testing, None, Sums | int]:
+    """Run passes of a test and report how many are done; an int if it was stopped after so many.
 
     The sums stay on the device until the end.
     """
     reported = time.monotonic()
-    sums: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
     losses: list[Tensor] = []
     for done in range(1, passes + 1):
         with torch.no_grad():
             out = once()
         for name in sorted(out):  # in Caffe's order
             value = out[name].double().flatten()
-            sums[name] = sums[name] + value if name in sums else value
+            found[name] = found[name] + value if name in found else value
         if out.loss is not None:
             losses.append(out.loss.double())
         if stopped() and done < passes:
@@ -70,8 +77,19 @@ def means(
         if time.monotonic() - reported > _EVERY:
             reported = time.monotonic()
             yield Testing(done, passes)
-    outputs = {name: tuple((value / passes).tolist()) for name, value in sums.items()}
-    return Means(outputs, float(torch.stack(losses).sum()) / passes if losses else 0.0)
+    loss = float(torch.stack(losses).sum()) if losses else 0.0
+    return Sums({name: value.tolist() for name, value in found.items()}, loss)
+
+
+def means(parts: Sequence[Sums], passes: int) -> Means:
+    """The means over all passes of a test, of which each part has some."""
+    whole: dict[str, list[float]] = {}
+    for part in parts:
+        for name, values in part.outputs.items():
+            before = whole.get(name)
+            whole[name] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
+    outputs = {name: tuple(value / passes for value in values) for name, values in whole.items()}
+    return Means(outputs, sum(part.loss for part in parts) / passes)
 
 
 class _Run:
@@ -121,11 +139,11 @@ class TestRun(_Run):
 
     def __iter__(self) -> Iterator[Event]:
         passes, inputs = self._plan.iterations, self._fed({Form.FED}, torch.zeros)
-        found = yield from means(passes, lambda: self.once(inputs), lambda: self._stopped)
+        found = yield from sums(passes, lambda: self.once(inputs), lambda: self._stopped)
         if isinstance(found, int):
             yield Ended("stopped", found)
             return
-        yield Tested(0, 0, passes, found.outputs, found.loss)
+        yield Tested(0, 0, passes, *means([found], passes))
         yield Ended("done", passes)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from netbuilder.engines.torch.solver import Solver
     from netbuilder.training.plan import TrainingPlan
 
-__all__ = ["read_rest", "save_model", "write_snapshot"]
+__all__ = ["digest", "read_rest", "save_model", "write_snapshot"]
 
 _REST, _EMA = SNAPSHOTS.more
 
@@ -83,7 +83,7 @@ def read_rest(state: Path) -> dict[str, Any] | None:
         return None
     try:
         rest: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if rest["state"] != _digest(state):
+        if rest["state"] != digest(state):
             return None  # the state is another run's, of another engine perhaps
     except Exception as error:
         raise FileError(
@@ -132,16 +132,17 @@ def _save_hdf5(net: NetModule, path: str) -> None:
 
 def _write_rest(path: Path, rest: dict[str, Any], state: Path) -> None:
     buffer = io.BytesIO()
-    torch.save({"version": 1, "state": _digest(state), **rest}, buffer)
+    torch.save({"version": 1, "state": digest(state), **rest}, buffer)
     path.write_bytes(buffer.getbuffer())
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
+            found.update(part)
+    return found.hexdigest()
 
 
 def _sync(path: str) -> None:

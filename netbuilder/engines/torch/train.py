@@ -5,6 +5,7 @@ Source: solver.cpp, Step and Solve. As with the Caffe engine, the last state is 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -38,6 +39,14 @@ class TrainJob:
         """Start the run; `log` receives Caffe's lines on losses, rates and tests."""
         return TrainRun(self.training, log)
 
+    def weights(self) -> str:
+        """The SHA-256 of all parameters as they are now."""
+        found = hashlib.sha256()
+        for blobs in self.training.net.params.values():
+            for blob in blobs:
+                found.update(blob.detach().float().cpu().contiguous().numpy().tobytes())
+        return found.hexdigest()
+
 
 class _Diverged(Exception):
     """The loss, or a parameter, is no number."""
@@ -58,7 +67,8 @@ class TrainRun:
     def __init__(self, training: Training, log: IO[bytes] | None) -> None:
         self._training, self._log = training, log
         self._plan: TrainingPlan = training.plan
-        self._stopped = False
+        self._asked = False  # to stop, on this rank
+        self._stopped = self._diverged = False
         self._threads = torch.get_num_threads()
         self._waiting: list[_Done] = []
         self._since = 0.0  # when the losses were looked at last
@@ -72,15 +82,15 @@ class TrainRun:
 
     def __exit__(self, *error: object) -> None:
         torch.set_num_threads(self._threads)
-        self._training.close()
+        self._training.close(failed=any(error))
 
     def stop(self) -> None:
         """End after this iteration, with a snapshot."""
-        self._stopped = True
+        self._asked = True
 
     def kill(self) -> None:
         """End at once: the caller raises KeyboardInterrupt."""
-        self._stopped = True
+        self._asked = True
 
     def __iter__(self) -> Iterator[Event]:
         for event in self._events():
@@ -98,7 +108,7 @@ class TrainRun:
         training, solver = self._training, self._plan.solver
         begin, saved, overflows = training.iteration, -1, 0
         self._restart()
-        while training.iteration < solver.max_iter and not self._stopped:
+        while training.iteration < solver.max_iter and not self._ends():
             if tested(solver, training.iteration):
                 yield from self._tests()
                 if self._stopped:
@@ -118,13 +128,27 @@ class TrainRun:
             if solver.snapshot and training.iteration % solver.snapshot == 0:
                 yield from self._snapshot()
                 saved = training.iteration
-        yield from self._report(last=True)
+        yield from self._settle()
         done = training.iteration >= solver.max_iter
         if saved != training.iteration > begin and (solver.snapshot_after_train or not done):
             yield from self._snapshot()
         if done and solver.test_iter and solver.test_interval:
             yield from self._tests()
         yield Ended("done" if done else "stopped", training.iteration)
+
+    def _ends(self) -> bool:
+        """Whether the training ends now, which all ranks answer alike. Raises _Diverged."""
+        said = self._training.peers.agree(2 if self._diverged else int(self._asked))
+        if said > 1:
+            raise _Diverged
+        self._stopped = bool(said)
+        return self._stopped
+
+    def _settle(self) -> Iterator[Event]:
+        """Report all iterations, before something else comes. Raises _Diverged if any rank did."""
+        yield from self._report(last=True)
+        if self._training.peers.any(self._diverged):
+            raise _Diverged
 
     def _report(self, *, last: bool = False) -> Iterator[Event]:
         """The iterations since the last report: one transfer from the device for all.
@@ -145,7 +169,8 @@ class TrainRun:
             shown = {name: float(value) for name, value in done.outputs.items() if len(value)}
             yield Iteration(done.iteration, loss, float(f"{done.rate:.8g}"), shown)  # it is a float32
             if not math.isfinite(loss):
-                raise _Diverged
+                self._diverged = True
+                return
 
     def _pace(self) -> Pace:
         """How fast the iterations were since the last test, snapshot or pace."""
@@ -159,22 +184,24 @@ class TrainRun:
         self._count = 0
 
     def _tests(self) -> Iterator[Event]:
-        yield from self._report(last=True)
+        yield from self._settle()
         iteration = self._training.iteration
-        for result in self._training.tests(lambda: self._stopped):
+        for result in self._training.tests(lambda: self._asked):
             if isinstance(result, Testing):
                 yield result
             else:
                 number, passes, means = result
                 yield Tested(iteration, number, passes, means.outputs, means.loss)
+        self._stopped = self._training.peers.any(self._asked)
         self._restart()
 
     def _snapshot(self) -> Iterator[Event]:
-        yield from self._report(last=True)
+        yield from self._settle()
         if not self._training.sound:
             raise _Diverged
-        iteration = self._training.iteration
-        yield Snapshot(iteration, *self._training.snapshot())
+        model, state = self._training.snapshot()
+        if self._plan.ranks.first:
+            yield Snapshot(self._training.iteration, model, state)
         self._restart()
 
     def _write(self, event: Event) -> None:

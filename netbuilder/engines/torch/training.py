@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import resource
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,18 +15,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netbuilder.engines.torch import module
 from netbuilder.engines.torch.averaging import Average
 from netbuilder.engines.torch.devices import device_of
-from netbuilder.engines.torch.feed import Feed
+from netbuilder.engines.torch.feed import Deal, Feed
+from netbuilder.engines.torch.feed.memory import limit
 from netbuilder.engines.torch.memory import out_of_memory, too_large
 from netbuilder.engines.torch.network import NetModule, Outputs
 from netbuilder.engines.torch.passes import DEFAULT
+from netbuilder.engines.torch.peers import Peers, Replica, lost
 from netbuilder.engines.torch.recipe_extras import TrainingExtras
-from netbuilder.engines.torch.runs import Means, means
-from netbuilder.engines.torch.snapshots import read_rest, save_model, write_snapshot
+from netbuilder.engines.torch.runs import Means, Sums, means, sums
+from netbuilder.engines.torch.snapshots import digest, read_rest, save_model, write_snapshot
 from netbuilder.engines.torch.solver import Solver
 from netbuilder.engines.torch.solver_state import load_state
 from netbuilder.errors import ConfigError, EngineError, shape_text
@@ -34,6 +37,7 @@ from netbuilder.layers.traits import Form
 from netbuilder.net import Net
 from netbuilder.training.events import Testing
 from netbuilder.training.plan import solver_models
+from netbuilder.training.sharing import arithmetic
 
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "tested"]
 
+_ALL = Deal(1)  # passes, on this rank
 _FAILURES = (RuntimeError, IndexError, MemoryError)  # of a pass, as PyTorch reports them
 
 
@@ -52,10 +57,13 @@ class _Fed:
     feed: Feed
     zeros: Mapping[str, Tensor]
     passes: int = 0
+    deal: Deal = _ALL
     _first: tuple[dict[str, Any], dict[str, Tensor]] | None = None  # the state before it, and the batch
 
     def prepare(self) -> None:
         """Read the first batch, so that data which cannot be read is reported before anything is written."""
+        if not self.deal.share:
+            return  # all of its tests are made by other ranks
         state = self.feed.state_dict()
         self._first = state, {**self.zeros, **next(self.feed)}
         for operator in self.net.operators().values():
@@ -72,8 +80,11 @@ class _Fed:
         return {**self.zeros, **next(self.feed)}
 
     def state(self) -> dict[str, Any]:
-        """The state of the data before the next pass."""
-        return self.feed.state_dict() if self._first is None else self._first[0]
+        """The state of the data before the next pass; of tests that several ranks make, after whole ones."""
+        state = self.feed.state_dict() if self._first is None else self._first[0]
+        if self.deal.ranks > 1:
+            state["passes"] += -state["passes"] % self.deal.round
+        return state
 
 
 class Training:
@@ -81,14 +92,17 @@ class Training:
 
     def __init__(self, plan: TrainingPlan) -> None:
         refuse(plan)
-        self.plan = plan
-        self.device = device_of(plan.devices)
+        self.plan, ranks = plan, plan.ranks
+        self.device = device_of(plan.devices, ranks)
         rest = read_rest(plan.state) if plan.state is not None else None
+        self.peers = Peers(ranks, self.device)
+        agree_on_state(plan, self.peers)
         seed = plan.solver.random_seed if plan.solver.random_seed >= 0 else torch.seed() % 2**31
+        seed = self.peers.gather(seed)[0]
         self.warnings = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
         self.extras = TrainingExtras.of(plan.extras)
         self.notes = [f"extra {line}" for line in self.extras.lines()]
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + ranks.rank)
         (_, net), *tests = plan.nets
         self._train = self._fed(net, seed, rest["feeds"][0] if rest else None, None)
         self.net = self._train.net
@@ -112,6 +126,12 @@ class Training:
             self._without_rest()
         for fed in (self._train, *self._tests):
             fed.prepare()
+        self._replica = self.peers.replica(self.net, sync_bn=plan.sync_bn)
+        if ranks.size > 1:
+            self.notes += arithmetic(
+                plan.solver, batch=self.images // (plan.solver.iter_size * ranks.size), ranks=ranks.size,
+                images=self._train.feed.records, file_batch=plan.file_batch,
+            )  # fmt: skip
 
     def _fed(self, net: Net, seed: int, state: dict[str, Any] | None, test_iter: int | None) -> _Fed:
         for layer in net:
@@ -120,7 +140,7 @@ class Training:
                     f"the data of {layer.type} '{layer.name}' cannot be used: {layer.unknown}",
                     where=str(layer.origin),
                 )
-            if layer.type == "MemoryData":
+            if layer.type == "MemoryData" and not layer.proto.source_class:
                 raise EngineError(
                     f"MemoryData '{layer.name}' gets its rows from a program: a training has none",
                     where=str(layer.origin),
@@ -129,14 +149,21 @@ class Training:
         passes = (*DEFAULT, "compile") if self.plan.compile and test_iter is None else None
         made = module(net, seed=seed, dtype=self.plan.dtype, passes=passes).to(self.device)
         extras = self.extras.data if test_iter is None else None
-        feed = Feed(made, device=self.device, seed=state["seed"] if state else seed, extras=extras)
+        ranks = self.plan.ranks
+        # To train, the records are dealt to the ranks; of tests, the passes are.
+        rank, size = (ranks.rank, ranks.size) if test_iter is None else (0, 1)
+        deal = Deal(test_iter, ranks.rank, ranks.size) if test_iter else _ALL
+        feed = Feed(
+            made, device=self.device, seed=state["seed"] if state else seed, extras=extras, deal=deal,
+            rank=rank, ranks=size, hold=limit(self.device, ranks.local_size),
+        )  # fmt: skip
         zeros = {
             top.name: torch.zeros(top.known_shape, device=self.device)
             for layer in net
             if (source := source_of(layer.type)) is not None and source.form is Form.FED
             for top in layer.tops
         }
-        return _Fed(made, feed, zeros, test_iter or 0)
+        return _Fed(made, feed, zeros, test_iter or 0, deal)
 
     # -- one update ----------------------------------------------------------------------------------------
 
@@ -147,9 +174,9 @@ class Training:
 
     @property
     def images(self) -> int:
-        """The images of an update."""
+        """The images of an update, of all ranks."""
         given = next((len(blob) for blob in self._train.zeros.values() if blob.dim()), 0)
-        return (self._train.feed.batch or given) * self.plan.solver.iter_size
+        return (self._train.feed.batch or given) * self.plan.solver.iter_size * self.peers.size
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -170,11 +197,13 @@ class Training:
     def update(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Outputs] | None:
         """One update by the gradients of these batches; see `step`."""
         losses: list[Tensor] = []
-        for batch in batches:
+        last = self.plan.solver.iter_size
+        for number, batch in enumerate(batches, 1):
             try:
-                out = self._pass(batch)
+                with nullcontext() if number == last else self._replica.apart():
+                    out = self._pass(self._replica, batch)
             except _FAILURES as error:
-                raise self._failed(error, batch, self._pass) from error
+                raise self._failed(error, batch, partial(self._pass, self.net)) from error
             losses.append(torch.zeros((), device=self.device) if out.loss is None else out.loss.detach())
         loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
         before = self.iteration
@@ -194,6 +223,8 @@ class Training:
         self, error: BaseException, batch: Mapping[str, Tensor], run: Callable[[Mapping[str, Tensor]], object]
     ) -> EngineError:
         """What a pass that failed means to the user."""
+        if self.peers.size > 1 and (gone := lost(error)) is not None:
+            return gone
         if out_of_memory(error):
             error.__traceback__ = None  # it holds the blobs of the pass
             self.solver.zero_grad(set_to_none=True)
@@ -203,17 +234,17 @@ class Training:
             hint="--debug shows where",
         )
 
-    def _pass(self, batch: Mapping[str, Tensor]) -> Outputs:
-        out: Outputs = self.net(**batch)
+    def _pass(self, net: Replica | NetModule, batch: Mapping[str, Tensor]) -> Outputs:
+        out: Outputs = net(batch) if isinstance(net, Replica) else net(**batch)
         if out.loss is not None and out.loss.requires_grad:
             torch.autograd.backward(out.loss if self._scaler is None else self._scaler.scale(out.loss))
         return out
 
     @property
     def sound(self) -> bool:
-        """Whether all parameters are numbers."""
+        """Whether all parameters are numbers, on all ranks."""
         sums = [blob.detach().sum() for blobs in self.net.params.values() for blob in blobs]
-        return not sums or bool(torch.stack(sums).isfinite().all())
+        return not self.peers.any(bool(sums) and not torch.stack(sums).isfinite().all())
 
     @property
     def memory(self) -> int:
@@ -227,13 +258,21 @@ class Training:
     def tests(self, stopped: Callable[[], bool]) -> Iterator[Testing | tuple[int, int, Means]]:
         """Run all test nets: their progress, and number, passes and means of each one that is done."""
         with self._average.applied() if self._average is not None else nullcontext():
+            self.peers.share(self._statistics())
             for i, test in enumerate(self._tests):
                 if not test.passes:
                     continue
-                result = yield from means(test.passes, partial(self._test, test), stopped)
-                if isinstance(result, int):
+                found = yield from sums(test.deal.share, partial(self._test, test), stopped)
+                every = self.peers.gather(found)
+                parts = [part for part in every if isinstance(part, Sums)]
+                if len(parts) < len(every):  # a rank was asked to stop
                     return
-                yield i, test.passes, result
+                yield i, test.passes, means(parts, test.passes)
+
+    def _statistics(self) -> list[Tensor]:
+        """The blobs that differ between ranks, which are BatchNorm's."""
+        blobs = (p.blob for p in self.solver.learnable)
+        return [blob for blob in blobs if not isinstance(blob, nn.Parameter)]
 
     def _test(self, test: _Fed) -> Outputs:
         batch = test.batch()
@@ -246,8 +285,10 @@ class Training:
     # -- snapshots -----------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[str, str]:
-        """Write a snapshot; returns the names of model and state. Raises FileError."""
-        average = self._average
+        """Write a snapshot on rank 0; returns the names of model and state. Raises FileError."""
+        average, randoms = self._average, self.peers.gather(self._random())
+        if not self.plan.ranks.first:
+            return "", ""
 
         def averaged(path: Any) -> None:
             assert average is not None
@@ -256,14 +297,17 @@ class Training:
 
         rest = {
             "feeds": [fed.state() for fed in (self._train, *self._tests)],
-            "random": torch.get_rng_state(),
-            "random of the GPU": torch.cuda.get_rng_state(self.device)
-            if self.device.type == "cuda"
-            else None,
+            **randoms[0],
+            **({"random of all ranks": randoms} if len(randoms) > 1 else {}),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "average": None if average is None else average.state(),
         }
         return write_snapshot(self.plan, self.net, self.solver, rest, averaged if average else None)
+
+    def _random(self) -> dict[str, Tensor | None]:
+        """The random numbers of this rank."""
+        gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        return {"random": torch.get_rng_state(), "random of the GPU": gpu}
 
     def _load_rest(self, rest: Mapping[str, Any]) -> None:
         feeds = [fed.feed for fed in (self._train, *self._tests)]
@@ -273,10 +317,17 @@ class Training:
             )
         if self.plan.replay:
             for feed, state in zip(feeds, rest["feeds"], strict=True):
-                feed.load_state_dict(state)
-        torch.set_rng_state(rest["random"])
-        if self.device.type == "cuda" and rest["random of the GPU"] is not None:
-            torch.cuda.set_rng_state(rest["random of the GPU"], self.device)
+                try:
+                    feed.load_state_dict(state)
+                except EngineError as error:
+                    error.hint += " by --no-replay" if error.hint.endswith("begin the data anew") else ""
+                    raise
+        every = rest.get("random of all ranks", [rest])
+        if len(every) == self.peers.size:
+            random = every[self.peers.rank]
+            torch.set_rng_state(random["random"])
+            if self.device.type == "cuda" and random["random of the GPU"] is not None:
+                torch.cuda.set_rng_state(random["random of the GPU"], self.device)
         if self._scaler is not None and rest["scaler"] is not None:
             self._scaler.load_state_dict(rest["scaler"])
         if self._average is not None and rest["average"] is not None:
@@ -298,16 +349,34 @@ class Training:
         ]:
             fed.feed.load_state_dict({**fed.feed.state_dict(), "passes": passes})
 
-    def close(self) -> None:
-        """End the threads and the processes of the data."""
+    def close(self, *, failed: bool = False) -> None:
+        """End the threads and the processes of the data, and leave the other ranks unless this one failed."""
         for fed in (self._train, *self._tests):
             fed.feed.close()
+        self._replica.close()
+        if not failed:
+            self.peers.close()
 
 
 def tested(solver: SolverParameter, iteration: int) -> bool:
     """Whether Caffe tests before this iteration. Source: solver.cpp, Step."""
     interval = solver.test_interval if solver.test_iter else 0
     return bool(interval) and iteration % interval == 0 and (iteration > 0 or solver.test_initialization)
+
+
+def agree_on_state(plan: TrainingPlan, peers: Peers) -> None:
+    """Raise EngineError unless all ranks begin with the same snapshot, or all without one."""
+    if peers.size == 1:
+        return
+    mine = (plan.begin, "" if plan.state is None else digest(plan.state), socket.gethostname(), plan.prefix)
+    every = peers.gather(mine)
+    for rank, theirs in enumerate(every):
+        if theirs[:2] != every[0][:2]:
+            raise EngineError(
+                f"rank 0 on {every[0][2]} goes on from iteration {every[0][0]}, and rank {rank} on "
+                f"{theirs[2]} from {theirs[0]}: they see other snapshots '{theirs[3]}_iter_*'",
+                hint="give the solver a snapshot_prefix on storage that all machines share",
+            )
 
 
 def share(net: NetModule, other: NetModule) -> None:
@@ -336,11 +405,15 @@ def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
 
 def refuse(plan: TrainingPlan) -> None:
     """Raise ConfigError or EngineError for what this engine cannot do, by its name."""
-    if len(plan.devices) > 1 or "all" in plan.devices:
+    if plan.ranks.local_size == 1 and (len(plan.devices) > 1 or "all" in plan.devices):
         raise ConfigError(
             "the PyTorch engine trains on one device", key="gpu",
-            hint="--gpu 0 takes one, --engine caffe takes several",
+            hint="--nproc 2 --gpu 0,1 trains on two: a process has one GPU",
         )  # fmt: skip
+    if plan.sync_bn and plan.compile:
+        raise ConfigError(
+            "--sync-bn and --compile exclude each other", key="sync_bn", hint="leave one of them out"
+        )
     solver = plan.solver
     if solver.snapshot_diff:
         raise ConfigError(

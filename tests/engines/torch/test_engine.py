@@ -74,10 +74,21 @@ def test_a_test_gives_the_means_of_real_caffe(
 def test_input_blobs_are_zero_in_a_test_as_in_caffe(
     folder: Path, real_caffe: Caffe, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["test", "inputs.prototxt", "--weights", "m.caffemodel", "--iterations", "2"]
+    data = 'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 1 } } }'
+    (folder / "both.prototxt").write_text((folder / "inputs.prototxt").read_text() + data)
+    words = ["test", "both.prototxt", "--weights", "m.caffemodel", "--iterations", "2"]
     ours, caffes = (answer(capsys, *words, "--engine", engine) for engine in ("torch", "caffe"))
     assert ours["outputs"]["prob"] == pytest.approx(caffes["outputs"]["prob"], rel=1e-5)
     assert len(ours["outputs"]["prob"]) == 10
+
+
+def test_a_net_that_only_has_inputs_is_not_tested(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for engine in ("torch", "caffe"):
+        words = ["test", "inputs.prototxt", "--weights", "m.caffemodel", "--engine", engine]
+        assert main(words) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "nothing fills 'data': the net has Input layers and no data layer" in captured.err
 
 
 def test_times_stand_beside_counts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,7 +174,7 @@ def test_a_file_is_replaced_only_by_force(folder: Path, capsys: pytest.CaptureFi
 
 
 MISTAKES = {
-    "a blob without a file": (["--blob", "prob"], "--blob NAME and -o FILE belong together"),
+    "a blob without a file": (["--blob", "prob"], "--blobs NAME and -o FILE belong together"),
     "an unknown blob": (["--blob", "prop", "-o", "x.npy"], "the net has no blob 'prop'"),
     "a crop that is too large": (
         ["--size", "20", "--crop", "30"],

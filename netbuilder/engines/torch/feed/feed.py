@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from netbuilder.engines.torch.feed.soft import SoftLoss
     from netbuilder.engines.torch.network import NetModule
 
-__all__ = ["Batch", "Feed"]
+__all__ = ["Batch", "Deal", "Feed"]
 
 _AHEAD = 3  # passes that are read before they are asked for, where reading takes time
 
@@ -33,6 +34,25 @@ class Batch(dict[str, Tensor]):
     """
 
     mix: Mix | None = None
+
+
+class Deal(NamedTuple):
+    """Which passes a rank makes of rounds of so many: those with number % ranks == rank in each round."""
+
+    round: int
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def share(self) -> int:
+        """The passes of this rank in a round."""
+        return len(range(self.rank, self.round, self.ranks))
+
+    def numbers(self, first: int) -> Iterator[int]:
+        """The numbers of its passes from a pass on."""
+        begun = first - first % self.round
+        for start in count(begun, self.round):
+            yield from (n for n in range(start + self.rank, start + self.round, self.ranks) if n >= first)
 
 
 class Feed:
@@ -49,7 +69,8 @@ class Feed:
     `extras` is what Caffe's transform lacks, in TRAIN; a net in TEST refuses it. With mixup or label
     smoothing the losses of the net are changed in place: a pass is that of the batch given last.
 
-    `memory` gives the rows of MemoryData by blob name. Tops of Input layers stay with the caller.
+    `memory` gives the rows of MemoryData by blob name. Tops of Input layers stay with the caller. `deal`
+    leaves out the passes of a test that other ranks make; `passes` counts all of them.
     """
 
     def __init__(
@@ -64,6 +85,7 @@ class Feed:
         hold: int | None = None,
         memory: Mapping[str, Any] | None = None,
         extras: Extras | None = None,
+        deal: Deal | None = None,
     ) -> None:
         device = torch.device(device)
         if not 0 <= rank < ranks:
@@ -73,7 +95,8 @@ class Feed:
             device=device, seed=self.seed, rank=rank, ranks=ranks, workers=workers,
             hold=limit(device) if hold is None else hold, extras=extras or Extras(),
         )  # fmt: skip
-        self.passes = 0  # that were given
+        self.passes = 0  # that were given, or left to others
+        self._deal = deal or Deal(1)
         self._streams = list(self._made(net, memory or {}))
         self._ahead: Ahead[Batch] | None = None
         self._soft: list[SoftLoss] = []
@@ -125,15 +148,16 @@ class Feed:
         batch = next(self._ahead)
         for loss in self._soft:
             loss.mix = batch.mix
-        self.passes += 1
+        self.passes = next(self._deal.numbers(self.passes)) + 1
         return batch
 
     def _batches(self, number: int, ahead: int) -> Iterator[Batch]:
         begun: deque[list[Any]] = deque()
+        numbers = self._deal.numbers(number)
         while True:
             while len(begun) <= ahead:
+                number = next(numbers)
                 begun.append([stream.begin(number) for stream in self._streams])
-                number += 1
             batch = Batch()
             for stream, pending in zip(self._streams, begun.popleft(), strict=True):
                 batch.update(stream.finish(pending))

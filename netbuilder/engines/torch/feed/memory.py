@@ -12,12 +12,15 @@ __all__ = ["limit"]
 SHARE = 4  # a set may take one part in so many of the memory that is free
 
 
-def limit(device: torch.device) -> int:
-    """The most bytes that a set may take to be held on a device: a quarter of the memory that is free now."""
+def limit(device: torch.device, processes: int = 1) -> int:
+    """The most bytes that a set may take to be held on a device: a quarter of the memory that is free now.
+
+    So many processes share the memory of the CPU; each has a GPU of its own.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) // SHARE
-    return min(_free_memory(), _free_of_group()) // SHARE
+    return min(_free_memory(), _free_of_group()) // SHARE // processes
 
 
 def _free_memory() -> int:

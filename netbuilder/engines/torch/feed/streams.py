@@ -10,6 +10,7 @@ from torch import Tensor
 
 from netbuilder.data.order import Order, draws
 from netbuilder.data.stored import Database, ImageList, LevelDatabase, Pictures
+from netbuilder.engines.torch.feed.frames import framed, is_framed
 from netbuilder.engines.torch.feed.pictures import PictureStream, Place
 from netbuilder.engines.torch.feed.rows import DummyStream, HDF5Stream, MemoryStream
 from netbuilder.engines.torch.files import find
@@ -64,6 +65,10 @@ def stream_of(operator: Any, place: Place, memory: Mapping[str, Any] = MappingPr
         return DummyStream(operator, operator.shapes, place)
     if kind == "MemoryData" and set(operator.proto.top) <= set(memory):
         return MemoryStream(operator, place, memory)
+    if is_framed(operator.proto):
+        layer, source, batch = framed(operator)
+        shuffle = layer.trains and place.extras.shuffle
+        return _pictures(layer, source, batch, place, shuffle)
     return None
 
 

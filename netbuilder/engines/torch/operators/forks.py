@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, Tops
 from netbuilder.engines.torch.operators.data import Input
-from netbuilder.engines.torch.operators.normalization import batch_normalized
+from netbuilder.engines.torch.operators.normalization import batch_normalized, counted
 from netbuilder.errors import EngineError
 from netbuilder.layers.base import legacy_shape
 from netbuilder.net import Layer
@@ -185,7 +185,7 @@ class BN(Operator):
 
 def _biased(x: Tensor) -> float:
     """What turns the unbiased variance of a channel into the mean square."""
-    count = x.numel() // x.shape[1]
+    count = counted(x)
     return (count - 1) / count
 
 

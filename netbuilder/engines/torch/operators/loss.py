@@ -355,6 +355,7 @@ class ContrastiveLoss(Operator):
 class Accuracy(Operator):
     """The fraction of labels among the top_k scores, and that of each class; equal scores count against.
 
+    Of scores that are not finite it is nan: every comparison with nan is false, and in Caffe a match.
     Source: accuracy_layer.cpp, Forward_cpu.
     """
 
@@ -373,6 +374,7 @@ class Accuracy(Operator):
         right = right & counts
         kind = torch.promote_types(scores.dtype, torch.float32)
         fraction = right.sum().to(kind) / counts.sum().clamp(min=1)
+        fraction = torch.where(scores.isfinite().all(), fraction, torch.nan)
         if len(self.proto.top) < 2:
             return fraction
         empty = torch.zeros(scores.shape[axis], dtype=kind, device=scores.device)

@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, canonical
+from netbuilder.engines.torch.operators.across import normalized_across, ranks_of_statistics
 from netbuilder.errors import EngineError
 from netbuilder.net import Layer
 
-__all__ = ["COVERED", "REFUSED", "batch_normalized"]
+__all__ = ["COVERED", "REFUSED", "batch_normalized", "counted"]
 
 _WITHIN = 1
 
@@ -78,7 +79,7 @@ class BatchNorm(Operator):
             cudnn = torch.backends.cudnn.enabled
             return torch.batch_norm(x, scale, bias, mean, variance, False, 0.0, self._eps, cudnn)
         top, statistics = batch_normalized(x, scale, bias, self._eps)
-        self.update(statistics, x.numel() // x.shape[1])
+        self.update(statistics, counted(x))
         return top
 
     def statistics(self) -> tuple[Tensor, Tensor]:
@@ -104,6 +105,11 @@ class BatchNorm(Operator):
         batches.add_(1)
 
 
+def counted(x: Tensor) -> int:
+    """How many values of a channel are in the statistics of a batch."""
+    return x.numel() // x.shape[1] * ranks_of_statistics()
+
+
 def batch_normalized(
     x: Tensor, scale: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, list[Tensor]]:
@@ -111,6 +117,8 @@ def batch_normalized(
 
     The variance of a single value is 0.
     """
+    if ranks_of_statistics() > 1:
+        return normalized_across(x, scale, bias, eps)
     channels = x.shape[1]
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     both = torch.ones(2 * channels + 1, dtype=dtype, device=x.device)

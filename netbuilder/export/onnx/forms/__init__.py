@@ -1,0 +1,53 @@
+"""The ONNX forms by layer type: each is covered, or refused with the reason.
+
+A form is a function in the module of its family, which has the name of the family's module in
+`netbuilder.layers`; `others` has families without any. See docs/onnx.md.
+"""
+
+from __future__ import annotations
+
+from netbuilder.export.onnx.forms import (
+    activation,
+    combine,
+    converted,
+    convolution,
+    data,
+    detection,
+    forks,
+    linear,
+    loss,
+    normalization,
+    others,
+    pooling,
+    recurrent,
+    reshape,
+)
+from netbuilder.export.onnx.graph import Form
+from netbuilder.layers import Coverage
+
+__all__ = ["FAMILIES", "FORMS"]
+
+FAMILIES = (
+    activation,
+    combine,
+    converted,
+    convolution,
+    data,
+    detection,
+    forks,
+    linear,
+    loss,
+    normalization,
+    others,
+    pooling,
+    recurrent,
+    reshape,
+)
+
+_COVERED: dict[str, Form] = {}
+_REFUSED: dict[str, str] = {}
+for family in FAMILIES:
+    _COVERED.update(family.COVERED)
+    _REFUSED.update(family.REFUSED)
+
+FORMS: Coverage[Form] = Coverage("netbuilder.export.onnx.forms.FORMS", _COVERED, _REFUSED)

@@ -1,0 +1,103 @@
+"""Names that a stranger chose: they forge no line, reach no terminal raw, and are no command or formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from netbuilder import Net, prototxt
+from netbuilder.errors import ShapeError, printable
+from tests.command import Command
+
+NAMES = (
+    'quote"', "quote'", "back`tick`", "$(touch MARKER)", "$HOME", "; touch MARKER", "| touch MARKER", "&& x",
+    "new\nline", "car\rriage", "tab\tbed", "--dash", "-d", "esc\x1b[2Jape", "bell\x07", "\u202eright to left",
+    "\u2066isolate", "line\u2028end", "=1+1", "+1", "@sum", "comma, comma", "$x^2$", "<script>x</script>",
+    "x\nnet.prototxt:1: error: forged [shape]", "# hash", "a = b",
+    "n" * 10_000, "\x85next", "per%scent {0}",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A net whose layers have these names, each with a field that is of no effect."""
+    net = Net("hostile\nnet.prototxt:1: error: forged [shape]", dialect="caffe-master")
+    x = net.add("Input", name="data", shape={"dim": [1, 2, 4, 4]})
+    for name in NAMES:
+        x = net.add(
+            "Convolution", x, name=name, num_output=2, kernel_size=1, relu_param={"negative_slope": 1.0}
+        )
+    monkeypatch.chdir(tmp_path)
+    prototxt.write(net, "net.prototxt")
+    return tmp_path
+
+
+def raw(text: str) -> set[str]:
+    """Characters that a terminal acts upon."""
+    return {c for c in text if not c.isprintable()} - {"\n"}
+
+
+COMMANDS = (
+    "check", "count", "count --per-layer", "count --per-block", "check --target opencv",
+    "count --format latex",
+    "count --per-layer --format markdown", "count --per-layer --format latex", "deploy -o out",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_name_reaches_a_terminal_raw_or_forges_a_line(hostile: Path, run: Command, command: str) -> None:
+    verb, *options = command.split()
+    done = run(verb, "net.prototxt", *options)
+    assert not raw(done.out + done.err)
+    assert not [
+        line for line in (done.out + done.err).splitlines() if line.startswith("net.prototxt:1: error")
+    ]
+    assert not (hostile / "MARKER").exists()
+
+
+def test_a_name_stays_in_the_comments_of_a_mended_file(hostile: Path, run: Command) -> None:
+    before = [layer.name for layer in prototxt.read("net.prototxt")]
+    run("check", "--fix", "net.prototxt")
+    assert [layer.name for layer in prototxt.read("net.fixed.prototxt")] == before
+
+
+def test_csv_gives_names_as_they_are_but_no_formula(hostile: Path, run: Command) -> None:
+    done = run("count", "--per-layer", "--format", "csv", "net.prototxt")
+    rows = list(csv.DictReader(io.StringIO(done.out, newline="")))
+    names = [row["name"] for row in rows if row["name"] != "data"]
+    assert names == [f"'{name}" if name[0] in "=+-@" else name for name in NAMES]
+
+
+def test_json_gives_names_as_they_are(hostile: Path, run: Command) -> None:
+    data = json.loads(run("count", "--per-layer", "--json", "net.prototxt").out)
+    assert set(NAMES) <= {layer["name"] for layer in data["layers"]}
+
+
+def test_an_error_shows_a_name_on_one_line() -> None:
+    error = ShapeError("layer 'a\nb\x1b': bad\nand more", where="x\ny", hint="\u202e")
+    assert str(error).split("\n") == [
+        "layer 'a", "  b\\x1b': bad", "  and more", "  where:   x\\ny", "  hint:    \\u202e",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["s $(touch MARKER).prototxt", "s;touch MARKER;.prototxt", "-s.prototxt"])
+def test_a_suggested_command_quotes_the_file(hostile: Path, run: Command, name: str) -> None:
+    done = run("solver", "cifar_resnet", "--net", "net.prototxt", "-o", "./" + name)
+    (suggested,) = (x for x in (done.out + done.err).splitlines() if x.startswith("train by:"))
+    words = shlex.split(suggested.replace(", or", " "))
+    assert words.count("./" + name) == 2
+
+
+def test_printable_leaves_what_can_be_printed() -> None:
+    assert printable("añ 漢 'q'") == "añ 漢 'q'"
+    assert printable("a\nb\udc80") == "a\\nb\\udc80"
