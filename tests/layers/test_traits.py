@@ -26,6 +26,7 @@ OWN_TABLES = (
     "schema/dialects.py",
     "schema/old_types.py",
     "caffeonspark/layer_rules.py",
+    "pycaffe/",  # what the functions of pycaffe itself name
     "networks/",  # the defaults of the layers that a network emits
 )
 
