@@ -37,6 +37,7 @@ ROOMS = (
     "netbuilder.data",
     "netbuilder.training",
     "netbuilder.engines",
+    "netbuilder.pycaffe",
     "netbuilder.export",
     "netbuilder.caffeonspark",
     "netbuilder.spark",
