@@ -152,12 +152,9 @@ def shortened(name: str, longest: int = _LONGEST) -> str:
     return f"{name[: longest - end - 1]}…{name[-end:]}"
 
 
-_CHIPS = {"BatchNorm": "BN"}
-
-
 def chip(layer: Layer) -> str:
     """How a box calls a layer that works in place."""
-    return shortened(_CHIPS.get(layer.type, layer.type), 12)
+    return shortened(layer.type, 12)
 
 
 def second_line(node: Node) -> str:
