@@ -64,7 +64,8 @@ def graphviz() -> Any:
 
 
 def inside_of(root: Group) -> dict[Group, Inside]:
-    """The layout of each group of a tree."""
+    """The layout of each group of a tree. Raises ConfigError without Graphviz."""
+    graphviz()
     lines = _lines(root)
     return {group: _laid_out(group, *lines[group]) for group in groups(root)}
 
