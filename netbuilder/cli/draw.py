@@ -17,6 +17,7 @@ from netbuilder.draw.drawing import format_of, write
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
 from netbuilder.errors import counted as number_of
 from netbuilder.net import Net
+from netbuilder.prototxt.inputs import how_to_give
 from netbuilder.prototxt.reader import nets_of, read_net
 from netbuilder.storage.files import read_text
 
@@ -67,6 +68,8 @@ def _run(args: argparse.Namespace) -> int:
     kind = format_of(path)
     times = _read_times(args.times) if args.times else None
     drawn = [_drawn(name, args, times) for name in args.nets]
+    if len({one.title for one in drawn}) < len(drawn):  # of different folders
+        drawn = [one._replace(title=name) for one, name in zip(drawn, args.nets, strict=True)]
     write(path, drawing(_paired(drawn), kind, depth=args.depth), force=args.force)
     print(f"wrote {path}", file=sys.stderr)
     return 0
@@ -88,8 +91,15 @@ def _print_trees(args: argparse.Namespace) -> None:
 
 def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
     nets = _nets(name, args)
+    title = Path(name).name
+    missing = how_to_give(next(iter(nets.values())))
+    if missing:
+        given = " ".join(f"--input {text}" for text in missing)
+        print(
+            f"{name}: the shapes of its data are not in the file: give them, as in {given}", file=sys.stderr
+        )
     if times is None:
-        return Drawn(name, nets)
+        return Drawn(title, nets)
     phase, by_layer = times
     found = {key: by_layer for key, net in nets.items() if net.phase == phase}
     if not found:
@@ -102,12 +112,13 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
         raise ConfigError(
             f"the times are of another net than {name}: no layer has the same name", path=args.times
         )
-    return Drawn(name, nets, found)
+    return Drawn(title, nets, found)
 
 
 def _nets(name: str, args: argparse.Namespace) -> dict[str, Net]:
     """The nets of a file by phase, TEST first; those of a config: deploy, and the one that is trained."""
-    if name.endswith((".yaml", ".yml")) or not Path(name).exists():
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or not (path.exists() or path.suffix or len(path.parts) > 1):
         return _nets_of_config(name, args)
     inputs = given_inputs(args)
     nets: dict[str, Net] = {}

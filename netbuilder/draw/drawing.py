@@ -37,7 +37,7 @@ def format_of(path: Path) -> str:
         raise ConfigError(
             f"a net is drawn as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, by the suffix of the file; "
             f"got '{path}'",
-            hint=near or f"name it {path}.html",
+            hint=near or f"name it {path.with_suffix('.html')}",
         )
     return kind
 

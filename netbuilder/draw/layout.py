@@ -64,7 +64,8 @@ def graphviz() -> Any:
 
 
 def inside_of(root: Group) -> dict[Group, Inside]:
-    """The layout of each group of a tree."""
+    """The layout of each group of a tree. Raises ConfigError without Graphviz."""
+    graphviz()
     lines = _lines(root)
     return {group: _laid_out(group, *lines[group]) for group in groups(root)}
 
@@ -152,12 +153,9 @@ def shortened(name: str, longest: int = _LONGEST) -> str:
     return f"{name[: longest - end - 1]}…{name[-end:]}"
 
 
-_CHIPS = {"BatchNorm": "BN"}
-
-
 def chip(layer: Layer) -> str:
     """How a box calls a layer that works in place."""
-    return shortened(_CHIPS.get(layer.type, layer.type), 12)
+    return shortened(layer.type, 12)
 
 
 def second_line(node: Node) -> str:

@@ -490,7 +490,7 @@ function showTotals(side, view) {
       if (n) element("p", { class: "mark-" + mark }, n + " " + mark, side);
     }
   }
-  element("h3", {}, "Totals", side);
+  element("h3", {}, net.complete ? "Totals" : "Totals, at least", side);
   const made = element("dl", {}, undefined, side);
   for (const [key, value] of Object.entries(net.totals)) {
     const name = element("dt", {}, key.replaceAll("_", " "), made);
@@ -499,7 +499,7 @@ function showTotals(side, view) {
     element("dd", { "data-total": key }, exact(value), made);
   }
   element("p", {}, "Operations and activations are per image, bytes for the whole batch.", side);
-  if (!net.complete) element("p", { class: "mark-changed" }, "At least: not counted are "
+  if (!net.complete) element("p", { class: "mark-changed" }, "Not counted are "
     + net.uncounted.map((layer) => layer.name).join(", "), side);
   if (timeOf(net.blocks[0]) !== null) {
     element("h3", {}, "Measured, whole batch", side);
@@ -516,7 +516,7 @@ let tableOf = null;
 
 function columns(view) {
   const net = view.net, timed = timeOf(net.blocks[0]) !== null;
-  const part = (row) => share(net, row.macs, "macs");
+  const part = (row, key) => figure(row, key) === null ? null : share(net, figure(row, key), key);
   return [
     ["#", (row, i) => i, exact],
     [tab === "layers" ? "layer" : "block", (row) => row.name, String],
@@ -525,10 +525,10 @@ function columns(view) {
       ["out", (row) => row.tops.map((b) => dims(b.shape)).join(", "), String]]
       : [["layers", (row) => row.layers, exact]]),
     ["parameters", (row) => row.learnable_params, exact], ["MACs", (row) => row.macs, exact],
-    ["% of MACs", part, percent], ["operations", (row) => row.total_flops, exact],
+    ["% of MACs", (row) => part(row, "macs"), percent], ["operations", (row) => row.total_flops, exact],
     ["activations", (row) => row.activations, exact],
-    ...(timed ? [["ms", timeOf, milliseconds], ["% of time", (row) => share(net, timeOf(row), "time"), percent],
-      ["time : MACs", (row) => part(row) ? share(net, timeOf(row), "time") / part(row) : null,
+    ...(timed ? [["ms", timeOf, milliseconds], ["% of time", (row) => part(row, "time"), percent],
+      ["time : MACs", (row) => part(row, "macs") ? part(row, "time") / part(row, "macs") : null,
         (x) => x === null ? "" : x.toFixed(2)]] : []),
     ...(view.marks.size && tab === "layers" ? [["difference", (row) => view.marks.get(row.name) || "", String]] : []),
   ];

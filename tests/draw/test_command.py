@@ -56,7 +56,7 @@ def test_equal_nets_give_equal_pages_and_pictures(run: Command, graphviz: None) 
 def test_depth_opens_the_blocks_of_a_picture(run: Command, graphviz: None) -> None:
     texts = []
     for depth in (0, 1, 2):
-        assert run(NET, "--depth", depth, "-o", "net.svg").code == 0
+        assert run(NET, "--depth", str(depth), "-o", "net.svg").code == 0
         texts.append(Path("net.svg").read_text("utf-8"))
     assert "fire2/squeeze1x1" not in texts[0]
     assert "fire2/squeeze1x1" in texts[1]
@@ -69,8 +69,8 @@ def test_what_cannot_be_drawn_is_refused_with_a_way_out(run: Command, graphviz: 
         ((NET, NET, NET), "two side by side; got 3"),
         ((NET, NET, "-o", "net.png"), "are a page"),
         ((NET, "--depth", "-1"), "at least 0"),
-        (("nothing.prototxt",), "nothing"),
-        (("resnet_5000",), "resnet_5000"),
+        (("nothing.prototxt",), "no such file"),
+        (("resnet_5000",), "unknown config 'resnet_5000'"),
         ((NET, "--times", "nothing.json"), "nothing.json"),
         (("cifar_resnet_1202_a", "--depth", "9", "-o", "net.png"), "smaller --depth"),
     ):

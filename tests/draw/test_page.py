@@ -228,7 +228,7 @@ def test_names_of_a_hostile_file_run_nothing(tmp_path: Path, run: Command, chrom
         """,
     )
     assert "error" not in seen.said, seen.said
-    assert seen.said["title"] == f"{file} - netbuilder"
+    assert seen.said["title"] == f"{file.name} - netbuilder"
     assert (seen.said["scripts"], seen.said["images"]) == (3, 0)  # the third is the test's
     assert set(HOSTILE) <= set(seen.said["rows"])
     assert seen.console == []
@@ -236,6 +236,24 @@ def test_names_of_a_hostile_file_run_nothing(tmp_path: Path, run: Command, chrom
         picture = tmp_path / f"net.{kind}"
         assert run("draw", file, "-o", picture).code == 0
         assert kind != "svg" or "<script" not in picture.read_text("utf-8")
+
+
+def test_what_is_not_known_is_no_zero(tmp_path: Path, run: Command, chromium: None) -> None:
+    page = tmp_path / "net.html"
+    ran = run("draw", ZOO / "siamese.prototxt", "-o", page)
+    assert "give them, as in --input pair_data=" in ran.err
+    seen = visit(
+        page,
+        """
+        said.side = document.getElementById("side").textContent;
+        const rows = [...document.querySelectorAll("#table tbody tr")];
+        const row = rows.find((found) => found.cells[1].textContent === "conv1");
+        said.row = [...row.cells].map((cell) => cell.textContent);
+        """,
+    )
+    assert "Totals, at least" in seen.said["side"]
+    assert seen.said["row"][4:] == ["?"] * 6
+    assert seen.console == []
 
 
 def test_measured_times_stand_beside_the_macs(tmp_path: Path, run: Command, chromium: None) -> None:
@@ -248,7 +266,7 @@ def test_measured_times_stand_beside_the_macs(tmp_path: Path, run: Command, chro
     assert [(x["forward_ms"], x["backward_ms"]) for x in shown["layers"]] == [
         (row["forward_ms"], row["backward_ms"]) for row in rows
     ]
-    assert shown["blocks"][0]["forward_ms"] == sum(row["forward_ms"] for row in rows)
+    assert shown["blocks"][0]["forward_ms"] == sum(i + 0.5 for i in range(len(rows)))
     seen = visit(
         page,
         """
