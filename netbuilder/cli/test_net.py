@@ -17,6 +17,7 @@ from netbuilder.cli.training_options import (
     report_weights,
     stopping,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError, counted
 
@@ -66,6 +67,7 @@ def _run(args: argparse.Namespace) -> int:
 
     source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
+    net = with_python_layers(args, net)
     counts = evaluating.wanted(args)
     passes = 1 if counts else _passes(args, net, source.passes)
     if others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.cli.progress import Progress, clock
@@ -13,6 +14,7 @@ from netbuilder.cli.training_options import (
     report_weights,
     stopping,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError, FileError, NetBuilderError
 from netbuilder.storage.files import reason
@@ -45,6 +47,8 @@ def train(args: argparse.Namespace) -> Trained:
     try:
         engine = engine_of(args, ranks)
         plan = planned(args, engine, ranks)
+        nets = tuple((where, with_python_layers(args, net)) for where, net in plan.nets)
+        plan = replace(plan, nets=nets)
         job = engine.train(plan)
         return _lead(args, engine, plan, job) if ranks.first else _accompany(plan, job)
     except BaseException as error:
