@@ -1,4 +1,4 @@
-"""`Average`: the moving average of a net's parameters and statistics (EMA)."""
+"""`Average`: the moving average of a net's parameters and statistics (EMA); `Lookahead`: slow weights."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from netbuilder.engines.torch.solver import learnables
 
 if TYPE_CHECKING:
     from netbuilder.engines.torch.network import NetModule
 
-__all__ = ["Average"]
+__all__ = ["Average", "Lookahead"]
 
 
 class Average:
@@ -60,6 +60,33 @@ class Average:
         """Take over what `state` gave."""
         self._updates = int(state["updates"])  # type: ignore[call-overload]
         _copy(self._values, state["values"])  # type: ignore[arg-type]
+
+
+class Lookahead:
+    """After every so many updates, slow = slow + share * (weights - slow), and weights = slow.
+
+    The momenta and the statistics of BatchNorm stay as they are. Source: Zhang 2019 (arXiv 1907.08610).
+    """
+
+    def __init__(self, net: NetModule, every: int, share: float) -> None:
+        self._every, self._share = every, share
+        self._blobs = [p.blob.detach() for p in learnables(net) if isinstance(p.blob, nn.Parameter)]
+        self._slow = [blob.clone() for blob in self._blobs]
+
+    @torch.no_grad()
+    def update(self, done: int) -> None:
+        """Take in the weights after so many updates."""
+        if done % self._every == 0:
+            torch._foreach_lerp_(self._slow, self._blobs, self._share)
+            _copy(self._blobs, self._slow)
+
+    def state(self) -> list[Tensor]:
+        """What a resumed run needs."""
+        return [value.cpu() for value in self._slow]
+
+    def load(self, state: Sequence[Tensor]) -> None:
+        """Take over what `state` gave."""
+        _copy(self._slow, state)
 
 
 @torch.no_grad()

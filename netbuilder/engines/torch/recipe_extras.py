@@ -11,18 +11,30 @@ from netbuilder.errors import ConfigError, did_you_mean
 
 __all__ = ["TrainingExtras"]
 
-_OWN = ("ema", "teacher", "teacher_weights", "teacher_temperature", "teacher_share")
+_OWN = (
+    "ema",
+    "lookahead",
+    "lookahead_share",
+    "teacher",
+    "teacher_weights",
+    "teacher_temperature",
+    "teacher_share",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingExtras:
     """`ema` is the decay of the average of the weights, which tests use and snapshots have as a model.
 
+    `lookahead` is after how many updates the weights go only `lookahead_share` of the way; 0 is never.
+
     `teacher` and `teacher_weights` are the prototxt and model of a net whose scores are targets, too, at
     `teacher_temperature`; `teacher_share` is the factor of that loss.
     """
 
     ema: float | None = None
+    lookahead: int = 0
+    lookahead_share: float = 0.5
     teacher: str = ""
     teacher_weights: str = ""
     teacher_temperature: float = 1.0
@@ -35,6 +47,15 @@ class TrainingExtras:
                 f"ema must be between 0 and 1, got {self.ema}", key="ema", hint="as in ema: 0.999"
             )
 
+        if not isinstance(self.lookahead, int) or self.lookahead < 0 or self.lookahead is True:
+            raise ConfigError(
+                f"lookahead is a number of updates, got {self.lookahead}", key="lookahead",
+                hint="as in lookahead: 5",
+            )  # fmt: skip
+        if not (isinstance(self.lookahead_share, float) and 0 < self.lookahead_share < 1):
+            raise ConfigError(
+                f"lookahead_share must be between 0 and 1, got {self.lookahead_share}", key="lookahead_share"
+            )
         self._check_teacher()
 
     def _check_teacher(self) -> None:

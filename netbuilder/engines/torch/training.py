@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from netbuilder.engines.torch import module
-from netbuilder.engines.torch.averaging import Average
+from netbuilder.engines.torch.averaging import Average, Lookahead
 from netbuilder.engines.torch.devices import device_of
 from netbuilder.engines.torch.feed import Deal, Feed
 from netbuilder.engines.torch.feed.memory import limit
@@ -121,6 +121,8 @@ class Training:
             share(test.net, self.net)
         self._scaler = torch.amp.GradScaler(self.device.type) if plan.dtype == "float16" else None
         self._average = Average.of(self.net, self.extras.ema)
+        ahead = self.extras.lookahead
+        self._ahead = Lookahead(self.net, ahead, self.extras.lookahead_share) if ahead else None
         teaches = bool(self.extras.teacher)
         self._teacher = Teacher(self.extras, net, self.net, self.device) if teaches else None
         if rest is not None:
@@ -218,6 +220,8 @@ class Training:
         self.solver.zero_grad(set_to_none=True)
         if self.iteration == before:
             return None
+        if self._ahead is not None:
+            self._ahead.update(self.iteration)
         if self._average is not None:
             self._average.update()
         return loss, out
@@ -306,6 +310,7 @@ class Training:
             **({"random of all ranks": randoms} if len(randoms) > 1 else {}),
             "scaler": None if self._scaler is None else self._scaler.state_dict(),
             "average": None if average is None else average.state(),
+            "lookahead": None if self._ahead is None else self._ahead.state(),
         }
         return write_snapshot(self.plan, self.net, self.solver, rest, averaged if average else None)
 
@@ -337,6 +342,8 @@ class Training:
             self._scaler.load_state_dict(rest["scaler"])
         if self._average is not None and rest["average"] is not None:
             self._average.load(rest["average"])
+        if self._ahead is not None and rest.get("lookahead") is not None:
+            self._ahead.load(rest["lookahead"])
 
     def _without_rest(self) -> None:
         """Go on from a state of Caffe's: the data at the same record, other random numbers."""

@@ -114,6 +114,29 @@ def test_a_recipe_writes_its_extras_beside_the_solver(
     assert list(Path("snapshots").glob("*.ema.caffemodel"))
 
 
+def test_lookahead_goes_a_part_of_the_way_and_resumes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain(folder, max_iter=3, iter_size=1, snapshot=0)
+    trained("torch", "--weights", "start.caffemodel")
+    start, end = arrays_of("start.caffemodel"), arrays_of("out/x_iter_3.caffemodel")
+    Path("solver.extras.yaml").write_text("lookahead: 3\nlookahead_share: 0.25\n")
+    trained("torch", "--weights", "start.caffemodel", "--force")
+    found = arrays_of("out/x_iter_3.caffemodel")
+    assert np.abs(end["fc"][0] - start["fc"][0]).max() > 1e-4
+    for i in range(2):
+        near = start["fc"][i] + 0.25 * (end["fc"][i] - start["fc"][i])
+        np.testing.assert_allclose(found["fc"][i], near, rtol=0, atol=1e-6)
+    plain(folder, max_iter=8, iter_size=1, snapshot=4)  # between two times
+    trained("torch", "--weights", "start.caffemodel", "--force")
+    whole = Path("out/x_iter_8.caffemodel").read_bytes()
+    trained("torch", "--resume", "out/x_iter_4.solverstate")
+    assert Path("out/x_iter_8.caffemodel").read_bytes() == whole
+    for text in ("lookahead: 2.5\n", "lookahead: -1\n", "lookahead: 3\nlookahead_share: 1.5\n"):
+        Path("solver.extras.yaml").write_text(text)
+        assert "lookahead" in refusal(["train", "solver.prototxt", *TORCH, "--force"], capsys)
+
+
 def test_what_a_recipe_cannot_do_is_listed_by_solver_and_train(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
