@@ -17,8 +17,8 @@ from netbuilder.cli.options import (
     add_output,
     add_outputs,
     add_state,
-    given_inputs,
 )
+from netbuilder.cli.reading import read_test_net, read_train_net
 from netbuilder.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _add_onnx(formats: Verbs) -> None:
         "onnxruntime: the largest difference to what PyTorch or real Caffe computes is printed.",
         epilog="example: netbuilder export onnx deploy.prototxt --weights net.caffemodel -o net.onnx",
     )
-    parser.add_argument("net", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
     parser.add_argument("--weights", metavar="MODEL", help="its .caffemodel, binary or HDF5")
     add_output(parser, "the file to write; above 2 GB, FILE.data has the weights", "FILE", required=True)
     parser.add_argument("--opset", type=int, default=17, metavar="N", help="default: 17, for most readers")
@@ -81,27 +81,29 @@ def _add_onnx(formats: Verbs) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from netbuilder.export.onnx import export
-    from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.transforms.deploy import deployed
 
-    source = nets_of(args.net, "TEST", level=args.level, stages=args.stage)[0]
-    net = read_net(source, dialect="any", unknown="keep", inputs=given_inputs(args))
-    small = deployed(net, batch=args.batch, outputs=args.outputs).net
+    net, source, assumed = read_test_net(args)
+    train = None if net.phase == "TRAIN" else read_train_net(args)
+    found = deployed(net, train, batch=args.batch, outputs=args.outputs)
+    small = found.net
+    for what in (*assumed, *found.assumed):
+        print(f"note: assumed {what}", file=sys.stderr)
     if args.weights is None and any(layer.params for layer in small):
         raise ConfigError("the net has weights: give its model", key="weights", hint="--weights MODEL")
-    found = export(
+    written = export(
         small, args.output, weights=args.weights, opset=args.opset, dynamic=args.dynamic, fold=args.fold,
         float16=args.float16, metadata=_metadata(net, source.path, args.weights), verify=args.verify,
         engine=args.engine, force=args.force,
     )  # fmt: skip
-    wrong = found.difference is not None and not found.difference <= _CLOSE[args.float16]
+    wrong = written.difference is not None and not written.difference <= _CLOSE[args.float16]
     if args.json:
         import json
 
-        print(json.dumps(_as_data(found), indent=2))
+        print(json.dumps(_as_data(written), indent=2))
     else:
-        print("\n".join(_lines(found)))
-        for file in found.files:
+        print("\n".join(_lines(written)))
+        for file in written.files:
             print(f"wrote {file}", file=sys.stderr)
     if wrong:
         print("the ONNX file computes something else: do not use it, and report this net", file=sys.stderr)

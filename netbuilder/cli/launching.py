@@ -35,6 +35,8 @@ def launch(processes: int, restarts: int, options: Mapping[str, Any]) -> int:
 
     _quiet()
     os.environ.setdefault("OMP_NUM_THREADS", str(options["threads"]))
+    # Else a restarted rank may find in the launcher's store the address of one that was killed.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with tempfile.TemporaryDirectory(prefix="netbuilder_") as logs:

@@ -113,6 +113,14 @@ def add_output(parser: Options, what: str, metavar: str, *, required: bool = Fal
     parser.add_argument("-o", "--output", metavar=metavar, required=required, help=what)
 
 
+def add_outputs(parser: Options) -> None:
+    """Add --outputs, the blobs to keep."""
+    parser.add_argument(
+        "--outputs", nargs="+", default=[], metavar="BLOB",
+        help="keep what these blobs need (default: all that does not need a label)",
+    )  # fmt: skip
+
+
 def add_no_verify(parser: Options, **settings: Any) -> None:
     """Add --no-verify, of what is run beside the original."""
     parser.add_argument(

@@ -8,7 +8,7 @@ time and memory depend on the number of layers.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -82,14 +82,14 @@ def model_net(path: str | Path) -> ModelNet:
     return ModelNet(format_fields(net), unknown)
 
 
-def text_of_file(path: str | Path, otherwise: Any) -> str:
+def text_of_file(path: str | Path, otherwise: Callable[[str | Path], str]) -> str:
     """The net of a model as text, or what `otherwise(path)` gives for any other file. Raises FileError."""
     if is_binary(path):
         try:
             return model_net(path).text
         except PrototxtError:
             pass  # no model
-    return str(otherwise(path))
+    return otherwise(path)
 
 
 def _without(data: Buffer, at: int, end: int, inner: Mapping[int, Any]) -> Iterator[bytes]:

@@ -110,8 +110,10 @@ def _plain(text: str) -> str:
 
 
 def _csv(table: Table) -> str:
-    rows = ([_plain(cell) if isinstance(cell, str) else known(cell) for cell in row] for row in table.rows)
-    return "\n".join(map(_csv_line, ([c.key for c in table.columns], *rows)))
+    lines = [_csv_line([c.key for c in table.columns])]
+    for row in table.rows:
+        lines.append(_csv_line([_plain(cell) if isinstance(cell, str) else known(cell) for cell in row]))
+    return "\n".join(lines)
 
 
 def _csv_line(cells: Iterable[object]) -> str:

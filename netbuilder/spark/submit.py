@@ -125,8 +125,7 @@ def _fixed(job: Job) -> dict[str, str]:
     return {
         **defaults(job),
         "spark.speculation": "false",
-        "spark.scheduler.minRegisteredResourcesRatio": "1.0",
-        "spark.scheduler.maxRegisteredResourcesWaitingTime": f"{job.wait}s",
+        "spark.scheduler.maxRegisteredResourcesWaitingTime": "1s",  # the barrier stage waits for its slots
     }
 
 

@@ -99,6 +99,13 @@ def test_wrong_input_is_an_error_and_nothing_is_written(
     assert sorted(trained.iterdir()) == before
 
 
+def test_a_file_for_training_alone_is_read_as_by_deploy(trained: Path, capsys: Printed) -> None:
+    text = (DATA + NET).replace('name: "data"', 'name: "data" include { phase: TRAIN }')
+    Path("train_val.prototxt").write_text(text)
+    assert main([*WORDS, "--no-verify"]) == 0
+    assert "note: assumed the layers of TRAIN" in capsys.readouterr().err
+
+
 def test_a_net_without_weights_needs_no_model(tmp_path: Path, capsys: Printed) -> None:
     require_onnx()
     net = tmp_path / "net.prototxt"

@@ -138,7 +138,8 @@ def test_the_command_that_is_printed_builds_the_net(fit: Any, capsys: pytest.Cap
         (
             ["resnet_50", "--macs", "1G", "--vary", "main_branch"],
             "main_branch cannot be varied: it is bottleneck, not a number or a list of numbers\n"
-            "  hint:    numeric options are classes, input_size, num_output_stage1, blocks",
+            "  hint:    numeric options are classes, input_size, num_output_stage1, blocks, cardinality, "
+            "base_width",
         ),
     ],
 )

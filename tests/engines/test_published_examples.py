@@ -74,7 +74,10 @@ def run(command: Command, example: Example, weights: tuple[str, ...] = ()) -> di
     return record
 
 
-@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in ("caffenet", "flickr", "rcnn")])
+OTHERS = ("autoencoder", "cifar_quick", "caffenet", "flickr", "rcnn")  # of the tests below
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in OTHERS])
 def test_an_example_runs_from_check_to_test(name: str, command: Command, real_caffe: Caffe) -> None:
     run(command, EXAMPLES[name])
     if name in ("lenet_adam", "lenet_multistep", "lenet_rmsprop", "lenet_adadelta"):
@@ -96,6 +99,8 @@ def test_the_states_of_the_autoencoder_are_tested_each(command: Command, real_ca
     with Path("autoencoder_test.csv").open() as file:
         rows = [(row["iteration"], row["net"], row["passes"]) for row in csv.DictReader(file)]
     assert set(rows) == {(i, net, passes) for i in ("0", "3") for net, passes in (("0", "2"), ("1", "1"))}
+    words = ("--weights", "autoencoder_iter_3.caffemodel", "--engine", "caffe", "--iterations", "2")
+    assert "l2_error" in command("test", "solver.prototxt", *words).out
 
 
 def test_cifar_goes_on_with_a_lower_rate_from_its_hdf5_snapshot(command: Command, real_caffe: Caffe) -> None:
@@ -105,6 +110,8 @@ def test_cifar_goes_on_with_a_lower_rate_from_its_hdf5_snapshot(command: Command
     assert ran.code == 0, ran
     assert Path("cifar_quick_iter_5.caffemodel.h5").exists()
     assert command("count", "cifar_quick_iter_5.caffemodel.h5").code == 0
+    words = ["--weights", "cifar_quick_iter_5.caffemodel.h5", "--engine", "caffe", "--iterations", "2"]
+    assert "accuracy" in command("test", "solver.prototxt", *words).out
 
 
 def test_a_trained_net_is_tuned_on_a_list_of_images_and_on_windows(

@@ -6,6 +6,7 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -350,8 +351,9 @@ def test_davidnet_tests_each_of_its_epochs_of_97_iterations() -> None:
     [("epochs", 1e308), ("epochs", 1e7), ("images", 2**31), ("test_images", 10**30), ("batch", 10**23)],
 )
 def test_a_number_beyond_the_fields_of_a_solver_is_refused(field: str, value: float) -> None:
+    recipe: Any = read_recipe("davidnet")
     with pytest.raises(ConfigError) as raised:
-        plan(replace(read_recipe("davidnet"), **{field: value}), net="n", batch=1, test_batch=1)
+        plan(replace(recipe, **{field: value}), net="n", batch=1, test_batch=1)
     assert raised.value.key == field
 
 

@@ -62,7 +62,7 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
     pages = ("--webui-port", "0")  # any free one
     wanted = [[f"{deploy}.master.Master", *host, "--port", str(port), *pages]]
     wanted += [
-        [f"{deploy}.worker.Worker", *host, "--cores", "1", "--memory", "1g", *pages,
+        [f"{deploy}.worker.Worker", *host, "--cores", "1", "--memory", "3g", *pages,
          "--work-dir", str(folder / "tmp" / f"worker{i}"), url]
         for i in range(workers)
     ]  # fmt: skip

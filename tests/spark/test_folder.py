@@ -81,7 +81,7 @@ def test_every_script_fixes_what_a_barrier_job_needs(cluster: str, folder: Path)
     words = submitted(script)
     settings = conf(words)
     assert settings["spark.dynamicAllocation.enabled"] == settings["spark.speculation"] == "false"
-    assert settings["spark.scheduler.minRegisteredResourcesRatio"] == "1.0"
+    assert settings["spark.scheduler.maxRegisteredResourcesWaitingTime"] == "1s"
     assert settings["spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures"] == "8"
     assert words[words.index("--deploy-mode") + 1] == "client"
     program = words.index("train.py")

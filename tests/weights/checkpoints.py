@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from netbuilder import Net, prototxt
+from netbuilder.weights.tensors import Checkpoint, Tensor
 from netbuilder.weights.units import Unit, units_of
 
-__all__ = ["chain", "fed", "saved", "state_of"]
+__all__ = ["chain", "fed", "held", "saved", "state_of"]
 
 CHAIN = """
 name: "chain"
@@ -60,3 +62,12 @@ def saved(path: Path, state: dict[str, Any]) -> Path:
     """The state as an .npz."""
     np.savez(path, **state)
     return path
+
+
+def held(state: dict[str, Any]) -> Checkpoint:
+    """The state as a checkpoint without a file."""
+    tensors = {
+        name: Tensor(name, array.shape, array.dtype.name, partial(np.asarray, array))
+        for name, array in state.items()
+    }
+    return Checkpoint("held", tensors)

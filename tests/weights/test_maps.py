@@ -14,18 +14,17 @@ from tests.installation import run
 
 NETS = {
     "torchvision_resnet_18": "torchvision",
-    "torchvision_resnext_50_32x4d": "torchvision",
     "timm_seresnet_50": "torchvision",
     "timm_resnet_50_d": "timm_d",
-    "bl_resnet_101_a2_b4": "big_little",
+    "bl_resnet_50_a2_b4": "big_little",
     "bl_seresnext_50_32x4d_a2_b4": "big_little",
     "davidnet_residual_l1_l3": "davidnet",
-    "davidnet_extra_l1_l2_l3": "davidnet",
+    "davidnet_extra_l1": "davidnet",
     "assemble_r50": "assembled",
     "assemble_r50_d_se": "assembled",
     "assemble_r50_d_sk": "assembled",
     "assemble_r50_bl_aa": "assembled_bl",
-    "assemble_resnet152": "assembled_bl",
+    "assemble_resnet50": "assembled_bl",
 }
 
 

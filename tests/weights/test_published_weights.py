@@ -17,14 +17,15 @@ from netbuilder import Net, prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.weights.arrays import read_arrays
 from netbuilder.weights.checkpoint import read_checkpoint
-from netbuilder.weights.exporting import exported, map_for, write_checkpoint
+from netbuilder.weights.exporting import exported, map_for
 from netbuilder.weights.fill import is_fixed
 from netbuilder.weights.importing import imported, write_imported
 from netbuilder.weights.matching import match
+from netbuilder.weights.tensors import Checkpoint
 from tests.networks import test_assemble_in_caffe as assemble
 from tests.networks import test_bl_logits as big_little
 from tests.networks import test_davidnet_reference as davidnet
-from tests.weights.checkpoints import saved
+from tests.weights.checkpoints import held, saved
 
 TENSORFLOW = {
     "weight": "gamma",
@@ -56,8 +57,8 @@ def official(file: Path, params: dict[str, list[Any]], tensorflow: bool = False)
     return state
 
 
-def assert_same(net: Net, path: Path, params: dict[str, list[Any]], map: str) -> None:
-    found = match(net, read_checkpoint(path))
+def assert_same(net: Net, checkpoint: Checkpoint, params: dict[str, list[Any]], map: str) -> None:
+    found = match(net, checkpoint)
     assert (found.map.name, found.notes) == (map, [])
     got = {x.name: blobs for x, blobs in imported(net, found) if x and not is_fixed(x)}
     assert set(got) == set(params)
@@ -67,32 +68,31 @@ def assert_same(net: Net, path: Path, params: dict[str, list[Any]], map: str) ->
 
 
 @pytest.mark.parametrize("name", big_little.NETS)
-def test_the_official_big_little_weights_are_imported(name: str, tmp_path: Path) -> None:
+def test_the_official_big_little_weights_are_imported(name: str) -> None:
     params = big_little.reference(name)[1]
-    path = saved(tmp_path / "x.npz", official(big_little.FOLDER / f"{name}.npz", params))
-    assert_same(big_little.stitch(name), path, params, "big_little")
+    checkpoint = held(official(big_little.FOLDER / f"{name}.npz", params))
+    assert_same(big_little.stitch(name), checkpoint, params, "big_little")
 
 
-def test_pages_weights_are_imported(tmp_path: Path) -> None:
+def test_pages_weights_are_imported() -> None:
     params = davidnet.page()[0]
-    path = saved(tmp_path / "x.npz", official(davidnet.FILE, params))
-    assert_same(davidnet.stitch("davidnet", "deploy"), path, params, "davidnet")
+    checkpoint = held(official(davidnet.FILE, params))
+    assert_same(davidnet.stitch("davidnet", "deploy"), checkpoint, params, "davidnet")
 
 
 def test_the_official_assembled_weights_give_the_official_logits(real_caffe: Caffe, tmp_path: Path) -> None:
     params, image, logits = assemble.reference()
     net = assemble.stitch("deploy", classes=1001)
-    path = saved(tmp_path / "x.npz", official(assemble.LOGITS, params, tensorflow=True))
-    assert_same(net, path, params, "assembled_bl")
-    write_imported(net, match(net, read_checkpoint(path)), tmp_path / "x.caffemodel")
+    state = official(assemble.LOGITS, params, tensorflow=True)
+    checkpoint = read_checkpoint(saved(tmp_path / "x.npz", state))
+    assert_same(net, checkpoint, params, "assembled_bl")
+    write_imported(net, match(net, checkpoint), tmp_path / "x.caffemodel")
     written = {x.layer.name: list(x.arrays) for x in read_arrays(tmp_path / "x.caffemodel")}
     ran = real_caffe.run(prototxt.dumps(net), inputs={"data": image}, params=written, outputs=["fc1001"])
     assert abs(ran.outputs["fc1001"] - logits).max() <= 1e-5
     # and back, under the official names, without TensorFlow's ":0"
-    write_checkpoint(tmp_path / "y.npz", exported(net, tmp_path / "x.caffemodel", map_for(net)))
-    first, second = (read_checkpoint(tmp_path / name).tensors for name in ("x.npz", "y.npz"))
-    assert {name.removesuffix(":0") for name in first} == set(second)
-    for name, tensor in first.items():
-        other = second[name.removesuffix(":0")]
-        assert other.shape == tensor.shape
-        assert np.array_equal(other.read(), tensor.read())
+    back = {tensor.name: tensor for tensor in exported(net, tmp_path / "x.caffemodel", map_for(net))}
+    assert set(back) == {name.removesuffix(":0") for name in state}
+    for name, array in state.items():
+        assert back[name.removesuffix(":0")].shape == array.shape
+        assert np.array_equal(back[name.removesuffix(":0")].read(), array)

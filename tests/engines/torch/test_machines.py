@@ -63,6 +63,7 @@ def torchrun(machine: str, number: int, folder: Path) -> subprocess.Popen[str]:
         "-m", "netbuilder", "train", "solver.prototxt", "--engine", "torch", "--no-draw",
     ]  # fmt: skip
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": CABLE}
+    env["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     return subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
