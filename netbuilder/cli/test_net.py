@@ -14,6 +14,7 @@ from netbuilder.cli.training_options import (
     chosen_engine,
     one_device,
     report_weights,
+    require_trust,
     stopping,
     weights_files,
 )
@@ -72,6 +73,7 @@ def _run(args: argparse.Namespace) -> int:
         path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
         dtype=args.dtype,
     )  # fmt: skip
+    require_trust(args, [(path, net)])
     for finding in of_inputs(NetInUse(source, net)):
         raise error_of(finding)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):

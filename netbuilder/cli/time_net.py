@@ -10,7 +10,7 @@ from typing import Any
 
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_net, chosen_engine, one_device, stopping
+from netbuilder.cli.training_options import add_net, chosen_engine, one_device, require_trust, stopping
 from netbuilder.errors import ConfigError
 from netbuilder.errors import counted as number_of
 
@@ -54,6 +54,7 @@ def _run(args: argparse.Namespace) -> int:
         path, net, source=source, iterations=args.iterations, devices=devices, threads=args.threads,
         dtype=args.dtype,
     )  # fmt: skip
+    require_trust(args, [(path, net)])
     progress, timed = Progress("passes", args.iterations), None
     with engine.time(plan).start() as run, stopping(run):
         for event in run:

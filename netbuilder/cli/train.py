@@ -13,6 +13,7 @@ from netbuilder.cli.training_options import (
     add_engine,
     add_extras,
     add_sync_bn,
+    add_trust,
     add_weights,
 )
 from netbuilder.errors import ConfigError
@@ -60,6 +61,7 @@ def add_parser(verbs: Verbs) -> None:
     _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_force(parser, "remove the snapshots of an earlier training")
+    add_trust(parser)
     add_json(parser)
     add_debug(parser)
     parser.set_defaults(run=_run)

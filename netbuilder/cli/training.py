@@ -11,6 +11,7 @@ from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
 from netbuilder.cli.training_options import (
     report_weights,
+    require_trust,
     stopping,
     weights_files,
 )
@@ -75,7 +76,8 @@ def planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> TrainingP
 
     devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
     engine.describe()
-    return plan_training(
+    fields = solver_fields(args.set)
+    plan = plan_training(
         args.solver,
         engine.snapshots,
         devices=devices,
@@ -93,8 +95,10 @@ def planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> TrainingP
         ranks=ranks,
         sync_bn=args.sync_bn,
         dialect=args.dialect,
-        fields=solver_fields(args.set),
+        fields=fields,
     )
+    require_trust(args, plan.nets, args.solver, "" if "snapshot_prefix" in fields else plan.prefix)
+    return plan
 
 
 def _accompany(plan: TrainingPlan, job: Job) -> Trained:

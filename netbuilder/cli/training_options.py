@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,12 @@ __all__ = [
     "add_extras",
     "add_net",
     "add_sync_bn",
+    "add_trust",
     "add_weights",
     "chosen_engine",
     "one_device",
     "report_weights",
+    "require_trust",
     "stopping",
     "weights_files",
 ]
@@ -110,6 +112,7 @@ def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: th
     add_net_engine(parser)
     add_gpu(parser, gpu)
     add_threads(parser)
+    add_trust(parser)
     add_json(parser)
     add_debug(parser)
 
@@ -136,6 +139,28 @@ def add_weights(parser: Options, what: str, *, required: bool = False) -> None:
         "--weights", metavar="MODEL", action="append", default=[], required=required,
         help=f"a .caffemodel {what}; several, joined by commas or given again, are loaded in turn",
     )  # fmt: skip
+
+
+def add_trust(parser: Options) -> None:
+    """Add --trust; `require_trust` reads it."""
+    parser.add_argument(
+        "--trust", action="store_true",
+        help="trust whoever made the files: run the code of Python layers, and write where the files say, "
+        "outside this folder and theirs too (docs/security.md)",
+    )  # fmt: skip
+
+
+def require_trust(
+    args: argparse.Namespace, nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = ""
+) -> None:
+    """Raise ConfigError for what Caffe would run or write outside of a folder, unless --trust is given.
+
+    PyTorch runs no code that a net names, and starts as the user, never as root of another system.
+    """
+    if args.engine == "caffe" and not getattr(args, "trust", False):
+        from netbuilder.training import trust
+
+        trust.require_trust(nets, solver, prefix)
 
 
 def weights_files(args: argparse.Namespace) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MARK", "read_text", "reason", "replacing", "write_files"]
+__all__ = ["MARK", "is_outside", "read_text", "reason", "replacing", "write_files"]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
@@ -161,6 +161,13 @@ def _check_free(path: Path, content: bytes, force: bool) -> None:
             f"'{path}' is in the way, and netbuilder did not write it",
             hint="choose another output folder, or use --force to replace it",
         )
+
+
+def is_outside(name: str, file: str) -> bool:
+    """Whether a name, which `file` gives, leads out of the current folder and of the folder of that file."""
+    target = os.path.realpath(name)
+    folders = (os.path.realpath("."), os.path.dirname(os.path.realpath(file)))
+    return not any(folder != os.sep and target.startswith(folder + os.sep) for folder in folders)
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -13,8 +13,8 @@ from netbuilder.training.events import Iteration, Tested
 from netbuilder.training.record import Record
 
 NAMES = [
-    "loss, main", 'say "x"', "two\nlines", "a=b", "a = 1", " spaced ", "loss", "seconds", "\r", "ä", "", "=1+1",
-    "'=1", "@x",
+    "loss, main", 'say "x"', "two\nlines", "a=b", "a = 1", " spaced ", "loss", "seconds", "\r", "ä", "",
+    "=1+1", "'=1", "@x",
 ]  # fmt: skip
 
 
