@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["MARK", "is_outside", "read_text", "reason", "replacing", "write_files"]
+__all__ = ["MARK", "is_file_name", "is_outside", "read_text", "reason", "replacing", "write_files"]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
@@ -168,6 +169,14 @@ def is_outside(name: str, file: str) -> bool:
     target = os.path.realpath(name)
     folders = (os.path.realpath("."), os.path.dirname(os.path.realpath(file)))
     return not any(folder != os.sep and target.startswith(folder + os.sep) for folder in folders)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a line of a list looks like the name of a data file, so that a message may quote it.
+
+    A net by a stranger may name any file as its list; what is in that one is shown to nobody.
+    """
+    return re.fullmatch(r".*\.\w{1,5}", text, re.DOTALL) is not None
 
 
 def reason(error: OSError | ValueError) -> str:
