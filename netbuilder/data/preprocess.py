@@ -101,7 +101,7 @@ def read_mean(text: str) -> Any:
         if text.endswith(".npy"):
             values = np.asarray(np.load(io.BytesIO(content)), np.float32)
             return values if values.ndim in (1, 3) else values.reshape(values.shape[-3:])
-    except (OSError, ValueError, EOFError, MemoryError, OverflowError, TypeError) as error:
+    except Exception as error:  # NumPy parses the header of a .npy as Python: errors of many kinds
         raise FileError(
             f"cannot read the mean '{text}': {str(getattr(error, 'strerror', None) or error).lower()}",
             hint="a mean is one value a channel, as in 104,117,123, or a .binaryproto or .npy file",

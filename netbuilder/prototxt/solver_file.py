@@ -40,7 +40,8 @@ _TOKEN = re.compile(
 
 # How a prototxt begins, after empty lines and comments: a field of a net, or nothing.
 _FIELD = re.compile(
-    r"(?:\s|#[^\n]*(?:\n|\Z))*(?:\Z|(?:" + "|".join(NetParameter.DESCRIPTOR.fields_by_name) + r")\s*[:{<\[])"
+    r"\ufeff?(?:\s|#[^\n]*(?:\n|\Z))*"
+    rf"(?:\Z|(?:{'|'.join(NetParameter.DESCRIPTOR.fields_by_name)})\s*[:{{<\[])"
 )
 
 

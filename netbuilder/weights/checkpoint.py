@@ -8,6 +8,7 @@ when they are asked for, so that memory holds one tensor at a time.
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -104,7 +105,10 @@ def _is_tar(start: bytes) -> bool:
 
 
 # What zipfile raises for a damaged archive: also of a kind of compression or a password that it lacks.
-_BROKEN = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, zlib.error)
+_BROKEN = (
+    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error,
+    zlib.error,
+)  # fmt: skip
 
 # ---- .npz ------------------------------------------------------------------------------------------------
 
@@ -152,7 +156,7 @@ def _npy_header(file: Path, member: IO[bytes], name: str) -> tuple[Shape, str]:
         version = npy.read_magic(member)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(member)
-    except (ValueError, SyntaxError) as error:
+    except Exception as error:  # NumPy parses the header as Python, and raises errors of many kinds
         raise FileError(f"'{file}' is damaged: '{name}' is not an array ({error})") from None
     if dtype.hasobject:
         raise FileError(
@@ -169,7 +173,7 @@ def _read_npy(file: Path, archive: zipfile.ZipFile, entry: str) -> Array:
     try:
         with archive.open(entry) as member:
             return np.asarray(npy.read_array(member, allow_pickle=False), np.float32)
-    except (*_BROKEN, ValueError, MemoryError, OverflowError) as error:
+    except (*_BROKEN, MemoryError, OverflowError) as error:
         raise _damaged(file, error) from None
 
 
