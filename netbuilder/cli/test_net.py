@@ -18,7 +18,7 @@ from netbuilder.cli.training_options import (
     stopping,
     weights_files,
 )
-from netbuilder.errors import ConfigError, counted
+from netbuilder.errors import ConfigError, counted, printable
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.solver_file import SolverNet
@@ -77,7 +77,10 @@ def _run(args: argparse.Namespace) -> int:
     for finding in of_inputs(NetInUse(source, net)):
         raise error_of(finding)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
-        print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
+        print(
+            printable(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else "")),
+            file=sys.stderr,
+        )
     taken = report_weights([net], weights)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
@@ -138,7 +141,7 @@ def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
         if passes * batch != args.images:
             over = passes * batch - args.images
             twice = f"{counted(passes, 'pass', 'passes')} of {batch} take {counted(over, 'image')} twice"
-            print(f"note: {twice}", file=sys.stderr)
+            print(printable(f"note: {twice}"), file=sys.stderr)
     if passes < 1:
         raise ConfigError(f"there must be at least 1 pass, got {passes}", key="iterations")
     return int(passes)

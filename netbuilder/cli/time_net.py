@@ -11,7 +11,7 @@ from typing import Any
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import add_net, chosen_engine, one_device, require_trust, stopping
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, printable
 from netbuilder.errors import counted as number_of
 
 __all__ = ["add_parser"]
@@ -84,10 +84,10 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print_table(args, counted.batch, layers)
         passes = f"the {timed.figure} of {number_of(args.iterations, 'pass', 'passes')}"
-        print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
+        print(printable(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}"), file=sys.stderr)
         if timed.memory:
             sizes = (f"{what} {size / 2**20:,.1f} MiB" for what, size in timed.memory.items())
-            print(f"memory: {', '.join(sizes)}", file=sys.stderr)
+            print(printable(f"memory: {', '.join(sizes)}"), file=sys.stderr)
     return 0
 
 

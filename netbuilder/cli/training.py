@@ -15,7 +15,7 @@ from netbuilder.cli.training_options import (
     stopping,
     weights_files,
 )
-from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, printable
 from netbuilder.storage.files import reason
 
 if TYPE_CHECKING:
@@ -125,12 +125,15 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
-        print(f"warning: {text}", file=sys.stderr)
+        print(printable(f"warning: {text}"), file=sys.stderr)
     for text in (description, *job.notes):
         print(text, file=sys.stderr)
     if plan.ranks.restarts:
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
-        print(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}", file=sys.stderr)
+        print(
+            printable(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}"),
+            file=sys.stderr,
+        )
     solver = plan.solver
     head = {
         "solver": args.solver,
@@ -165,7 +168,10 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
             finally:
                 data = record.write(**head, **end)
                 if kept := record.settle():
-                    print(f"the record of the earlier training is kept; wrote {kept}", file=sys.stderr)
+                    print(
+                        printable(f"the record of the earlier training is kept; wrote {kept}"),
+                        file=sys.stderr,
+                    )
                 elif not args.no_draw and len(record.train) > 1:
                     _draw(record, args.solver)
     except OSError as error:
@@ -210,7 +216,7 @@ def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
         return read_extras(args.extras)
     extras = read_extras(str(beside))
     if told:
-        print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+        print(printable(f"extras of {beside}: {', '.join(extras)}"), file=sys.stderr)
     return extras
 
 
@@ -292,7 +298,7 @@ def _draw(record: Record, title: str) -> None:
 
     path = record.path("_curves.png")
     if draw(record.train, record.tests, path, title):
-        print(f"wrote {path}", file=sys.stderr)
+        print(printable(f"wrote {path}"), file=sys.stderr)
     else:
         print(
             "no curves drawn: they need Pillow 10.1 or newer (pip install 'caffe-netbuilder[draw]')",
@@ -314,4 +320,4 @@ def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
         if test is not None:
             print(f"last {name} {_results(test, plan)}, iteration {test.iteration}")
     for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
-        print(f"wrote {record.path(ending)}", file=sys.stderr)
+        print(printable(f"wrote {record.path(ending)}"), file=sys.stderr)

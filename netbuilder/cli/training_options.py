@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder import engines
 from netbuilder.cli.options import Options, add_debug, add_gpu, add_json, add_threads
-from netbuilder.errors import ConfigError, FileError, PrototxtError
+from netbuilder.errors import ConfigError, FileError, PrototxtError, printable
 
 if TYPE_CHECKING:
     from netbuilder.engines import Engine
@@ -102,7 +102,7 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
     engine = engines.find_engine(args.engine)
     description = engine.describe()
     if not named:
-        print(f"engine: {args.engine}, {description}", file=sys.stderr)
+        print(printable(f"engine: {args.engine}, {description}"), file=sys.stderr)
     return engine
 
 
@@ -180,7 +180,7 @@ def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] 
     try:
         fit = fit_files(nets, files)
     except (FileError, PrototxtError) as error:
-        print(f"note: the layers that take weights are not listed: {error.text}", file=sys.stderr)
+        print(printable(f"note: the layers that take weights are not listed: {error.text}"), file=sys.stderr)
         return None
     for line in fit.lines():
         print(line, file=sys.stderr)
