@@ -30,7 +30,7 @@ PAGES = [
 NOT_RUN = {"real-caffe.md"}
 # They need weights and images; tests/test_roads.py follows them.
 NOT_RUN |= {"road-bl-net-to-mnn.md", "road-old-caffemodel.md", "road-torchvision-to-opencv.md"}
-IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pytorch.md"}
+IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pycaffe.md", "pytorch.md"}
 
 IN_ONNX = {"onnx.md"}
 

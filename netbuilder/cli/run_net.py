@@ -16,6 +16,7 @@ from netbuilder.cli.training_options import (
     report_weights,
     require_trust,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError, did_you_mean
 
@@ -97,7 +98,8 @@ def _run(args: argparse.Namespace) -> int:
     read, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     image = image_input(read)
     prepared = _preprocessing(args, read)
-    net = fed(read, _shapes(read, (args.batch, prepared.channels, *prepared.crop)))
+    shapes = _shapes(read, (args.batch, prepared.channels, *prepared.crop))
+    net = with_python_layers(args, fed(read, shapes))
     if blobs:
         wanted, softmax = [_known(net, name) for name in blobs], False
         check_output(args.output, blobs, force=args.force)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.cli.progress import Progress, clock
@@ -14,6 +15,7 @@ from netbuilder.cli.training_options import (
     require_trust,
     stopping,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, printable
 from netbuilder.storage.files import reason
@@ -46,6 +48,8 @@ def train(args: argparse.Namespace) -> Trained:
     try:
         engine = engine_of(args, ranks)
         plan = planned(args, engine, ranks)
+        nets = tuple((where, with_python_layers(args, net)) for where, net in plan.nets)
+        plan = replace(plan, nets=nets)
         job = engine.train(plan)
         return _lead(args, engine, plan, job) if ranks.first else _accompany(plan, job)
     except BaseException as error:
@@ -212,11 +216,12 @@ def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
         return {}
     from netbuilder.config.recipes import read_extras
 
-    if args.extras:
-        return read_extras(args.extras)
-    extras = read_extras(str(beside))
+    extras, lacks = read_extras(args.extras or str(beside))
     if told:
-        print(printable(f"extras of {beside}: {', '.join(extras)}"), file=sys.stderr)
+        if extras and not args.extras:
+            print(printable(f"extras of {beside}: {', '.join(extras)}"), file=sys.stderr)
+        for lack in lacks:
+            print(printable(f"not done of the recipe: {lack}"), file=sys.stderr)
     return extras
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ __all__ = [
     "add_engine",
     "add_extras",
     "add_net",
+    "add_python_layers",
     "add_sync_bn",
     "add_trust",
     "add_weights",
@@ -33,6 +35,7 @@ __all__ = [
     "require_trust",
     "stopping",
     "weights_files",
+    "with_python_layers",
 ]
 
 
@@ -53,6 +56,34 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
         help="what does the work (default: torch where PyTorch is installed, else caffe)",
     )  # fmt: skip
     add_device(parser)
+    add_python_layers(parser)
+
+
+def add_python_layers(parser: argparse.ArgumentParser) -> None:
+    """Add --python-layers; `with_python_layers` obeys it."""
+    parser.add_argument(
+        "--python-layers",
+        action="store_true",
+        help="with PyTorch: run layers written in Python; it executes their modules, from here or PYTHONPATH",
+    )
+
+
+def with_python_layers(args: argparse.Namespace, net: Net) -> Net:
+    """The net whose Python layers may run, if --python-layers allows them. Raises ConfigError for Caffe.
+
+    Their modules `import caffe`, which is netbuilder.pycaffe then.
+    """
+    if not args.python_layers:
+        return net
+    if (args.engine or engines.default_engine()) != "torch":
+        raise ConfigError("--python-layers goes with --engine torch: Caffe runs them anyway", key="engine")
+    from netbuilder.pycaffe import install
+    from netbuilder.pycaffe.python_layers import with_python_layers as python_layers
+
+    install()
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return python_layers(net)
 
 
 def add_device(parser: Options) -> None:
@@ -155,7 +186,7 @@ def require_trust(
 ) -> None:
     """Raise ConfigError for what Caffe would run or write outside of a folder, unless --trust is given.
 
-    PyTorch runs no code that a net names, and starts as the user, never as root of another system.
+    PyTorch runs such code with --python-layers only, and starts as the user, never as root of another system.
     """
     if args.engine == "caffe" and not getattr(args, "trust", False):
         from netbuilder.training import trust
