@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from netbuilder.checks import fields, fillers, training, wiring
+from netbuilder.checks import fields, fillers, training, trust, wiring
 from netbuilder.checks.finding import CODES, Code, Finding, found
 from netbuilder.checks.fitting import meant, needs
 from netbuilder.checks.graph import Graph
@@ -25,6 +25,7 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     *fields.CHECKS,
     *fillers.CHECKS,
     *training.CHECKS,
+    *trust.CHECKS,
 )
 
 

@@ -22,7 +22,7 @@ from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtEr
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.inputs import givable
-from netbuilder.prototxt.reader import nets_of, parse
+from netbuilder.prototxt.reader import Written, net_of, nets_of, read_layers
 from netbuilder.prototxt.solver_file import SolverNet
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
@@ -193,15 +193,18 @@ def _read(
     Their shapes are those of the Caffe that `computes` names.
     """
     nets, refused = {}, {}
+    inline = next(iter(sources.values())).inline
+    written = read_layers(text, dialect=ANY.name, path=path, lenient=True, inline=inline)
     for phase, source in sources.items():
         if phase not in (wanted.phases or PHASES):
             continue
-        nets[phase], errors = _parse(text, path, source, None, computes)
+        nets[phase], errors = _net(written, source, None, computes)
         if wanted.inputs:
             known = givable(nets[phase])
             given = {name: shape for name, shape in wanted.inputs.items() if name in known}
             if given:
-                nets[phase], errors = _parse(text, path, source, given, computes)
+                own = read_layers(text, dialect=ANY.name, path=path, lenient=True, inline=inline)
+                nets[phase], errors = _net(own, source, given, computes)
         refused[phase] = [_refusal(layer, error) for layer, error in errors]
     _check_inputs(wanted, nets, path)
     phases = {*wanted.phases, *(p for p, source in sources.items() if source.used)}
@@ -210,13 +213,13 @@ def _read(
     return {phase: nets[phase] for phase in PHASES if phase in nets and phase in phases}, refused
 
 
-def _parse(
-    text: str, path: str, source: SolverNet, inputs: Mapping[str, Sequence[int]] | None, computes: str
+def _net(
+    written: Written, source: SolverNet, inputs: Mapping[str, Sequence[int]] | None, computes: str
 ) -> tuple[Net, list[tuple[Layer, NetBuilderError]]]:
     errors: list[tuple[Layer, NetBuilderError]] = []
-    net = parse(
-        text, source.phase, level=source.level, stages=source.stages, dialect=ANY.name, path=path,
-        unknown="keep", refused=errors, inputs=inputs, inline=source.inline, computes=computes,
+    net = net_of(
+        written, source.phase, level=source.level, stages=source.stages, refused=errors, inputs=inputs,
+        computes=computes,
     )  # fmt: skip
     return net, errors
 

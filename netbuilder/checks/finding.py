@@ -85,6 +85,7 @@ CODES: dict[str, Code] = {
         crop_in_one_phase="Images are cropped in one phase only.",
         leveldb_default="A database that looks like LMDB is opened as LevelDB.",
         weights_missing="A layer finds no parameters in the model.",
+        writes_outside="A layer writes a file outside the current folder and that of the net.",
     ),
     **_codes(
         "info",
@@ -93,6 +94,7 @@ CODES: dict[str, Code] = {
         filler_fan="A filler scales by another number of connections than is meant.",
         loss_without_top="A loss without a top is never printed.",
         weights_unused="The model has parameters that no layer takes.",
+        runs_code="A layer makes Caffe run code that it names.",
     ),
     # What a consumer other than BVLC's Caffe refuses, or computes otherwise (`netbuilder.checks.consumers`).
     **_codes(

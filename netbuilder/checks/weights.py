@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from netbuilder.checks import CODES, Finding, found
-from netbuilder.errors import ConfigError, did_you_mean, shape_text
+from netbuilder.errors import ConfigError, did_you_mean, printable, shape_text
 from netbuilder.layers import Shape
 from netbuilder.net import Layer, Net
 from netbuilder.weights.fill import is_fixed
@@ -40,7 +40,7 @@ class Fit:
             ("unused in the model", self.unused),
         ]
         rows += [("refused by Caffe", self.refused)] if self.refused else []
-        return [f"{what}: {_counted(names)}" for what, names in rows]
+        return [printable(f"{what}: {_counted(names)}") for what, names in rows]
 
     def as_data(self, files: Sequence[str]) -> dict[str, Any]:
         """The fit of these files as JSON output has it."""

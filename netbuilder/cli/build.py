@@ -13,7 +13,7 @@ from typing import Any
 from netbuilder import checks, report
 from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
-from netbuilder.errors import ConfigError, did_you_mean
+from netbuilder.errors import ConfigError, did_you_mean, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
 from netbuilder.net import Net
@@ -127,7 +127,7 @@ def _finish(
     written = nets
     old = args.output_folder / "train_val.prototxt"
     if not data.kind and old.exists():
-        print(f"note: {old} is from an earlier build; --data writes a new one", file=sys.stderr)
+        print(printable(f"note: {old} is from an earlier build; --data writes a new one"), file=sys.stderr)
     if data.kind:
         written = nets | {
             p: with_data(nets[p], data.lego(config, p), loss=data.loss_type) for p in ("train", "test")
@@ -187,9 +187,9 @@ def _report(
     if data.kind:
         print(f"\n{data.table(config)}")
         for note in data.notes():
-            print(f"note: {note}", file=sys.stderr)
+            print(printable(f"note: {note}"), file=sys.stderr)
     for path in files.values():
-        print(f"wrote {path}", file=sys.stderr)
+        print(printable(f"wrote {path}"), file=sys.stderr)
 
 
 def _plain_data(data: DataOptions, config: NetConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.errors import printable
 from netbuilder.report.findings import finding_lines, summary, totals
 
 __all__ = ["add_parser"]
@@ -122,11 +123,11 @@ def _run(args: argparse.Namespace) -> int:
         _print(validated)
     sys.stdout.flush()
     for note in sources.renamed if args.output else ():
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     print(summary(validated.findings), file=sys.stderr)
     if args.output:
         files = ", ".join(path.name for path in written)
-        print(f"wrote {args.output}: {files}" if written else "nothing written", file=sys.stderr)
+        print(printable(f"wrote {args.output}: {files}" if written else "nothing written"), file=sys.stderr)
     if any(f.code in _NO_TEXT for f in validated.findings):
         return 2
     return 0 if validated.fits else 1

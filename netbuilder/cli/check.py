@@ -137,11 +137,14 @@ def _run(args: argparse.Namespace) -> int:
         print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
     for c in checked:
         for line in c.examined.fit.lines() if c.examined.fit else ():
-            print(f"{c.file}: {line}" if len(checked) > 1 else line, file=sys.stderr)
+            print(printable(f"{c.file}: {line}" if len(checked) > 1 else line), file=sys.stderr)
         if args.fix:
             inline = c.examined.inline  # of a solver, which is named for itself
             if not inline:
-                print(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend", file=sys.stderr)
+                print(
+                    printable(f"wrote {c.fixed}" if c.fixed else f"{c.file}: nothing to mend"),
+                    file=sys.stderr,
+                )
     print(summary(findings), file=sys.stderr)
     if unread or any(f.code == "syntax" for f in findings):
         return 2
@@ -159,7 +162,7 @@ def _model(args: argparse.Namespace, files: list[str]) -> Model | None:
 
     net = read(args.files[0], "TEST", dialect="any", unknown="keep", inputs=given_inputs(args))
     names = fill_model(net, files[0], args.fill, force=args.force)
-    print(f"wrote {args.fill}: {', '.join(names) or 'nothing'} filled in", file=sys.stderr)
+    print(printable(f"wrote {args.fill}: {', '.join(names) or 'nothing'} filled in"), file=sys.stderr)
     return read_model(args.fill)
 
 

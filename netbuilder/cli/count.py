@@ -117,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
         print(_text(args, found, errors))
         sys.stdout.flush()
     for file, text in errors.items():
-        print(f"{file}: {text}", file=sys.stderr)
+        print(printable(f"{file}: {text}"), file=sys.stderr)
     for counted in found:
         _talk(args, counted, several=len(args.files) > 1)
     return 2 if errors else 0
@@ -163,15 +163,15 @@ def _talk(args: argparse.Namespace, counted: _Counted, *, several: bool) -> None
     """What is to be said besides the figures, on stderr."""
     about = f"{counted.file}: " if several else ""
     if counted.state:
-        print(f"{about}counted in {counted.state}", file=sys.stderr)
+        print(printable(f"{about}counted in {counted.state}"), file=sys.stderr)
     missing = how_to_give(counted.net)
     if missing:
         given = f"give them, as in {_as_options(missing)}"
-        print(f"{about}the shapes of its data are not in the file: {given}", file=sys.stderr)
+        print(printable(f"{about}the shapes of its data are not in the file: {given}"), file=sys.stderr)
     unknown = unknown_makers(counted.net)
     if unknown:
         text = f"{about}what comes after unknown layers is not counted: give the shapes of their tops, as in"
-        print(f"{text} {_as_options(unknown)}", file=sys.stderr)
+        print(printable(f"{text} {_as_options(unknown)}"), file=sys.stderr)
     if args.format in ("markdown", "latex", "csv") and counted.counts.uncounted:
         print(
             "\n".join([f"{about}figures are at least", *table.not_counted(counted.counts)]), file=sys.stderr

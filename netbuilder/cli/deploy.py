@@ -17,7 +17,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
-from netbuilder.errors import shape_text
+from netbuilder.errors import printable, shape_text
 from netbuilder.prototxt.writer import write
 from netbuilder.transforms.deploy import Deployed, deployed
 
@@ -61,7 +61,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_data(found, args.output), indent=2))
     else:
         print("\n".join(_lines(found, len(net.layers))))
-        print(f"wrote {args.output}", file=sys.stderr)
+        print(printable(f"wrote {args.output}"), file=sys.stderr)
     return 0
 
 

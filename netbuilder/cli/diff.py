@@ -8,7 +8,7 @@ import dataclasses
 from netbuilder import report
 from netbuilder.checks.examine import PHASES, phases_of
 from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, add_state, given_inputs
-from netbuilder.errors import PrototxtError, shape_text
+from netbuilder.errors import PrototxtError, printable, shape_text
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
 from netbuilder.prototxt.inputs import givable
@@ -96,27 +96,33 @@ def _text_of(found: dict[str, Difference]) -> list[str]:
 
 
 def _lines(found: Difference) -> list[str]:
-    lines = [f"- {name}" for name in found.removed]
-    lines += [f"+ {name}" for name in found.added]
-    lines += [f"r {old} -> {new}" for old, new in found.renamed]
+    lines = [f"- {printable(name)}" for name in found.removed]
+    lines += [f"+ {printable(name)}" for name in found.added]
+    lines += [printable(f"r {old} -> {new}") for old, new in found.renamed]
     for change in found.changed:
-        lines.append(f"~ {change.layer}")
+        lines.append(f"~ {printable(change.layer)}")
         for field in dataclasses.fields(change)[1:]:
             pair = getattr(change, field.name)
             if pair is not None:
-                lines += [f"    {field.name}:", f"      A {_text(pair[0])}", f"      B {_text(pair[1])}"]
+                lines += [
+                    f"    {field.name}:",
+                    *(
+                        printable(f"      {net} {_text(value)}")
+                        for net, value in zip("AB", pair, strict=True)
+                    ),
+                ]
     if found.same:
         lines.append("the nets are the same")
     if found.costs:
         rows = [(key, f"{a:,}", f"{b:,}", f"{b - a:+,}") for key, (a, b) in found.costs.items()]
         lines += ["", report.format_table(("figure", "A", "B", "B - A"), rows, right=(1, 2, 3))]
     if found.uncompared:
-        names = _some(found.uncompared)
+        names = printable(_some(found.uncompared))
         lines += [
             "",
             f"one of the nets does not know the shapes of {names}: give those of its data by --input",
         ]
-    lines += ["", _weights(found)]
+    lines += ["", printable(_weights(found))]
     return lines
 
 

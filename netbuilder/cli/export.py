@@ -19,7 +19,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from netbuilder.export.onnx import Exported
@@ -88,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
     found = deployed(net, train, batch=args.batch, outputs=args.outputs)
     small = found.net
     for what in (*assumed, *found.assumed):
-        print(f"note: assumed {what}", file=sys.stderr)
+        print(printable(f"note: assumed {what}"), file=sys.stderr)
     if args.weights is None and any(layer.params for layer in small):
         raise ConfigError("the net has weights: give its model", key="weights", hint="--weights MODEL")
     written = export(
@@ -104,7 +104,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(written)))
         for file in written.files:
-            print(f"wrote {file}", file=sys.stderr)
+            print(printable(f"wrote {file}"), file=sys.stderr)
     if wrong:
         print("the ONNX file computes something else: do not use it, and report this net", file=sys.stderr)
     return int(wrong)

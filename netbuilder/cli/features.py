@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from netbuilder.errors import ConfigError, FileError
+from netbuilder.errors import ConfigError, FileError, printable
 
 __all__ = ["Listed", "batches", "check_output", "listed", "store"]
 
@@ -90,7 +90,7 @@ def store(
         first = {"blob": blobs[0], "shape": shapes[blobs[0]]}
         print(json.dumps({"version": 1, **first, "blobs": shapes, "file": args.output}, indent=2))
     written = "; ".join(f"{name}, {'x'.join(map(str, shape))}" for name, shape in shapes.items())
-    print(f"wrote {args.output}: {written}", file=sys.stderr)
+    print(printable(f"wrote {args.output}: {written}"), file=sys.stderr)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
-from netbuilder.errors import ConfigError, counted
+from netbuilder.errors import ConfigError, counted, printable
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
 
@@ -67,7 +67,7 @@ def _run(args: argparse.Namespace) -> int:
         budget = ", ".join(f"{key} <= {limit:,}" for key, limit in limits.items())
         text = as_yaml(loaded, found.config, path, [f"{loaded.found.name} fitted to {budget}"])
         write_files({path: text}, force=args.force)
-        print(f"wrote {path}", file=sys.stderr)
+        print(printable(f"wrote {path}"), file=sys.stderr)
         command = shlex.join(["netbuilder", "build", str(path), "-o", name])
     else:
         command = as_command(loaded, found.config, name)

@@ -20,7 +20,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net
-from netbuilder.errors import FileError
+from netbuilder.errors import FileError, printable
 from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
@@ -92,7 +92,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(net, found, difference)))
         for target in targets:
-            print(f"wrote {target}", file=sys.stderr)
+            print(printable(f"wrote {target}"), file=sys.stderr)
     return 0
 
 
@@ -121,7 +121,10 @@ def _difference(net: Net, model: str, folded: Net, other: Path) -> float | None:
         del run
     for which, values in zip(("net with this model", "folded net"), outputs, strict=True):
         if not all(bool(torch.isfinite(value).all()) for value in values.values()):
-            print(f"note: not compared: the {which} gives values that are not finite", file=sys.stderr)
+            print(
+                printable(f"note: not compared: the {which} gives values that are not finite"),
+                file=sys.stderr,
+            )
             return None
     largest = max(float(value.abs().max()) for value in outputs[0].values())
     difference = max(float((outputs[1][k] - v).abs().max()) for k, v in outputs[0].items())

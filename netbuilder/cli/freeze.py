@@ -17,6 +17,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
+from netbuilder.errors import printable
 from netbuilder.prototxt.comments import above_layers
 from netbuilder.prototxt.text_read import parse
 from netbuilder.prototxt.upgrade import upgrade
@@ -62,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps({"version": 1, "file": args.output, **found}, indent=2))
     else:
         print("\n".join(frozen.lines(train)))
-        print(f"wrote {args.output}", file=sys.stderr)
+        print(printable(f"wrote {args.output}"), file=sys.stderr)
     return 0
 
 

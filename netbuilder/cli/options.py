@@ -11,9 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, printable
 
 __all__ = [
     "Options",
@@ -50,6 +50,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"formatter_class": _formatter, **settings})
+        self.prog = printable(self.prog)  # a config's file is a part of it
+
+    def error(self, message: str) -> NoReturn:
+        """End with a message, in which a word of the command line forges no line."""
+        super().error(printable(message))
 
     def _parse_optional(self, arg_string: str):  # type: ignore[no-untyped-def]  # a private type
         return super()._parse_optional(self._spelt(arg_string))

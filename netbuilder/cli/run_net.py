@@ -14,6 +14,7 @@ from netbuilder.cli.training_options import (
     chosen_engine,
     one_device,
     report_weights,
+    require_trust,
     weights_files,
     with_python_layers,
 )
@@ -114,6 +115,7 @@ def _run(args: argparse.Namespace) -> int:
         path=path, net=net, inline="", level=source.own_level(), stages=source.stages, weights=weights,
         iterations=1, devices=tuple(one_device(args.gpu)), threads=args.threads, dtype=args.dtype,
     )  # fmt: skip
+    require_trust(args, [(path, net)])
     report_weights([net], weights)
     computed = cast(engines.Computes, engine).compute(
         plan, _blobs(net, image.name, prepared, images.files, args.batch), wanted

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_output
+from netbuilder.errors import printable
 from netbuilder.prototxt.from_model import model_net
 from netbuilder.prototxt.text_read import parse
 from netbuilder.prototxt.upgrade import upgrade
@@ -41,9 +42,9 @@ def _run(args: argparse.Namespace) -> int:
     text = text_of(net, ((layer, "") for layer in layers), f"net of: {args.model}")
     if args.output and args.output != "-":
         write_files({Path(args.output): text}, force=args.force)
-        print(f"wrote {args.output}", file=sys.stderr)
+        print(printable(f"wrote {args.output}"), file=sys.stderr)
     else:
         print(text, end="")
     for what in found.unknown:
-        print(f"note: left out {what}: a fork's, known by number alone", file=sys.stderr)
+        print(printable(f"note: left out {what}: a fork's, known by number alone"), file=sys.stderr)
     return 0

@@ -159,15 +159,15 @@ def _run(args: argparse.Namespace) -> int:
         out = sys.stderr if args.output == "-" else sys.stdout
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     for line in report.finding_lines(warnings):
         print(line, file=sys.stderr)
     for lack in planned.lacks:
-        print(f"not in a solver: {lack}", file=sys.stderr)
+        print(printable(f"not in a solver: {lack}"), file=sys.stderr)
     if args.output and args.output != "-":
-        print(f"train by: {', or '.join(_commands(args, solver))}", file=sys.stderr)
+        print(printable(f"train by: {', or '.join(_commands(args, solver))}"), file=sys.stderr)
         for file in files:
-            print(f"wrote {file}", file=sys.stderr)
+            print(printable(f"wrote {file}"), file=sys.stderr)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output, add_threads
 from netbuilder.cli.training_options import add_dtype, add_extras, add_sync_bn, add_weights
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, printable
 
 if TYPE_CHECKING:
     from netbuilder.spark import Job
@@ -110,8 +110,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.output:
         written = bundle(job, args.output, force=args.force)
         for note in written.notes:
-            print(f"note: {note}", file=sys.stderr)
-        print(f"wrote {args.output}: {', '.join(path.name for path in written.paths)}", file=sys.stderr)
+            print(printable(f"note: {note}"), file=sys.stderr)
+        print(
+            printable(f"wrote {args.output}: {', '.join(path.name for path in written.paths)}"),
+            file=sys.stderr,
+        )
         return 0
     from netbuilder.cli.ranks import train_rank
 

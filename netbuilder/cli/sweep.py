@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
-from netbuilder.errors import ConfigError, FileError, counted
+from netbuilder.errors import ConfigError, FileError, counted, printable
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
 from netbuilder.storage.files import write_files
@@ -106,7 +106,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print(outcome.as_text(found, ROWS))
     for path in files:
-        print(f"wrote {path}", file=sys.stderr)
+        print(printable(f"wrote {path}"), file=sys.stderr)
     for one in chosen:
         _build(found, one, folder / f"{one.rank:03}_{one.config.title}", args.force)
     return 0
@@ -160,4 +160,4 @@ def _build(found: Any, one: Any, folder: Path, force: bool) -> None:
     path = folder / "config.yaml"
     about = [f"rank {one.rank} of the sweep {loaded.found.name}"]
     write_files({path: as_yaml(loaded, one.config, path, about)}, force=force)
-    print(f"wrote {folder}", file=sys.stderr)
+    print(printable(f"wrote {folder}"), file=sys.stderr)

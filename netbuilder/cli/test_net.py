@@ -15,11 +15,12 @@ from netbuilder.cli.training_options import (
     chosen_engine,
     one_device,
     report_weights,
+    require_trust,
     stopping,
     weights_files,
     with_python_layers,
 )
-from netbuilder.errors import ConfigError, counted
+from netbuilder.errors import ConfigError, counted, printable
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.solver_file import SolverNet
@@ -84,12 +85,16 @@ def _run(args: argparse.Namespace) -> int:
         path, net, source=source, weights=weights, iterations=passes, devices=devices, threads=args.threads,
         dtype=args.dtype,
     )  # fmt: skip
+    require_trust(args, [(path, net)])
     for finding in of_inputs(NetInUse(source, net)):
         raise error_of(finding)
     if counts:
         return evaluating.run(args, engine, plan)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
-        print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
+        print(
+            printable(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else "")),
+            file=sys.stderr,
+        )
     taken = report_weights([net], weights)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
@@ -150,7 +155,7 @@ def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
         if passes * batch != args.images:
             over = passes * batch - args.images
             twice = f"{counted(passes, 'pass', 'passes')} of {batch} take {counted(over, 'image')} twice"
-            print(f"note: {twice}", file=sys.stderr)
+            print(printable(f"note: {twice}"), file=sys.stderr)
     if passes < 1:
         raise ConfigError(f"there must be at least 1 pass, got {passes}", key="iterations")
     return int(passes)

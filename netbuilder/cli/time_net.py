@@ -10,8 +10,15 @@ from typing import Any
 
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_net, chosen_engine, one_device, stopping, with_python_layers
-from netbuilder.errors import ConfigError
+from netbuilder.cli.training_options import (
+    add_net,
+    chosen_engine,
+    one_device,
+    require_trust,
+    stopping,
+    with_python_layers,
+)
+from netbuilder.errors import ConfigError, printable
 from netbuilder.errors import counted as number_of
 
 __all__ = ["add_parser"]
@@ -55,6 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         path, net, source=source, iterations=args.iterations, devices=devices, threads=args.threads,
         dtype=args.dtype,
     )  # fmt: skip
+    require_trust(args, [(path, net)])
     progress, timed = Progress("passes", args.iterations), None
     with engine.time(plan).start() as run, stopping(run):
         for event in run:
@@ -84,10 +92,10 @@ def _run(args: argparse.Namespace) -> int:
     else:
         _print_table(args, counted.batch, layers)
         passes = f"the {timed.figure} of {number_of(args.iterations, 'pass', 'passes')}"
-        print(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}", file=sys.stderr)
+        print(printable(f"batch {counted.batch}, {args.phase}, {passes}, {_where(args)}"), file=sys.stderr)
         if timed.memory:
             sizes = (f"{what} {size / 2**20:,.1f} MiB" for what, size in timed.memory.items())
-            print(f"memory: {', '.join(sizes)}", file=sys.stderr)
+            print(printable(f"memory: {', '.join(sizes)}"), file=sys.stderr)
     return 0
 
 

@@ -14,6 +14,7 @@ from netbuilder.cli.training_options import (
     add_extras,
     add_python_layers,
     add_sync_bn,
+    add_trust,
     add_weights,
 )
 from netbuilder.errors import ConfigError
@@ -62,6 +63,7 @@ def add_parser(verbs: Verbs) -> None:
     _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_force(parser, "remove the snapshots of an earlier training")
+    add_trust(parser)
     add_json(parser)
     add_debug(parser)
     parser.set_defaults(run=_run)

@@ -22,7 +22,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
-from netbuilder.errors import ConfigError, shape_text
+from netbuilder.errors import ConfigError, printable, shape_text
 from netbuilder.layers import Shape
 from netbuilder.measure.counts import count
 from netbuilder.net import PHASES, Layer, Net
@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
         print("\n".join([*_lines(made), "", data.table(made.fed)]))
     for line in (*finding_lines(findings), *(f"note: {note}" for note in data.notes())):
         print(line, file=sys.stderr)
-    print(f"wrote {args.output}", file=sys.stderr)
+    print(printable(f"wrote {args.output}"), file=sys.stderr)
     return 0
 
 

@@ -12,11 +12,12 @@ from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
 from netbuilder.cli.training_options import (
     report_weights,
+    require_trust,
     stopping,
     weights_files,
     with_python_layers,
 )
-from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, printable
 from netbuilder.storage.files import reason
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> TrainingP
 
     devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
     engine.describe()
-    return plan_training(
+    fields = solver_fields(args.set)
+    plan = plan_training(
         args.solver,
         engine.snapshots,
         devices=devices,
@@ -97,8 +99,10 @@ def planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> TrainingP
         ranks=ranks,
         sync_bn=args.sync_bn,
         dialect=args.dialect,
-        fields=solver_fields(args.set),
+        fields=fields,
     )
+    require_trust(args, plan.nets, args.solver, "" if "snapshot_prefix" in fields else plan.prefix)
+    return plan
 
 
 def _accompany(plan: TrainingPlan, job: Job) -> Trained:
@@ -125,12 +129,15 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
-        print(f"warning: {text}", file=sys.stderr)
+        print(printable(f"warning: {text}"), file=sys.stderr)
     for text in (description, *job.notes):
         print(text, file=sys.stderr)
     if plan.ranks.restarts:
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
-        print(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}", file=sys.stderr)
+        print(
+            printable(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}"),
+            file=sys.stderr,
+        )
     solver = plan.solver
     head = {
         "solver": args.solver,
@@ -165,7 +172,10 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
             finally:
                 data = record.write(**head, **end)
                 if kept := record.settle():
-                    print(f"the record of the earlier training is kept; wrote {kept}", file=sys.stderr)
+                    print(
+                        printable(f"the record of the earlier training is kept; wrote {kept}"),
+                        file=sys.stderr,
+                    )
                 elif not args.no_draw and len(record.train) > 1:
                     _draw(record, args.solver)
     except OSError as error:
@@ -209,9 +219,9 @@ def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     extras, lacks = read_extras(args.extras or str(beside))
     if told:
         if extras and not args.extras:
-            print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+            print(printable(f"extras of {beside}: {', '.join(extras)}"), file=sys.stderr)
         for lack in lacks:
-            print(f"not done of the recipe: {lack}", file=sys.stderr)
+            print(printable(f"not done of the recipe: {lack}"), file=sys.stderr)
     return extras
 
 
@@ -293,7 +303,7 @@ def _draw(record: Record, title: str) -> None:
 
     path = record.path("_curves.png")
     if draw(record.train, record.tests, path, title):
-        print(f"wrote {path}", file=sys.stderr)
+        print(printable(f"wrote {path}"), file=sys.stderr)
     else:
         print(
             "no curves drawn: they need Pillow 10.1 or newer (pip install 'caffe-netbuilder[draw]')",
@@ -315,4 +325,4 @@ def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
         if test is not None:
             print(f"last {name} {_results(test, plan)}, iteration {test.iteration}")
     for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
-        print(f"wrote {record.path(ending)}", file=sys.stderr)
+        print(printable(f"wrote {record.path(ending)}"), file=sys.stderr)

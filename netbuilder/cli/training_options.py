@@ -6,13 +6,13 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from netbuilder import engines
 from netbuilder.cli.options import Options, add_debug, add_gpu, add_json, add_threads
-from netbuilder.errors import ConfigError, FileError, PrototxtError
+from netbuilder.errors import ConfigError, FileError, PrototxtError, printable
 
 if TYPE_CHECKING:
     from netbuilder.engines import Engine
@@ -27,10 +27,12 @@ __all__ = [
     "add_net",
     "add_python_layers",
     "add_sync_bn",
+    "add_trust",
     "add_weights",
     "chosen_engine",
     "one_device",
     "report_weights",
+    "require_trust",
     "stopping",
     "weights_files",
     "with_python_layers",
@@ -131,7 +133,7 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
     engine = engines.find_engine(args.engine)
     description = engine.describe()
     if not named:
-        print(f"engine: {args.engine}, {description}", file=sys.stderr)
+        print(printable(f"engine: {args.engine}, {description}"), file=sys.stderr)
     return engine
 
 
@@ -141,6 +143,7 @@ def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: th
     add_net_engine(parser)
     add_gpu(parser, gpu)
     add_threads(parser)
+    add_trust(parser)
     add_json(parser)
     add_debug(parser)
 
@@ -169,6 +172,28 @@ def add_weights(parser: Options, what: str, *, required: bool = False) -> None:
     )  # fmt: skip
 
 
+def add_trust(parser: Options) -> None:
+    """Add --trust; `require_trust` reads it."""
+    parser.add_argument(
+        "--trust", action="store_true",
+        help="trust whoever made the files: run the code of Python layers, and write where the files say, "
+        "outside this folder and theirs too (docs/security.md)",
+    )  # fmt: skip
+
+
+def require_trust(
+    args: argparse.Namespace, nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = ""
+) -> None:
+    """Raise ConfigError for what Caffe would run or write outside of a folder, unless --trust is given.
+
+    PyTorch runs such code with --python-layers only, and starts as the user, never as root of another system.
+    """
+    if args.engine == "caffe" and not getattr(args, "trust", False):
+        from netbuilder.training import trust
+
+        trust.require_trust(nets, solver, prefix)
+
+
 def weights_files(args: argparse.Namespace) -> tuple[str, ...]:
     """The files that --weights names."""
     from netbuilder.weights.model import model_files
@@ -186,7 +211,7 @@ def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] 
     try:
         fit = fit_files(nets, files)
     except (FileError, PrototxtError) as error:
-        print(f"note: the layers that take weights are not listed: {error.text}", file=sys.stderr)
+        print(printable(f"note: the layers that take weights are not listed: {error.text}"), file=sys.stderr)
         return None
     for line in fit.lines():
         print(line, file=sys.stderr)

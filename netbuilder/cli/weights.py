@@ -19,7 +19,7 @@ from netbuilder.cli.options import (
     add_state,
     given_inputs,
 )
-from netbuilder.errors import FileError, counted
+from netbuilder.errors import FileError, counted, printable
 
 if TYPE_CHECKING:
     from netbuilder.net import Net
@@ -330,7 +330,7 @@ def _export(args: argparse.Namespace) -> int:
         print(json.dumps(data, indent=2))
         return 0
     print(f"map {chosen.name}: {chosen.about}")
-    print(f"wrote {args.output}: {counted(len(tensors), 'tensor')}", file=sys.stderr)
+    print(printable(f"wrote {args.output}: {counted(len(tensors), 'tensor')}"), file=sys.stderr)
     return 0
 
 
@@ -367,7 +367,7 @@ def _show(args: argparse.Namespace) -> int:
     print(report.format_table(titles, lines, right=tuple(range(3, len(titles)))))
     print(f"\n{counted(len(tensors), 'tensor')}, {total:,} numbers")
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     return 0
 
 
@@ -425,5 +425,5 @@ def _fill(args: argparse.Namespace) -> int:
 
         print(json.dumps({"version": 1, "file": args.output, "filled": list(names)}, indent=2))
     else:
-        print(f"wrote {args.output}: {', '.join(names) or 'nothing'} filled in", file=sys.stderr)
+        print(printable(f"wrote {args.output}: {', '.join(names) or 'nothing'} filled in"), file=sys.stderr)
     return 0

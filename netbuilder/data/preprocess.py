@@ -5,6 +5,7 @@ Source: data_transformer.cpp, Transform, in the TEST phase; mirroring, which is 
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,9 +99,9 @@ def read_mean(text: str) -> Any:
     try:
         content = Path(text).read_bytes()
         if text.endswith(".npy"):
-            values = np.load(text).astype(np.float32)
+            values = np.asarray(np.load(io.BytesIO(content)), np.float32)
             return values if values.ndim in (1, 3) else values.reshape(values.shape[-3:])
-    except (OSError, ValueError) as error:
+    except Exception as error:  # NumPy parses the header of a .npy as Python: errors of many kinds
         raise FileError(
             f"cannot read the mean '{text}': {str(getattr(error, 'strerror', None) or error).lower()}",
             hint="a mean is one value a channel, as in 104,117,123, or a .binaryproto or .npy file",

@@ -212,7 +212,9 @@ def _hdf5_output_stops(layer: LayerParameter, bottoms: Sequence[Shape], phase: s
     "hdf5_output_param",
     bottoms=2,
     tops=0,
-    traits=COMPUTES._replace(no_forward=_hdf5_output_stops),
+    traits=COMPUTES._replace(
+        no_forward=_hdf5_output_stops, writes=lambda layer: (layer.hdf5_output_param.file_name,)
+    ),
 )
 def hdf5_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Writes its two bottoms as the datasets data and label of a file, at each forward pass.
@@ -270,7 +272,9 @@ def parameter(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     "python_param",
     bottoms=(0, None),
     tops=(0, None),
-    traits=Traits(**dict.fromkeys(Traits._fields, _BY_CLASS)),
+    traits=Traits(**dict.fromkeys(Traits._fields, _BY_CLASS))._replace(
+        code=lambda layer: f"{layer.python_param.module}.{layer.python_param.layer}"
+    ),
 )
 def python(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """A layer written in Python: its class determines its shapes, parameters and operations.

@@ -85,7 +85,18 @@ def _check_either(p: PriorBoxParameter, whole: str, h: str, w: str) -> None:
             raise ShapeError(f"{name} must be positive, got {getattr(p, name):g}")
 
 
-@rule("DetectionOutput", "detection_output_param", bottoms=(3, 4), traits=_FORK._replace(sees=_REGIONS))
+def _detections_written(layer: LayerParameter) -> tuple[str, ...]:
+    """Source: detection_output_layer.cpp, LayerSetUp and Forward_cpu."""
+    p = layer.detection_output_param
+    return p.save_output_param.output_directory, p.save_file
+
+
+@rule(
+    "DetectionOutput",
+    "detection_output_param",
+    bottoms=(3, 4),
+    traits=_FORK._replace(sees=_REGIONS, writes=_detections_written),
+)
 def detection_output(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Detections from shifts (n, priors*4), scores (n, priors*classes) and priors (1, 2, priors*4).
 

@@ -203,6 +203,8 @@ class Traits(NamedTuple):
     `most`: of a loss, the value per label that stands in for an infinite one, 0 if it has none.
     `metric`: whether its tops are for people to read.
     `source`: where a data layer gets its data; None: it is not a data layer.
+    `writes`: the files and folders that its forward pass writes, of a layer; None: none.
+    `code`: the code that a layer names and Caffe runs; None: none.
     `defaults`: fields that `Net.add` writes if neither the call nor the net sets them.
     """
 
@@ -232,6 +234,8 @@ class Traits(NamedTuple):
     most: float | Unknown = UNDECIDED
     metric: bool | Unknown = UNDECIDED
     source: Source | Unknown | None = UNDECIDED
+    writes: Callable[[LayerParameter], Sequence[str]] | Unknown | None = UNDECIDED
+    code: Callable[[LayerParameter], str] | Unknown | None = UNDECIDED
     defaults: Mapping[str, object] | Unknown = UNDECIDED
 
 
@@ -314,5 +318,7 @@ COMPUTES = Traits(
     scores=None,
     most=0.0,
     metric=False,
+    writes=None,
+    code=None,
     defaults={},
 )

@@ -24,6 +24,7 @@ from netbuilder.layers.base import legacy_shape
 from netbuilder.layers.unseen import resized_by_fork
 from netbuilder.schema import LayerParameter, message
 from netbuilder.schema.dialects import FORK
+from netbuilder.storage.files import is_file_name
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader
 from netbuilder.weights.model import read_blob
 
@@ -165,7 +166,7 @@ def _image_list(layer: LayerParameter, folder: Path) -> list[Shape] | None:
     if not line:
         raise _Unread(f"their list '{p.source}' is empty")
     name = p.root_folder + line.rpartition(" ")[0] if " " in line else p.root_folder + line
-    what = f"the first of them, '{_printable(name)}',"
+    what = f"the first of them, '{_printable(name)}'," if is_file_name(name) else "the first of them"
     with _find_file(name, folder, what).open("rb") as image:
         shape = _image(image, channels, what)
     return _batch(layer, p.batch_size, shape, folder)
@@ -283,7 +284,7 @@ def _hdf5(layer: LayerParameter, folder: Path) -> list[Shape]:
         words = file.read(_MAX_LINE).decode(errors="surrogateescape").split()
     if not words:
         raise _Unread("it lists no file")
-    what = f"its first file, '{_printable(words[0])}',"
+    what = f"its first file, '{_printable(words[0])}'," if is_file_name(words[0]) else "its first file"
     path = _find_file(words[0], folder, what)
     h5py = _import("h5py", "h5py")
     try:

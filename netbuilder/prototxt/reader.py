@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import FieldError, NetBuilderError, PrototxtError, ShapeError, StaleBlob
 from netbuilder.layers import RULES, Facts, UnknownShape, is_source
@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
     from netbuilder.schema.messages import NetStateRule
 
-__all__ = ["nets_of", "not_a_net", "not_upgraded", "parse", "read", "read_for", "read_net"]
+__all__ = [
+    "Written",
+    "net_of",
+    "nets_of",
+    "not_a_net",
+    "not_upgraded",
+    "parse",
+    "read",
+    "read_for",
+    "read_layers",
+    "read_net",
+]
 
 PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
 # Fork fields that change how a layer is computed but not what.
@@ -38,6 +49,19 @@ _OTHERS = {
     "item": "a label map, item { name label display_name }, not a net",
     "node": "a graph of TensorFlow, not a net of Caffe",
 }
+
+
+class Written(NamedTuple):
+    """A text whose layers are read: all phases' of it."""
+
+    text: str
+    path: str
+    dialect: str
+    lenient: bool
+    proto: NetParameter
+    layers: list[LayerParameter]
+    places: list[tuple[int, int]]
+    old_inputs: list[str]
 
 
 def read(
@@ -159,13 +183,37 @@ def parse(
     """
     if unknown not in ("refuse", "keep"):
         raise FieldError(f"unknown must be 'refuse' or 'keep', got {unknown!r}")
-    lenient = unknown == "keep"
+    written = read_layers(text, dialect=dialect, path=path, lenient=unknown == "keep", inline=inline)
+    return net_of(
+        written, phase, level=level, stages=stages, inputs=inputs, refused=refused, computes=computes
+    )
+
+
+def read_layers(
+    text: str, *, dialect: str = "caffe-master", path: str = "", lenient: bool = False, inline: str = ""
+) -> Written:
+    """The layers of a text, for `net_of`. Parameters and errors are those of `parse`."""
     parsed = parse_text(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
     if inline and (old := not_upgraded(parsed, inline, path)):
         raise old
     proto, layers, places = upgrade(parsed, text, path=path, lenient=lenient)
     if not layers and (other := not_a_net(text)):
         raise PrototxtError(f"this is {other}", path=path)
+    return Written(text, path, dialect, lenient, proto, layers, places, list(parsed.message.input))
+
+
+def net_of(
+    written: Written,
+    phase: str,
+    *,
+    level: int | None = 0,
+    stages: Sequence[str] = (),
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    refused: list[tuple[Layer, NetBuilderError]] | None = None,
+    computes: str = "",
+) -> Net:
+    """The net of one phase. Nets of one text share their layers, unless `inputs` give them other shapes."""
+    text, path, dialect, lenient, proto, layers, places, old_inputs = written
     active = {*stages, *proto.state.stage}
     level = proto.state.level if level is None else level
     wanted, left_out = [], []
@@ -194,7 +242,7 @@ def parse(
             else:
                 _append(net, layer, origin, shapes, folder, lenient)
         except NetBuilderError as error:
-            _explain(error, net, layer, left_out, parsed.message.input)
+            _explain(error, net, layer, left_out, old_inputs)
             if refused is None:
                 raise
             refused.append((net.keep(layer, origin), error))

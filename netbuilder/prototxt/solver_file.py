@@ -38,6 +38,13 @@ _TOKEN = re.compile(
 )
 
 
+# How a prototxt begins, after empty lines and comments: a field of a net, or nothing.
+_FIELD = re.compile(
+    r"\ufeff?(?:\s|#[^\n]*(?:\n|\Z))*"
+    rf"(?:\Z|(?:{'|'.join(NetParameter.DESCRIPTOR.fields_by_name)})\s*[:{{<\[])"
+)
+
+
 class SolverNet(NamedTuple):
     """A net and the state to read it in; `field` of a solver gives it, "" if it is a file of its own.
 
@@ -68,8 +75,18 @@ class SolverNet(NamedTuple):
         return f"{self.path}, {self.field}" if self.inline else str(self.path)
 
     def read_text(self) -> str:
-        """The text of the net. Raises FileError."""
-        return read_text(self.path) if self.text is None else self.text
+        """The text of the net. Raises FileError, and PrototxtError if a solver names a file of another kind.
+
+        Errors quote the text of a net; a solver by a stranger may name any file.
+        """
+        if self.text is not None:
+            return self.text
+        text = read_text(self.path)
+        if self.field and not _FIELD.match(text):
+            raise PrototxtError(
+                f"the solver names '{self.path}' as a net, which is no prototxt", hint=f"correct {self.field}"
+            )
+        return text
 
     def own_level(self) -> int:
         """The level, where Caffe takes it as a number: that of the net's own `state` if none is given."""

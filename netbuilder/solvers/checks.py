@@ -20,7 +20,7 @@ from netbuilder.prototxt.text_read import parse as parse_text
 from netbuilder.schema import NetParameter
 from netbuilder.schema.dialects import DIALECTS
 from netbuilder.solvers.policies import NEEDS, Schedule, schedule_of
-from netbuilder.storage.files import read_text
+from netbuilder.storage.files import is_outside, read_text
 
 __all__ = ["CODES", "NEWER", "TYPES", "check", "check_file", "read_solver", "require"]
 
@@ -97,6 +97,7 @@ CODES: dict[str, Code] = {
         data_file="A file that `train` needs is not there: data, a mean, a list, or weights.",
         test_records="A test does not read each record once.",
         no_loss="The net to train has no loss: nothing is learnt, and the loss is 0 throughout.",
+        snapshot_outside="Snapshots are written outside the current folder and that of the solver.",
         sorted_labels="The records to train on are sorted by label, and nothing shuffles them.",
     ),
     **_codes(
@@ -232,6 +233,13 @@ def _files(read: SolverFile) -> Iterator[Finding]:
             "snapshot_prefix",
             f"the folder '{folder}' of the snapshots is not there: `caffe train` aborts where it writes one",
             "make it, or train by `netbuilder train`, which does",
+        )
+    if solver.snapshot_prefix and is_outside(solver.snapshot_prefix, read.path):
+        yield _found(
+            "snapshot-outside",
+            "snapshot_prefix",
+            f"the snapshots '{solver.snapshot_prefix}' lie outside the folder of the solver",
+            "give a name in this folder, or `netbuilder train` by Caffe needs --trust",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from zlib import crc32
 
 from netbuilder.errors import FileError
 
-__all__ = ["MARK", "read_text", "reason", "replacing", "write_files"]
+__all__ = ["MARK", "is_file_name", "is_outside", "read_text", "reason", "replacing", "write_files"]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
@@ -161,6 +162,21 @@ def _check_free(path: Path, content: bytes, force: bool) -> None:
             f"'{path}' is in the way, and netbuilder did not write it",
             hint="choose another output folder, or use --force to replace it",
         )
+
+
+def is_outside(name: str, file: str) -> bool:
+    """Whether a name, which `file` gives, leads out of the current folder and of the folder of that file."""
+    target = os.path.realpath(name)
+    folders = (os.path.realpath("."), os.path.dirname(os.path.realpath(file)))
+    return not any(folder != os.sep and target.startswith(folder + os.sep) for folder in folders)
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a line of a list looks like the name of a data file, so that a message may quote it.
+
+    A net by a stranger may name any file as its list; what is in that one is shown to nobody.
+    """
+    return re.fullmatch(r".*\.\w{1,5}", text, re.DOTALL) is not None
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -6,9 +6,12 @@ One panel for the losses, one for the other outputs of the tests, if there are a
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from netbuilder.errors import printable
+from netbuilder.storage.files import replacing
 
 if TYPE_CHECKING:
     from netbuilder.training.events import Tested
@@ -19,6 +22,7 @@ __all__ = ["draw", "ticks"]
 _WIDTH, _HEIGHT = 800, 700
 _LEFT, _RIGHT, _TOP, _BOTTOM, _GAP = 80, 20, 34, 44, 16
 _SIZE = 12  # of the text
+_LONGEST = 80  # characters of a name
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#17becf")
 
 Point = tuple[float, float]
@@ -77,11 +81,17 @@ def draw(train: list[Row], tests: list[Tested], path: str, title: str) -> bool:
         top = _TOP + i * (height + _GAP)
         ys = _span([y for curve in some for _, y in curve.points], 0.05)
         _panel(canvas, _Frame(top, top + height, xs, ys), label, some, last=i == len(panels) - 1)
-    canvas.text((_WIDTH / 2, _TOP / 2), title, fill="black", anchor="mm")
+    canvas.text((_WIDTH / 2, _TOP / 2), _shown(title), fill="black", anchor="mm")
     canvas.text((_WIDTH / 2, _HEIGHT - 12), "iteration", fill="black", anchor="mm")
-    image.save(f"{path}.partial", format="png")
-    os.replace(f"{path}.partial", path)
+    with replacing(Path(path)) as partial:
+        image.save(partial, format="png")
     return True
+
+
+def _shown(name: str) -> str:
+    """A name as one line of text that fits in the picture."""
+    text = printable(name)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _span(values: Sequence[float], margin: float) -> Point:
@@ -123,7 +133,7 @@ def _panel(canvas: Any, frame: _Frame, label: str, curves: Sequence[Curve], *, l
         if curve.name
     ]
     for i, (name, colour) in enumerate(named):
-        canvas.text((_WIDTH - _RIGHT - 8, frame.top + 12 + 15 * i), name, fill=colour, anchor="rm")
+        canvas.text((_WIDTH - _RIGHT - 8, frame.top + 12 + 15 * i), _shown(name), fill=colour, anchor="rm")
 
 
 def _lines(frame: _Frame, curve: Curve) -> Iterator[list[Point]]:

@@ -31,6 +31,7 @@ from netbuilder.layers import RULES, Coverage, has_files
 from netbuilder.layers.traits import Shares
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.schema import message
+from netbuilder.storage.files import is_file_name
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
 from netbuilder.storage.wire import WireError, fields, signed, varint
 
@@ -250,10 +251,13 @@ def _of_list(layer: Layer, top: str) -> Iterator[_Found]:
         return
     with open(p.source, "rb") as file:
         for i, line in enumerate(file, 1):
-            m = _NUMBER.match(line.removesuffix(b"\n").rpartition(b" ")[2])
+            name, _, word = line.removesuffix(b"\n").rpartition(b" ")
+            m = _NUMBER.match(word)
             if m and line.strip():
                 label, rest = int(m[1] or 0), m[2].strip()
                 written = (m[1] or b"") + rest if rest else b""
+                if written and not is_file_name(name.decode(errors="replace").rstrip()):
+                    written = b"that is no number"  # perhaps no list, and none of our business
                 yield _Found(label, f"line {i} of '{p.source}'", written.decode(errors="replace"))
 
 

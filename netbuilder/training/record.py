@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from netbuilder.errors import FileError
+from netbuilder.storage.files import replacing
 from netbuilder.training.events import Ended, Event, Iteration, Tested
 from netbuilder.training.snapshots import SnapshotNames, states
 
@@ -38,6 +39,7 @@ _OLD_TRAIN = [
     "seconds",
 ]  # of earlier versions: all outputs as "a=1 b=2"
 _TEST = ["iteration", "net", "passes", "output", "value"]
+_FORMULA = re.compile("'*[=+@-]")  # a spreadsheet would compute such a name, so it gets one more quote
 _OLD_OUTPUT = re.compile(r"(.+?)=([-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?))(?: |$)", re.DOTALL)
 
 
@@ -187,9 +189,8 @@ class Record:
             "snapshots": [str(state) for state in states(self.prefix, self._names)],
         }
         path = self._place("_run.json")
-        with open(f"{path}.partial", "w", encoding="utf-8") as file:
+        with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
-        os.replace(f"{path}.partial", path)
         return data
 
     def _add(self, row: Row) -> None:
@@ -240,9 +241,8 @@ def _line(cells: Iterable[object]) -> str:
 
 def _rewritten(path: str, rows: Iterable[Iterable[object]]) -> IO[str]:
     """Replace a CSV file by these rows atomically, and open it for more."""
-    with open(f"{path}.partial", "w", encoding="utf-8", newline="") as file:
+    with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         file.writelines(map(_line, rows))
-    os.replace(f"{path}.partial", path)
     return open(path, "a", encoding="utf-8", newline="")
 
 
@@ -290,12 +290,14 @@ def _test_row(head: list[str], cells: list[str]) -> Tested:
     if head != _TEST or len(cells) < len(head):
         raise ValueError
     name = ",".join(cells[3:-1])  # earlier versions did not quote it
+    if _FORMULA.match(name):
+        name = name.removeprefix("'")
     return Tested(int(cells[0]), int(cells[1]), int(cells[2]), {name: (float(cells[-1]),)})
 
 
 def _test_cells(test: Tested) -> list[list[object]]:
     return [
-        [test.iteration, test.net, test.passes, name, repr(value)]
+        [test.iteration, test.net, test.passes, f"'{name}" if _FORMULA.match(name) else name, repr(value)]
         for name, values in test.outputs.items()
         for value in values
     ]

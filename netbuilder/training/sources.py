@@ -13,6 +13,7 @@ from netbuilder.errors import FileError
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import Layer, Net
+from netbuilder.storage.files import is_file_name
 
 __all__ = ["check_files", "missing_files"]
 
@@ -66,8 +67,9 @@ def _missing_of_list(layer: Layer, path: str) -> FileError | None:
     end = time.monotonic() + SECONDS
     for place, name, hint in _listed(layer):
         if not os.path.exists(name):
+            shown = f"'{_shown(name)}'" if is_file_name(os.fsdecode(name)) else "a file"
             return FileError(
-                f"layer '{layer.name}' reads '{_shown(name)}', which is not there", where=f"{path}; {place}",
+                f"layer '{layer.name}' reads {shown}, which is not there", where=f"{path}; {place}",
                 hint=why_missing(os.fsdecode(name)) or hint,
             )  # fmt: skip
         if time.monotonic() > end:

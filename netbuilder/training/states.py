@@ -43,7 +43,7 @@ def check_state(state: Path, model: Path, net: Net, type: str) -> None:
         return
     try:
         found = histories(state)
-    except (OSError, ValueError, WireError, FileError, ImportError, KeyError):
+    except (OSError, ValueError, WireError, FileError, ImportError, KeyError, RuntimeError, AttributeError):
         return
     each = 2 if type in _TWO else 1
     if len(found) != each * len(params):

@@ -7,7 +7,10 @@ when they are asked for, so that memory holds one tensor at a time.
 
 from __future__ import annotations
 
+import io
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["is_checkpoint", "read_checkpoint"]
 
+# An array of an .npz may be this large, or this many times its compressed size: zeros shrink to a thousandth,
+# and a small file must not fill the memory.
+_LARGE, _RATIO = 2**28, 100
+_HEADER = 2**16  # bytes of an array's header
 _ZIP, _HDF5 = b"PK\x03\x04", b"\x89HDF"
 
 
@@ -97,6 +104,12 @@ def _is_tar(start: bytes) -> bool:
     return start[257:262] == b"ustar"
 
 
+# What zipfile raises for a damaged archive: also of a kind of compression or a password that it lacks.
+_BROKEN = (
+    zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error,
+    zlib.error,
+)  # fmt: skip
+
 # ---- .npz ------------------------------------------------------------------------------------------------
 
 
@@ -105,7 +118,7 @@ def _is_npz(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except _BROKEN:
         return file.suffix == ".npz"
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -117,15 +130,22 @@ def _of_npz(file: Path) -> dict[str, Tensor]:
         if twice := [name for name, n in Counter(entries).items() if n > 1][:1]:
             raise FileError(f"'{file}' has two arrays called '{twice[0]}'")
         return {tensor.name: tensor for tensor in _arrays(file, archive, entries)}
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except _BROKEN as error:
         raise _damaged(file, error) from None
 
 
 def _arrays(file: Path, archive: zipfile.ZipFile, entries: list[str]) -> Iterator[Tensor]:
     for entry in entries:
         name = entry.removesuffix(".npy")
+        info = archive.getinfo(entry)
+        if info.file_size > max(_LARGE, _RATIO * info.compress_size):
+            raise FileError(
+                f"'{file}' holds '{name}' of {info.file_size >> 20} MiB in {info.compress_size >> 10} KiB: "
+                "that is no model's array",
+                hint="numpy.savez, without compression, writes arrays that are read whatever is in them",
+            )
         with archive.open(entry) as member:
-            shape, kind = _npy_header(file, member, name)
+            shape, kind = _npy_header(file, io.BytesIO(member.read(_HEADER)), name)
         yield Tensor(name, shape, kind, partial(_read_npy, file, archive, entry))
 
 
@@ -136,7 +156,7 @@ def _npy_header(file: Path, member: IO[bytes], name: str) -> tuple[Shape, str]:
         version = npy.read_magic(member)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(member)
-    except (ValueError, SyntaxError) as error:
+    except Exception as error:  # NumPy parses the header as Python, and raises errors of many kinds
         raise FileError(f"'{file}' is damaged: '{name}' is not an array ({error})") from None
     if dtype.hasobject:
         raise FileError(
@@ -153,7 +173,7 @@ def _read_npy(file: Path, archive: zipfile.ZipFile, entry: str) -> Array:
     try:
         with archive.open(entry) as member:
             return np.asarray(npy.read_array(member, allow_pickle=False), np.float32)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
+    except (*_BROKEN, MemoryError, OverflowError) as error:
         raise _damaged(file, error) from None
 
 

@@ -158,7 +158,7 @@ def _read_hdf5(path: str | Path) -> Model | None:
                         name, "", tuple(shape for _, shape in order), numbers=tuple(n for n, _ in order)
                     )
                 )
-    except (OSError, KeyError, AttributeError, TypeError):
+    except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError):  # a damaged file: any
         return None
     return Model("", tuple(layers))
 

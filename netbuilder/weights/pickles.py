@@ -32,6 +32,7 @@ _EMA = re.compile(r"ema|average", re.IGNORECASE)
 # What else they save, which holds tensors too.
 _OTHERS = re.compile(r"optim|sched|scaler|rng|loss|criterion|history|metric", re.IGNORECASE)
 _DEPTH = 3
+_LARGE = 2**28  # bytes of a tensor that repeats numbers: a small file may claim any number
 
 
 def read_pickle(path: Path, key: str | None = None) -> Checkpoint:
@@ -174,5 +175,11 @@ def _numbers(path: Path, name: str, tensor: torch.Tensor) -> Array:
     if tensor.is_quantized or tensor.layout != torch.strided or tensor.is_complex():
         kind = "quantized" if tensor.is_quantized else "sparse or complex"
         raise FileError(f"'{path}' has tensor '{name}' in a form that is not read: it is {kind}")
+    size = tensor.numel() * tensor.element_size()
+    if size > max(_LARGE, tensor.untyped_storage().nbytes()):
+        raise FileError(
+            f"'{path}' has tensor '{name}' of {size >> 20} MiB, made of fewer numbers that it repeats",
+            hint="save it whole: tensor.contiguous()",
+        )
     array: Array = tensor.detach().to(torch.float32).contiguous().numpy()
     return array

@@ -95,6 +95,14 @@ CASES: dict[str, Case] = {
         + one("TanH", bottom="x", top="u").replace('name: "t"', 'name: "u"'),
         'bottom: "r" top: "r"', 'bottom: "r" top: "t"', "t", 3,
     ),
+    "writes-outside": Case(
+        INPUT + 'layer { name: "t" type: "HDF5Output" bottom: "x" bottom: "x" '
+        'hdf5_output_param { file_name: "/etc/passwd" } }\n',
+        "/etc/passwd", "out.h5", "t", 2,
+    ),
+    "runs-code": Case(
+        INPUT + one("Python", 'python_param { module: "os" layer: "Popen" }'), '"Python"', '"ReLU"', "t", 2
+    ),
     "empty-blob": Case(INPUT + one("Slice", "slice_param { slice_point: 3 }", more="").replace(
         'top: "t"', 'top: "t" top: "u"'), "slice_point: 3", "slice_point: 2", "t", 2),
     "data-filler": Case(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
-from netbuilder import Net, prototxt
+from netbuilder import Net, prototxt, solvers
 from netbuilder.errors import ShapeError, printable
+from netbuilder.schema import NetParameter
 from tests.command import Command
 
 NAMES = (
@@ -63,6 +66,68 @@ def test_no_name_reaches_a_terminal_raw_or_forges_a_line(hostile: Path, run: Com
         line for line in (done.out + done.err).splitlines() if line.startswith("net.prototxt:1: error")
     ]
     assert not (hostile / "MARKER").exists()
+
+
+# With a model of the same names, and a file whose name is hostile too; {} is its place.
+FILES = ("x\nnet.prototxt:1: error: forged [shape].prototxt", "$(touch MARKER) \x1b[2J'\u202e.prototxt")
+MORE = (
+    ("check", "{}"), ("count", "--per-layer", "{}"), ("check", "--fix", "{}"),
+    ("check", "{}", "--weights", "x.caffemodel"), ("check", "{}", "--format", "json"),
+    ("check", "{}", "--format", "sarif"), ("count", "{}", "--json"),
+    ("diff", "{}", "other.prototxt"), ("diff", "{}", "other.prototxt", "--json"),
+    ("deploy", "{}", "-o", "out"), ("fold", "{}", "--weights", "x.caffemodel", "-o", "out", "--no-verify"),
+    ("freeze", "{}", "*", "-o", "frozen.prototxt"),
+    ("train-val", "{}", "-o", "tv.prototxt", "--data", "lmdb"),
+    ("train-val", "{}", "-o", "tv.prototxt", "--data", "lmdb", "--outputs", NAMES[8]),
+    ("show-net", "x.caffemodel"), ("show-net", "x.caffemodel", "-o", "{}"),
+    ("weights", "show", "x.caffemodel"), ("weights", "export", "x.caffemodel", "{}", "-o", "x.npz"),
+    ("export", "onnx", "{}", "-o", "x.onnx"), ("solver", "cifar_resnet", "--net", "{}"),
+    ("solver", "cifar_resnet", "--net", "{}", "-o", "s.prototxt"), ("solver", "{}", "--net", "net.prototxt"),
+    ("time", "{}", "--engine", "torch", "--iterations", "1"), ("caffeonspark", "{}"), ("check", "gone {}"),
+    ("test", "{}", "--engine", "torch", "--iterations", "1"), ("train", "{}", "--engine", "torch"),
+    ("build", "{}"), ("show-config", "{}"), ("data", "show", "{}"), ("data", "lmdb", "{}", "-o", "db"),
+)  # fmt: skip
+
+
+def model_of(path: str) -> NetParameter:
+    """A model for the layers of a net."""
+    proto = NetParameter(name="m")
+    for layer in prototxt.read(path):
+        made = proto.layer.add(name=layer.name, type=layer.type)
+        for param in layer.params:
+            blob = made.blobs.add()
+            blob.shape.dim.extend(param.shape)
+            blob.data.extend([0.5] * math.prod(param.shape))
+    return proto
+
+
+@pytest.mark.parametrize("command", MORE, ids=lambda words: " ".join(words).replace(NAMES[8], ""))
+def test_no_name_of_a_file_or_a_layer_reaches_a_terminal_raw(
+    hostile: Path, run: Command, command: tuple[str, ...]
+) -> None:
+    Path("x.caffemodel").write_bytes(model_of("net.prototxt").SerializeToString())
+    text = Path("net.prototxt").read_text()
+    Path("other.prototxt").write_text(text.replace("kernel_size: 1", "kernel_size: 2", 1))
+    for file in FILES:
+        Path(file).write_text(text)
+        done = run(*(word.format(file) for word in command))
+        assert not raw(done.out + done.err), file
+        lines = (done.out + done.err).splitlines()
+        assert not [line for line in lines if line.startswith("net.prototxt:1: error")]
+        assert "Traceback" not in done.err
+    assert not (hostile / "MARKER").exists()
+
+
+@pytest.mark.parametrize("file", [*FILES, "x\nbase_lr: 99\n.yaml"])
+def test_no_name_of_a_file_leaves_the_comments_of_a_solver(hostile: Path, run: Command, file: str) -> None:
+    Path(file).write_text((Path(__file__).parents[2] / "configs/solvers/resnet.yaml").read_text())
+    shutil.copy("net.prototxt", f"net {file}")
+    for words in (("./" + file, "--net", "net.prototxt"), ("cifar_resnet", "--net", f"net {file}")):
+        run("solver", *words, "-o", "s.prototxt", "--force", "--batch", "8", "--images", "50")
+        if Path("s.prototxt").exists():
+            assert solvers.read_solver("s.prototxt").base_lr != 99
+            lines = Path("s.prototxt").read_text().splitlines()
+            assert not [line for line in lines if line.startswith(("net.prototxt:1", "base_lr: 99"))]
 
 
 def test_a_name_stays_in_the_comments_of_a_mended_file(hostile: Path, run: Command) -> None:

@@ -70,3 +70,11 @@ def test_without_opencv_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = images.decode_bytes(FILES["4:2:0"])
     monkeypatch.setattr(images, "_opencv", lambda: None)
     np.testing.assert_array_equal(images.decode_bytes(FILES["4:2:0"]), expected)
+
+
+def test_a_jpeg_that_claims_many_pixels_is_refused() -> None:
+    content = bytearray(jpeg())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = b"\xff\xdc\xff\xdc"  # height and width
+    with pytest.raises(images.Unreadable, match="exceeds limit"):
+        images.decode_bytes(bytes(content))

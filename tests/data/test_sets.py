@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import tarfile
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from netbuilder.data import cifar10, datum, mnist, packages
+from netbuilder.data.packages import Package, contents
 from netbuilder.errors import FileError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -177,6 +179,17 @@ def test_images_that_are_not_the_originals_are_refused(
     with pytest.raises(FileError, match=r"^'data_batch_1\.bin' has the wrong content") as caught:
         cifar10.decode(files, rgb=False)
     assert caught.value.where == "rebuilt from 'data_batch_1.png'"
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_of_few_bytes_fills_no_memory(tmp_path: Path, kind: bytes) -> None:
+    """A member, or a header that tarfile reads as a whole, of 2 GiB: refused before it is read."""
+    package = Package("p", "1", {"a.bin": ""})
+    member = tarfile.TarInfo("package/a.bin")
+    member.type, member.size = kind, 2**31
+    (tmp_path / "p.tgz").write_bytes(gzip.compress(member.tobuf() + bytes(2**20)))
+    with pytest.raises(FileError, match="2048 MiB"):
+        contents(package, tmp_path / "p.tgz")
 
 
 def test_an_archive_is_accepted_too_and_a_broken_one_reported(

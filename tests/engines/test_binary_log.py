@@ -85,6 +85,22 @@ def test_an_output_may_be_named_like_anything() -> None:
     )
 
 
+HOSTILE = (
+    "Test loss: a = b", "Loss: 1.2.3", "    Train net output #0: a = 1.2.3", "conv\tbackward: 1 ms.",
+    "conv\tforward: x ms.", "Iteration " + "9" * 5000 + ", lr = 1", "Iteration 1, loss = 1..2",
+    "Batch " + "9" * 5000 + ", a = 1", "Iteration: " + "9" * 5000 + " forward-backward time: 3 ms.",
+    "Iteration 0, Testing net (#" + "9" * 5000 + ")", "    Test net output #0: = = 1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("do", LOGS)
+def test_a_name_that_forges_lines_of_a_log_ends_no_reader(do: str) -> None:
+    """Caffe logs the names of a net as they are, with their line ends."""
+    for line in HOSTILE:
+        events(do, f"Iteration 0, Testing net (#0)\n{line}\n{line}\n*** Benchmark ends ***")
+    assert events("test", "Loss: 0.5\na = b = 0.25")[0] == Tested(0, 0, 2, {"a = b": (0.25,)}, 0.5)
+
+
 def test_caffe_1_0_and_older_tell_no_speed_and_no_kind_of_file() -> None:
     old = """
 Starting Optimization

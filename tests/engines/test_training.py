@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,27 @@ def test_ctrl_c_gives_a_snapshot_and_130(folder: Path, real_caffe: Caffe) -> Non
     assert data["snapshots"][-1] == f"out/x_iter_{data['iteration']}.solverstate"
     assert "stopping after this iteration; once more ends at once" in err
     assert not (folder / "out/.x.partial").exists()
+
+
+def test_sigterm_ends_a_setup_that_hangs(folder: Path, real_caffe: Caffe) -> None:
+    (folder / "hangs.py").write_text(
+        "import time\nimport caffe\n\n\nclass Hangs(caffe.Layer):\n"
+        "    def setup(self, bottom, top):\n        open('hangs.now', 'w').close()\n"
+        "        time.sleep(3600)\n"
+    )
+    layer = 'layer { name: "h" type: "Python" top: "h" python_param { module: "hangs" layer: "Hangs" } }\n'
+    (folder / "hangs.prototxt").write_text((folder / "net.prototxt").read_text() + layer)
+    (folder / "hangs_solver.prototxt").write_text(SOLVER.replace("net.prototxt", "hangs.prototxt"))
+    process = start("hangs_solver.prototxt", "--no-draw", "--trust")
+    wait_for(folder / "hangs.now", process)
+    worker = worker_of(process)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 20  # 3 s, and a machine that is busy
+    assert process.returncode == 130, err
+    wait_for_end(worker)
+    assert not list((folder / "out").glob(".*"))
 
 
 def test_hdf5_snapshots_are_resumed_from(folder: Path, real_caffe: Caffe) -> None:

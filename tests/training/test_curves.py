@@ -33,6 +33,12 @@ def test_values_of_any_size_are_drawn(loss: float, tmp_path: Path) -> None:
     assert draw(train[1:], [Tested(0, 0, 1, {"a": (loss,)})], str(tmp_path / "y.png"), "")
 
 
+@pytest.mark.parametrize("name", ["$x^2$", "$", "a\nb", "\0", "n" * 10_000, "\u202ex", "\\frac", "%s"])
+def test_names_are_drawn_as_text(name: str, tmp_path: Path) -> None:
+    train = [Row(i, 1.0 * i, 0.1, 0.0, {}) for i in range(2)]
+    assert draw(train, [Tested(0, 0, 1, {name: (1.0,)})], str(tmp_path / "x.png"), name)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [

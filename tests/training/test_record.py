@@ -12,7 +12,10 @@ from netbuilder.errors import FileError
 from netbuilder.training.events import Iteration, Tested
 from netbuilder.training.record import Record
 
-NAMES = ["loss, main", 'say "x"', "two\nlines", "a=b", "a = 1", " spaced ", "loss", "seconds", "\r", "ä", ""]
+NAMES = [
+    "loss, main", 'say "x"', "two\nlines", "a=b", "a = 1", " spaced ", "loss", "seconds", "\r", "ä", "",
+    "=1+1", "'=1", "@x",
+]  # fmt: skip
 
 
 def record(prefix: Path, begin: int = 0) -> Record:
@@ -33,6 +36,26 @@ def test_a_resumed_run_reads_what_the_first_wrote(tmp_path: Path) -> None:
         head, *rows = csv.reader(file)
     assert head == ["iteration", "loss", "lr", *(f"output {name}" for name in NAMES), "seconds"]
     assert [row[3:-1] for row in rows] == [[str(i + 0.5) for i in range(len(NAMES))]] * 3
+
+
+def test_no_name_of_an_output_is_a_formula(tmp_path: Path) -> None:
+    with record(tmp_path / "x") as first:
+        first.take(Iteration(0, 1.0, 0.1, {"=1+1": 1.0}), 2)
+        first.take(Tested(0, 0, 1, {"=1+1": (1.0,), "+1": (2.0,)}), 2)
+    for ending in ("_train.csv", "_test.csv"):
+        with (tmp_path / f"x{ending}").open(newline="") as file:
+            assert not [cell for row in csv.reader(file) for cell in row if cell[:1] in ("=", "+", "-", "@")]
+
+
+def test_files_of_ours_follow_no_planted_link(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    for ending in ("_train.csv", "_test.csv", "_run.json"):
+        (tmp_path / f"x{ending}.partial").symlink_to(mine)
+    with record(tmp_path / "x") as first:
+        first.take(Iteration(0, 1.0, 0.1, {"a": 1.0}), 2)
+        first.write()
+    assert mine.read_text() == "mine"
 
 
 def test_an_output_that_appears_later_gets_a_column(tmp_path: Path) -> None:

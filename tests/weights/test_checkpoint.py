@@ -27,6 +27,38 @@ def tensors() -> dict[str, Any]:
     }
 
 
+def test_an_archive_of_few_bytes_fills_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "<f4", "fortran_order": False, "shape": (2**20, 80)}
+        )
+        for _ in range(80):
+            member.write(bytes(2**22))
+    assert path.stat().st_size < 2**20
+    with pytest.raises(FileError, match="no model's array"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("shape", [(2**40,), (2**62, 2**62), (2**31, 2**31)])
+def test_a_shape_without_numbers_is_damage(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "large.npz"
+    with zipfile.ZipFile(path, "w") as archive, archive.open("a.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with pytest.raises(FileError, match="damaged"):
+        read_checkpoint(path).tensors["a"].read()
+
+
+def test_a_tensor_that_repeats_its_numbers_fills_no_memory(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "repeated.pth"
+    torch.save({"a": torch.zeros(1).expand(2**14, 2**14), "b": torch.zeros(1).expand(4, 4)}, path)
+    found = read_checkpoint(path).tensors
+    assert found["b"].read().shape == (4, 4)
+    with pytest.raises(FileError, match="repeats"):
+        found["a"].read()
+
+
 def safetensors_file(path: Path, state: dict[str, Any]) -> None:
     """Written by their specification, not by our code."""
     kinds = {"float32": "F32", "float64": "F64", "float16": "F16", "int64": "I64"}

@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from netbuilder.engines.caffe.jobs import JobFields
-from netbuilder.engines.caffe.log import GLOG, OUTPUT, IterationLog
+from netbuilder.engines.caffe.log import COUNT, GLOG, NUMBER, OUTPUT, IterationLog
 from netbuilder.training.events import Ended, Event, LayerTime, Started, Tested, Testing, Timed, Timing
 
 __all__ = ["LOGS", "EvaluationLog", "TimeLog", "TrainLog", "Written"]
 
-_TESTING = re.compile(r"Iteration (\d+), Testing net \(#(\d+)\)")
+_TESTING = re.compile(rf"Iteration ({COUNT}), Testing net \(#({COUNT})\)")
 _TESTED = re.compile(r" +Test net output #\d+: (.*)")
-_TEST_LOSS = re.compile(r"Test loss: (\S+)")
+_TEST_LOSS = re.compile(rf"Test loss: ({NUMBER})")
 # Older Caffes do not say which kind of file it is.
-_STATE = re.compile(r"Snapshotting solver state to .*_iter_(\d+)\.solverstate")
-_BATCH = re.compile(r"Batch (\d+), .+ = \S+")
-_MEAN_LOSS = re.compile(r"Loss: (\S+)")
-_PASS = re.compile(r"Iteration: (\d+) forward-backward time: ")
-_TIME = re.compile(r" *(.+)\t(forward|backward): (\S+) ms\.")
+_STATE = re.compile(rf"Snapshotting solver state to .*_iter_({COUNT})\.solverstate")
+_BATCH = re.compile(rf"Batch ({COUNT}), .+ = \S+")
+_MEAN_LOSS = re.compile(rf"Loss: ({NUMBER})")
+_PASS = re.compile(rf"Iteration: ({COUNT}) forward-backward time: ")
+_TIME = re.compile(rf" *(.+)\t(forward|backward): ({NUMBER}) ms\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class TimeLog:
             seconds = float(m[3]) / 1000
             if m[2] == "forward":
                 self._layers.append((m[1], [seconds], []))
-            else:
+            elif self._layers:
                 self._layers[-1][2].append(seconds)
         elif text == "*** Benchmark ends ***":
             self._ended = True

@@ -65,7 +65,9 @@ class BinaryWorker(Process):
             if ended:
                 raise
             # It ended while it wrote a snapshot: the reason for its end is more helpful.
-        if not ended and self._asked and by_signal(code) == "SIGINT":  # before it could listen, or at once
+        if (
+            not ended and self._asked and (by_signal(code) == "SIGINT" or self._ended_in_setup)
+        ):  # before it could listen, or at once
             yield Ended("stopped", self._job.get("begin", 0))
         elif not ended:
             raise death(code, self._said(), self._job.get("names", {}))

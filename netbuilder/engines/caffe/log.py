@@ -11,7 +11,9 @@ import signal
 from netbuilder.training.events import Iteration
 
 __all__ = [
+    "COUNT",
     "GLOG",
+    "NUMBER",
     "OUTPUT",
     "Displayed",
     "IterationLog",
@@ -33,14 +35,16 @@ _PLAIN = ("terminate called", "  what()", "free()", "malloc", "double free", "co
 # Old formats that are upgraded; a GPU that a build with CUDA does not find, and does not need.
 _HARMLESS = ("upgrade_proto.cpp:", "common.cpp:")
 
-# A number as C++ prints it.
-NUMBER = r"[-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?)"
+# A number as C++ prints it, and a whole one. Names that are logged may hold anything, lines of a log too, so
+# nothing else may reach float() and int().
+NUMBER = r"[-+]?(?:nan|inf|\d+(?:\.\d*)?(?:e[-+]?\d+)?)"
+COUNT = r"\d{1,10}"
 # NAME = 0.5, or NAME = 0.5 (* 2 = 1 loss); the name may contain anything, " = 1" too
 OUTPUT = re.compile(rf"(.+?) = ({NUMBER})(?: \(\* {NUMBER} = {NUMBER} loss\))?", re.DOTALL)
 
 # Iteration 2 (1.5 iter/s, 0.7s/1 iters), loss = 0.25; without the speed up to and including 1.0
-_LOSS = re.compile(rf"\] Iteration (\d+)(?: \([^)]*\))?, loss = ({NUMBER})")
-_RATE = re.compile(rf"\] Iteration (\d+), lr = ({NUMBER})")
+_LOSS = re.compile(rf"\] Iteration ({COUNT})(?: \([^)]*\))?, loss = ({NUMBER})")
+_RATE = re.compile(rf"\] Iteration ({COUNT}), lr = ({NUMBER})")
 _OUTPUT = re.compile(r"\]     Train net output #\d+: (.*)$", re.DOTALL)
 
 

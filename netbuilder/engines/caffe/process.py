@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from netbuilder.engines.caffe.install import Install, environment
@@ -21,6 +21,7 @@ __all__ = ["Process"]
 _KEPT = 2000  # lines at the end of the log that are searched for the reason of a death
 _LONGEST = 2**16  # bytes of a line; the rest of a longer one counts as the next line
 _GRACE = 10.0  # seconds for a process to end after a fatal line
+_SETUP = 3.0  # seconds for one to end that is asked to before its first event: it may hang for ever
 _FATAL = re.compile(r"F\d{4,8} \d\d:\d\d:\d\d")
 
 
@@ -36,6 +37,7 @@ class Process:
         folder: int | None = None, stdout: int = subprocess.DEVNULL, displayed: Displayed | None = None,
     ) -> None:  # fmt: skip
         self._log, self._displayed = log, displayed
+        self._begun = self._ended_in_setup = False
         self._error = ""  # Caffe goes on after it
         self._tail: collections.deque[str] = collections.deque(maxlen=_KEPT)
         try:
@@ -73,8 +75,23 @@ class Process:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ask it and its children to end after this iteration, with a snapshot, as Ctrl-C does."""
+        """Ask it and its children to end after this iteration, with a snapshot, as Ctrl-C does.
+
+        Before its first event there is nothing to keep, so it is ended if it does not end soon.
+        """
         self._signal(signal.SIGINT)
+        if not self._begun:
+            self._later(_SETUP, self._end_setup)
+
+    def _end_setup(self) -> None:
+        if not self._begun and self._process.poll() is None:
+            self._ended_in_setup = True
+            self.kill()
+
+    def _later(self, seconds: float, do: Callable[[], None]) -> None:
+        timer = threading.Timer(seconds, do)
+        timer.daemon = True
+        timer.start()
 
     def kill(self) -> None:
         """End it and its children now."""
@@ -116,13 +133,12 @@ class Process:
             self._error = serious(line)
         if _FATAL.match(line):
             # With several GPUs the other processes would wait for the dead one.
-            timer = threading.Timer(_GRACE, self.kill)
-            timer.daemon = True
-            timer.start()
+            self._later(_GRACE, self.kill)
         return line
 
     def _checked(self, event: Event) -> Event:
         """An event, unless Caffe has logged an error before it. If it ends by itself, it says more."""
+        self._begun = True
         if self._error:
             raise EngineError(
                 f"Caffe goes on without something that it could not read: {self._error}",

@@ -103,7 +103,9 @@ class Worker(Process):
                 ended = ended or kind == "Ended"
                 yield self._checked(_event(kind, fields))
         code = self._process.wait()
-        if not ended:
+        if not ended and self._ended_in_setup:
+            yield events.Ended("stopped", self._job.get("begin", 0))
+        elif not ended:
             raise death(code, self._said(), self._job.get("names", {}))
 
     def _message(self) -> dict[str, Any] | None:

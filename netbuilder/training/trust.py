@@ -1,0 +1,38 @@
+"""Nets and solvers by others: what they would write or run is refused, unless the user trusts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netbuilder.checks.trust import code_of, written_outside
+from netbuilder.errors import ConfigError
+from netbuilder.net import Net
+from netbuilder.storage.files import is_outside
+
+__all__ = ["require_trust"]
+
+_HINT = "if you trust whoever made the file, add --trust; docs/security.md explains it"
+
+
+def require_trust(nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = "") -> None:
+    """Raise ConfigError if Caffe would run code that a net names, or something would be written outside.
+
+    Nets come with the names of their files. `prefix` is what the file `solver` names for snapshots.
+    """
+    if prefix and is_outside(prefix, solver):
+        raise ConfigError(
+            f"snapshots would be written outside the folder of the solver: '{prefix}'", key="snapshot_prefix",
+            path=solver, hint=f"{_HINT}; --set snapshot_prefix=NAME gives another place",
+        )  # fmt: skip
+    for file, net in nets:
+        for layer in net:
+            where = f"{file}:{layer.origin.line}" if layer.origin.line else file
+            if code := code_of(layer):
+                raise ConfigError(
+                    f"layer '{layer.name}' makes Caffe import {code} and run it", path=where, hint=_HINT
+                )
+            for name in written_outside(layer, file):
+                raise ConfigError(
+                    f"layer '{layer.name}' writes '{name}', outside the folder of the net", path=where,
+                    hint=_HINT,
+                )  # fmt: skip

@@ -1,0 +1,130 @@
+"""A net by a stranger that would write files elsewhere or run code: found, refused, and not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netbuilder.storage.files import is_outside
+from tests.command import Command
+
+DATA = (
+    'layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: 2 '
+    "dim: 3 dim: 4 dim: 4 } shape { dim: 2 } } }\n"
+    'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" '
+    "inner_product_param { num_output: 2 } }\n"
+    'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }\n'
+)
+PYTHON = 'layer { name: "evil" type: "Python" bottom: "fc" python_param { module: "evil" layer: "Evil" } }\n'
+EVIL = "import caffe\nopen({marker!r}, 'w').close()\nclass Evil(caffe.Layer):\n    pass\n"
+
+
+def writing(name: str) -> str:
+    return (
+        'layer { name: "out" type: "HDF5Output" bottom: "data" bottom: "label" '
+        f'hdf5_output_param {{ file_name: "{name}" }} }}\n'
+    )
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder beside the current one, which links to it."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    (here / "link").symlink_to(there)
+    monkeypatch.chdir(here)
+    return there
+
+
+def solver(prefix: str = "x") -> None:
+    Path("solver.prototxt").write_text(
+        f'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "{prefix}"\n'
+    )
+
+
+NAMES = ("{there}/x.h5", "../there/x.h5", "link/x.h5", "a/../../there/x.h5")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("verb", ["train", "test", "time"])
+def test_nothing_is_written_outside_the_folder_of_a_net(
+    elsewhere: Path, run: Command, real_caffe: object, verb: str, name: str
+) -> None:
+    Path("net.prototxt").write_text(DATA + writing(name.format(there=elsewhere)))
+    solver()
+    file = "solver.prototxt" if verb == "train" else "net.prototxt"
+    Path("none.caffemodel").write_bytes(b"")
+    weights = ("--weights", "none.caffemodel") if verb == "test" else ()
+    done = run(verb, file, "--engine", "caffe", *weights)
+    assert done.code == 2
+    assert all(word in done.err for word in ("writes", "--trust", "net.prototxt:4"))
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("prefix", ["{there}/x", "../there/x", "link/x", "{there}"])
+def test_no_snapshot_is_written_outside(
+    elsewhere: Path, run: Command, real_caffe: object, prefix: str
+) -> None:
+    Path("net.prototxt").write_text(DATA)
+    solver(prefix.format(there=elsewhere))
+    done = run("train", "solver.prototxt", "--engine", "caffe")
+    assert done.code == 2
+    assert "--trust" in done.err
+    assert not list(elsewhere.iterdir())
+    assert "[snapshot-outside]" in run("check", "solver.prototxt").out
+
+
+def test_what_the_user_names_is_trusted(elsewhere: Path, run: Command, real_caffe: object) -> None:
+    Path("net.prototxt").write_text(DATA + writing("x.h5"))
+    solver()
+    words = ("train", "solver.prototxt", "--engine", "caffe", "--no-draw")
+    assert run(*words, "--set", f"snapshot_prefix={elsewhere}/x").code == 0
+    solver(f"{elsewhere}/y")
+    assert run(*words, "--trust").code == 0
+    assert {"x_iter_1.caffemodel", "y_iter_1.caffemodel"} <= {p.name for p in elsewhere.iterdir()}
+
+
+@pytest.mark.parametrize("verb", ["train", "time"])
+def test_no_code_runs_that_a_net_names(elsewhere: Path, run: Command, real_caffe: object, verb: str) -> None:
+    marker = Path("MARKER").absolute()
+    Path("evil.py").write_text(EVIL.format(marker=str(marker)))
+    Path("net.prototxt").write_text(DATA + PYTHON)
+    solver()
+    file = "solver.prototxt" if verb == "train" else "net.prototxt"
+    done = run(verb, file, "--engine", "caffe")
+    assert done.code == 2
+    assert "import evil.Evil and run it" in done.err
+    assert not marker.exists()
+
+
+def test_check_finds_both(elsewhere: Path, run: Command) -> None:
+    Path("net.prototxt").write_text(DATA + PYTHON + writing(str(elsewhere / "x.h5")) + writing("here.h5"))
+    findings = json.loads(run("check", "net.prototxt", "--format", "json").out)["files"][0]["findings"]
+    found = [
+        (f["code"], f["layer"], f["line"]) for f in findings if f["code"] in ("runs-code", "writes-outside")
+    ]
+    assert found == [("runs-code", "evil", 4), ("writes-outside", "out", 5)]
+
+
+def test_what_detections_write_is_known(elsewhere: Path, run: Command) -> None:
+    Path("net.prototxt").write_text(
+        'layer { name: "d" type: "DetectionOutput" bottom: "a" bottom: "b" bottom: "c" top: "d" '
+        'detection_output_param { num_classes: 2 save_output_param { output_directory: "/tmp" } } }\n'
+    )
+    assert "[writes-outside]" in run("check", "net.prototxt").out
+
+
+def test_outside_is_where_neither_folder_is(elsewhere: Path) -> None:
+    assert not is_outside("a/b", "net.prototxt")
+    assert not is_outside(str(elsewhere / "x"), str(elsewhere / "net.prototxt"))
+    assert is_outside(str(elsewhere.parent / "here2"), "net.prototxt")
+    assert is_outside("link/x", "net.prototxt")
+    assert is_outside("/", "net.prototxt")
