@@ -13,6 +13,7 @@ from typing import Any
 from netbuilder import checks, report
 from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
+from netbuilder.cli.terminal import add_exact, table_text
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -21,6 +22,7 @@ from netbuilder.networks import NetConfig, Network, all_networks, find_network, 
 from netbuilder.networks.building import check_nets, stitch_phases, write_nets
 from netbuilder.networks.data_layers import DataOptions, with_data
 from netbuilder.networks.flags import describe, option_lines, option_values
+from netbuilder.report import table
 from netbuilder.report.findings import finding_lines
 
 __all__ = ["add_parser", "script_parser"]
@@ -69,6 +71,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_output_folder(parser, "folder for the prototxt files")
     add_force(parser)
     parser.add_argument("--by-block", action="store_true", help="also print the cost of each block")
+    add_exact(parser)
     add_json(parser)
     add_debug(parser)
     group = parser.add_argument_group(
@@ -168,10 +171,11 @@ def _report(
         return
     height, width = config.input_size
     if found is not None:
-        print(f"{report.block_table(counted, found)}\n")
+        rows = table.slim(table.block_rows(counted, found))
+        print(f"{table_text(rows, exact=args.exact)}\n")
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
-    print(report.totals_table(counted))
+    print("\n".join([table_text(table.total_rows(counted), exact=args.exact), *table.not_counted(counted)]))
     if data.kind:
         print(f"\n{data.table(config)}")
         for note in data.notes():

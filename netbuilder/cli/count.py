@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
 from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
+from netbuilder.cli.terminal import add_exact, table_text, width
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -71,6 +72,7 @@ def add_parser(verbs: Verbs) -> None:
         "--receptive-field", action="store_true", help="what each layer sees of the image, per layer"
     )
     add_format(parser, (*report.TEXT_FORMATS, "json"))
+    add_exact(parser)
     parser.add_argument("--schema", action=_PrintSchema, help="print the JSON Schema of --json, and end")
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -206,16 +208,17 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
         parts = []
         if args.per_layer or args.by_block:
             for counted in found:
-                text = report.render(table.slim(_rows(args, counted)), "table")
+                text = _fitted(args, table.slim(_rows(args, counted)))
                 parts.append(f"{_title(counted)}\n{text}" if several else text)
         if several:
-            parts.append(report.render(table.comparison(named), "table"))
+            parts.append(_compared(args, table.comparison(named)))
             lists = [(c.label, table.not_counted(c.counts)) for c in found]
             parts += ["\n".join([f"{label}: {lines[0]}", *lines[1:]]) for label, lines in lists if lines]
         else:
             (only,) = found
             parts.append(report.headline(only.counts))
-            parts.append(f"{_title(only)}\n{report.totals_table(only.counts)}")
+            totals = _fitted(args, table.total_rows(only.counts))
+            parts.append("\n".join([_title(only), totals, *table.not_counted(only.counts)]))
         return "\n\n".join(parts)
     if args.per_layer or args.by_block:
         tables = [(counted.label, _rows(args, counted)) for counted in found]
@@ -223,8 +226,21 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
         return report.render(rows if args.format == "csv" else table.slim(rows), args.format)
     if args.format == "csv":
         return report.render(table.plain_totals(named), "csv")
-    totals = table.comparison(named) if several else table.total_rows(found[0].counts)
-    return report.render(totals, args.format)
+    figures = table.comparison(named) if several else table.total_rows(found[0].counts)
+    return report.render(figures, args.format)
+
+
+def _fitted(args: argparse.Namespace, rows: Table) -> str:
+    return table_text(rows, exact=args.exact, keep=[table.SORT_KEYS[args.sort]] if args.sort else ())
+
+
+def _compared(args: argparse.Namespace, totals: Table) -> str:
+    columns = width()
+    if columns is None:
+        return report.render(totals, "table")
+    from netbuilder.report.terminal import compared
+
+    return compared(totals, columns, exact=args.exact)
 
 
 def _title(counted: _Counted) -> str:
@@ -283,5 +299,5 @@ def _count_model(args: argparse.Namespace) -> int:
         stored = sum(bool(x.blobs) for x in model.layers)
         layers = f"{stored} of {number_of(len(model.layers), 'layer')}"
         print(f"{printable(model.name or args.files[0])}, {layers} with stored params\n")
-    print(report.render(rows, args.format))
+    print(_fitted(args, rows) if args.format == "table" else report.render(rows, args.format))
     return 0

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder import report
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -20,6 +19,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net
+from netbuilder.cli.terminal import columns_text
 from netbuilder.errors import FileError
 from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
@@ -141,7 +141,7 @@ def _figures(net: Net) -> dict[str, int | float]:
 def _lines(net: Net, found: Folding, difference: float | None) -> list[str]:
     before, after = _figures(net), _figures(found.net)
     rows = [(key, f"{before[key]:,}", f"{after[key]:,}") for key in before]
-    lines = [report.format_table(("figure", "before", "folded"), rows, right=(1, 2))]
+    lines = [columns_text(("figure", "before", "folded"), rows, right=(1, 2))]
     lines.append("")
     lines.append(f"folded into others: {_some(list(found.merged))}")
     lines += [f"dropped: {_some(found.dropped)}"] if found.dropped else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import counted, shape_text
 from netbuilder.measure.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.net import Blob, Layer
-from netbuilder.report.formats import AtLeast, Cell, Column, Table, known, number, render
+from netbuilder.report.formats import AtLeast, Bytes, Cell, Column, Table, known, number, render
 
 if TYPE_CHECKING:
     from netbuilder.measure.blocks import Block
@@ -91,7 +91,11 @@ def total_rows(counts: Counts) -> Table:
         for key, caption, meaning in _CAPTIONS
         if key != "fixed_params" or counts.fixed_params
     )
-    columns = (Column("figure", "figure"), Column("value", "", True), Column("meaning", "what is counted"))
+    columns = (
+        Column("figure", "figure"),
+        Column("value", "", True),
+        Column("meaning", "what is counted", wrap=True),
+    )
     return Table(columns, rows)
 
 
@@ -124,10 +128,11 @@ def plain_totals(nets: Mapping[str, Counts]) -> Table:
     return Table((Column("figure", "figure"), *(Column(h, h, True) for h in heads)), tuple(rows))
 
 
-def _total(counts: Counts, key: str) -> str:
+def _total(counts: Counts, key: str) -> Cell:
     value = getattr(counts, key)
-    text = _memory(value) if key.endswith("_bytes") else number(value)
-    return f">= {text}" if counts.uncounted else text
+    if key.endswith("_bytes"):
+        return Bytes(value, least=bool(counts.uncounted))
+    return AtLeast(value) if counts.uncounted else value
 
 
 def not_counted(counts: Counts) -> list[str]:
@@ -140,10 +145,6 @@ def not_counted(counts: Counts) -> list[str]:
     ]
 
 
-def _memory(n: int) -> str:
-    return f"{n / 2**20:,.1f} MiB" if n >= 2**20 / 10 else f"{n / 2**10:,.1f} KiB"
-
-
 def _millions(n: int) -> str:
     return f"{n // 10**6}.{n % 10**6:06d}"
 
@@ -152,12 +153,12 @@ def _millions(n: int) -> str:
 
 _FIGURE_COLUMNS = (
     Column("learnable_params", "params", True),
-    Column("stored_params", "stored", True),
+    Column("stored_params", "stored", True, rank=7),
     Column("macs", "MACs", True),
-    Column("fixed_macs", "fixed MACs", True),
-    Column("flops", "FLOPs", True),
-    Column("ops", "other ops", True),
-    Column("activations", "activations", True),
+    Column("fixed_macs", "fixed MACs", True, rank=4),
+    Column("flops", "FLOPs", True, rank=9),
+    Column("ops", "other ops", True, rank=8),
+    Column("activations", "activations", True, rank=2),
 )
 _FIGURES = tuple(c.key for c in _FIGURE_COLUMNS)
 
@@ -176,16 +177,16 @@ def layer_rows(counts: Counts, fields: Mapping[Blob, ReceptiveField] | None = No
     """One row per layer and a last one of sums; with `fields`, the receptive field of the first top."""
     columns = [
         Column("name", "layer"),
-        Column("type", "type"),
-        Column("kernel", "kernel"),
-        Column("output", "output"),
+        Column("type", "type", rank=5),
+        Column("kernel", "kernel", rank=3),
+        Column("output", "output", rank=1),
         *_FIGURE_COLUMNS,
         *(
             (Column("receptive_field", "receptive field"), Column("jump", "jump"))
             if fields is not None
             else ()
         ),
-        Column("shared_with", "shared with"),
+        Column("shared_with", "shared with", rank=6),
     ]
     rows = []
     for row in counts.layers:
@@ -231,9 +232,9 @@ def block_rows(counts: Counts, found: Iterable[Block]) -> Table:
     columns = (
         Column("name", "block"),
         Column("layers", "layers", True),
-        Column("output", "output"),
+        Column("output", "output", rank=1),
         *_FIGURE_COLUMNS,
-        Column("uncounted_layers", "not counted", True),
+        Column("uncounted_layers", "not counted", True, rank=6),
     )
     return _without_rare(Table(columns, tuple(rows), last))
 
