@@ -12,6 +12,7 @@ from typing import Any
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
+from netbuilder.cli.net_files import NET, is_held, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
 from netbuilder.findings import Finding
@@ -31,7 +32,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder check train_val.prototxt --target opencv --fix. "
         "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is no prototxt.",
     )
-    parser.add_argument("files", metavar="FILE", nargs="*", help="a prototxt file, or a solver file")
+    parser.add_argument("files", metavar="FILE", nargs="*", help=f"{NET}, a solver file, or a folder")
     parser.add_argument(
         "--phase",
         action="append",
@@ -101,6 +102,11 @@ def _run(args: argparse.Namespace) -> int:
         return _list_targets(args)
     if not args.files:
         raise ConfigError("check takes a FILE", hint="netbuilder check --targets lists who may load it")
+    args.files = net_files(args.files, solvers=True)
+    if args.fix and (held := [file for file in args.files if is_held(file)]):
+        raise ConfigError(
+            f"--fix writes beside a file, and {held[0]} is none", hint="write the net into a file first"
+        )
     models = model_files(args.weights) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
@@ -111,7 +117,7 @@ def _run(args: argparse.Namespace) -> int:
         stages=tuple(args.stage),
     )
     checked: list[_Checked] = []
-    unread: list[FileError] = []
+    unread: list[NetBuilderError] = []
     for file in args.files:
         try:
             examined = _examined(file, wanted)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
+from netbuilder.cli.net_files import NET, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
 from netbuilder.cli.terminal import add_exact, table_text, width
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
@@ -48,7 +49,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder count train_val.prototxt --input data=1,3,224,224 --sort macs. "
         "Exit code: 0, or 2 if a file cannot be read; of several files the others are counted all the same.",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file; or one .caffemodel")
+    parser.add_argument("files", metavar="FILE", nargs="+", help=f"{NET}, or a folder; or one .caffemodel")
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), help="default: TEST, unless the file has data for TRAIN only"
     )
@@ -98,6 +99,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError("--sort and --top are for tables: JSON has every layer, in file order")
     if args.by_block and args.receptive_field and args.format != "json":
         raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
+    args.files = net_files(args.files, solvers=False)
     if len(args.files) == 1 and is_binary(args.files[0]):
         return _count_model(args)
     if not args.by_block:

@@ -7,6 +7,7 @@ import dataclasses
 
 from netbuilder import report
 from netbuilder.checks.examine import PHASES, phases_of
+from netbuilder.cli.net_files import NET, net_file
 from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, add_state, given_inputs
 from netbuilder.errors import PrototxtError, shape_text
 from netbuilder.measure.diff import Difference, diff
@@ -25,8 +26,8 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder diff resnet_50/test.prototxt deploy.prototxt. "
         "Exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",
     )
-    parser.add_argument("first", metavar="A", help="a prototxt file")
-    parser.add_argument("second", metavar="B", help="another one")
+    parser.add_argument("first", metavar="A", type=net_file, help=NET)
+    parser.add_argument("second", metavar="B", type=net_file, help="another one")
     parser.add_argument(
         "--phase",
         action="append",

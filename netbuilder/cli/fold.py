@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -49,7 +50,9 @@ def add_parser(verbs: Verbs) -> None:
         "installed, both nets are run on random images, and their largest difference is printed.",
         epilog="example: netbuilder fold train_val.prototxt --weights net.caffemodel -o folded",
     )
-    parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument(
+        "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
+    )
     parser.add_argument("--weights", metavar="MODEL", required=True, help="its .caffemodel, binary or HDF5")
     add_output(parser, "the folder to write to", "DIR", required=True)
     add_no_verify(parser)

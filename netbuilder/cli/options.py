@@ -129,9 +129,9 @@ def add_no_verify(parser: Options, **settings: Any) -> None:
     )  # fmt: skip
 
 
-def add_output_folder(parser: Options, what: str) -> None:
+def add_output_folder(parser: Options, what: str, *, required: bool = True) -> None:
     """Add -o or --output_folder, as pynetbuilder spelt it."""
-    parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
+    parser.add_argument("-o", "--output_folder", required=required, type=Path, metavar="DIR", help=what)
 
 
 def add_gpu(parser: Options, what: str = "the device (default: the CPU)", metavar: str = "N") -> None:
