@@ -46,7 +46,8 @@ def add_parser(verbs: Verbs, name: str = "") -> None:
         "build",
         description="Write train, test and deploy prototxt files, and print the cost of the net.",
         epilog="A config is a YAML file, or the name of one: `netbuilder list` lists the shipped ones, "
-        "`netbuilder build NAME --help` lists the options of one.",
+        "`netbuilder build NAME --help` lists the options of one. "
+        "example: netbuilder build resnet_50 --classes 10",
     )
     names = parser.add_subparsers(
         dest="network", required=True, metavar="NETWORK|CONFIG", parser_class=_ConfigParser
@@ -66,10 +67,11 @@ class _ConfigParser(Parser):
 
     config = ""
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # has overloads
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.config:
             config, self.config = self.config, ""
             folders = Parser(add_help=False, allow_abbrev=False)
+            folders.lenient = True
             add_folders(folders)
             found = folders.parse_known_args(args)[0].configs
             self._add_settings(config, found)

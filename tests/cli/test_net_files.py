@@ -30,9 +30,10 @@ def netbuilder(
 
 def test_a_name_is_the_net_that_build_writes(netbuilder: Command) -> None:
     assert netbuilder("build", "cifar_resnet_20", "-o", "built").code == 0
-    for verb, phase in (("count", "test"), ("count", "train")):
-        named = json.loads(netbuilder(verb, "cifar_resnet_20", "--phase", phase.upper(), "--json").out)
-        assert named == json.loads(netbuilder(verb, f"built/{phase}.prototxt", "--json").out)
+    for phase in ("TEST", "TRAIN"):
+        named = netbuilder("count", "cifar_resnet_20", "--phase", phase, "--json").out
+        file = f"built/{phase.lower()}.prototxt"
+        assert json.loads(named) == json.loads(netbuilder("count", file, "--phase", phase, "--json").out)
 
 
 def test_diff_and_check_take_names(netbuilder: Command) -> None:

@@ -129,7 +129,7 @@ def test_what_has_no_dashed_spelling_is_refused_as_it_was_typed(capsys: pytest.C
     )
     with pytest.raises(SystemExit):
         parser.parse_args(["--not_there"])
-    assert capsys.readouterr().err.endswith("unrecognized arguments: --not_there\n")
+    assert capsys.readouterr().err.startswith("ConfigError: there is no option '--not_there'\n")
 
 
 def test_help_has_the_dashed_spelling_only(capsys: pytest.CaptureFixture[str]) -> None:
