@@ -78,11 +78,11 @@ class Parser(argparse.ArgumentParser):
                 if word.startswith("--") and not self._is_known(word) and (near := self._near(word)):
                     self._refuse(f"there is no option '{word}'", near)
             self._refuse(f"{self.prog.removeprefix('netbuilder ')} takes {missing}", self._example())
-        word, choices = _CHOICE.search(message), ""
+        word, meant = _CHOICE.search(message), ""
         if word:
             known = re.findall(r"'([^']*)'", message[word.end() :]) or message[word.end() :].split(", ")
-            choices = did_you_mean(word[1], known)
-        self._refuse(message, choices or self._example())
+            meant = did_you_mean(word[1], known)
+        self._refuse(message, meant or self._example())
 
     def _refuse(self, text: str, hint: str) -> NoReturn:
         self.exit(2, f"{ConfigError.__name__}: {ConfigError(text, hint=hint or f'{self.prog} --help')}\n")
