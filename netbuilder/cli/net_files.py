@@ -44,7 +44,7 @@ def net_files(words: Iterable[str], *, solvers: bool) -> list[str]:
     names: list[str] = []
     for word in words:
         names += _inside(word, solvers) if os.path.isdir(word) else [net_file(word)]
-    return list(dict.fromkeys(names))
+    return names
 
 
 def is_held(name: str) -> bool:

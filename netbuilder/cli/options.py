@@ -78,10 +78,10 @@ class Parser(argparse.ArgumentParser):
                 if word.startswith("--") and not self._is_known(word) and (near := self._near(word)):
                     self._refuse(f"there is no option '{word}'", near)
             self._refuse(f"{self.prog.removeprefix('netbuilder ')} takes {missing}", self._example())
-        word, meant = _CHOICE.search(message), ""
-        if word:
-            known = re.findall(r"'([^']*)'", message[word.end() :]) or message[word.end() :].split(", ")
-            meant = did_you_mean(word[1], known)
+        meant = ""
+        if choice := _CHOICE.search(message):
+            known = re.findall(r"'([^']*)'", message[choice.end() :]) or message[choice.end() :].split(", ")
+            meant = did_you_mean(choice[1], known)
         self._refuse(message, meant or self._example())
 
     def _refuse(self, text: str, hint: str) -> NoReturn:

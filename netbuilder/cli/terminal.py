@@ -13,7 +13,7 @@ from netbuilder.report.formats import Cell, Column, Table, render
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["add_color", "add_exact", "columns_text", "in_color", "table_text", "width"]
+__all__ = ["add_color", "add_exact", "columns_text", "fitted_lines", "in_color", "table_text", "width"]
 
 
 def width() -> int | None:
@@ -58,10 +58,11 @@ def columns_text(
     *,
     right: Sequence[int] = (),
     wrap: Sequence[int] = (),
+    exact: bool = False,
 ) -> str:
     """Like `report.format_table`, fitted to the terminal if there is one; columns in `wrap` are sentences."""
     columns = tuple(Column(text, text, i in right, wrap=i in wrap) for i, text in enumerate(head))
-    return table_text(Table(columns, tuple(tuple(row) for row in rows)))
+    return table_text(Table(columns, tuple(tuple(row) for row in rows)), exact=exact)
 
 
 def table_text(table: Table, *, exact: bool = False, keep: Sequence[str] = ()) -> str:
@@ -72,3 +73,13 @@ def table_text(table: Table, *, exact: bool = False, keep: Sequence[str] = ()) -
     from netbuilder.report.terminal import fitted
 
     return fitted(table, columns, exact=exact, keep=keep)
+
+
+def fitted_lines(text: str) -> list[str]:
+    """A sentence on as many lines as the terminal needs, one if there is none."""
+    columns = width()
+    if columns is None:
+        return [text]
+    from netbuilder.report.terminal import wrapped
+
+    return wrapped(text, columns, "  ")

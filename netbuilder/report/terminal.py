@@ -157,9 +157,10 @@ def middle(text: str, width: int) -> str:
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:
-    """The lines of a sentence; all but the first are indented."""
-    lines = [""]
-    for word in text.split(" "):
+    """The lines of a sentence; all but the first are indented by `indent`."""
+    words = text.lstrip(" ")
+    lines = [" " * (len(text) - len(words))]
+    for word in words.split(" "):
         line = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
         if columns_of(line) <= width or not lines[-1].strip():
             lines[-1] = line
