@@ -67,6 +67,13 @@ def add_parser(verbs: Verbs) -> None:
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--per-layer", action="store_true", help="a row for each layer")
     rows.add_argument("--by-block", action="store_true", help="a row for each block of layers")
+    rows.add_argument(
+        "--memory", action="store_true", help="a row for each layer: what it works on, and what is alive then"
+    )
+    parser.add_argument(
+        "--bytes", type=int, choices=(1, 2, 4), default=4,
+        help="bytes per number, for the memory: 1 for int8, 2 for half floats (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--sort", choices=tuple(table.SORT_KEYS), help="sort the rows by this figure")
     parser.add_argument("--top", type=_positive, metavar="N", help="only the first N rows, the others in one")
     parser.add_argument(
@@ -102,7 +109,14 @@ def _run(args: argparse.Namespace) -> int:
     args.files = net_files(args.files, solvers=False)
     if len(args.files) == 1 and is_binary(args.files[0]):
         return _count_model(args)
-    if not args.by_block:
+    sorts_memory = args.sort in table.MEMORY_KEYS[1:]
+    if args.sort and args.sort != "name" and sorts_memory != args.memory:
+        raise ConfigError(
+            f"--sort {args.sort} is for {'--memory' if sorts_memory else 'tables without --memory'}"
+        )
+    if args.memory and args.receptive_field:
+        raise ConfigError("--memory and --receptive-field are two tables: give one of them")
+    if not (args.by_block or args.memory):
         args.per_layer = bool(args.per_layer or args.sort or args.top or args.receptive_field)
     inputs = given_inputs(args)
     found: list[_Counted] = []
@@ -115,7 +129,12 @@ def _run(args: argparse.Namespace) -> int:
                 raise
             errors[file] = f"{type(error).__name__}: {error}"
             continue
-        found.append(_Counted(file, net, counts.count(net), state=state))
+        figures = counts.count(net)
+        if args.bytes != counts.FLOAT_BYTES:
+            from netbuilder.measure.memory import with_bytes
+
+            figures = with_bytes(figures, args.bytes)
+        found.append(_Counted(file, net, figures, state=state))
     found = _labelled(found)
     if found or args.format == "json":
         print(_text(args, found, errors))
@@ -208,7 +227,7 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
     named = {counted.label: counted.counts for counted in found}
     if args.format == "table":
         parts = []
-        if args.per_layer or args.by_block:
+        if args.per_layer or args.by_block or args.memory:
             for counted in found:
                 text = _fitted(args, table.slim(_rows(args, counted)))
                 parts.append(f"{_title(counted)}\n{text}" if several else text)
@@ -222,7 +241,7 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
             totals = _fitted(args, table.total_rows(only.counts))
             parts.append("\n".join([_title(only), totals, *table.not_counted(only.counts)]))
         return "\n\n".join(parts)
-    if args.per_layer or args.by_block:
+    if args.per_layer or args.by_block or args.memory:
         tables = [(counted.label, _rows(args, counted)) for counted in found]
         rows = table.joined(tables, sums=args.format != "csv") if len(found) > 1 else tables[0][1]
         return report.render(rows if args.format == "csv" else table.slim(rows), args.format)
@@ -255,6 +274,11 @@ def _rows(args: argparse.Namespace, counted: _Counted) -> Table:
         from netbuilder.measure.blocks import blocks
 
         rows = table.block_rows(counted.counts, blocks(counted.net))
+    elif args.memory:
+        from netbuilder.measure.memory import memory
+
+        complete = not counted.counts.uncounted
+        rows = table.memory_rows(memory(counted.net, args.bytes), complete=complete)
     else:
         rows = table.layer_rows(counted.counts, _fields(args, counted))
     return table.arranged(rows, args.sort, args.top)
@@ -274,7 +298,13 @@ def _data(args: argparse.Namespace, counted: _Counted) -> dict[str, Any]:
         from netbuilder.measure.blocks import blocks
 
         found = blocks(counted.net)
-    return report.as_data(counted.net, counted.counts, fields=_fields(args, counted), blocks=found)
+    rows = None
+    if args.memory:
+        from netbuilder.measure.memory import memory
+
+        rows = memory(counted.net, args.bytes)
+    fields = _fields(args, counted)
+    return report.as_data(counted.net, counted.counts, fields=fields, blocks=found, memory=rows)
 
 
 def _count_model(args: argparse.Namespace) -> int:
@@ -284,6 +314,7 @@ def _count_model(args: argparse.Namespace) -> int:
         ("--input", args.input),
         ("--batch", args.batch),
         ("--by-block", args.by_block),
+        ("--memory", args.memory),
         ("--receptive-field", args.receptive_field),
     ):
         if given:
