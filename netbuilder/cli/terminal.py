@@ -11,7 +11,7 @@ from netbuilder.cli.options import Options
 from netbuilder.report.formats import Cell, Column, Table, render
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["add_color", "add_exact", "columns_text", "fitted_lines", "in_color", "table_text", "width"]
 
@@ -58,10 +58,17 @@ def columns_text(
     *,
     right: Sequence[int] = (),
     wrap: Sequence[int] = (),
+    rank: Mapping[int, int] | None = None,
     exact: bool = False,
 ) -> str:
-    """Like `report.format_table`, fitted to the terminal if there is one; columns in `wrap` are sentences."""
-    columns = tuple(Column(text, text, i in right, wrap=i in wrap) for i, text in enumerate(head))
+    """Like `report.format_table`, fitted to the terminal if there is one; those in `wrap` are sentences.
+
+    Columns with a `rank` go first where the terminal is too narrow, the highest before the others.
+    """
+    ranks = rank or {}
+    columns = tuple(
+        Column(text, text, i in right, rank=ranks.get(i, 0), wrap=i in wrap) for i, text in enumerate(head)
+    )
     return table_text(Table(columns, tuple(tuple(row) for row in rows)), exact=exact)
 
 

@@ -64,7 +64,7 @@ def fitted(
     lines = _laid_out(table, texts, kept, limits)
     if dropped and notes:
         left = ", ".join(reversed(dropped))
-        lines += wrapped(f"not shown at this width: {left} (all in --format csv)", width)
+        lines += wrapped(f"not shown at this width: {left} (--json has all)", width)
     return "\n".join(lines)
 
 
