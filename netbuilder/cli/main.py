@@ -47,6 +47,7 @@ VERBS = {
         Verb("check", "examine", "check prototxt files", "check"),
         Verb("count", "examine", "count what prototxt files cost", "count"),
         Verb("diff", "examine", "compare two prototxt files", "diff"),
+        Verb("draw", "examine", "draw a net as a page, a picture or a tree", "draw"),
         Verb("show-net", "examine", "print the net that a .caffemodel carries", "show_net"),
         Verb("completion", "examine", "complete the command in bash, zsh or fish", "completion"),
         Verb("data", "train", "make and show databases of images", "data"),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netbuilder.cli.main import verb_parser
-from netbuilder.cli.train import train
+from netbuilder.cli.training import train
 from netbuilder.errors import ConfigError, NetBuilderError
 from netbuilder.training.ranks import Ranks
 

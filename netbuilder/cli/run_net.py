@@ -15,6 +15,7 @@ from netbuilder.cli.training_options import (
     one_device,
     report_weights,
     weights_files,
+    with_python_layers,
 )
 from netbuilder.errors import ConfigError, did_you_mean
 
@@ -96,7 +97,8 @@ def _run(args: argparse.Namespace) -> int:
     read, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     image = image_input(read)
     prepared = _preprocessing(args, read)
-    net = fed(read, _shapes(read, (args.batch, prepared.channels, *prepared.crop)))
+    shapes = _shapes(read, (args.batch, prepared.channels, *prepared.crop))
+    net = with_python_layers(args, fed(read, shapes))
     if blobs:
         wanted, softmax = [_known(net, name) for name in blobs], False
         check_output(args.output, blobs, force=args.force)

@@ -10,7 +10,7 @@ from typing import Any
 
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
-from netbuilder.cli.training_options import add_net, chosen_engine, one_device, stopping
+from netbuilder.cli.training_options import add_net, chosen_engine, one_device, stopping, with_python_layers
 from netbuilder.errors import ConfigError
 from netbuilder.errors import counted as number_of
 
@@ -47,6 +47,7 @@ def _run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} must be at least 1, got {value}", key=name)
     source = nets_of(args.net, args.phase, level=args.level, stages=args.stage)[0]
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
+    net = with_python_layers(args, net)
     counted = counts.count(net)
     engine = chosen_engine(args)
     devices = one_device(args.gpu)

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
+from netbuilder.cli import training
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
-from netbuilder.cli.progress import Progress, clock
-from netbuilder.cli.solver_fields import add_set, solver_fields
+from netbuilder.cli.solver_fields import add_set
 from netbuilder.cli.training_options import (
     add_device,
     add_engine,
     add_extras,
+    add_python_layers,
     add_sync_bn,
     add_weights,
-    report_weights,
-    stopping,
-    weights_files,
 )
-from netbuilder.errors import ConfigError, FileError, NetBuilderError
-from netbuilder.storage.files import reason
+from netbuilder.errors import ConfigError
 
 if TYPE_CHECKING:
-    from netbuilder.engines import Engine
-    from netbuilder.training.events import Ended, Job, Run, Tested
-    from netbuilder.training.plan import TrainingPlan
-    from netbuilder.training.ranks import Ranks
-    from netbuilder.training.record import Record
+    pass
 
-__all__ = ["Trained", "add_parser", "train"]
-
-
-class Trained(NamedTuple):
-    """How a training ended: the exit code, and what --json prints of it."""
-
-    code: int
-    data: dict[str, Any]
+__all__ = ["add_parser"]
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -74,6 +58,7 @@ def add_parser(verbs: Verbs) -> None:
         "again up to where the snapshot was",
     )  # fmt: skip
     add_threads(parser)
+    add_python_layers(parser)
     _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_force(parser, "remove the snapshots of an earlier training")
@@ -109,7 +94,7 @@ def _run(args: argparse.Namespace) -> int:
                 "--max-restarts needs --nproc", key="max_restarts",
                 hint="--nproc 1 trains in one process that is started again; torchrun has the same option",
             )  # fmt: skip
-        return train(args).code
+        return training.train(args).code
     from netbuilder.cli.launching import launch
     from netbuilder.training.ranks import Ranks
 
@@ -118,291 +103,12 @@ def _run(args: argparse.Namespace) -> int:
     if Ranks.of_environment().launched:
         raise ConfigError("torchrun has started the processes already", key="nproc", hint="leave --nproc out")
     # Mistakes are found here, once, before there are processes.
-    _planned(args, _engine(args), Ranks(size=args.nproc, local_size=args.nproc))
+    training.planned(args, training.engine_of(args), Ranks(size=args.nproc, local_size=args.nproc))
     options = {name: value for name, value in vars(args).items() if name not in ("run", "verb", "nproc")}
     return launch(args.nproc, args.max_restarts, options)
-
-
-def train(args: argparse.Namespace) -> Trained:
-    """Train as the parsed arguments say, as one of the ranks that the environment names.
-
-    Rank 0 prints, and writes the files. Raises NetBuilderError.
-    """
-    from netbuilder.training.ranks import Ranks
-
-    ranks = Ranks.of_environment()
-    try:
-        engine = _engine(args, ranks)
-        plan = _planned(args, engine, ranks)
-        job = engine.train(plan)
-        return _lead(args, engine, plan, job) if ranks.first else _accompany(plan, job)
-    except BaseException as error:
-        if ranks.size > 1 and isinstance(error, NetBuilderError):
-            error.text = f"rank {ranks.rank}: {error.text}"
-        if ranks.launched:
-            from netbuilder.cli.launching import record_error
-
-            record_error(error)
-        raise
-
-
-def _engine(args: argparse.Namespace, ranks: Ranks | None = None) -> Engine:
-    """The engine, which must be PyTorch's if it is to train in several processes."""
-    from netbuilder.engines import find_engine
-
-    several = args.nproc is not None if ranks is None else ranks.size > 1
-    if args.engine == "caffe" and (several or args.sync_bn or args.dialect):
-        raise ConfigError(
-            "Caffe trains in one process, with --gpu 0,1 on several GPUs; --nproc, --sync-bn, --dialect and "
-            "torchrun are for PyTorch", key="engine", hint="add --engine torch",
-        )  # fmt: skip
-    return find_engine(args.engine)
-
-
-def _planned(args: argparse.Namespace, engine: Engine, ranks: Ranks) -> TrainingPlan:
-    from netbuilder.training.plan import parse_devices, plan_training
-
-    devices = None if args.gpu is None else parse_devices(args.gpu) if args.gpu else []
-    engine.describe()
-    return plan_training(
-        args.solver,
-        engine.snapshots,
-        devices=devices,
-        weights=weights_files(args),
-        resume=args.resume,
-        level=args.level,
-        stages=tuple(args.stage),
-        replay=not args.no_replay,
-        force=args.force,
-        threads=args.threads,
-        seed=args.seed,
-        dtype=args.dtype,
-        compile=args.compile,
-        extras=_extras(args, told=ranks.first and (ranks.launched or ranks.size == 1)),
-        ranks=ranks,
-        sync_bn=args.sync_bn,
-        dialect=args.dialect,
-        fields=solver_fields(args.set),
-    )
-
-
-def _accompany(plan: TrainingPlan, job: Job) -> Trained:
-    """Train as another rank than 0, which prints and writes nothing."""
-    from netbuilder.training.events import Ended
-
-    ended = Ended("stopped")
-    with job.start() as run, stopping(run, told=False):
-        for event in run:
-            ended = event if isinstance(event, Ended) else ended
-    data = {"end": ended.how, "iteration": ended.iteration, "max_iter": plan.solver.max_iter}
-    return Trained(_code(ended.how), data | _of_ranks(plan, job))
-
-
-def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job) -> Trained:
-    """Train, with progress, the record and the snapshots."""
-    from netbuilder.training.plan import solver_models
-    from netbuilder.training.record import Record
-    from netbuilder.training.snapshots import only_offered
-
-    description = engine.describe()
-    # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
-    models = () if plan.state or not plan.nets else (*solver_models(plan.solver), *plan.weights)
-    taken = report_weights([plan.nets[0][1]], models) if models else None
-    plan.make_folder()
-    for text in (*plan.warnings, *job.warnings):
-        print(f"warning: {text}", file=sys.stderr)
-    for text in (description, *job.notes):
-        print(text, file=sys.stderr)
-    if plan.ranks.restarts:
-        begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
-        print(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}", file=sys.stderr)
-    solver = plan.solver
-    head = {
-        "solver": args.solver,
-        args.engine: description,
-        "type": solver.type,
-        "from": plan.begin,
-        "max_iter": solver.max_iter,
-    }
-    if len(plan.tests) > 1:
-        head["test_nets"] = plan.tests
-    if taken is not None:
-        head["model"] = taken
-    if plan.ranks.launched:
-        head |= {"ranks": plan.ranks.size, "run": plan.ranks.run}
-    end: dict[str, object] = {"end": "failed", "iteration": plan.begin}
-    try:
-        with Record(
-            plan.prefix, plan.begin, solver.display, solver.average_loss, names=engine.snapshots,
-            engine=args.engine, folder=plan.partial,
-        ) as record:  # fmt: skip
-            try:
-                with job.start(record.log) as run, stopping(run):
-                    ended = _follow(run, record, plan, head)
-                if ended is not None:
-                    end = {"end": ended.how, "iteration": ended.iteration}
-                    if ended.reason:
-                        end["reason"] = ended.reason
-            except NetBuilderError as error:
-                end["reason"] = error.text
-                error.hint = only_offered(error.hint, plan.prefix, engine.snapshots)
-                raise
-            finally:
-                data = record.write(**head, **end)
-                if kept := record.settle():
-                    print(f"the record of the earlier training is kept; wrote {kept}", file=sys.stderr)
-                elif not args.no_draw and len(record.train) > 1:
-                    _draw(record, args.solver)
-    except OSError as error:
-        raise FileError(
-            f"cannot write what the training did, beside its snapshots '{plan.prefix}': {reason(error)}"
-        ) from None
-    finally:
-        plan.clean()
-    if args.json:
-        import json
-
-        print(json.dumps(data, indent=1))
-    else:
-        _summary(data, record, plan)
-    return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
-
-
-def _code(end: str) -> int:
-    return {"done": 0, "diverged": 1, "stopped": 130}.get(end, 2)
-
-
-def _of_ranks(plan: TrainingPlan, job: Job) -> dict[str, Any]:
-    """What a training of several ranks returns besides."""
-    if not plan.ranks.launched:
-        return {}
-    weights = getattr(job, "weights", lambda: None)()
-    return {"rank": plan.ranks.rank, "ranks": plan.ranks.size, "weights": weights}
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to 2147483647, got '{text}'")
     return int(text)
-
-
-def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
-    """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.solvers.recipe import extras_path
-
-    if args.extras == "none":
-        return {}
-    beside = extras_path(args.solver)
-    if not args.extras and not beside.is_file():
-        return {}
-    from netbuilder.config.recipes import read_extras
-
-    if args.extras:
-        return read_extras(args.extras)
-    extras = read_extras(str(beside))
-    if told:
-        print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
-    return extras
-
-
-def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) -> Ended | None:
-    """Follow the training; returns how it ended. One that has diverged is not continued."""
-    from netbuilder.training import events
-    from netbuilder.training.health import ADVICE, Health, honest, metrics
-
-    end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
-    table, pace, health = _Table(progress), "", Health(plan.nets[0][1])
-    for event in run:
-        if isinstance(event, events.Tested):
-            event = honest(event, metrics(plan.nets[1 + event.net][1]))
-        row = record.take(event, last)
-        health.take(event)
-        match event:
-            case events.Iteration(i, _, rate):
-                if i == plan.begin:
-                    plan.remove_old()
-                    if plan.ranks.launched:  # a restart must know that this training has begun
-                        record.write(**head, end="running", iteration=i)
-                progress.at(i + 1, more=f"{pace}, loss {record.loss:.4g}, lr {rate:.4g}")
-                if row:
-                    table.row(i, f"{row.loss:.6g}", f"{row.rate:.6g}", "")
-                if health.lost and not plan.ranks.launched:  # the ranks end together
-                    end = events.Ended("diverged", i + 1)
-                    break
-            case events.Pace(images, memory):
-                pace = f", {images:,.0f} images/s, {memory / 2**20:,.0f} MiB"
-                head |= {"images_per_second": round(images, 1), "memory": memory}
-            case events.Tested():
-                table.row(event.iteration, "", "", f"{plan.tests[event.net]} {_results(event, plan)}")
-            case events.Snapshot(i, _, state):
-                head |= {"snapshot": state} if plan.ranks.launched else {}
-                table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
-                record.write(**head, end="running", iteration=i)
-            case events.Replaying(done, of):
-                progress.bar(f"reading the data again: iteration {done} of {of} (--no-replay skips it)")
-            case events.Testing(done, of):
-                progress.bar(f"testing: {done} of {of}")
-            case events.Ended():
-                end = health.judged(event)
-    progress.close()
-    if end is not None and end.how == "diverged":
-        end = health.judged(end)
-        print(f"error: {end.reason}: nothing is learnt any more\nhint:  {ADVICE}", file=sys.stderr)
-    return end
-
-
-class _Table:
-    """The rows of a training, above the bar: iteration, loss, rate, and what else."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._headed = False
-
-    def row(self, iteration: object, loss: str, rate: str, more: str) -> None:
-        """Print a row; the first one has a heading."""
-        if not self._headed:
-            self._headed = True
-            self.row("iteration", "loss", "lr", "")
-        self._progress.line(f"{iteration!s:>9}  {loss:>10}  {rate:>11}  {more}".rstrip())
-
-
-def _outputs(outputs: Mapping[str, tuple[float, ...]]) -> str:
-    return ", ".join(f"{n} {v[0]:.4f}" if len(v) == 1 else f"{n} of {len(v)}" for n, v in outputs.items())
-
-
-def _results(test: Tested, plan: TrainingPlan) -> str:
-    """The outputs of a test, and its whole loss if the solver computes that: test_compute_loss."""
-    shown = dict(test.outputs)
-    if plan.solver.test_compute_loss and test.loss is not None:
-        shown["whole loss"] = (test.loss,)
-    return _outputs(shown)
-
-
-def _draw(record: Record, title: str) -> None:
-    from netbuilder.training.curves import draw
-
-    path = record.path("_curves.png")
-    if draw(record.train, record.tests, path, title):
-        print(f"wrote {path}", file=sys.stderr)
-    else:
-        print(
-            "no curves drawn: they need Pillow 10.1 or newer (pip install 'caffe-netbuilder[draw]')",
-            file=sys.stderr,
-        )
-
-
-def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
-    word = "trained to the end" if data["end"] == "done" else data["end"]
-    print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
-    if "reason" in data:
-        print(data["reason"])
-    if "images_per_second" in data:
-        print(f"{data['images_per_second']:,.0f} images/s, {data['memory'] / 2**20:,.0f} MiB")
-    if record.train:
-        print(f"last loss {record.train[-1].loss:.6g}")
-    for net, name in enumerate(plan.tests):
-        test = next((test for test in reversed(record.tests) if test.net == net), None)
-        if test is not None:
-            print(f"last {name} {_results(test, plan)}, iteration {test.iteration}")
-    for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
-        print(f"wrote {record.path(ending)}", file=sys.stderr)

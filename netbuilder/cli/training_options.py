@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ __all__ = [
     "add_engine",
     "add_extras",
     "add_net",
+    "add_python_layers",
     "add_sync_bn",
     "add_weights",
     "chosen_engine",
@@ -31,6 +33,7 @@ __all__ = [
     "report_weights",
     "stopping",
     "weights_files",
+    "with_python_layers",
 ]
 
 
@@ -51,6 +54,34 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
         help="what does the work (default: torch where PyTorch is installed, else caffe)",
     )  # fmt: skip
     add_device(parser)
+    add_python_layers(parser)
+
+
+def add_python_layers(parser: argparse.ArgumentParser) -> None:
+    """Add --python-layers; `with_python_layers` obeys it."""
+    parser.add_argument(
+        "--python-layers",
+        action="store_true",
+        help="with PyTorch: run layers written in Python; it executes their modules, from here or PYTHONPATH",
+    )
+
+
+def with_python_layers(args: argparse.Namespace, net: Net) -> Net:
+    """The net whose Python layers may run, if --python-layers allows them. Raises ConfigError for Caffe.
+
+    Their modules `import caffe`, which is netbuilder.pycaffe then.
+    """
+    if not args.python_layers:
+        return net
+    if (args.engine or engines.default_engine()) != "torch":
+        raise ConfigError("--python-layers goes with --engine torch: Caffe runs them anyway", key="engine")
+    from netbuilder.pycaffe import install
+    from netbuilder.pycaffe.python_layers import with_python_layers as python_layers
+
+    install()
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return python_layers(net)
 
 
 def add_device(parser: Options) -> None:

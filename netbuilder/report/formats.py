@@ -128,7 +128,7 @@ def _memory(n: int) -> str:
 
 def _plain(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in _FORMULA and text != "-" else text
+    return f"'{text}" if len(text) > 1 and text[0] in _FORMULA else text
 
 
 def _csv(table: Table) -> str:

@@ -86,8 +86,8 @@ def _attempts(job: Job, train: ranks.Train, spark: Any, folder: str, place: Path
 
 def _snapshot(job: Job, folder: str, place: Path) -> str | None:
     """The last snapshot that this job has written; None if it has none, whatever an earlier one left."""
-    solver = Path(folder) / job.solver
-    record = Path(folder) / f"{prefix_of(str(solver), read_solver(solver))}_run.json"
+    solver = os.path.join(folder, job.solver)
+    record = Path(folder) / f"{prefix_of(solver, read_solver(solver))}_run.json"
     try:
         if record.stat().st_mtime_ns < (place / _BEGUN).stat().st_mtime_ns:
             return None

@@ -52,8 +52,8 @@ def _cluster(job: Job) -> str:
 
 {counted(job.ranks, "rank")} in {sizes}, with a {what} for each rank. All start at once and stay: dynamic
 allocation and speculation are off. Ranks exchange gradients among themselves, in the clear, on ports that
-they choose. **This folder must be on storage that all machines share, by the same name**: rank 0 writes the
-snapshots here, and after a failure another machine may read them.
+they choose. Java takes 2 GB of each executor. **This folder must be on storage that all machines share, by
+the same name**: rank 0 writes the snapshots here, and after a failure another machine may read them.
 """
 
 

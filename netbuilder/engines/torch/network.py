@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,7 +73,8 @@ class NetModule(nn.Module):
 
     Its children are the operators by layer name, so that the keys of `state_dict` are `<layer>.<index>`, of
     Caffe's parameter blobs. `train()` and `eval()` do not change the phase. What runs are the steps of the
-    net after its passes, which depend on the blobs that the caller asks for.
+    net after its passes, which depend on the blobs that the caller asks for. A Net may bring operators
+    of its own (`operators`, makers by layer type), which fill their parameters themselves.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class NetModule(nn.Module):
         dtype: str = "float32",
     ) -> None:
         super().__init__()
+        self._others: Mapping[str, Callable[[Layer, str], Operator]] = getattr(net, "operators", {})
         self.net_name, self.phase = net.name, net.phase
         self.passes, self.dtype = chosen(passes), dtype
         self._rewritten: dict[tuple[int, ...], list[Step]] = {}  # by the slots that are asked for
@@ -147,7 +149,7 @@ class NetModule(nn.Module):
         self._steps = steps
 
     def _operator(self, layer: Layer, net: Net, generator: torch.Generator) -> Operator:
-        make = OPERATORS.get(layer.type)
+        make = self._others.get(layer.type) or OPERATORS.get(layer.type)
         if make is None:
             raise EngineError(
                 f"the PyTorch engine does not compute {layer.type} '{layer.name}': "
@@ -168,7 +170,7 @@ class NetModule(nn.Module):
             name = f"{layer.name}#{number}"
         # Directly, since `add_module` refuses dots and the names of Module's own attributes.
         self._modules[name] = operator
-        if layer.params:
+        if layer.params and layer.type not in self._others:
             shapes = [bottom.known_shape for bottom in layer.bottoms]
             facts = RULES[layer.type].infer(layer.proto, shapes)
             for i, fact in enumerate(facts.params):
@@ -234,6 +236,10 @@ class NetModule(nn.Module):
         """The blobs that no layer reads, which a pass returns."""
         return tuple(self._outputs)
 
+    def has(self, name: str) -> bool:
+        """Whether it has a blob of this name, which `keep` takes."""
+        return name in self._names
+
     def forward(self, *args: Tensor, keep: Sequence[str] = (), **inputs: Tensor) -> Outputs:
         """One pass. Blobs are given by name, or in the order of `inputs`; data layers read what is not given.
 
@@ -278,6 +284,11 @@ class NetModule(nn.Module):
         """Let another operator compute the step of this number; the passes run again."""
         self._steps[number] = self._steps[number]._replace(operator=operator)
         self._rewritten = {(): rewritten(self._steps, self._outputs.values(), self.passes)}
+
+    def part(self, first: int, last: int) -> list[Step]:
+        """The steps of layers that follow one another, merged where only the last top is asked for."""
+        steps = self._steps[first : last + 1]
+        return rewritten(steps, steps[-1].tops, [p for p in self.passes if p in ("batch_norm", "in_place")])
 
     def steps(self, keep: Sequence[str] = ()) -> list[Step]:
         """What runs, one step after another, for a caller who asks for these blobs too."""

@@ -104,6 +104,13 @@ class Operator(nn.Module):
         """Whether blob i is its own, not a view of another operator's."""
         return i not in self._shared
 
+    def origin(self, i: int) -> tuple[Operator, int]:
+        """The operator that owns blob i, and its number there."""
+        if i not in self._shared:
+            return self, i
+        owner, j, _ = self._shared[i]
+        return owner.origin(j)
+
     def blobs(self) -> list[Tensor]:
         """All parameter blobs in Caffe's order; one that is shared has the gradient of its owner."""
         return [self._seen(i) for i in range(self.number)]

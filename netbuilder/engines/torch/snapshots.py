@@ -93,14 +93,16 @@ def read_rest(state: Path) -> dict[str, Any] | None:
     return rest
 
 
-def save_model(net: NetModule, path: str, *, hdf5: bool = False) -> None:
-    """Write the net with its parameters as Caffe writes them in a snapshot. Raises FileError, OSError."""
+def save_model(net: NetModule, path: str, *, hdf5: bool = False, force: bool = False) -> None:
+    """Write the net with its parameters as Caffe writes them in a snapshot. Raises FileError, OSError.
+
+    `force` replaces another file, as HDF5 always does.
+    """
     if hdf5:
         _save_hdf5(net, path)
         return
-    write_layers(
-        path, net.net_name, ((_layer(op, net.phase), _arrays(op)) for op in net.operators().values())
-    )
+    layers = ((_layer(op, net.phase), _arrays(op)) for op in net.operators().values())
+    write_layers(path, net.net_name, layers, force=force)
 
 
 def _layer(operator: Operator, phase: str) -> bytes:

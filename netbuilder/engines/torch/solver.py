@@ -138,6 +138,27 @@ class Solver(torch.optim.Optimizer):
         self.iteration += 1
         return loss
 
+    @torch.no_grad()
+    def values(self) -> None:
+        """Turn the gradients into what `step` would subtract from the parameters.
+
+        The histories and the iteration change as in `step`, the parameters do not.
+        """
+        rate = self.rate
+        scale = self._scale()
+        for group in self.param_groups:
+            local = float32(rate * group["lr_mult"])
+            batch = self._batch(group)
+            decay = float32(self._decay * group["decay_mult"])
+            if batch.weights:
+                self._update.values(batch, local, decay, scale, self.iteration)
+            left = {id(p) for p in group["params"]} - {id(p) for p in batch.weights}
+            for p in group["params"]:
+                if id(p) in left and p.grad is not None:
+                    p.grad.zero_()
+        self.current_step = self._coming_step()
+        self.iteration += 1
+
     def _batch(self, group: dict[str, Any]) -> Batch:
         """The parameters that the update may change, or their histories."""
         params: list[Tensor] = group["params"]

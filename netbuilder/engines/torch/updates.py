@@ -56,6 +56,14 @@ class Update:
             _prepare(batch, decay, scale, self.l1)
             self.by_lists(batch, rate, iteration)
 
+    def values(self, batch: Batch, rate: float, decay: float, scale: Scale, iteration: int) -> None:
+        """Turn the gradients into what `apply` subtracts from the weights, which stay as they are."""
+        _prepare(batch, decay, scale, self.l1)
+        changes = [torch.zeros_like(weight) for weight in batch.weights]
+        self.by_lists(batch._replace(weights=changes), rate, iteration)
+        for grad, change in zip(batch.grads, changes, strict=True):
+            torch.neg(change, out=grad)
+
     def has_kernel(self) -> bool:
         """Whether this PyTorch has a fused kernel that computes the update."""
         return False

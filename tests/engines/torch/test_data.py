@@ -335,7 +335,7 @@ def test_hdf5_output_writes_what_caffe_writes(tmp_path: Path) -> None:
 
 def test_python_layers_are_refused_with_the_reason() -> None:
     text = source("Python", 'python_param { module: "m" layer: "L" }', ("x",))
-    with pytest.raises(EngineError, match="does not compute Python 'd': its class is written for pycaffe"):
+    with pytest.raises(EngineError, match="does not compute Python 'd': it executes a module of yours"):
         module(prototxt.parse(text))
 
 

@@ -132,5 +132,5 @@ COVERED: dict[str, type[Operator]] = {
     "HDF5Output": HDF5Output,
 }
 REFUSED: dict[str, str] = {
-    "Python": "its class is written for pycaffe, and works on Caffe's blobs",
+    "Python": "it executes a module of yours: --python-layers or netbuilder.pycaffe runs it",
 }
