@@ -62,7 +62,9 @@ def add_parser(verbs: Verbs) -> None:
         "--dialect",
         choices=tuple(DIALECTS),
         default="any",
-        help="the Caffe that the file is for; layer types it lacks are not counted (default: %(default)s)",
+        metavar="DIALECT",
+        help="the Caffe that the file is for; layer types it lacks are not counted (default: %(default)s): "
+        + ", ".join(DIALECTS),
     )
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--per-layer", action="store_true", help="a row for each layer")
@@ -74,7 +76,10 @@ def add_parser(verbs: Verbs) -> None:
         "--bytes", type=int, choices=(1, 2, 4), default=4,
         help="bytes per number, for the memory: 1 for int8, 2 for half floats (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--sort", choices=tuple(table.SORT_KEYS), help="sort the rows by this figure")
+    parser.add_argument(
+        "--sort", metavar="FIGURE", choices=tuple(table.SORT_KEYS),
+        help=f"sort the rows by this figure: {', '.join(table.SORT_KEYS)}",
+    )  # fmt: skip
     parser.add_argument("--top", type=_positive, metavar="N", help="only the first N rows, the others in one")
     parser.add_argument(
         "--receptive-field", action="store_true", help="what each layer sees of the image, per layer"

@@ -40,10 +40,17 @@ def net_file(word: str) -> str:
 
 
 def net_files(words: Iterable[str], *, solvers: bool) -> list[str]:
-    """The names of all nets: those of a folder are its prototxt files, with the solvers if wanted."""
+    """The names of all nets: those of a folder are its prototxt files.
+
+    Without `solvers` these are left out, and of the files that build wrote only TEST's is taken.
+    """
     names: list[str] = []
     for word in words:
-        names += _inside(word, solvers) if os.path.isdir(word) else [net_file(word)]
+        if not os.path.isdir(word):
+            names.append(net_file(word))
+            continue
+        files = _inside(word, solvers)
+        names += files if solvers else _written(word, files)[:1] or files
     return names
 
 
@@ -101,10 +108,15 @@ def _inside(folder: str, solvers: bool) -> list[str]:
     return files
 
 
+def _written(folder: str, files: list[str]) -> list[str]:
+    """Those of the files that build wrote with a TEST net in them, the one with both phases first."""
+    return [file for name in _WRITTEN if (file := str(Path(folder, name))) in files]
+
+
 def _of_folder(folder: str) -> str:
     """The one net that a folder stands for: its only prototxt file, or of those that build writes, TEST's."""
     files = _inside(folder, solvers=False)
-    written = [file for name in _WRITTEN if (file := str(Path(folder, name))) in files]
+    written = _written(folder, files)
     if len(files) > 1 and not written:
         some = ", ".join(Path(file).name for file in files[:4])
         raise FileError(f"'{folder}' is a folder with several nets", hint=f"name one of them: {some}")
