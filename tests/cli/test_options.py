@@ -40,6 +40,7 @@ OWN_MEANING = {
     "--list": "the recipes that there are, or the images of a file",
     "--master": "of any cluster of Spark, or of a standalone one",
     "--mean": "the image to write, or to subtract",
+    "--memory": "a budget, or rows of a table",
     "--net": "of a solver, or of a model that is compared",
     "--no-draw": "the front of a sweep, or the curves of a training",
     "--output": "what is written",
