@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from netbuilder import checks, report
-from netbuilder.cli.config_options import add_choice_of_config, add_options, given_values
+from netbuilder.cli.config_options import (
+    add_choice_of_config,
+    add_folders,
+    add_options,
+    add_settings,
+    given_settings,
+    given_values,
+)  # fmt: skip
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
+from netbuilder.cli.terminal import add_exact, table_text
 from netbuilder.errors import ConfigError, did_you_mean, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -21,7 +31,11 @@ from netbuilder.networks import NetConfig, Network, all_networks, find_network, 
 from netbuilder.networks.building import check_nets, stitch_phases, write_nets
 from netbuilder.networks.data_layers import DataOptions, with_data
 from netbuilder.networks.flags import describe, option_lines, option_values
+from netbuilder.report import table
 from netbuilder.report.findings import finding_lines
+
+if TYPE_CHECKING:
+    from netbuilder.config.load import Loaded
 
 __all__ = ["add_parser", "script_parser"]
 
@@ -32,9 +46,12 @@ def add_parser(verbs: Verbs, name: str = "") -> None:
         "build",
         description="Write train, test and deploy prototxt files, and print the cost of the net.",
         epilog="A config is a YAML file, or the name of one: `netbuilder list` lists the shipped ones, "
-        "`netbuilder build NAME --help` lists the options of one.",
+        "`netbuilder build NAME --help` lists the options of one. "
+        "example: netbuilder build resnet_50 --classes 10",
     )
-    names = parser.add_subparsers(dest="network", required=True, metavar="NETWORK|CONFIG")
+    names = parser.add_subparsers(
+        dest="network", required=True, metavar="NETWORK|CONFIG", parser_class=_ConfigParser
+    )
     if not name or name.startswith("-"):
         for entry in all_networks().values():
             _add_options(names.add_parser(entry.name, help=entry.about, description=entry.about), entry)
@@ -43,6 +60,28 @@ def add_parser(verbs: Verbs, name: str = "") -> None:
         _add_options(names.add_parser(name, description=entry.about), entry)
     else:
         _add_config_options(names.add_parser(name, description=f"Build the net of the config {name}."), name)
+
+
+class _ConfigParser(Parser):
+    """A parser that, given a config, also has the flags of the config's network as settings over it."""
+
+    config = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.config:
+            config, self.config = self.config, ""
+            folders = Parser(add_help=False, allow_abbrev=False)
+            folders.lenient = True
+            add_folders(folders)
+            found = folders.parse_known_args(args)[0].configs
+            self._add_settings(config, found)
+        return super().parse_known_args(args, namespace)
+
+    def _add_settings(self, config: str, folders: list[str]) -> None:
+        entry = _load(config, folders=folders).entry
+        group = self.add_argument_group(f"of the network {entry.name}", "Each is a setting over the config.")
+        add_settings(group, entry.config)
+        self.set_defaults(entry=entry)
 
 
 def script_parser(name: str) -> argparse.ArgumentParser:
@@ -66,9 +105,10 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    add_output_folder(parser, "folder for the prototxt files")
+    add_output_folder(parser, "folder for the prototxt files (default: the net's name)", required=False)
     add_force(parser)
     parser.add_argument("--by-block", action="store_true", help="also print the cost of each block")
+    add_exact(parser)
     parser.add_argument("--draw", action="store_true", help="also draw the nets, as net.html in the folder")
     add_json(parser)
     add_debug(parser)
@@ -78,7 +118,8 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_options(group, DataOptions)
 
 
-def _add_config_options(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_config_options(parser: _ConfigParser, name: str) -> None:
+    parser.config = name
     add_choice_of_config(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run_config, config=name)
@@ -95,24 +136,30 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _run_config(args: argparse.Namespace) -> int:
-    from netbuilder.config import load
-
     data = _data_options(args)
-    try:
-        loaded = load(args.config, args.set, args.configs)
-    except ConfigError as error:
-        if error.key == "name":
-            error.text = f"no network or config is named '{args.config}'"
-            error.hint = did_you_mean(args.config, all_networks()) or error.hint
-        raise
+    loaded = _load(args.config, [*args.set, *given_settings(args, args.entry.config)], args.configs)
     config = data.fitted(loaded.config)
     with loaded.located():
         nets = stitch_phases(loaded.entry, config)
     counted = counts.count(nets["train"])
     loaded.check_expected(counts.totals(counted))
+    args.config_name = loaded.found.name
     header = f"{loaded.origin}\n{describe(loaded.entry, config)}"
     _finish(args, loaded.entry, config, data, nets, counted, header)
     return 0
+
+
+def _load(config: str, sets: Sequence[str] = (), folders: Sequence[str] = ()) -> Loaded:
+    """Load a config; an unknown name may be meant for a network."""
+    from netbuilder.config import load
+
+    try:
+        return load(config, sets, folders)
+    except ConfigError as error:
+        if error.key == "name":
+            error.text = f"no network or config is named '{config}'"
+            error.hint = did_you_mean(config, all_networks()) or error.hint
+        raise
 
 
 def _data_options(args: argparse.Namespace) -> DataOptions:
@@ -125,6 +172,8 @@ def _finish(
 ) -> None:  # fmt: skip
     """Add the data layers, write the files, and print the counts of one image."""
     written = nets
+    if args.output_folder is None:
+        args.output_folder = Path(getattr(args, "config_name", "") or nets["train"].name)
     old = args.output_folder / "train_val.prototxt"
     if not data.kind and old.exists():
         print(printable(f"note: {old} is from an earlier build; --data writes a new one"), file=sys.stderr)
@@ -180,10 +229,11 @@ def _report(
         return
     height, width = config.input_size
     if found is not None:
-        print(f"{report.block_table(counted, found)}\n")
+        rows = table.slim(table.block_rows(counted, found))
+        print(f"{table_text(rows, exact=args.exact)}\n")
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
-    print(report.totals_table(counted))
+    print("\n".join([table_text(table.total_rows(counted), exact=args.exact), *table.not_counted(counted)]))
     if data.kind:
         print(f"\n{data.table(config)}")
         for note in data.notes():

@@ -177,9 +177,9 @@ def _job(args: argparse.Namespace) -> Any:
 
 def _print(validated: Any) -> None:
     if validated.arithmetic:
-        from netbuilder import report
+        from netbuilder.cli.terminal import columns_text
 
-        print(report.format_table(("what", "how", "value"), validated.arithmetic))
+        print(columns_text(("what", "how", "value"), validated.arithmetic))
     for line in finding_lines(validated.findings):
         print(line)
 

@@ -12,7 +12,9 @@ from typing import Any
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
+from netbuilder.cli.net_files import NET, is_held, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
+from netbuilder.cli.terminal import add_color, in_color, width
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
 from netbuilder.findings import Finding
 from netbuilder.prototxt.solver_file import SolverFile, is_solver, parse_solver
@@ -31,7 +33,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder check train_val.prototxt --target opencv --fix. "
         "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is no prototxt.",
     )
-    parser.add_argument("files", metavar="FILE", nargs="*", help="a prototxt file, or a solver file")
+    parser.add_argument("files", metavar="FILE", nargs="*", help=f"{NET}, a solver file, or a folder")
     parser.add_argument(
         "--phase",
         action="append",
@@ -67,6 +69,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_force(parser, "with --fix and --fill: replace files that netbuilder did not write")
     add_format(parser, ("text", "json", "sarif"))
+    add_color(parser)
     add_debug(parser)
     parser.set_defaults(run=_run)
 
@@ -101,6 +104,11 @@ def _run(args: argparse.Namespace) -> int:
         return _list_targets(args)
     if not args.files:
         raise ConfigError("check takes a FILE", hint="netbuilder check --targets lists who may load it")
+    args.files = net_files(args.files, solvers=True)
+    if args.fix and (held := [file for file in args.files if is_held(file)]):
+        raise ConfigError(
+            f"--fix writes beside a file, and {held[0]} is none", hint="write the net into a file first"
+        )
     models = model_files(args.weights) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
@@ -111,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
         stages=tuple(args.stage),
     )
     checked: list[_Checked] = []
-    unread: list[FileError] = []
+    unread: list[NetBuilderError] = []
     for file in args.files:
         try:
             examined = _examined(file, wanted)
@@ -131,7 +139,7 @@ def _run(args: argparse.Namespace) -> int:
         print(sarif(findings, CODES))
     else:
         for c in checked:
-            print("".join(f"{line}\n" for line in _lines(c)), end="")
+            print("".join(f"{line}\n" for line in _lines(c, args)), end="")
     sys.stdout.flush()
     for missing in unread:
         print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
@@ -221,13 +229,29 @@ def _mended(examined: Examined, args: argparse.Namespace) -> _Checked:
 # -- text ----------------------------------------------------------------------------------------------------
 
 
-def _lines(checked: _Checked) -> list[str]:
+def _lines(checked: _Checked, args: argparse.Namespace) -> list[str]:
     lines = []
     for remedy, (first, *others) in checked.mended.by_remedy().items() if checked.mended else ():
         lines.append(printable(f"{checked.file}:{first.line}: mended: {first.layer}: {remedy}"))
         lines += also(others)
     examined = checked.examined
-    return lines + finding_lines(examined.findings, file=examined.path, phases=len(examined.nets))
+    excerpts = None
+    columns = width() or (100 if args.color == "always" else None)
+    if columns and examined.findings:
+        from netbuilder.report.excerpts import Excerpts
+
+        mended = {finding for finding, _ in _mendable(examined)}
+        excerpts = Excerpts(examined.text, columns, color=in_color(args), mended=mended)
+    return lines + finding_lines(
+        examined.findings, file=examined.path, phases=len(examined.nets), excerpts=excerpts
+    )
+
+
+def _mendable(examined: Examined) -> tuple[tuple[Finding, str], ...]:
+    """What --fix would mend."""
+    if examined.inline or not examined.nets or not any(f.code in fixes.FIXES for f in examined.findings):
+        return ()
+    return fixes.mend(examined, examined.wanted).done
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,14 @@ from netbuilder.networks import options
 from netbuilder.networks.flags import option_text
 from netbuilder.networks.registry import Words
 
-__all__ = ["add_choice_of_config", "add_folders", "add_options", "given_values"]
+__all__ = [
+    "add_choice_of_config",
+    "add_folders",
+    "add_options",
+    "add_settings",
+    "given_settings",
+    "given_values",
+]
 
 
 def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
@@ -41,21 +48,39 @@ def add_options(parser: Options, config: type[object]) -> None:
         _add_option(parser, field)
 
 
+def add_settings(parser: Options, config: type[object]) -> None:
+    """Add the same flags, of which each is a setting over those of a config file; none is required."""
+    for field in options(config):
+        _add_option(parser, field, over=True)
+
+
+def given_settings(args: argparse.Namespace, config: type[object]) -> list[str]:
+    """What these flags were given, as --set takes it."""
+    given = [(field, getattr(args, field.name)) for field in options(config) if hasattr(args, field.name)]
+    return [f"{field.name}={_setting(field, value)}" for field, value in given]
+
+
+def _setting(field: dataclasses.Field[object], value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    return option_text(field, value)
+
+
 def given_values(args: argparse.Namespace, config: type[object]) -> dict[str, Any]:
     """The values of a config's options, as arguments for its dataclass."""
     values = {field.name: getattr(args, field.name) for field in options(config)}
     return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
 
 
-def _add_option(parser: Options, field: dataclasses.Field[object]) -> None:
+def _add_option(parser: Options, field: dataclasses.Field[object], *, over: bool = False) -> None:
     meta = field.metadata
-    required = field.default is dataclasses.MISSING
+    required = field.default is dataclasses.MISSING and not over
     # If the default is None, the help text itself states what applies.
-    shown = not (required or meta["switch"] or field.default is None)
+    shown = not (over or required or meta["switch"] or field.default is None)
     settings: dict[str, Any] = {
         "help": meta["help"] + (f" (default: {option_text(field, field.default)})" if shown else ""),
         "required": required,
-        "default": None if required else field.default,
+        "default": argparse.SUPPRESS if over else None if required else field.default,
     }
     if meta["switch"]:
         settings["action"] = argparse.BooleanOptionalAction

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
+from netbuilder.cli.net_files import NET, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
+from netbuilder.cli.terminal import add_exact, table_text, width
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -47,7 +49,7 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder count train_val.prototxt --input data=1,3,224,224 --sort macs. "
         "Exit code: 0, or 2 if a file cannot be read; of several files the others are counted all the same.",
     )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a prototxt file; or one .caffemodel")
+    parser.add_argument("files", metavar="FILE", nargs="+", help=f"{NET}, or a folder; or one .caffemodel")
     parser.add_argument(
         "--phase", choices=("TRAIN", "TEST"), help="default: TEST, unless the file has data for TRAIN only"
     )
@@ -60,17 +62,30 @@ def add_parser(verbs: Verbs) -> None:
         "--dialect",
         choices=tuple(DIALECTS),
         default="any",
-        help="the Caffe that the file is for; layer types it lacks are not counted (default: %(default)s)",
+        metavar="DIALECT",
+        help="the Caffe that the file is for; layer types it lacks are not counted (default: %(default)s): "
+        + ", ".join(DIALECTS),
     )
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument("--per-layer", action="store_true", help="a row for each layer")
     rows.add_argument("--by-block", action="store_true", help="a row for each block of layers")
-    parser.add_argument("--sort", choices=tuple(table.SORT_KEYS), help="sort the rows by this figure")
+    rows.add_argument(
+        "--memory", action="store_true", help="a row for each layer: what it works on, and what is alive then"
+    )
+    parser.add_argument(
+        "--bytes", type=int, choices=(1, 2, 4), default=4,
+        help="bytes per number, for the memory: 1 for int8, 2 for half floats (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sort", metavar="FIGURE", choices=tuple(table.SORT_KEYS),
+        help=f"sort the rows by this figure: {', '.join(table.SORT_KEYS)}",
+    )  # fmt: skip
     parser.add_argument("--top", type=_positive, metavar="N", help="only the first N rows, the others in one")
     parser.add_argument(
         "--receptive-field", action="store_true", help="what each layer sees of the image, per layer"
     )
     add_format(parser, (*report.TEXT_FORMATS, "json"))
+    add_exact(parser)
     parser.add_argument("--schema", action=_PrintSchema, help="print the JSON Schema of --json, and end")
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -96,9 +111,17 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError("--sort and --top are for tables: JSON has every layer, in file order")
     if args.by_block and args.receptive_field and args.format != "json":
         raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
+    args.files = net_files(args.files, solvers=False)
     if len(args.files) == 1 and is_binary(args.files[0]):
         return _count_model(args)
-    if not args.by_block:
+    sorts_memory = args.sort in table.MEMORY_KEYS[1:]
+    if args.sort and args.sort != "name" and sorts_memory != args.memory:
+        raise ConfigError(
+            f"--sort {args.sort} is for {'--memory' if sorts_memory else 'tables without --memory'}"
+        )
+    if args.memory and args.receptive_field:
+        raise ConfigError("--memory and --receptive-field are two tables: give one of them")
+    if not (args.by_block or args.memory):
         args.per_layer = bool(args.per_layer or args.sort or args.top or args.receptive_field)
     inputs = given_inputs(args)
     found: list[_Counted] = []
@@ -111,7 +134,12 @@ def _run(args: argparse.Namespace) -> int:
                 raise
             errors[file] = f"{type(error).__name__}: {error}"
             continue
-        found.append(_Counted(file, net, counts.count(net), state=state))
+        figures = counts.count(net)
+        if args.bytes != counts.FLOAT_BYTES:
+            from netbuilder.measure.memory import with_bytes
+
+            figures = with_bytes(figures, args.bytes)
+        found.append(_Counted(file, net, figures, state=state))
     found = _labelled(found)
     if found or args.format == "json":
         print(_text(args, found, errors))
@@ -204,27 +232,41 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
     named = {counted.label: counted.counts for counted in found}
     if args.format == "table":
         parts = []
-        if args.per_layer or args.by_block:
+        if args.per_layer or args.by_block or args.memory:
             for counted in found:
-                text = report.render(table.slim(_rows(args, counted)), "table")
+                text = _fitted(args, table.slim(_rows(args, counted)))
                 parts.append(f"{_title(counted)}\n{text}" if several else text)
         if several:
-            parts.append(report.render(table.comparison(named), "table"))
+            parts.append(_compared(args, table.comparison(named)))
             lists = [(c.label, table.not_counted(c.counts)) for c in found]
             parts += ["\n".join([f"{label}: {lines[0]}", *lines[1:]]) for label, lines in lists if lines]
         else:
             (only,) = found
             parts.append(report.headline(only.counts))
-            parts.append(f"{_title(only)}\n{report.totals_table(only.counts)}")
+            totals = _fitted(args, table.total_rows(only.counts))
+            parts.append("\n".join([_title(only), totals, *table.not_counted(only.counts)]))
         return "\n\n".join(parts)
-    if args.per_layer or args.by_block:
+    if args.per_layer or args.by_block or args.memory:
         tables = [(counted.label, _rows(args, counted)) for counted in found]
         rows = table.joined(tables, sums=args.format != "csv") if len(found) > 1 else tables[0][1]
         return report.render(rows if args.format == "csv" else table.slim(rows), args.format)
     if args.format == "csv":
         return report.render(table.plain_totals(named), "csv")
-    totals = table.comparison(named) if several else table.total_rows(found[0].counts)
-    return report.render(totals, args.format)
+    figures = table.comparison(named) if several else table.total_rows(found[0].counts)
+    return report.render(figures, args.format)
+
+
+def _fitted(args: argparse.Namespace, rows: Table) -> str:
+    return table_text(rows, exact=args.exact, keep=[table.SORT_KEYS[args.sort]] if args.sort else ())
+
+
+def _compared(args: argparse.Namespace, totals: Table) -> str:
+    columns = width()
+    if columns is None:
+        return report.render(totals, "table")
+    from netbuilder.report.terminal import compared
+
+    return compared(totals, columns, exact=args.exact)
 
 
 def _title(counted: _Counted) -> str:
@@ -237,6 +279,11 @@ def _rows(args: argparse.Namespace, counted: _Counted) -> Table:
         from netbuilder.measure.blocks import blocks
 
         rows = table.block_rows(counted.counts, blocks(counted.net))
+    elif args.memory:
+        from netbuilder.measure.memory import memory
+
+        complete = not counted.counts.uncounted
+        rows = table.memory_rows(memory(counted.net, args.bytes), complete=complete)
     else:
         rows = table.layer_rows(counted.counts, _fields(args, counted))
     return table.arranged(rows, args.sort, args.top)
@@ -256,7 +303,13 @@ def _data(args: argparse.Namespace, counted: _Counted) -> dict[str, Any]:
         from netbuilder.measure.blocks import blocks
 
         found = blocks(counted.net)
-    return report.as_data(counted.net, counted.counts, fields=_fields(args, counted), blocks=found)
+    rows = None
+    if args.memory:
+        from netbuilder.measure.memory import memory
+
+        rows = memory(counted.net, args.bytes)
+    fields = _fields(args, counted)
+    return report.as_data(counted.net, counted.counts, fields=fields, blocks=found, memory=rows)
 
 
 def _count_model(args: argparse.Namespace) -> int:
@@ -266,6 +319,7 @@ def _count_model(args: argparse.Namespace) -> int:
         ("--input", args.input),
         ("--batch", args.batch),
         ("--by-block", args.by_block),
+        ("--memory", args.memory),
         ("--receptive-field", args.receptive_field),
     ):
         if given:
@@ -283,5 +337,5 @@ def _count_model(args: argparse.Namespace) -> int:
         stored = sum(bool(x.blobs) for x in model.layers)
         layers = f"{stored} of {number_of(len(model.layers), 'layer')}"
         print(f"{printable(model.name or args.files[0])}, {layers} with stored params\n")
-    print(report.render(rows, args.format))
+    print(_fitted(args, rows) if args.format == "table" else report.render(rows, args.format))
     return 0

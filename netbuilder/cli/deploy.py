@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections import Counter
 
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -33,7 +34,9 @@ def add_parser(verbs: Verbs) -> None:
         "so that a trained model of the original fits.",
         epilog="example: netbuilder deploy train_val.prototxt -o deploy.prototxt --input data=1,3,227,227",
     )
-    parser.add_argument("file", metavar="FILE", help="a train_val, or a solver, whose net is taken")
+    parser.add_argument(
+        "file", metavar="FILE", type=net_file, help="a train_val, or a solver, whose net is taken"
+    )
     add_output(parser, "the file to write", "FILE", required=True)
     add_input(parser)
     parser.add_argument("--batch", type=int, metavar="N", help="the batch (default: 1 image)")

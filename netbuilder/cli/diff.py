@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from netbuilder import report
 from netbuilder.checks.examine import PHASES, phases_of
+from netbuilder.cli.net_files import NET, net_file
 from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, add_state, given_inputs
+from netbuilder.cli.terminal import add_exact, columns_text, fitted_lines, width
 from netbuilder.errors import PrototxtError, printable, shape_text
+from netbuilder.errors import counted as number_of
 from netbuilder.measure.diff import Difference, diff
 from netbuilder.net import Net
 from netbuilder.prototxt.inputs import givable
@@ -25,8 +27,8 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder diff resnet_50/test.prototxt deploy.prototxt. "
         "Exit code: 0 the nets are the same, 1 they differ, 2 a file cannot be read as a net",
     )
-    parser.add_argument("first", metavar="A", help="a prototxt file")
-    parser.add_argument("second", metavar="B", help="another one")
+    parser.add_argument("first", metavar="A", type=net_file, help=NET)
+    parser.add_argument("second", metavar="B", type=net_file, help="another one")
     parser.add_argument(
         "--phase",
         action="append",
@@ -36,6 +38,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_state(parser)
     add_input(parser)
+    add_exact(parser)
     add_json(parser)
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -59,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
         fit = all(d.weights_fit for d in found.values())
         print(json.dumps({"version": 1, "same": same, "weights_fit": fit, "phases": phases}, indent=2))
     else:
-        print("\n\n".join(_text_of(found)))
+        print("\n\n".join(_text_of(found, args.exact)))
     return 0 if same else 1
 
 
@@ -87,43 +90,55 @@ def _any(nets: dict[str, Net]) -> Net:
     return next(iter(nets.values()))
 
 
-def _text_of(found: dict[str, Difference]) -> list[str]:
+def _text_of(found: dict[str, Difference], exact: bool) -> list[str]:
     """What is said of each phase; once, if it is the same of all."""
-    texts = {p: "\n".join(_lines(d)) for p, d in found.items()}
+    texts = {p: "\n".join(_lines(d, exact)) for p, d in found.items()}
     if len(set(texts.values())) == 1:
         return list(texts.values())[:1]
     return [f"{p}:\n{text}" for p, text in texts.items()]
 
 
-def _lines(found: Difference) -> list[str]:
-    lines = [f"- {printable(name)}" for name in found.removed]
-    lines += [f"+ {printable(name)}" for name in found.added]
-    lines += [printable(f"r {old} -> {new}") for old, new in found.renamed]
+def _lines(found: Difference, exact: bool) -> list[str]:
+    """The summary, the costs that differ, then layer by layer what does."""
+    lines = [_summary(found), *[""] * found.same, *fitted_lines(printable(_weights(found)))]
+    if found.uncompared:
+        names = printable(_some(found.uncompared))
+        lines.append(
+            f"one of the nets does not know the shapes of {names}: give those of its data by --input"
+        )
+    if found.costs:
+        rows = [(key, a, b, _change(b - a, exact)) for key, (a, b) in found.costs.items()]
+        lines += ["", columns_text(("figure", "A", "B", "B - A"), rows, right=(1, 2, 3), exact=exact)]
+    layers = [f"- {name}" for name in found.removed]
+    layers += [f"+ {name}" for name in found.added]
+    layers += [f"r {old} -> {new}" for old, new in found.renamed]
     for change in found.changed:
-        lines.append(f"~ {printable(change.layer)}")
+        layers.append(f"~ {change.layer}")
         for field in dataclasses.fields(change)[1:]:
             pair = getattr(change, field.name)
             if pair is not None:
-                lines += [
-                    f"    {field.name}:",
-                    *(
-                        printable(f"      {net} {_text(value)}")
-                        for net, value in zip("AB", pair, strict=True)
-                    ),
-                ]
+                layers += [f"    {field.name}:", f"      A {_text(pair[0])}", f"      B {_text(pair[1])}"]
+    return [*lines, "", *map(printable, layers)] if layers else lines
+
+
+def _change(value: int | float, exact: bool) -> str:
+    if exact or width() is None:
+        return f"{value:+,}"
+    from netbuilder.report.terminal import short
+
+    return f"{'+' * (value > 0)}{short(value)}"
+
+
+def _summary(found: Difference) -> str:
+    """How many layers differ, in a line."""
     if found.same:
-        lines.append("the nets are the same")
-    if found.costs:
-        rows = [(key, f"{a:,}", f"{b:,}", f"{b - a:+,}") for key, (a, b) in found.costs.items()]
-        lines += ["", report.format_table(("figure", "A", "B", "B - A"), rows, right=(1, 2, 3))]
-    if found.uncompared:
-        names = printable(_some(found.uncompared))
-        lines += [
-            "",
-            f"one of the nets does not know the shapes of {names}: give those of its data by --input",
-        ]
-    lines += ["", printable(_weights(found))]
-    return lines
+        return "the nets are the same"
+    numbers = {
+        "only in A": found.removed, "only in B": found.added,
+        "renamed": found.renamed, "changed": found.changed,
+    }  # fmt: skip
+    parts = [f"{number_of(len(layers), 'layer')} {how}" for how, layers in numbers.items() if layers]
+    return ", ".join(parts) or "the layers are the same"
 
 
 def _weights(found: Difference) -> str:

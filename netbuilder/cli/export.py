@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -46,7 +47,9 @@ def _add_onnx(formats: Verbs) -> None:
         "onnxruntime: the largest difference to what PyTorch or real Caffe computes is printed.",
         epilog="example: netbuilder export onnx deploy.prototxt --weights net.caffemodel -o net.onnx",
     )
-    parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument(
+        "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
+    )
     parser.add_argument("--weights", metavar="MODEL", help="its .caffemodel, binary or HDF5")
     add_output(parser, "the file to write; above 2 GB, FILE.data has the weights", "FILE", required=True)
     parser.add_argument("--opset", type=int, default=17, metavar="N", help="default: 17, for most readers")

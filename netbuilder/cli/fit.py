@@ -99,7 +99,7 @@ def _limits(args: argparse.Namespace) -> dict[str, int | float]:
 
 
 def _print(found: Any, limits: dict[str, int | float], command: str, names: tuple[str, str]) -> None:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
     from netbuilder.designing.axes import shown
 
     figures = dict.fromkeys((*limits, "learnable_params", "macs", "activations", "peak_bytes", "depth"))
@@ -120,7 +120,7 @@ def _print(found: Any, limits: dict[str, int | float], command: str, names: tupl
         key = next(key for key, limit in limits.items() if over[key] > limit)
         print(f"with {shown(value)}, {key} would be {over[key]:,}")
     head = ("figure", *names, "budget", "used")
-    print(f"\n{report.format_table(head, rows, right=(1, 2, 3, 4))}")
+    print(f"\n{columns_text(head, rows, right=(1, 2, 3, 4))}")
     if command:
         print(f"\n{command}")
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder import report
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -20,6 +20,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net
+from netbuilder.cli.terminal import columns_text
 from netbuilder.errors import FileError, printable
 from netbuilder.layers.normalization import PER_CHANNEL
 from netbuilder.measure.counts import count
@@ -49,7 +50,9 @@ def add_parser(verbs: Verbs) -> None:
         "installed, both nets are run on random images, and their largest difference is printed.",
         epilog="example: netbuilder fold train_val.prototxt --weights net.caffemodel -o folded",
     )
-    parser.add_argument("file", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument(
+        "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
+    )
     parser.add_argument("--weights", metavar="MODEL", required=True, help="its .caffemodel, binary or HDF5")
     add_output(parser, "the folder to write to", "DIR", required=True)
     add_no_verify(parser)
@@ -144,7 +147,7 @@ def _figures(net: Net) -> dict[str, int | float]:
 def _lines(net: Net, found: Folding, difference: float | None) -> list[str]:
     before, after = _figures(net), _figures(found.net)
     rows = [(key, f"{before[key]:,}", f"{after[key]:,}") for key in before]
-    lines = [report.format_table(("figure", "before", "folded"), rows, right=(1, 2))]
+    lines = [columns_text(("figure", "before", "folded"), rows, right=(1, 2))]
     lines.append("")
     lines.append(f"folded into others: {_some(list(found.merged))}")
     lines += [f"dropped: {_some(found.dropped)}"] if found.dropped else []

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -38,7 +39,7 @@ def add_parser(verbs: Verbs) -> None:
         "and decay_mult become 0. Everything else stays, both phases too; old formats become today's.",
         epilog="example: netbuilder freeze train_val.prototxt 'conv[1-4]*' -o finetune.prototxt",
     )
-    parser.add_argument("file", metavar="FILE", help="a train_val, or a solver that names it")
+    parser.add_argument("file", metavar="FILE", type=net_file, help="a train_val, or a solver that names it")
     parser.add_argument("freeze", nargs="+", metavar="PATTERN", help="names of layers: conv1, 'conv[1-4]*'")
     add_output(parser, "the file to write", "FILE", required=True)
     add_freeze_statistics(parser)

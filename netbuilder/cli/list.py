@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_folders
 from netbuilder.cli.options import Verbs, add_debug, add_json
+from netbuilder.cli.terminal import add_exact, table_text
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def add_parser(verbs: Verbs) -> None:
         "pattern", metavar="PATTERN", nargs="?", default="",
         help="part of the name, or a pattern with * and ?",
     )  # fmt: skip
+    add_exact(parser)
     add_json(parser)
     add_debug(parser)
     add_folders(parser)
@@ -40,8 +42,8 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from netbuilder import report
     from netbuilder.config import all_configs
+    from netbuilder.report.formats import Column, Table
 
     every = all_configs(args.configs)
     chosen = [found for found in every if _fits(found.name, args.pattern)]
@@ -62,10 +64,15 @@ def _run(args: argparse.Namespace) -> int:
 
         print(json.dumps(rows, indent=2))
     elif rows:
-        head = ("name", "network", "params", "MACs", "source")
-        keys = ("name", "network", "learnable_params", "macs", "source")
-        cells = [[f"{row[k]:,}" if isinstance(row[k], int) else row[k] for k in keys] for row in rows]
-        print(report.format_table(head, cells, right=(2, 3)))
+        columns = (
+            Column("name", "name"),
+            Column("network", "network", rank=2),
+            Column("learnable_params", "params", True),
+            Column("macs", "MACs", True),
+            Column("source", "source", rank=1, wrap=True),
+        )
+        cells = tuple(tuple(row[column.key] for column in columns) for row in rows)
+        print(table_text(Table(columns, cells), exact=args.exact))
     for fault in faults:
         print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
     return 1 if faults else 0

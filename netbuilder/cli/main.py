@@ -49,6 +49,7 @@ VERBS = {
         Verb("diff", "examine", "compare two prototxt files", "diff"),
         Verb("draw", "examine", "draw a net as a page, a picture or a tree", "draw"),
         Verb("show-net", "examine", "print the net that a .caffemodel carries", "show_net"),
+        Verb("completion", "examine", "complete the command in bash, zsh or fish", "completion"),
         Verb("data", "train", "make and show databases of images", "data"),
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),
         Verb("train", "train", "train a net, with real Caffe or in PyTorch", "train"),

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-from netbuilder.errors import ConfigError, printable
+from netbuilder.errors import ConfigError, did_you_mean, printable
 
 __all__ = [
     "Options",
@@ -42,19 +43,63 @@ Options: TypeAlias = argparse._ActionsContainer
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+_CHOICE = re.compile(r"invalid choice: '?([^' ]*)'? \(choose from ")
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that takes `--iter_size` for `--iter-size`, and `--test-batch` for `--test_batch`.
 
     No help text has the other spelling, and abbreviations are as unambiguous as with one spelling.
+    A `lenient` parser leaves what it does not know to another.
     """
+
+    lenient = False
+    _words: Sequence[str] = ()
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **{"formatter_class": _formatter, **settings})
         self.prog = printable(self.prog)  # a config's file is a part of it
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse an unknown option here, where the options are known that may have been meant."""
+        self._words = [str(word).partition("=")[0] for word in args or ()]
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and not self.lenient:
+            wrong = next((word for word in unknown if word.startswith("-")), unknown[0])
+            if not wrong.startswith("-"):
+                self.error(f"there is nothing to take '{wrong}'")
+            self._refuse(f"there is no option '{wrong}'", self._near(wrong.partition("=")[0]))
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
-        """End with a message, in which a word of the command line forges no line."""
-        super().error(printable(message))
+        """One line with what is wrong, and one with an example, in place of the whole usage."""
+        missing = message.removeprefix("the following arguments are required: ")
+        if missing != message:
+            for word in self._words:  # argparse misses what a misspelt option would have given
+                if word.startswith("--") and not self._is_known(word) and (near := self._near(word)):
+                    self._refuse(f"there is no option '{word}'", near)
+            self._refuse(f"{self.prog.removeprefix('netbuilder ')} takes {missing}", self._example())
+        meant = ""
+        if choice := _CHOICE.search(message):
+            known = re.findall(r"'([^']*)'", message[choice.end() :]) or message[choice.end() :].split(", ")
+            meant = did_you_mean(choice[1], known)
+        self._refuse(message, meant or self._example())
+
+    def _refuse(self, text: str, hint: str) -> NoReturn:
+        self.exit(2, f"{ConfigError.__name__}: {ConfigError(text, hint=hint or f'{self.prog} --help')}\n")
+
+    def _example(self) -> str:
+        """The example of the help, which ends at the first sentence after it."""
+        _, found, example = (self.epilog or "").partition("example: ")
+        example = re.split(r"\.? (?=[A-Z][a-z]+ )", example)[0].strip().rstrip(".")
+        return f"for example {example}" if found else f"{self.prog} --help"
+
+    def _is_known(self, word: str) -> bool:
+        return any(option.startswith(self._spelt(word)) for option in self._option_string_actions)
+
+    def _near(self, word: str) -> str:
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        return did_you_mean(word.replace("_", "-"), known)
 
     def _parse_optional(self, arg_string: str):  # type: ignore[no-untyped-def]  # a private type
         return super()._parse_optional(self._spelt(arg_string))
@@ -134,9 +179,9 @@ def add_no_verify(parser: Options, **settings: Any) -> None:
     )  # fmt: skip
 
 
-def add_output_folder(parser: Options, what: str) -> None:
+def add_output_folder(parser: Options, what: str, *, required: bool = True) -> None:
     """Add -o or --output_folder, as pynetbuilder spelt it."""
-    parser.add_argument("-o", "--output_folder", required=True, type=Path, metavar="DIR", help=what)
+    parser.add_argument("-o", "--output_folder", required=required, type=Path, metavar="DIR", help=what)
 
 
 def add_gpu(parser: Options, what: str = "the device (default: the CPU)", metavar: str = "N") -> None:

@@ -272,7 +272,7 @@ def _best(scores: Any, count: int, softmax: bool, labels: list[str] | None) -> l
 
 
 def _print(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
 
     if args.json:
         import json
@@ -290,4 +290,4 @@ def _print(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
         for row in rows
         for best in row["top"]
     ]
-    print(report.format_table(head, lines, right=(1, 2)))
+    print(columns_text(head, lines, right=(1, 2)))

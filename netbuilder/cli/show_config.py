@@ -36,7 +36,7 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     import json
 
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
     from netbuilder.config import load
 
     loaded = load(args.config, args.set, args.configs) if args.config else None
@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
             text = value if isinstance(value, str) else _short(value)
         origin = "default" if place is None else f"{place} (base)" if place.kind == "base" else str(place)
         rows.append((key, text, origin))
-    print(report.format_table(("key", "value", "from"), rows))
+    print(columns_text(("key", "value", "from"), rows, wrap=(1, 2)))
     return 0
 
 

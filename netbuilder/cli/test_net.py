@@ -59,7 +59,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
     from netbuilder.prototxt.reader import nets_of, read_net
     from netbuilder.training.events import Tested, Testing
     from netbuilder.training.health import honest, is_finite, metrics
@@ -129,7 +129,7 @@ def _run(args: argparse.Namespace) -> int:
         for name, values in tested.outputs.items()
         for i, value in enumerate(values)
     ]
-    print(report.format_table(("output", "mean"), rows, right=(1,)))
+    print(columns_text(("output", "mean"), rows, right=(1,)))
     return code
 
 

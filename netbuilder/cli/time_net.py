@@ -116,7 +116,7 @@ def _print_json(
 
 
 def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, Any]]) -> None:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
 
     def cells(name: str, type: str, forward: float, backward: float, macs: float | None) -> tuple[str, ...]:
         part = (forward + backward) / whole if whole else 0.0
@@ -142,7 +142,7 @@ def _print_table(args: argparse.Namespace, batch: int, layers: list[dict[str, An
     rows += [total(f"{len(rest)} others", rest)] if rest else []
     rows.append(total("total", layers))
     head = ("layer", "type", "forward ms", "backward ms", "part", "MACs an image", "GFLOP/s forward")
-    print(report.format_table(head, rows, right=(2, 3, 4, 5, 6)))
+    print(columns_text(head, rows, right=(2, 3, 4, 5, 6), rank={1: 3, 6: 2, 3: 1}))
 
 
 def _where(args: argparse.Namespace) -> str:

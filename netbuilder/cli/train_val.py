@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from netbuilder.checks import between
 from netbuilder.checks.fitting import fitting, needs
 from netbuilder.cli.config_options import add_options, given_values
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -56,7 +57,9 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder train-val deploy.prototxt --data lmdb --train_source train_lmdb "
         "--test_source val_lmdb --batch 32 --freeze 'conv[12]*' -o train_val.prototxt",
     )
-    parser.add_argument("file", metavar="FILE", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument(
+        "file", metavar="FILE", type=net_file, help="a deploy net, a train_val, or a solver that names it"
+    )
     add_output(parser, "the file to write", "FILE", required=True)
     add_outputs(parser)
     add_freeze(parser)

@@ -273,13 +273,13 @@ def _verified(
 
 
 def _pairs_table(found: Match) -> str:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
 
     rows = [
         (unit.name, module, _sides(unit.slots[0].shape))
         for unit, module in zip(found.units, found.modules, strict=True)
     ]
-    return report.format_table(("layer", "module", "shape"), rows)
+    return columns_text(("layer", "module", "shape"), rows)
 
 
 def _imported_data(
@@ -343,7 +343,7 @@ def _tensors(file: str, key: str | None = None) -> Checkpoint:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
 
     found = _tensors(args.file, args.key)
     tensors = list(found.tensors.values())
@@ -364,7 +364,7 @@ def _show(args: argparse.Namespace) -> int:
         (t.name, _sides(t.shape), t.kind, *(f"{value:.4g}" for value in values.values()))
         for t, values in zip(tensors, stats, strict=True)
     ]
-    print(report.format_table(titles, lines, right=tuple(range(3, len(titles)))))
+    print(columns_text(titles, lines, right=tuple(range(3, len(titles)))))
     print(f"\n{counted(len(tensors), 'tensor')}, {total:,} numbers")
     for note in found.notes:
         print(printable(f"note: {note}"), file=sys.stderr)
@@ -383,7 +383,7 @@ def _sides(shape: Sequence[int]) -> str:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
     from netbuilder.weights.comparing import compare
 
     files = [_compared(args, file) for file in (args.first, args.second)]
@@ -397,7 +397,7 @@ def _diff(args: argparse.Namespace) -> int:
         return 1 if different else 0
     if different:
         lines = [(row.name, row.what, "" if row.number is None else f"{row.number:.3g}") for row in different]
-        print(report.format_table(("tensor", "", "largest difference"), lines, right=(2,)))
+        print(columns_text(("tensor", "", "largest difference"), lines, right=(2,)))
         print()
     print(f"{len(found) - len(different)} of {counted(len(found), 'tensor')} equal")
     return 1 if different else 0

@@ -26,12 +26,14 @@ __all__ = [
     "Counts",
     "LayerCounts",
     "add_up",
+    "alive_elements",
     "batch_size",
     "cost_of_layer",
     "cost_of_net",
     "count",
     "figures",
     "per_image",
+    "shares_memory",
     "totals",
 ]
 
@@ -212,6 +214,17 @@ def cost_of_layer(layer: Layer) -> Cost:
     ledger = Ledger([blob.shape or () for blob in distinct])
     begin = _enter(ledger, layer, [numbers[blob] for blob in layer.bottoms])
     return ledger.total(range(begin, begin + len(layer.tops)))
+
+
+def alive_elements(net: Net) -> list[int]:
+    """How many elements of blobs are alive while each layer runs, as `peak_bytes` has them."""
+    return _ledger(net).levels
+
+
+def shares_memory(layer: Layer, top: int) -> bool:
+    """Whether a top lives in the memory of a bottom: in place, or by reference."""
+    in_place = layer.in_place and top < len(layer.bottoms)
+    return _refers(layer) or (in_place and layer.bottoms[top].name == layer.tops[top].name)
 
 
 def _ledger(net: Net) -> Ledger:

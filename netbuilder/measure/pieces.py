@@ -161,6 +161,11 @@ class Ledger:
         """The `Sums` of each layer and each cost so far, as they were entered."""
         return self._sums[1:]
 
+    @property
+    def levels(self) -> list[int]:
+        """How many elements are alive at each step so far."""
+        return self._levels.copy()
+
     def layer(
         self,
         sums: tuple[int, ...],

@@ -5,7 +5,7 @@ docs/counting.md says what each key means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from netbuilder.report.table import block_figures
 if TYPE_CHECKING:
     from netbuilder.measure.blocks import Block
     from netbuilder.measure.geometry import ReceptiveField
+    from netbuilder.measure.memory import LayerMemory
     from netbuilder.weights.model import Model
 
 __all__ = ["FORMAT_VERSION", "SCHEMA", "as_data", "model_as_data", "several_as_data"]
@@ -31,10 +32,11 @@ def as_data(
     *,
     fields: Mapping[Blob, ReceptiveField] | None = None,
     blocks: Iterable[Block] | None = None,
+    memory: Sequence[LayerMemory] | None = None,
 ) -> dict[str, Any]:
     """A net's figures as dicts, lists and numbers; what is not known is None.
 
-    `fields` adds each layer's receptive field, `blocks` the sums over blocks.
+    `fields` adds each layer's receptive field, `blocks` the sums over blocks, `memory` that of each layer.
     """
     data: dict[str, Any] = {
         "version": FORMAT_VERSION,
@@ -52,6 +54,16 @@ def as_data(
         for row, found in zip(counts.layers, data["layers"], strict=True):
             tops = row.layer.tops
             found["receptive_field"] = _field(fields.get(tops[0]) if tops else None)
+    if memory is not None:
+        for used, found in zip(memory, data["layers"], strict=True):
+            found["memory"] = {
+                "input_bytes": used.inputs,
+                "output_bytes": used.outputs,
+                "weight_bytes": used.weights,
+                "working_bytes": used.working,
+                "alive_bytes": used.alive,
+            }
+        data["peak_layer"] = max(memory, key=lambda used: used.alive).layer.name if memory else None
     if blocks is not None:
         by_layer = {row.layer: row for row in counts.layers}
         data["blocks"] = [

@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 from netbuilder.errors import printable
 
-__all__ = ["TEXT_FORMATS", "AtLeast", "Cell", "Column", "Table", "format_table", "known", "number", "render"]
+__all__ = [
+    "TEXT_FORMATS", "AtLeast", "Bytes", "Cell", "Column", "Table", "cell_text", "format_table", "known",
+    "number", "render",
+]  # fmt: skip
 
 TEXT_FORMATS = ("table", "csv", "markdown", "latex")
 
@@ -19,15 +22,27 @@ class AtLeast(NamedTuple):
     value: int | float
 
 
-Cell = str | int | float | AtLeast | None
+class Bytes(NamedTuple):
+    """An amount of memory; with `least`, a part is not known."""
+
+    value: int
+    least: bool = False
+
+
+Cell = str | int | float | AtLeast | Bytes | None
 
 
 class Column(NamedTuple):
-    """A column; `key` is its head in CSV. Where `number`, cells are right-aligned, and None is not known."""
+    """A column; `key` is its head in CSV. Where `number`, cells are right-aligned, and None is not known.
+
+    On a terminal that is too narrow, columns with a `rank` go, the highest first, and sentences `wrap`.
+    """
 
     key: str
     head: str
     number: bool = False
+    rank: int = 0
+    wrap: bool = False
 
 
 class Table(NamedTuple):
@@ -57,7 +72,7 @@ def render(table: Table, form: str) -> str:
         return _csv(table)
     heads = tuple(c.head for c in table.columns)
     rows = [
-        tuple(_text(cell, c.number) for cell, c in zip(row, table.columns, strict=True))
+        tuple(cell_text(cell, c.number) for cell, c in zip(row, table.columns, strict=True))
         for row in (*table.rows, *((table.last,) if table.last else ()))
     ]
     right = tuple(i for i, c in enumerate(table.columns) if c.number)
@@ -83,7 +98,7 @@ def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: S
 
 def known(cell: Cell) -> int | float | None:
     """What is known of a number."""
-    if isinstance(cell, AtLeast):
+    if isinstance(cell, AtLeast | Bytes):
         return cell.value
     return None if isinstance(cell, str) else cell
 
@@ -97,12 +112,19 @@ def number(n: int | float) -> str:
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def _text(cell: Cell, is_number: bool) -> str:
+def cell_text(cell: Cell, is_number: bool) -> str:
+    """A cell in full."""
     if cell is None:
         return "?" if is_number else ""
+    if isinstance(cell, Bytes):
+        return f"{'>= ' * cell.least}{_memory(cell.value)}"
     if isinstance(cell, AtLeast):
         return f">= {number(cell.value)}"
     return printable(cell) if isinstance(cell, str) else number(cell)
+
+
+def _memory(n: int) -> str:
+    return f"{n / 2**20:,.1f} MiB" if n >= 2**20 / 10 else f"{n / 2**10:,.1f} KiB"
 
 
 def _plain(text: str) -> str:

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import counted, shape_text
 from netbuilder.measure.counts import Counts, LayerCounts, add_up, totals
 from netbuilder.net import Blob, Layer
-from netbuilder.report.formats import AtLeast, Cell, Column, Table, known, number, render
+from netbuilder.report.formats import AtLeast, Bytes, Cell, Column, Table, known, number, render
 
 if TYPE_CHECKING:
     from netbuilder.measure.blocks import Block
     from netbuilder.measure.geometry import ReceptiveField
+    from netbuilder.measure.memory import LayerMemory
     from netbuilder.weights.model import Model
 
 __all__ = [
+    "MEMORY_KEYS",
     "SORT_KEYS",
     "arranged",
     "block_figures",
@@ -28,6 +30,7 @@ __all__ = [
     "kernel_text",
     "layer_rows",
     "layer_table",
+    "memory_rows",
     "model_rows",
     "not_counted",
     "plain_totals",
@@ -45,7 +48,10 @@ SORT_KEYS = {
     "flops": "flops",
     "ops": "ops",
     "activations": "activations",
+    "working": "working_bytes",
+    "alive": "alive_bytes",
 }
+MEMORY_KEYS = ("name", "working", "alive")  # those of `memory_rows`
 
 
 # ---- a net's totals ----------------------------------------------------------------------------------------
@@ -91,7 +97,11 @@ def total_rows(counts: Counts) -> Table:
         for key, caption, meaning in _CAPTIONS
         if key != "fixed_params" or counts.fixed_params
     )
-    columns = (Column("figure", "figure"), Column("value", "", True), Column("meaning", "what is counted"))
+    columns = (
+        Column("figure", "figure"),
+        Column("value", "", True),
+        Column("meaning", "what is counted", wrap=True),
+    )
     return Table(columns, rows)
 
 
@@ -124,10 +134,11 @@ def plain_totals(nets: Mapping[str, Counts]) -> Table:
     return Table((Column("figure", "figure"), *(Column(h, h, True) for h in heads)), tuple(rows))
 
 
-def _total(counts: Counts, key: str) -> str:
+def _total(counts: Counts, key: str) -> Cell:
     value = getattr(counts, key)
-    text = _memory(value) if key.endswith("_bytes") else number(value)
-    return f">= {text}" if counts.uncounted else text
+    if key.endswith("_bytes"):
+        return Bytes(value, least=bool(counts.uncounted))
+    return AtLeast(value) if counts.uncounted else value
 
 
 def not_counted(counts: Counts) -> list[str]:
@@ -140,10 +151,6 @@ def not_counted(counts: Counts) -> list[str]:
     ]
 
 
-def _memory(n: int) -> str:
-    return f"{n / 2**20:,.1f} MiB" if n >= 2**20 / 10 else f"{n / 2**10:,.1f} KiB"
-
-
 def _millions(n: int) -> str:
     return f"{n // 10**6}.{n % 10**6:06d}"
 
@@ -152,12 +159,12 @@ def _millions(n: int) -> str:
 
 _FIGURE_COLUMNS = (
     Column("learnable_params", "params", True),
-    Column("stored_params", "stored", True),
+    Column("stored_params", "stored", True, rank=7),
     Column("macs", "MACs", True),
-    Column("fixed_macs", "fixed MACs", True),
-    Column("flops", "FLOPs", True),
-    Column("ops", "other ops", True),
-    Column("activations", "activations", True),
+    Column("fixed_macs", "fixed MACs", True, rank=4),
+    Column("flops", "FLOPs", True, rank=9),
+    Column("ops", "other ops", True, rank=8),
+    Column("activations", "activations", True, rank=2),
 )
 _FIGURES = tuple(c.key for c in _FIGURE_COLUMNS)
 
@@ -176,16 +183,16 @@ def layer_rows(counts: Counts, fields: Mapping[Blob, ReceptiveField] | None = No
     """One row per layer and a last one of sums; with `fields`, the receptive field of the first top."""
     columns = [
         Column("name", "layer"),
-        Column("type", "type"),
-        Column("kernel", "kernel"),
-        Column("output", "output"),
+        Column("type", "type", rank=5),
+        Column("kernel", "kernel", rank=3),
+        Column("output", "output", rank=1),
         *_FIGURE_COLUMNS,
         *(
             (Column("receptive_field", "receptive field"), Column("jump", "jump"))
             if fields is not None
             else ()
         ),
-        Column("shared_with", "shared with"),
+        Column("shared_with", "shared with", rank=6),
     ]
     rows = []
     for row in counts.layers:
@@ -199,7 +206,7 @@ def layer_rows(counts: Counts, fields: Mapping[Blob, ReceptiveField] | None = No
                 layer.name,
                 layer.type,
                 kernel_text(layer),
-                " ".join("?" if t.shape is None else shape_text(t.shape) for t in layer.tops),
+                _shapes(layer),
                 *(_cell(row, key) for key in _FIGURES),
                 *seen,
                 " ".join(row.shared_with),
@@ -231,11 +238,43 @@ def block_rows(counts: Counts, found: Iterable[Block]) -> Table:
     columns = (
         Column("name", "block"),
         Column("layers", "layers", True),
-        Column("output", "output"),
+        Column("output", "output", rank=1),
         *_FIGURE_COLUMNS,
-        Column("uncounted_layers", "not counted", True),
+        Column("uncounted_layers", "not counted", True, rank=6),
     )
     return _without_rare(Table(columns, tuple(rows), last))
+
+
+def memory_rows(rows: Sequence[LayerMemory], *, complete: bool) -> Table:
+    """One row per layer with the bytes that it works on and that are alive, and a last one of the peak."""
+    cells = [
+        (
+            row.layer.name, row.layer.type, _shapes(row.layer), *map(_bytes, row[1:4]), _bytes(row.working),
+            Bytes(row.alive, least=not complete),
+        )
+        for row in rows
+    ]  # fmt: skip
+    columns = (
+        Column("name", "layer"), Column("type", "type", rank=2), Column("output", "output", rank=1),
+        Column("input_bytes", "in", True), Column("output_bytes", "out", True),
+        Column("weight_bytes", "weights", True), Column("working_bytes", "working set", True),
+        Column("alive_bytes", "alive", True),
+    )  # fmt: skip
+    if not rows:
+        return Table(columns, ())
+    peak = max(rows, key=lambda row: row.alive)
+    most = max((row.working or 0 for row in rows), default=0)
+    last = (f"peak at {peak.layer.name}", "", "", "", "", "", Bytes(most, least=not complete),
+            Bytes(peak.alive, least=not complete))  # fmt: skip
+    return Table(columns, tuple(cells), last)
+
+
+def _bytes(value: int | None) -> Bytes | None:
+    return None if value is None else Bytes(value)
+
+
+def _shapes(layer: Layer) -> str:
+    return " ".join("?" if t.shape is None else shape_text(t.shape) for t in layer.tops)
 
 
 def _cell(row: LayerCounts, name: str) -> int | float | AtLeast | None:
@@ -326,7 +365,8 @@ def arranged(table: Table, sort: str | None = None, top: int | None = None) -> T
         cells: list[Cell] = []
         for i, column in enumerate(table.columns):
             cells.append(_sum([row[i] for row in rest]) if column.number else "")
-        rows = [*rows[:top], (f"{len(rest)} others", *cells[1:])]
+        most = ", at most" if any(isinstance(cell, Bytes) for cell in cells) else ""
+        rows = [*rows[:top], (f"{len(rest)} others{most}", *cells[1:])]
     return Table(table.columns, tuple(rows), table.last)
 
 
@@ -335,6 +375,8 @@ def _sum(cells: Sequence[Cell]) -> Cell:
     values = [known(cell) for cell in cells]
     if None in values:
         return None
+    if any(isinstance(cell, Bytes) for cell in cells):  # memory is used again: the most that one needs
+        return Bytes(int(max(v for v in values if v is not None)))
     value = sum(v for v in values if v is not None)
     return AtLeast(value) if any(isinstance(cell, AtLeast) for cell in cells) else value
 

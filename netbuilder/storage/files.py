@@ -9,9 +9,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from zlib import crc32
 
-from netbuilder.errors import FileError
+from netbuilder.errors import FileError, NetBuilderError
 
-__all__ = ["MARK", "is_file_name", "is_outside", "read_text", "reason", "replacing", "write_files"]
+__all__ = [
+    "HELD",
+    "MARK",
+    "is_file_name",
+    "is_outside",
+    "read_text",
+    "reason",
+    "replacing",
+    "write_files",
+]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
@@ -21,9 +30,19 @@ _PARTIAL = ".partial"
 # How the first line of every file of netbuilder begins; in a script, the line after `#!`.
 MARK = "# Made by netbuilder"
 
+# Texts that are no files, such as that of stdin, by the name under which they are read; or why there is none.
+HELD: dict[str, str | NetBuilderError] = {}
+
 
 def read_text(path: str | Path) -> str:
-    """The unchanged text of a file. Raises FileError if it is unreadable, too long or not UTF-8."""
+    """The unchanged text of a file, or the one in HELD.
+
+    Raises FileError if it is unreadable, too long or not UTF-8.
+    """
+    if HELD and (held := HELD.get(str(path))) is not None:
+        if isinstance(held, NetBuilderError):
+            raise held
+        return held
     try:
         with open(path, "rb") as file:
             content = file.read(_MAX_TEXT + 1)  # a device may never end

@@ -74,11 +74,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == "the nets are the same\n\nweights of A fit B\n"
     assert main(["diff", str(first), str(second)]) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith(
-        "- c\n+ conv1\n~ relu\n    bottoms:\n      A c\n      B conv1\n"
+    assert (
+        "\n\n- c\n+ conv1\n~ relu\n    bottoms:\n      A c\n      B conv1\n"
         "    tops:\n      A c (1,4,6,6)\n      B conv1 (1,5,6,6)\n"
-    )
-    assert printed.endswith(
+    ) in printed
+    assert printed.startswith(
+        "1 layer only in A, 1 layer only in B, 3 layers changed\n"
         "weights of A do not fit B: Caffe aborts on fc, whose parameters have other shapes; "
         "nothing is loaded into conv1, for want of a layer of that name\n"
     )
@@ -124,7 +125,7 @@ def test_files_of_both_phases_and_with_forks_layers_are_compared_in_both(
     assert main(["diff", first, second]) == 1
     mine = (
         '~ mine\n    fields:\n      A type: "MyWarp" my_warp_param { size: 3 }\n'
-        '      B type: "MyWarp" my_warp_param { size: 4 }\n\nweights of A fit B\n'
+        '      B type: "MyWarp" my_warp_param { size: 4 }\n'
     )
     # The label (4) is 16 bytes; with a second reader Caffe splits it into two more.
     table = "\n".join(
@@ -134,10 +135,11 @@ def test_files_of_both_phases_and_with_forks_layers_are_compared_in_both(
             "caffe_data_bytes  16  48    +32",
         ]
     )
-    more = mine.replace("\n\nweights", f"\n\n{table}\n\nweights")
-    assert capsys.readouterr().out == f"TRAIN:\n+ acc\n{more}\nTEST:\n{mine}"
+    fits = "weights of A fit B\n\n"
+    train = f"TRAIN:\n1 layer only in B, 1 layer changed\n{fits[:-1]}\n{table}\n\n+ acc\n{mine}"
+    assert capsys.readouterr().out == f"{train}\nTEST:\n1 layer changed\n{fits}{mine}"
     assert main(["diff", first, second, "--phase", "TEST"]) == 1
-    assert capsys.readouterr().out == mine
+    assert capsys.readouterr().out == f"1 layer changed\n{fits}{mine}"
 
 
 def test_shapes_that_one_file_does_not_know_are_not_compared(
@@ -150,14 +152,17 @@ def test_shapes_that_one_file_does_not_know_are_not_compared(
     assert main(["diff", first, second, "--phase", "TRAIN"]) == 1
     said = capsys.readouterr().out
     assert said == (
-        '~ data\n    fields:\n      A type: "Data" include { phase: TRAIN } data_param { source: "db" batch_size: 4 }\n'
-        f'      B type: "MemoryData" include {{ phase: TRAIN }} {memory}\n\n'
-        "one of the nets does not know the shapes of data, conv, loss: give those of its data by --input\n\n"
+        "1 layer changed\n"
         "weights of A fit B, as far as their shapes are known\n"
+        "one of the nets does not know the shapes of data, conv, loss: give those of its data by --input\n\n"
+        '~ data\n    fields:\n      A type: "Data" include { phase: TRAIN } data_param { source: "db" batch_size: 4 }\n'
+        f'      B type: "MemoryData" include {{ phase: TRAIN }} {memory}\n'
     )
     shapes = ["--input", "data=4,3,3,3", "--input", "label=4"]
     assert main(["diff", first, second, "--phase", "TRAIN", *shapes]) == 1
-    assert capsys.readouterr().out.endswith("}\n\nweights of A fit B\n")
+    said = capsys.readouterr().out
+    assert said.startswith("1 layer changed\nweights of A fit B\n\n~ data")
+    assert said.endswith("}\n")
 
 
 @pytest.mark.parametrize(("pair", "code"), [(("lenet_v1", "lenet_v1"), 0), (("lenet_v1", "lenet_v0"), 1)])

@@ -320,8 +320,8 @@ def test_a_word_that_is_not_a_number_is_refused(capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as stop:
         main(["build", "davidnet", "--celu", "much", "-o", str(tmp_path)])
     assert stop.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        "netbuilder build davidnet: error: argument --celu: invalid float value: 'much'"
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "ConfigError: argument --celu: invalid float value: 'much'"
     )
 
 

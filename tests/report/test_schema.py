@@ -56,7 +56,9 @@ def test_the_command_prints_the_schema(capsys: Printed) -> None:
     assert json.loads(capsys.readouterr().out) == SCHEMA
 
 
-@pytest.mark.parametrize("options", [[], ["--by-block"], ["--receptive-field"], ["--batch", "5"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--by-block"], ["--receptive-field"], ["--batch", "5"], ["--memory"]]
+)
 def test_a_net_fits_the_schema(options: list[str], net_file: str, capsys: Printed) -> None:
     data = printed(capsys, net_file, *options)
     assert ("blocks" in data) == ("--by-block" in options)
