@@ -6,7 +6,7 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe torch spark cluster configs-fold configs-torch configs-onnx published solvers-torch fuzz fuzz-consumers fuzz-torch clean
+.PHONY: help demo test lint format caffe torch spark chromium cluster configs-draw configs-fold configs-torch configs-onnx published solvers-torch fuzz fuzz-consumers fuzz-torch clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ JOBS ?= auto
 # Hundreds of tests start a Python, and without bytecode each start would compile netbuilder again.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: torch lint caffe spark ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch; JOBS=N)
+test: torch lint caffe spark chromium ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch; JOBS=N)
 	$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
 # Without PyTorch its types are unknown.
@@ -72,12 +72,22 @@ spark: $(VENV)/.installed-test ## install Java for Spark, if it is missing and t
 	    echo 'Tests that start Spark will be skipped (docs/spark.md).'; status=0; fi; \
 	exit $$status
 
+# Graphviz comes with the test extra. The script exits with 3 where it cannot install Chromium.
+chromium: $(VENV)/.installed-test ## install Chromium for the pages of `draw`, if it is missing and the machine allows it
+	@tools/install_chromium.sh; status=$$?; \
+	if [ $$status = 3 ] && [ "$$NETBUILDER_REQUIRE_DRAW" != 1 ]; then \
+	    echo 'Tests that open a page will be skipped (docs/draw.md).'; status=0; fi; \
+	exit $$status
+
 cluster: torch spark ## train on a cluster of Spark and on two network namespaces, with failures (minutes, root)
 	NETBUILDER_CLUSTER=1 NETBUILDER_REQUIRE_SPARK=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/spark \
 	    tests/engines/torch/test_machines.py
 
 configs-torch: torch caffe ## compare all shipped configs in PyTorch with real Caffe
 	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_TORCH=1 $(PY) -m pytest -q tests/engines/torch/test_configs.py
+
+configs-draw: chromium ## draw all shipped configs and open their pages
+	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_DRAW=1 $(PY) -m pytest -q tests/draw/test_configs.py
 
 configs-fold: caffe ## compare all shipped configs, folded, with the originals in real Caffe, OpenCV and MNN
 	NETBUILDER_ALL=1 NETBUILDER_REQUIRE_CAFFE=1 $(PY) -m pytest -q -s tests/transforms/test_fold_configs.py

@@ -130,7 +130,7 @@ def _misspelt(word: str, meant: str, known: Iterable[str]) -> bool:
     plain, whole = (re.sub(r"[-_ .]", "", text) for text in (word, meant))
     longer = sum(k.startswith(word) for k in known)
     if meant.startswith(word):
-        return longer == 1
+        return longer == 1 or len(meant) == len(word) + 1
     return _slips(plain, whole) <= max(1, len(whole) // 4)
 
 

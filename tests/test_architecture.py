@@ -31,6 +31,7 @@ ROOMS = (
     "netbuilder.transforms",
     "netbuilder.checks",
     "netbuilder.report",
+    "netbuilder.draw",
     "netbuilder",
     "netbuilder.solvers",
     "netbuilder.data",

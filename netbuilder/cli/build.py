@@ -69,6 +69,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_output_folder(parser, "folder for the prototxt files")
     add_force(parser)
     parser.add_argument("--by-block", action="store_true", help="also print the cost of each block")
+    parser.add_argument("--draw", action="store_true", help="also draw the nets, as net.html in the folder")
     add_json(parser)
     add_debug(parser)
     group = parser.add_argument_group(
@@ -139,9 +140,20 @@ def _finish(
         for line in finding_lines(findings):
             print(line, file=sys.stderr)
         header += "\n" + "\n".join(["data layers:", *option_lines(data)])
+    page = None
+    if args.draw:
+        from netbuilder.draw import Drawn, drawing
+
+        shown = dict(reversed(written.items()))  # deploy is the first to see
+        page = drawing([Drawn(nets["train"].name, shown)], "html")
     paths = write_nets(
         written, args.output_folder, header=header, force=args.force, train_val=data.kind is not None
     )
+    if page is not None:
+        from netbuilder.draw.drawing import write
+
+        paths.append(args.output_folder / "net.html")
+        write(paths[-1], page, force=args.force)
     _report(args, entry, config, data, nets["train"], counted, {path.stem: str(path) for path in paths})
 
 

@@ -47,6 +47,7 @@ VERBS = {
         Verb("check", "examine", "check prototxt files", "check"),
         Verb("count", "examine", "count what prototxt files cost", "count"),
         Verb("diff", "examine", "compare two prototxt files", "diff"),
+        Verb("draw", "examine", "draw a net as a page, a picture or a tree", "draw"),
         Verb("show-net", "examine", "print the net that a .caffemodel carries", "show_net"),
         Verb("data", "train", "make and show databases of images", "data"),
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),

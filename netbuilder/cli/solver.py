@@ -137,7 +137,8 @@ def _run(args: argparse.Namespace) -> int:
         )
     if not any(solver.test_iter) and recipe.test_images and not test_batch:
         notes.append("there are no tests: the batch of the TEST phase is not known, give --test-batch")
-    beside = extras_path(args.output) if args.output and args.output != "-" and recipe.extras else None
+    has_more = recipe.extras or recipe.lacks
+    beside = extras_path(args.output) if args.output and args.output != "-" and has_more else None
     if recipe.extras:
         notes.append(
             f"only `netbuilder train --engine torch` applies {', '.join(recipe.extras)}"
@@ -291,7 +292,8 @@ def _extras_text(name: str, recipe: Any) -> str:
     import yaml
 
     about = printable(f"# extras of the solver recipe {name}")
-    return f"{MARK} {__version__}\n{about}\n{yaml.safe_dump(recipe.extras)}"
+    lacks = {"lacks": list(recipe.lacks)} if recipe.lacks else {}
+    return f"{MARK} {__version__}\n{about}\n{yaml.safe_dump({**recipe.extras, **lacks}, width=100)}"
 
 
 def _offers(solver: Any, near: Any) -> str:

@@ -1,4 +1,4 @@
-"""`netbuilder test NET --weights MODEL`: the mean outputs of a net over its test data."""
+"""`netbuilder test NET --weights MODEL`: a net's mean outputs on its test data, or how often it is right."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from netbuilder.cli import evaluating
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
 from netbuilder.cli.training_options import (
@@ -30,8 +31,10 @@ def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
     parser = verbs.add_parser(
         "test",
-        description="The mean accuracy, loss and other outputs of the TEST net over so many passes.",
-        epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000. "
+        description="The mean accuracy, loss and other outputs of the TEST net over so many passes; or "
+        "top-1, top-5 and more from its scores, over each record of its test set once.",
+        epilog="example: netbuilder test train_val.prototxt --weights net.caffemodel --images 10000; "
+        "netbuilder test train_val.prototxt --weights a.caffemodel b.caffemodel --resize 256 --crop 224. "
         "Exit code: 0 tested, 1 the results are not finite, 2 a mistake, or the engine failed, 130 stopped "
         "by Ctrl-C",
     )
@@ -43,8 +46,14 @@ def add_parser(verbs: Verbs) -> None:
         metavar="N",
         help="passes (default: a solver's test_iter, else 50)",
     )
-    parser.add_argument("--images", type=int, metavar="N", help="the same as images: N / batch passes")
+    parser.add_argument(
+        "--images",
+        type=int,
+        metavar="N",
+        help="the same as images: N / batch passes; the first N, if scores are counted",
+    )
     add_state(parser)
+    evaluating.add_options(parser)
     parser.set_defaults(run=_run)
 
 
@@ -59,7 +68,8 @@ def _run(args: argparse.Namespace) -> int:
     source, *others = nets_of(args.net, "TEST", level=args.level, stages=args.stage)
     net, path = read_net(source, dialect="any", unknown="keep"), str(source.path)
     net = with_python_layers(args, net)
-    passes = _passes(args, net, source.passes)
+    counts = evaluating.wanted(args)
+    passes = 1 if counts else _passes(args, net, source.passes)
     if others:
         more = "--stage chooses another" if source.stages else "the file of another can be given"
         which = f"the first of {len(others) + 1} test nets, {source.state()}"
@@ -76,6 +86,8 @@ def _run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     for finding in of_inputs(NetInUse(source, net)):
         raise error_of(finding)
+    if counts:
+        return evaluating.run(args, engine, plan)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
         print(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""), file=sys.stderr)
     taken = report_weights([net], weights)

@@ -206,11 +206,12 @@ def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
         return {}
     from netbuilder.config.recipes import read_extras
 
-    if args.extras:
-        return read_extras(args.extras)
-    extras = read_extras(str(beside))
+    extras, lacks = read_extras(args.extras or str(beside))
     if told:
-        print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+        if extras and not args.extras:
+            print(f"extras of {beside}: {', '.join(extras)}", file=sys.stderr)
+        for lack in lacks:
+            print(f"not done of the recipe: {lack}", file=sys.stderr)
     return extras
 
 

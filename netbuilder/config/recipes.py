@@ -55,11 +55,19 @@ def read_recipe(name: str, own: Mapping[str, object] | None = None) -> Recipe:
         raise
 
 
-def read_extras(name: str) -> dict[str, object]:
-    """The extras in a YAML file, by name; whoever trains checks them. Raises FileError, ConfigError."""
-    from netbuilder.config.items import read_file
+def read_extras(name: str) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The extras in a YAML file, by name, and what the recipe lacks; whoever trains checks the extras.
 
-    return {key: _plain(item) for key, item in read_file(Path(name), name).items()}
+    Raises FileError, ConfigError.
+    """
+    from netbuilder.config.items import read_file, refusal
+
+    items = read_file(Path(name), name)
+    lacks = items.pop("lacks", None)
+    texts = _plain(lacks) if lacks else []
+    if lacks and not (isinstance(texts, list) and all(isinstance(text, str) for text in texts)):
+        raise refusal("lacks must be a list of texts", lacks.place, "lacks")
+    return {key: _plain(item) for key, item in items.items()}, tuple(texts)  # type: ignore[arg-type]
 
 
 def _required(field: dataclasses.Field[object]) -> bool:

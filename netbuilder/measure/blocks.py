@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from netbuilder.net import Blob, Layer, Net
 
-__all__ = ["Block", "blocks", "named"]
+__all__ = ["Block", "blocks", "blocks_by_name", "named"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,12 @@ def blocks(net: Net) -> tuple[Block, ...]:
         return _gathered((_scope_label(layer) for layer in net), net.layers)
     if any(layer.comment for layer in net):
         return _commented(net)
-    return _gathered(_labels_of_names(net.layers), net.layers)
+    return blocks_by_name(net.layers)
+
+
+def blocks_by_name(layers: Sequence[Layer]) -> tuple[Block, ...]:
+    """The blocks that the names of some layers show, whatever their scopes and comments are."""
+    return _gathered(_labels_of_names(layers), layers)
 
 
 def named(found: Iterable[Block]) -> bool:
@@ -59,7 +64,7 @@ def _scope_label(layer: Layer) -> str:
 def _commented(net: Net) -> tuple[Block, ...]:
     first = next(i for i, layer in enumerate(net) if layer.comment)
     before = net.layers[:first]
-    found = list(_gathered(_labels_of_names(before), before))
+    found = list(blocks_by_name(before))
     begun: list[tuple[str, list[Layer]]] = []
     for layer in net.layers[first:]:
         if layer.comment:

@@ -106,7 +106,7 @@ def _text(cell: Cell, is_number: bool) -> str:
 
 def _plain(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in _FORMULA else text
+    return f"'{text}" if len(text) > 1 and text[0] in _FORMULA else text
 
 
 def _csv(table: Table) -> str:

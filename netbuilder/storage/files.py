@@ -6,13 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from zlib import crc32
 
 from netbuilder.errors import FileError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["MARK", "read_text", "reason", "replacing", "write_files"]
 
@@ -99,42 +95,46 @@ def replacing(path: Path) -> Iterator[Path]:
 class _Begun:
     """An empty file `partial` beside `path`, to be renamed to it, under a name that nobody can foresee.
 
-    It is locked as long as its writer lives, so that the next one can tell and remove what a killed one left.
+    The name says which process of which machine writes it, so that the next one can tell and remove what a
+    killed one left.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        start = f".{path.name[:_MAX_NAME]}."
+        start = f".{path.name[:_MAX_NAME]}.{_machine()}-"
         _remove_left(path.parent, start)
-        self.partial = path.with_name(f"{start}{os.urandom(8).hex()}{_PARTIAL}")
-        self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)  # follows no link
-        _lock(self._file)
+        self.partial = path.with_name(f"{start}{os.getpid()}.{os.urandom(8).hex()}{_PARTIAL}")
+        os.close(os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # follows no link
 
     def close(self) -> None:
         """Remove the file, unless it has its name; a folder that takes no file may refuse this, too."""
-        os.close(self._file)
         with suppress(OSError):
             self.partial.unlink(missing_ok=True)
 
 
-def _lock(file: int) -> None:
-    """Lock an open file, or raise BlockingIOError if its writer lives; on Windows nothing is locked."""
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _machine() -> str:
+    return f"{crc32(os.uname().nodename.encode()):08x}" if hasattr(os, "uname") else "0"
 
 
 def _remove_left(folder: Path, start: str) -> None:
-    """Remove what killed writers of one file left; nothing on Windows."""
+    """Remove what processes of this machine left that are gone; nothing on Windows, where one cannot ask."""
     with suppress(OSError):
-        for name in os.listdir(folder) if fcntl else ():
+        for name in os.listdir(folder) if os.name == "posix" else ():
             if name.startswith(start) and name.endswith(_PARTIAL):
-                with suppress(OSError):
-                    file = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW)
-                    try:
-                        _lock(file)
+                pid = name[len(start) :].partition(".")[0]
+                if pid.isdecimal() and not _is_running(int(pid)):
+                    with suppress(OSError):
                         os.unlink(folder / name)
-                    finally:
-                        os.close(file)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _check_free(path: Path, content: bytes, force: bool) -> None:

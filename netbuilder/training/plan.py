@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from netbuilder.prototxt.solver_file import SolverNet
     from netbuilder.schema import SolverParameter
 
-__all__ = ["NetPlan", "TrainingPlan", "parse_devices", "plan_net", "plan_training", "solver_models"]
+__all__ = [
+    "NetPlan",
+    "TrainingPlan",
+    "existing",
+    "parse_devices",
+    "plan_net",
+    "plan_training",
+    "solver_models",
+]
 
 Devices = tuple[int | str, ...]
 
@@ -187,7 +195,7 @@ def plan_training(
         )
     prefix = prefix_of(path, solver)
     uses = [NetInUse(net, _net(net)) for net in read.nets() if net.used]
-    files = [*_existing((*weights, *solver_models(solver)))]
+    files = [*existing((*weights, *solver_models(solver)))]
     for use in uses:
         for finding in (*of_layers(use), *of_inputs(use)):
             raise error_of(finding)
@@ -264,7 +272,7 @@ def plan_net(
 
     Raises FileError, ConfigError.
     """
-    _existing(weights)
+    existing(weights)
     where = source.where if source else path
     check_files(net, where)
     check_labels(net, where)
@@ -303,7 +311,8 @@ def _net(source: SolverNet) -> Net:
     return reader.read_net(source, dialect="any", unknown="keep")
 
 
-def _existing(weights: Sequence[str]) -> Sequence[str]:
+def existing(weights: Sequence[str]) -> Sequence[str]:
+    """The files. Raises FileError for one that is not there."""
     for name in weights:
         if not Path(name).is_file():
             raise FileError(f"there is no weights file '{name}'")

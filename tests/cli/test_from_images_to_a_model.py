@@ -22,7 +22,7 @@ def test_the_commands_of_the_page_train_a_net(
     text = PAGE.read_text(encoding="utf-8").partition("## From a folder of images\n")[2]
     images, commands = re.findall(r"^```(?:python|sh)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[:2]
     exec(compile(images, "make_images.py", "exec"), {})
-    lines = [shlex.split(line) for line in commands.splitlines()]
+    lines = [shlex.split(line) for line in commands.splitlines() if not line.startswith("#")]
     assert [words[:2] for words in lines] == [
         ["netbuilder", verb] for verb in ("data", "data", "build", "solver", "train", "test")
     ]

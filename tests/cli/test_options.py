@@ -24,6 +24,7 @@ KEPT = {"--output_folder"}
 OWN_MEANING = {
     "--batch": "of the net that is counted, or of the training",
     "--by-block": "figures printed besides, or the rows of the table",
+    "--crop": "as wide as the net's input, or as its crop_size",
     "--dialect": "that a file is read in, or a solver is written for",
     "--draw": "the front of a sweep, or samples of a database",
     "--engine": "the default is another in training",
@@ -44,7 +45,9 @@ OWN_MEANING = {
     "--output": "what is written",
     "--output_folder": "what is written",
     "--pad-value": "another default in each set of images",
+    "--per-class": "images of each set, or a table",
     "--phase": "one that is counted or timed, or those that are compared and checked",
+    "--resize": "the short side in a test, or a switch of CaffeOnSpark",
     "--resume": "a training, or making a database",
     "--rgb": "as stored, or as drawn",
     "--schema": "of configs, or of counts",

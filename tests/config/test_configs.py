@@ -385,7 +385,7 @@ def test_list_takes_a_part_of_a_name_or_a_pattern(netbuilder: Command, folder: P
     def names(pattern: str) -> list[str]:
         return [row["name"] for row in json.loads(netbuilder("list", pattern, "--json").out)]
 
-    assert names("seresnext_50") == ["bl_seresnext_50_32x4d_a2_b4", "bl_seresnext_50_64x4d_a2_b4"]
+    assert names("l_seresnext_50") == ["bl_seresnext_50_32x4d_a2_b4", "bl_seresnext_50_64x4d_a2_b4"]
     # In the order of the numbers, not of the digits.
     assert names("resnet_??") == ["resnet_18", "resnet_34", "resnet_50"]
     assert names("BL_RESNET_*") == ["bl_resnet_50_a2_b4", "bl_resnet_101_a2_b4", "bl_resnet_152_a2_b4"]

@@ -27,7 +27,7 @@ NAMES = sorted(p.stem for p in RECIPES.glob("*.yaml"))
 def test_the_shipped_recipes_are_those_of_the_papers() -> None:
     assert NAMES == [
         "assemble_r50", "assemble_resnet", "bl_resnet", "cifar_resnet", "cifar_resnet_110", "davidnet",
-        "dawnnet", "resnet",
+        "davidnet_tricks", "dawnnet", "gcr_resnet", "gcr_resnet_110", "resnet",
     ]  # fmt: skip
 
 
@@ -47,6 +47,23 @@ def test_the_paper_s_cifar_recipe_at_half_the_batch() -> None:
     assert (solver.max_iter, list(solver.stepvalue)) == (128000, [64000, 96000])
     assert solver.base_lr == pytest.approx(0.05)
     assert (list(solver.test_iter), solver.test_interval) == ([100], 782)  # 10000 / 100; 50000 / 64 = 781.25
+
+
+def test_the_blocks_of_torch_residual_networks() -> None:
+    # 50000 / 128 -> 391 an epoch: 200 epochs, steps at 80 and 120; of 110 layers, 400 updates at 0.001
+    solver = plan(read_recipe("gcr_resnet"), net="n", batch=128).solver
+    assert (solver.max_iter, list(solver.stepvalue), solver.type) == (78200, [31280, 46920], "Nesterov")
+    rate = schedule_of(plan(read_recipe("gcr_resnet_110"), net="n", batch=128).solver).rate
+    assert [rate(i) for i in (0, 399, 400)] == pytest.approx([0.001, 0.001, 0.1])
+
+
+def test_the_bag_of_tricks() -> None:
+    # 50000 / 512 = 97.7 -> 97 an epoch: 13 epochs; a peak of 1 after a fifth of them, 0.1 in the last two
+    solver = plan(read_recipe("davidnet_tricks"), net="n", batch=512).solver
+    assert solver.max_iter == 1261
+    rate = schedule_of(solver).rate
+    assert [rate(i) for i in (251, 1066, 1260)] == pytest.approx([1.0, 0.1, 0.1])
+    assert rate(0) == pytest.approx(1 / 252)  # counted from 1
 
 
 def test_resnet_on_eight_devices() -> None:

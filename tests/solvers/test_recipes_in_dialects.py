@@ -29,7 +29,10 @@ NETS = {
     "cifar_resnet": "cifar_resnet_20_a",
     "cifar_resnet_110": "cifar_resnet_110_a",
     "davidnet": "davidnet",
+    "davidnet_tricks": "davidnet_tricks",
     "dawnnet": "dawnnet",
+    "gcr_resnet": "gcr_resnet_20",
+    "gcr_resnet_110": "gcr_resnet_110",
     "resnet": "resnet_50",
 }
 SPARK = ("cos_lmdb", "cos_seq", "cos_image_df", "cos_df")

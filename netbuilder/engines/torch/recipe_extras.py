@@ -1,4 +1,4 @@
-"""What a recipe does besides Caffe's solver: that of the data, and that of the weights."""
+"""What a recipe does besides Caffe's solver: that of the data, of the weights, and of a teacher."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ from netbuilder.errors import ConfigError, did_you_mean
 
 __all__ = ["TrainingExtras"]
 
-_OWN = ("ema",)
+_OWN = ("ema", "teacher", "teacher_weights", "teacher_temperature", "teacher_share")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingExtras:
-    """`ema` is the decay of the average of the weights, which tests use and snapshots have as a model."""
+    """`ema` is the decay of the average of the weights, which tests use and snapshots have as a model.
+
+    `teacher` and `teacher_weights` are the prototxt and model of a net whose scores are targets, too, at
+    `teacher_temperature`; `teacher_share` is the factor of that loss.
+    """
 
     ema: float | None = None
+    teacher: str = ""
+    teacher_weights: str = ""
+    teacher_temperature: float = 1.0
+    teacher_share: float = 1.0
     data: Extras = field(default_factory=Extras)
 
     def __post_init__(self) -> None:
@@ -26,6 +34,28 @@ class TrainingExtras:
             raise ConfigError(
                 f"ema must be between 0 and 1, got {self.ema}", key="ema", hint="as in ema: 0.999"
             )
+
+        self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        for name in ("teacher", "teacher_weights"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or (not value and self._teaches):
+                raise ConfigError(
+                    "a teacher needs its prototxt and its model", key=name,
+                    hint="as in teacher: net.prototxt and teacher_weights: net.caffemodel",
+                )  # fmt: skip
+        for name in ("teacher_temperature", "teacher_share"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and 0 < value < float("inf")):
+                raise ConfigError(f"{name} must be above 0, got {value}", key=name)
+
+    @property
+    def _teaches(self) -> bool:
+        """Whether anything is said of a teacher."""
+        given = (self.teacher, self.teacher_weights, self.teacher_temperature, self.teacher_share)
+        return given != ("", "", 1.0, 1.0)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingExtras:
@@ -42,4 +72,6 @@ class TrainingExtras:
 
     def lines(self) -> list[str]:
         """What is done, a line each."""
-        return [*([f"ema: {self.ema}"] if self.ema is not None else []), *self.data.lines()]
+        default = TrainingExtras()
+        changed = [name for name in _OWN if getattr(self, name) != getattr(default, name)]
+        return [*(f"{name}: {getattr(self, name)}" for name in changed), *self.data.lines()]

@@ -31,6 +31,7 @@ from netbuilder.engines.torch.runs import Means, Sums, means, sums
 from netbuilder.engines.torch.snapshots import digest, read_rest, save_model, write_snapshot
 from netbuilder.engines.torch.solver import Solver
 from netbuilder.engines.torch.solver_state import load_state
+from netbuilder.engines.torch.teacher import Teacher
 from netbuilder.errors import ConfigError, EngineError, shape_text
 from netbuilder.layers import is_source, source_of
 from netbuilder.layers.traits import Form
@@ -120,6 +121,8 @@ class Training:
             share(test.net, self.net)
         self._scaler = torch.amp.GradScaler(self.device.type) if plan.dtype == "float16" else None
         self._average = Average.of(self.net, self.extras.ema)
+        teaches = bool(self.extras.teacher)
+        self._teacher = Teacher(self.extras, net, self.net, self.device) if teaches else None
         if rest is not None:
             self._load_rest(rest)
         elif plan.state is not None:
@@ -235,6 +238,8 @@ class Training:
         )
 
     def _pass(self, net: Replica | NetModule, batch: Mapping[str, Tensor]) -> Outputs:
+        if self._teacher is not None:
+            self._teacher.look(batch)
         out: Outputs = net(batch) if isinstance(net, Replica) else net(**batch)
         if out.loss is not None and out.loss.requires_grad:
             torch.autograd.backward(out.loss if self._scaler is None else self._scaler.scale(out.loss))

@@ -162,7 +162,7 @@ BEGUN = {"test": "testing: ", "time": "timing: "}
 
 @pytest.mark.parametrize("verb", BEGUN)
 def test_ctrl_c_stops_after_the_pass(folder: Path, verb: str) -> None:
-    words = [verb, "inputs.prototxt", "--iterations", "10000000", "--engine", "torch"]
+    words = [verb, "net.prototxt", "--iterations", "10000000", "--engine", "torch"]
     words += ["--weights", "m.caffemodel"] if verb == "test" else []
     command = [sys.executable, "-m", "netbuilder", *words]
     terminal, its = pty.openpty()  # on which a bar shows that the passes have begun

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from netbuilder.cli.main import main
-from netbuilder.config.recipes import read_recipe
+from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.engines.caffe import Caffe
+from netbuilder.engines.torch.recipe_extras import TrainingExtras
 from tests.engines.case import refusal
 from tests.engines.torch.test_train import TORCH, arrays_of, assert_near, plain, trained
 
@@ -111,6 +112,33 @@ def test_a_recipe_writes_its_extras_beside_the_solver(
     assert Path("made.extras.yaml").read_text().endswith("ema: 0.99\n")
     assert main(["train", "made.prototxt", *TORCH]) == 0
     assert list(Path("snapshots").glob("*.ema.caffemodel"))
+
+
+def test_what_a_recipe_cannot_do_is_listed_by_solver_and_train(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain(folder)
+    Path("mine.yaml").write_text(
+        "source: ours\nimages: 50\nbatch: 7\nepochs: 1\nbase_lr: 0.01\nlacks: [a third hand, 'luck: more']\n"
+    )
+    assert main(["solver", "mine.yaml", "--net", "net.prototxt", "-o", "made.prototxt"]) == 0
+    said = capsys.readouterr().err
+    assert "not in a solver: a third hand\nnot in a solver: luck: more\n" in said
+    assert "only `netbuilder train --engine torch`" not in said  # there are no extras
+    assert main(["train", "made.prototxt", *TORCH]) == 0
+    assert (
+        "not done of the recipe: a third hand\nnot done of the recipe: luck: more\n"
+        in capsys.readouterr().err
+    )
+    Path("made.extras.yaml").write_text("lacks: 3\n")
+    assert main(["train", "made.prototxt", *TORCH, "--force"]) == 2
+    assert "lacks must be a list of texts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in RECIPES.glob("*.yaml")))
+def test_the_engine_can_do_the_extras_of_each_shipped_recipe(name: str) -> None:
+    extras = read_recipe(name).extras
+    assert len(TrainingExtras.of(extras).lines()) >= len(set(extras) - {"resized_shape"})
 
 
 def test_extras_of_the_data_are_applied_in_training_only(

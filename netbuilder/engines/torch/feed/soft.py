@@ -1,4 +1,4 @@
-"""Losses against two labels (mixup) or smoothed ones, where the net has a plain SoftmaxWithLoss."""
+"""Losses against two labels (mixup), smoothed ones, or a teacher, where the net has a SoftmaxWithLoss."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ __all__ = ["SoftLoss", "softened"]
 class SoftLoss(Fusion):
     """The loss of `share` of the label and 1 - share of the other one of `mix`, smoothed over the classes.
 
-    Of smoothing e, the loss is (1 - e) of that plus e of the mean over all classes taken as the label.
-    Source: Szegedy 2016; Zhang 2018.
+    Of smoothing e, the loss is (1 - e) of that plus e of the mean over all classes taken as the label. With
+    the scores of a teacher, the cross-entropy with its softmax, both at the temperature, is added, `part`
+    times temperature^2. Source: Szegedy 2016; Zhang 2018; Hinton 2015.
     """
 
     def __init__(self, loss: Any, smoothing: float) -> None:
@@ -34,6 +35,8 @@ class SoftLoss(Fusion):
         self.loss: Any
         self.smoothing = smoothing
         self.mix: Mix | None = None
+        self.taught: Tensor | None = None  # the scores of a teacher
+        self.temperature = self.part = 1.0
         self.name, self.proto = loss.name, loss.proto
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
@@ -45,20 +48,29 @@ class SoftLoss(Fusion):
             )
         if self.smoothing:
             loss = (1 - self.smoothing) * loss + self.smoothing * self._of_all_classes(scores)
+        if self.taught is not None and len(self.taught) == len(scores):
+            loss = loss + self.part * self._of_teacher(scores, self.taught.view_as(scores))
         return loss
+
+    def _of_teacher(self, scores: Tensor, taught: Tensor) -> Tensor:
+        """Temperature^2 times the cross-entropy with the teacher."""
+        axis, heat = self.loss.proto.softmax_param.axis % scores.dim(), self.temperature
+        targets = torch.softmax(taught / heat, axis)
+        logs = torch.log_softmax(scores.float() / heat, axis)
+        return -(targets * logs).sum() * heat**2 / self._divisor(scores, axis)
 
     def _of_all_classes(self, scores: Tensor) -> Tensor:
         """The mean loss over all classes, normalised as the loss is: it does not depend on the labels."""
         axis = self.loss.proto.softmax_param.axis % scores.dim()
+        return -torch.log_softmax(scores.float(), axis).mean(axis).sum() / self._divisor(scores, axis)
+
+    def _divisor(self, scores: Tensor, axis: int) -> Tensor | float:
         outer, inner = math.prod(scores.shape[:axis]), math.prod(scores.shape[axis + 1 :])
-        divisor = normalizer(
-            self.loss.mode, outer, inner, None, self.loss.proto.loss_param.pre_fixed_normalizer
-        )
-        return -torch.log_softmax(scores.float(), axis).mean(axis).sum() / divisor
+        return normalizer(self.loss.mode, outer, inner, None, self.loss.proto.loss_param.pre_fixed_normalizer)
 
 
-def softened(net: NetModule, source: Source, smoothing: float) -> list[SoftLoss]:
-    """Let the losses that read the label of a data layer be soft ones.
+def softened(net: NetModule, source: Source, smoothing: float | None) -> list[SoftLoss]:
+    """Let the losses that read the label of a data layer be soft ones; None leaves a smoothing as it is.
 
     Raises EngineError if one of them cannot be, or if there is none. Layers without gradients (Accuracy)
     read the first label.
@@ -70,23 +82,28 @@ def softened(net: NetModule, source: Source, smoothing: float) -> list[SoftLoss]
         if label not in operator.proto.bottom or not any(step.weights):
             continue
         if isinstance(operator, SoftLoss):
+            if smoothing is None:
+                found.append(operator)
+                continue
             operator = operator.loss
         if operator.proto.type != "SoftmaxWithLoss" or len(operator.proto.bottom) != 2:
             raise EngineError(
-                f"mixup and label smoothing need a SoftmaxWithLoss, and {operator.proto.type} "
+                f"mixup, label smoothing and a teacher need a SoftmaxWithLoss, and {operator.proto.type} "
                 f"'{operator.name}' reads the label '{label}' of '{source.name}'",
                 hint="leave them out of the recipe, or change the loss",
             )
         if operator.proto.loss_param.HasField("ignore_label"):
             raise EngineError(
-                f"mixup and label smoothing cannot ignore labels as SoftmaxWithLoss '{operator.name}' does",
+                "mixup, label smoothing and a teacher cannot ignore labels as SoftmaxWithLoss "
+                f"'{operator.name}' does",
                 hint="leave them out of the recipe, or ignore_label out of the net",
             )
-        soft = SoftLoss(operator, smoothing)
+        soft = SoftLoss(operator, smoothing or 0.0)
         net.replace(i, soft)
         found.append(soft)
     if not found:
         raise EngineError(
-            f"mixup and label smoothing need a loss that reads the label of '{source.name}': there is none"
+            f"mixup, label smoothing and a teacher need a loss that reads the label of '{source.name}': "
+            "there is none"
         )
     return found
