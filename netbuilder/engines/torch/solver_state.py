@@ -205,8 +205,7 @@ def _save_hdf5(path: Path, solver: Solver, learned_net: str) -> None:
 
     h5py = _h5py()
     name = os.fsencode(learned_net)
-    # `replacing` has locked the file already.
-    with replacing(path) as partial, h5py.File(partial, "w", locking=False) as file:
+    with replacing(path) as partial, h5py.File(partial, "w") as file:
         file["iter"] = np.array([solver.iteration], np.int32)
         # Caffe reads only fixed-length strings with a terminating zero.
         file["learned_net"] = np.array(name, dtype=f"S{len(name) + 1}")
