@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,7 +109,6 @@ def test_what_fix_mends_is_said_and_is_what_it_mends(bad: Path, netbuilder: Comm
         for begin, end in zip(starts, [*starts[1:], len(shown)], strict=True)
         if "  --fix mends it" in shown[begin:end]
     }
-    import json
 
     (file,) = json.loads(netbuilder(*CHECK, "--fix", "--json").out)["files"]
     assert said == {mended["code"] for mended in file["mended"]}
@@ -141,3 +143,15 @@ def test_diff_begins_with_its_summary(tmp_path: Path, netbuilder: Command) -> No
     assert code == 1
     assert max(map(len, shown.splitlines())) <= 80
     assert "+19.0 M" in shown
+
+
+def test_without_a_terminal_nothing_more_is_imported(nets: Path) -> None:
+    code = (
+        "import sys\nfrom netbuilder.cli.main import main\nmain(sys.argv[1:])\n"
+        "print('MODULES', *sys.modules, file=sys.stderr)"
+    )
+    words = [sys.executable, "-c", code, "count", str(nets / "resnet.prototxt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    modules = set(done.stderr.rpartition("MODULES ")[2].split())
+    assert not modules & {"netbuilder.report.terminal", "netbuilder.report.excerpts", "netbuilder.config"}
+    assert not modules & {"netbuilder.measure.memory", "rich", "yaml", "shutil", "unicodedata"}
