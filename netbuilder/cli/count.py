@@ -145,7 +145,7 @@ def _run(args: argparse.Namespace) -> int:
         print(_text(args, found, errors))
         sys.stdout.flush()
     for file, text in errors.items():
-        print(printable(f"{file}: {text}"), file=sys.stderr)
+        print(f"{printable(file)}: {text}", file=sys.stderr)
     for counted in found:
         _talk(args, counted, several=len(args.files) > 1)
     return 2 if errors else 0

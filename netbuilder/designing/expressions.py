@@ -115,7 +115,8 @@ def objective(text: str) -> Objective:
     if sense not in _SENSES:
         raise ConfigError(
             f"objective '{text}' must begin with minimise or maximise",
-            hint=did_you_mean(sense, ("minimise", "maximise")) or "for example minimise macs",
+            hint=did_you_mean(sense.partition("_")[0], ("minimise", "maximise"))
+            or "for example minimise macs",
         )
     reader = _Reader(rest, "objective")
     expression = reader.sum()

@@ -26,13 +26,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "file", "what", "verb"),
     [
-        (["count"], "net.yaml", "a config", "build"),
-        (["count"], "based.yaml", "a config", "build"),
-        (["count"], "sweep.yml", "the file of a sweep", "sweep"),
         (["time"], "net.yaml", "a config", "build"),
         (["train"], "net.yaml", "a config", "build"),
-        (["diff", "based.yaml"], "based.yaml", "a config", "build"),
-        (["deploy", "-o", "x"], "net.yaml", "a config", "build"),
     ],
 )
 def test_yaml_is_not_read_as_a_prototxt(
@@ -46,9 +41,19 @@ def test_yaml_is_not_read_as_a_prototxt(
 
 
 @pytest.mark.usefixtures("files")
-def test_check_finds_yaml_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "net.yaml"]) == 2
-    assert "this is a config in YAML, not a prototxt" in capsys.readouterr().out
+@pytest.mark.parametrize("verb", ["count", "check", "diff", "deploy"])
+def test_a_config_stands_for_its_net_where_nets_are_read(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"diff": ["based.yaml"], "deploy": ["-o", "x.prototxt"]}.get(verb, [])
+    assert main([verb, "based.yaml", *more]) == 0
+    capsys.readouterr()
+    assert main([verb, "net.yaml", *more]) == 2
+    assert "ConfigError: main_branch is missing: network resnet needs it\n" in capsys.readouterr().err
+    assert main([verb, "sweep.yml", *more]) == 2
+    said = capsys.readouterr().err
+    assert "ConfigError: this is the file of a sweep, over many nets, not a config: it has axes\n" in said
+    assert "netbuilder sweep sweep.yml -o FOLDER" in said
 
 
 @pytest.mark.usefixtures("files")

@@ -254,7 +254,7 @@ def test_the_exception_of_a_python_layer_is_reported(
 ) -> None:  # fmt: skip
     monkeypatch.setenv(VARIABLE, container(*program))
     layer('type: "Python" python_param { module: "no_module" layer: "X" }')()
-    assert main(["train", "solver.prototxt", "--no-draw"]) == 2
+    assert main(["train", "solver.prototxt", "--no-draw", "--trust"]) == 2
     said = capsys.readouterr().err
     assert "EngineError: a Python layer raised an error, or its module was not found\n  where:   " in said
     assert "ModuleNotFoundError: No module named 'no_module'\n  hint:" in said

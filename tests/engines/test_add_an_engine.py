@@ -28,7 +28,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("netbuilder.engines.ENGINES", dict(ENGINES))
     monkeypatch.delitem(sys.modules, "tiny_engine", raising=False)
     (tmp_path / "tiny_engine.py").write_text(FILES["tiny_engine.py"])
-    (tmp_path / "net.prototxt").write_text('layer { name: "x" type: "Input" top: "x" }')
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 1 } } }'
+    )
     return tmp_path
 
 

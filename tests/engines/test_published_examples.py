@@ -66,7 +66,7 @@ def run(command: Command, example: Example, weights: tuple[str, ...] = ()) -> di
     ]
     assert errors == []
     settings = [word for setting in example.set for word in ("--set", setting)]
-    words = ["--cpu", "--seed", "1", "--no-draw", "--json", *settings, *weights]
+    words = ["--cpu", "--trust", "--seed", "1", "--no-draw", "--json", *settings, *weights]
     trained = command("train", "solver.prototxt", *words)
     assert trained.code == 0, trained
     record: dict[str, object] = json.loads(trained.out)
@@ -88,7 +88,16 @@ def test_an_example_runs_from_check_to_test(name: str, command: Command, real_ca
     )
     if name == "linreg":  # its solver tests nothing, and its net is that of both phases
         ran = command(
-            "test", "net.prototxt", "--weights", model, "--engine", "caffe", "--iterations", "2", "--json"
+            "test",
+            "net.prototxt",
+            "--weights",
+            model,
+            "--engine",
+            "caffe",
+            "--iterations",
+            "2",
+            "--json",
+            "--trust",
         )
     assert ran.code == 0, ran
     assert all(np.isfinite(values).all() for values in json.loads(ran.out)["outputs"].values())

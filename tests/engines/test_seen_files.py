@@ -123,7 +123,7 @@ def test_a_python_layer_is_found_on_pythonpath_and_beside_what_is_trained(
     write(IMAGES, f"{tmp_path}/stored/", rest=FC.partition('layer { name: "loss"')[0] + PYTHON)
     Path("net.prototxt").rename("nets/net.prototxt")
     Path("solver.prototxt").write_text((SOLVER % "out").replace('"net', '"nets/net'), encoding="utf-8")
-    ran = train("solver.prototxt")
+    ran = train("solver.prototxt", "--trust")
     assert ran.code == 0, ran
 
 

@@ -39,7 +39,7 @@ class Param:
     base_lr = 0.0
 
 class Net:
-    layers, outputs = [], ["loss"]
+    layers, outputs, params = [], ["loss"], {}
     def after_backward(self, nccl): note("after_backward")
 
 class NCCL:

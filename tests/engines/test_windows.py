@@ -91,7 +91,8 @@ def test_an_image_that_caffe_cannot_read_ends_the_run(
         container: Callable[..., str] = request.getfixturevalue("container")
         monkeypatch.setenv(VARIABLE, container("caffe"))
     windows("0.ppm", "damaged.ppm")
-    assert refusal(["train", "solver.prototxt", "--no-draw"], capsys).startswith(
+    words = ["train", "solver.prototxt", "--no-draw", "--set", "max_iter=500000"]
+    assert refusal(words, capsys).startswith(
         "Caffe goes on without something that it could not read: Could not open or find file "
     )
     assert json.loads(Path("out/x_run.json").read_text())["end"] == "failed"

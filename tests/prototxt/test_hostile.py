@@ -254,7 +254,7 @@ def test_bottoms_in_a_circle_or_from_nowhere_are_refused(text: str, missing: str
 def test_a_solver_that_names_itself_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text(f'net: "{path}"\nbase_lr: 0.1\n')
-    with pytest.raises(PrototxtError, match="NetParameter has no field 'net'"):
+    with pytest.raises(PrototxtError, match="as a net, which is no prototxt"):
         prototxt.read(path)
 
 
