@@ -121,9 +121,11 @@ def require_whole(state: Path, prefix: str, names: SnapshotNames) -> None:
 
 
 def _fault(state: Path, names: SnapshotNames) -> str:
-    """What is wrong with the files of a snapshot; "" if nothing can be seen."""
+    """What is wrong with the files of a snapshot; "" if nothing can be seen, or the format is not Caffe's."""
     from netbuilder.weights.model import read_model
 
+    if (names.model, names.state) != (".caffemodel", ".solverstate"):
+        return ""
     model = names.model_of(state)
     try:
         read_model(model)
