@@ -8,7 +8,8 @@ list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from netbuilder.layers.base import RULES, Rule
@@ -36,6 +37,16 @@ class Coverage(Generic[T]):
         self.covered = covered
         self.refused = refused
         self._concerns = concerns
+
+    @classmethod
+    def of_families(cls, where: str, families: Iterable[ModuleType]) -> Coverage[T]:
+        """A table of modules that have one each, as COVERED and REFUSED."""
+        covered: dict[str, T] = {}
+        refused: dict[str, str] = {}
+        for family in families:
+            covered.update(family.COVERED)
+            refused.update(family.REFUSED)
+        return cls(where, covered, refused)
 
     def get(self, type: str) -> T | None:
         """The implementation for a layer type, or None."""

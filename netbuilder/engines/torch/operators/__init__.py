@@ -52,12 +52,6 @@ FAMILIES = (
     yolo,
 )
 
-_COVERED: dict[str, type[Operator]] = {}
-_REFUSED: dict[str, str] = {}
-for family in FAMILIES:
-    _COVERED.update(family.COVERED)
-    _REFUSED.update(family.REFUSED)
-
-OPERATORS: Coverage[type[Operator]] = Coverage(
-    "netbuilder.engines.torch.operators.OPERATORS", _COVERED, _REFUSED
+OPERATORS: Coverage[type[Operator]] = Coverage.of_families(
+    "netbuilder.engines.torch.operators.OPERATORS", FAMILIES
 )

@@ -44,10 +44,4 @@ FAMILIES = (
     reshape,
 )
 
-_COVERED: dict[str, Form] = {}
-_REFUSED: dict[str, str] = {}
-for family in FAMILIES:
-    _COVERED.update(family.COVERED)
-    _REFUSED.update(family.REFUSED)
-
-FORMS: Coverage[Form] = Coverage("netbuilder.export.onnx.forms.FORMS", _COVERED, _REFUSED)
+FORMS: Coverage[Form] = Coverage.of_families("netbuilder.export.onnx.forms.FORMS", FAMILIES)
