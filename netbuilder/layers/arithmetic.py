@@ -68,8 +68,9 @@ def _has_sides(p: ConvolutionParameter | PoolingParameter, axes: int) -> bool:
         return False
     if axes != 2:
         raise ShapeError(f"pad_l, pad_r, pad_t and pad_b need two spatial axes, the bottom has {axes}")
-    given = any(field.name in ("pad", "pad_h", "pad_w") for field, _ in p.ListFields())
-    if given:
+    # A convolution's `pad` is repeated, a pooling's is not.
+    given = p.HasField("pad") if isinstance(p.pad, int) else bool(p.pad)
+    if given or p.HasField("pad_h") or p.HasField("pad_w"):
         raise ShapeError("pad and pad_l, pad_r, pad_t, pad_b are both given: give one of them")
     return True
 

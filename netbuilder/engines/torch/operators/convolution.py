@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, Tops, canonical
 from netbuilder.errors import EngineError
-from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent
+from netbuilder.layers.arithmetic import Window, conv_extent, conv_window, deconv_extent, sides
 from netbuilder.net import Layer
 
 __all__ = ["COVERED", "REFUSED"]
@@ -43,6 +43,11 @@ class _Sliding(Operator):
         p = self.message
         self._axes = self.blob(0).dim() - 2
         self.window = conv_window(p, self._axes)
+        before, after = sides(p)
+        # Where a fork pads the four sides differently, the image is padded, or the top cut, by itself.
+        self.sides = (before[1], after[1], before[0], after[0]) if before != after else ()
+        if self.sides:
+            self.window = self.window._replace(pad=(0, 0))
         self.group = self._groups()
         self._bias = 1 if p.bias_term else None
         self.slope = p.negative_slope if p.relu else None  # intel/caffe: a ReLU in the layer
@@ -98,6 +103,10 @@ class Convolution(_Sliding):
 
     native = _CONV
 
+    def slide(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top, of the padded image."""
+        return super().slide(functional.pad(x, self.sides) if self.sides else x, weight, bias)
+
     def _smallest(self) -> tuple[int, ...]:
         k, _, pad, d = self.window
         return tuple(d[i] * (k[i] - 1) + 1 - 2 * pad[i] for i in range(self._axes))
@@ -142,6 +151,11 @@ class Deconvolution(_Sliding):
                 hint="give both stride_h and stride_w",
             )
         super().__init__(layer, phase)
+
+    def slide(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top, without its padding."""
+        top = super().slide(x, weight, bias)
+        return functional.pad(top, tuple(-n for n in self.sides)) if self.sides else top
 
     def _smallest(self) -> tuple[int, ...]:
         k, s, pad, d = self.window

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operator import Operator, Tops
-from netbuilder.layers.arithmetic import Window, pool_extent, pool_window
+from netbuilder.errors import EngineError
+from netbuilder.layers.arithmetic import Window, pool_extent, pool_window, sides
 from netbuilder.net import Layer
 
 __all__ = ["COVERED", "REFUSED"]
@@ -29,6 +30,12 @@ class Pooling(Operator):
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.message
+        before, after = sides(p)
+        if before != after:
+            raise EngineError(
+                f"the PyTorch engine does not compute Pooling '{layer.name}', whose sides have other pads",
+                where=str(layer.origin),
+            )
         self._pool = p.pool
         self._global = p.global_pooling
         self._window = None if self._global else pool_window(p, (1, 1))

@@ -109,7 +109,7 @@ def fixed_filters(plan: Plan) -> None:
         if step is None or len(step.bottoms) != 1:
             continue
         layer = step.operator
-        if not isinstance(layer, (Convolution, Deconvolution)) or layer.slope is not None:
+        if not isinstance(layer, (Convolution, Deconvolution)) or layer.slope is not None or layer.sides:
             continue
         weight = layer.blob(0)
         if weight.dim() != 4 or layer.message.axis != 1 or set(layer.window.dilation) != {1}:
