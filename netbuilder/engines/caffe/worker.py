@@ -23,7 +23,8 @@ from netbuilder.training import events
 __all__ = ["Worker"]
 
 _MODULES = (
-    "_messages.py", "_late_imports.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py",
+    "_messages.py", "_late_imports.py", "../../storage/wire.py", "../../storage/temporary.py",
+    "_snapshot_files.py", "_train_worker.py",
 )  # fmt: skip
 _EVENTS = {
     kind.__name__: kind
