@@ -17,7 +17,7 @@ from typing import Any
 
 from netbuilder.errors import FileError
 from netbuilder.storage import temporary
-from netbuilder.storage.files import reason, rename_folder, replacing
+from netbuilder.storage.files import read_record, reason, rename_folder, replacing
 
 __all__ = ["ABOUT", "AlreadyMade", "Output", "about"]
 
@@ -171,11 +171,7 @@ class Output:
 
 def about(place: Path) -> dict[str, Any] | None:
     """The content of netbuilder.json in this folder, or None if it is missing or unreadable."""
-    try:
-        found = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    return read_record(place / ABOUT) or None
 
 
 def _difference(old: object, new: Mapping[str, object]) -> str:

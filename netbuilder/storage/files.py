@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.storage import temporary
@@ -14,8 +15,10 @@ from netbuilder.storage import temporary
 __all__ = [
     "HELD",
     "MARK",
+    "cache_folder",
     "is_file_name",
     "is_outside",
+    "read_record",
     "read_text",
     "reason",
     "rename_folder",
@@ -60,6 +63,17 @@ def read_text(path: str | Path) -> str:
         raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
 
 
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The content of a JSON file of netbuilder's own; {} if it is missing or is not one."""
+    import json
+
+    try:
+        data = json.loads(read_text(path))
+    except (FileError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> None:
     """Write all of the files, or none of them; missing folders are created.
 
@@ -90,6 +104,11 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
     finally:
         for file in begun:
             file.close()
+
+
+def cache_folder() -> Path:
+    """Where netbuilder keeps what can be made again, in the user's own folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netbuilder"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ __all__ = [
     "Pace",
     "Replaying",
     "Run",
+    "Saving",
     "Snapshot",
     "Started",
     "Tested",
@@ -84,6 +85,13 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True)
+class Saving:
+    """The snapshot after `iteration` iterations is written next, once this event has been taken."""
+
+    iteration: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The snapshot of an iteration is complete and has its final names."""
 
@@ -135,7 +143,7 @@ class Ended:
 
 
 Event: TypeAlias = (
-    Started | Replaying | Iteration | Pace | Testing | Tested | Snapshot | Timing | Timed | Ended
+    Started | Replaying | Iteration | Pace | Testing | Tested | Saving | Snapshot | Timing | Timed | Ended
 )
 
 

@@ -74,6 +74,9 @@ def check_sound(net: Any) -> None:
 def snapshot(solver: Any, job: dict[str, Any]) -> None:
     """Write model and state under temporary names, and rename them when they are complete."""
     check_sound(solver.net)
+    tell("Saving", iteration=solver.iter)
+    if not os.read(0, 1):  # netbuilder has recorded what came before
+        raise Gone
     try:
         solver.snapshot()
     except (OSError, ValueError) as error:

@@ -29,8 +29,8 @@ _MODULES = (
 _EVENTS = {
     kind.__name__: kind
     for kind in (
-        events.Started, events.Replaying, events.Testing, events.Tested, events.Snapshot, events.Timing,
-        events.Timed, events.Ended,
+        events.Started, events.Replaying, events.Testing, events.Tested, events.Saving, events.Snapshot,
+        events.Timing, events.Timed, events.Ended,
     )
 }  # fmt: skip
 
@@ -103,6 +103,8 @@ class Worker(Process):
             else:
                 ended = ended or kind == "Ended"
                 yield self._checked(_event(kind, fields))
+                if kind == "Saving":
+                    self._send(b"\n")
         code = self._process.wait()
         if not ended and self._ended_in_setup:
             yield events.Ended("stopped", self._job.get("begin", 0))
