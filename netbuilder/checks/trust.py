@@ -33,7 +33,7 @@ def _writes(graph: Graph) -> Iterator[Finding]:
         for name in written_outside(layer, layer.origin.file):
             yield found(
                 "writes-outside", layer, f"it writes '{name}', outside the folder of the net",
-                "give a name in this folder; `netbuilder train` and `test` refuse others without --trust",
+                "give a name in this folder; `train`, `test`, `time` and `run` refuse others without --trust",
             )  # fmt: skip
 
 
@@ -41,8 +41,8 @@ def _code(graph: Graph) -> Iterator[Finding]:
     for layer in graph.net:
         if code := code_of(layer):
             yield found(
-                "runs-code", layer, f"Caffe imports {code} and runs it, with all rights of its user",
-                "read that code first; `netbuilder train`, `test`, `time` and `run` need --trust for it",
+                "runs-code", layer, f"to run it is to import {code} and run it, with all rights of the user",
+                "read that code first; `train`, `test`, `time` and `run` refuse it without --trust",
             )  # fmt: skip
 
 
