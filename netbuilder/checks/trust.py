@@ -11,14 +11,19 @@ from netbuilder.layers.traits import known
 from netbuilder.net import Layer
 from netbuilder.storage.files import is_outside
 
-__all__ = ["CHECKS", "code_of", "written_outside"]
+__all__ = ["CHECKS", "code_of", "written", "written_outside"]
+
+
+def written(layer: Layer) -> list[str]:
+    """The files that a layer writes."""
+    rule = RULES.get(layer.type)
+    writes = known(rule.traits.writes, None) if rule else None
+    return [name for name in (writes(layer.proto) if writes else ()) if name]
 
 
 def written_outside(layer: Layer, file: str) -> list[str]:
     """The files outside the folder of its net, `file`, that a layer writes."""
-    rule = RULES.get(layer.type)
-    writes = known(rule.traits.writes, None) if rule else None
-    return [name for name in (writes(layer.proto) if writes else ()) if name and is_outside(name, file)]
+    return [name for name in written(layer) if is_outside(name, file)]
 
 
 def code_of(layer: Layer) -> str:

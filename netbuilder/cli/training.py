@@ -238,6 +238,8 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
         row = record.take(event, last)
         health.take(event)
         match event:
+            case events.Started() if getattr(run, "entered", ""):
+                head["entered"] = getattr(run, "entered", "")
             case events.Iteration(i, _, rate):
                 if i == plan.begin:
                     plan.remove_old()
