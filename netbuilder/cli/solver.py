@@ -14,7 +14,7 @@ from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_ou
 from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, StaleBlob, printable
-from netbuilder.solvers.recipe import extras_path
+from netbuilder.solvers.fields import extras_path
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]

@@ -207,7 +207,7 @@ def _of_ranks(plan: TrainingPlan, job: Job) -> dict[str, Any]:
 
 def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.solvers.recipe import extras_path
+    from netbuilder.solvers.fields import extras_path
 
     if args.extras == "none":
         return {}

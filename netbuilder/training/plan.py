@@ -14,7 +14,7 @@ from netbuilder.net import Net
 from netbuilder.prototxt.solver_file import require_solver
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import check_file, how_to_find, require_fields
-from netbuilder.solvers.recipe import set_field
+from netbuilder.solvers.fields import set_field
 from netbuilder.storage.files import read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
@@ -42,7 +42,7 @@ __all__ = [
 Devices = tuple[int | str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
     """A training as the user wants it, independent of the engine.
 
@@ -121,7 +121,7 @@ class TrainingPlan:
         shutil.rmtree(self.partial, ignore_errors=True)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class NetPlan:
     """A net to test or to time: `iterations` passes with these weights, computed in `dtype`.
 

@@ -17,9 +17,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from netbuilder.errors import FileError
 from netbuilder.storage.files import replacing
@@ -43,8 +42,7 @@ _FORMULA = re.compile("'*[=+@-]")  # a spreadsheet would compute such a name, so
 _OLD_OUTPUT = re.compile(r"(.+?)=([-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?))(?: |$)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of the training's table; `loss` is the mean of the last `average_loss` iterations."""
 
     iteration: int

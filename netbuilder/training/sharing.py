@@ -12,7 +12,7 @@ from netbuilder.errors import EngineError
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import solver_type
-from netbuilder.solvers.recipe import SCALED
+from netbuilder.solvers.fields import SCALED
 from netbuilder.training.preflight import NetInUse
 from netbuilder.training.snapshots import SnapshotNames, state_to_resume, states
 from netbuilder.transforms.rebatch import rebatched
