@@ -22,7 +22,6 @@ from netbuilder.training.ranks import ALONE, Ranks
 from netbuilder.training.sharing import dealt, divides, resumed
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, require_whole
 from netbuilder.training.sources import check_files
-from netbuilder.training.states import check_state
 from netbuilder.weights.model import model_files
 
 if TYPE_CHECKING:
@@ -213,6 +212,8 @@ def plan_training(
     force = force or not ranks.first or ranks.restarts > 0  # rank 0 has decided, or has begun
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if state is not None:
+        from netbuilder.training.states import check_state
+
         require_whole(state, prefix, names)
         check_state(state, names.model_of(state), uses[0].net, solver.type)
     if devices is None:
