@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
+from netbuilder.cli.streams import silence
 from netbuilder.cli.training_options import (
     report_weights,
     require_trust,
@@ -184,12 +185,16 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         ) from None
     finally:
         plan.clean()
-    if args.json:
-        import json
+    try:
+        if args.json:
+            import json
 
-        print(json.dumps(data, indent=1))
-    else:
-        _summary(data, record, plan)
+            print(json.dumps(data, indent=1))
+        else:
+            _summary(data, record, plan)
+        sys.stdout.flush()
+    except BrokenPipeError:  # how it ended is in the record, and in the exit code
+        silence(sys.stdout)
     return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 
