@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.cli.training_options import add_tensorboard
 from netbuilder.errors import ConfigError, FileError, did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -55,10 +56,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--epoch-images", type=int, metavar="N", help="the images of an epoch, if not recorded"
     )
-    parser.add_argument(
-        "--tensorboard", metavar="DIR",
-        help="write event files for TensorBoard, a folder in DIR for each training",
-    )  # fmt: skip
+    add_tensorboard(parser)
     add_force(parser, "replace a file that netbuilder did not draw")
     add_json(parser)
     add_debug(parser)
