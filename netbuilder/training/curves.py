@@ -291,6 +291,6 @@ def _spans_decades(curves: Sequence[Sequence[float]]) -> bool:
             continue
         held = sum(a == b for a, b in itertools.pairwise(rates))
         low = sum(rate * 50 < max(rates) for rate in rates)
-        if 2 * held >= len(rates) - 1 or 10 * low >= len(rates):
+        if 2 * held >= len(rates) - 1 or (low > 2 and 10 * low >= len(rates)):
             return True
     return False

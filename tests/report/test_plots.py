@@ -210,6 +210,7 @@ def example() -> Canvas:
 def test_a_png_has_the_marks_where_they_are() -> None:
     image = Image.open(io.BytesIO(example().png()))
     assert (image.format, image.size) == ("PNG", (200, 100))
+    image = image.convert("RGB")
     at = {"line": (100, 50), "box": (30, 20), "circle": (100, 20), "nothing": (60, 70)}
     assert {what: image.getpixel(place) for what, place in at.items()} == {
         "line": (255, 0, 0), "box": (0, 255, 0), "circle": (0, 0, 0), "nothing": (255, 255, 255)
