@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Axis", "axis_of", "bulk", "ticks"]
 
@@ -17,8 +17,7 @@ _DROPPED = 0.03  # the part of a curve that may be outliers, at either end of it
 _BEYOND, _FEW = 2.0, 60  # how far from the others an outlier is, in their range: of n points, 60 / n at least
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """The values from `low` to `high`, linear or logarithmic."""
 
     low: float

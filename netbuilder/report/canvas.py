@@ -11,8 +11,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from netbuilder.errors import ConfigError, printable
 from netbuilder.storage.files import MARK
@@ -64,16 +63,14 @@ def shade(colour: str, part: float) -> str:
     return "#" + "".join(f"{round(255 - (255 - one) * part):02x}" for one in parts)
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     points: Sequence[Point]
     colour: str
     width: float
     dash: Sequence[float]
 
 
-@dataclass(frozen=True)
-class _Shape:
+class _Shape(NamedTuple):
     """A filled polygon or, of one point, a circle; `edge` is the colour of its border."""
 
     points: Sequence[Point]
@@ -82,8 +79,7 @@ class _Shape:
     radius: float = 0.0
 
 
-@dataclass(frozen=True)
-class _Text:
+class _Text(NamedTuple):
     at: Point
     text: str
     size: float
@@ -92,13 +88,12 @@ class _Text:
     upright: bool
 
 
-@dataclass
 class Canvas:
     """A drawing of this size in pixels, of which y grows downwards; what comes later is on top."""
 
-    width: int
-    height: int
-    _marks: list[_Line | _Shape | _Text] = field(default_factory=list)
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self._marks: list[_Line | _Shape | _Text] = []
 
     def line(
         self, points: Sequence[Point], colour: str, width: float = 1.0, dash: Sequence[float] = ()

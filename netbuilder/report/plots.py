@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from netbuilder.report.axes import Axis, axis_of
 from netbuilder.report.canvas import Canvas, Point, fitting, text_width
@@ -29,8 +29,7 @@ _NAMED = 3  # so many outliers have their values beside them
 _APART = 70
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """A line through points, interrupted by values that are not finite.
 
     `mark` is the shape at each point: o, s, d or "" for none; `steps` holds a value until the next point.
@@ -49,8 +48,7 @@ class Curve:
     accent: str = ""
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """Curves over one axis; `robust` limits leave outliers outside. The legend is that of all, or its own."""
 
     label: str
@@ -60,8 +58,7 @@ class Panel:
     legend: Sequence[Curve] | None = None
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """Panels above one another over `along`; `second` is the name of another unit of it, and its factor.
 
     `runs` are the names at the top and their curves' look.
@@ -71,11 +68,10 @@ class Plot:
     along: str
     panels: Sequence[Panel]
     second: tuple[str, float] | None = None
-    runs: Sequence[Curve] = field(default_factory=tuple)
+    runs: Sequence[Curve] = ()
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """The rectangle of a panel, and the axes that it spans."""
 
     left: float
