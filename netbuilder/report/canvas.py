@@ -233,7 +233,8 @@ def _svg_mark(mark: _Line | _Shape | _Text) -> str:
 
 
 def _large(points: Iterable[Point]) -> list[Point]:
-    return [(x * _FINE, y * _FINE) for x, y in points]
+    """Places in the large image, in which a whole number is the middle of a pixel and not its edge."""
+    return [(x * _FINE - 0.5, y * _FINE - 0.5) for x, y in points]
 
 
 def _in_few_colours(image: Any) -> Any:

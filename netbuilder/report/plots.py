@@ -93,19 +93,25 @@ class Frame(NamedTuple):
     def grid(self, canvas: Canvas, *, texts_along: bool) -> None:
         """Draw the lines of the ticks, and their texts: those of the lower axis only if asked for."""
         for value, text in self.x.ticks(9):
-            x, _ = self.at((value, self.y.low))
+            x = crisp(self.at((value, self.y.low))[0])
             canvas.line([(x, self.top), (x, self.bottom)], _GRID)
             if texts_along:
                 canvas.text((x, self.bottom + 13), text, size=12, anchor="middle")
         for value, text in self.y.ticks():
-            _, y = self.at((self.x.low, value))
+            y = crisp(self.at((self.x.low, value))[1])
             canvas.line([(self.left, y), (self.right, y)], _GRID)
             canvas.text((self.left - 7, y), text, size=12, anchor="right")
 
     def border(self, canvas: Canvas) -> None:
         """Draw the border, over what leads to it."""
-        corners = [(self.left, self.top), (self.right, self.top), (self.right, self.bottom)]
-        canvas.line([*corners, (self.left, self.bottom), corners[0]], "#888888")
+        left, top, right, bottom = map(crisp, (self.left, self.top, self.right, self.bottom))
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        canvas.line([*corners, corners[0]], "#888888")
+
+
+def crisp(place: float) -> float:
+    """The nearest place at which a line of one pixel covers one row of them, not two by half."""
+    return math.floor(place) + 0.5
 
 
 def moving_mean(values: Sequence[float], width: int) -> list[float]:

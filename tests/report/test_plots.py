@@ -137,8 +137,8 @@ def test_an_outlier_leaves_the_panel_and_is_marked_with_its_value() -> None:
     ys = [y for _, y in line]
     frame = max(lines(canvas, "#888888"), key=len)
     top, bottom = min(y for _, y in frame), max(y for _, y in frame)
-    assert min(ys) == top  # it leads out of the panel, no further
-    seen = [y for y in ys if y > top]
+    assert min(ys) == pytest.approx(top, abs=0.6)  # it leads out of the panel, no further
+    seen = [y for y in ys if y > top + 1]
     assert len(seen) == 19
     assert max(seen) - min(seen) > 0.8 * (bottom - top)  # the others fill it
 
@@ -208,9 +208,9 @@ def example() -> Canvas:
 
 
 def test_a_png_has_the_marks_where_they_are() -> None:
-    image = Image.open(io.BytesIO(example().png()))
-    assert (image.format, image.size) == ("PNG", (200, 100))
-    image = image.convert("RGB")
+    opened = Image.open(io.BytesIO(example().png()))
+    assert (opened.format, opened.size) == ("PNG", (200, 100))
+    image = opened.convert("RGB")
     at = {"line": (100, 50), "box": (30, 20), "circle": (100, 20), "nothing": (60, 70)}
     assert {what: image.getpixel(place) for what, place in at.items()} == {
         "line": (255, 0, 0), "box": (0, 255, 0), "circle": (0, 0, 0), "nothing": (255, 255, 255)
