@@ -53,7 +53,7 @@ def axis_of(curves: Iterable[Sequence[float]], *, log: bool = False, robust: boo
 
     A logarithmic one has positive values only, and is linear if there are none.
     """
-    spans = []
+    found, spans = [], []
     for curve in curves:
         finite = (max(-_MOST, min(_MOST, value)) for value in curve if math.isfinite(value))
         values = [math.log10(max(v, 1 / _MOST)) if log else v for v in finite if v > 0 or not log]
@@ -61,9 +61,14 @@ def axis_of(curves: Iterable[Sequence[float]], *, log: bool = False, robust: boo
             spans.append(bulk(values))
         elif values:
             spans.append((sorted(values)[int(len(values) * _TAIL) if log else 0], max(values)))
+        found += values
     if not spans:
         return Axis(0.0, 1.0)
     low, high = min(low for low, _ in spans), max(high for _, high in spans)
+    if robust:  # outliers for which there is room; beside a constant there is nothing else to see
+        reach = high - low or math.inf
+        near = [value for value in found if low - reach <= value <= high + reach]
+        low, high = min(near), max(near)
     around = (high - low) * _MARGIN or (0.3 if log else abs(high) * 0.1 or 1.0)
     low, high = low - around, high + around
     return Axis(10**low, 10**high, log=True) if log else Axis(low, high)
@@ -75,21 +80,18 @@ def bulk(values: Sequence[float]) -> tuple[float, float]:
     An outlier is among the outermost 3 % of the values, one at least, and lies further from the others than
     twice their range, or more if there are few.
     """
-    ordered = sorted(values)
-    count = len(ordered)
-    dropped = max(1, int(count * _DROPPED))
-    factor = max(_BEYOND, _FEW / count)
-    low, high = ordered[0], ordered[-1]
-    if count > 2:
-        inner = ordered[: count - dropped]
+    kept = sorted(values)
+    dropped = max(1, int(len(kept) * _DROPPED))
+    factor = max(_BEYOND, _FEW / len(kept))
+    if len(kept) > 2:
+        inner = kept[:-dropped]
         reach = inner[-1] + (inner[-1] - inner[0]) * factor
-        if reach > inner[-1]:
-            high = max(value for value in ordered if value <= reach)
-        inner = ordered[dropped:]
-        reach = inner[0] - (min(inner[-1], high) - inner[0]) * factor
-        if reach < inner[0]:
-            low = min(value for value in ordered if value >= reach)
-    return low, high
+        kept = [value for value in kept if value <= reach]
+    if len(kept) > 2:
+        inner = kept[dropped:] or kept[-1:]
+        reach = inner[0] - (inner[-1] - inner[0]) * factor
+        kept = [value for value in kept if value >= reach]
+    return kept[0], kept[-1]
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

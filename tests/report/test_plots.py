@@ -43,7 +43,7 @@ def lines(canvas: Canvas, colour: str) -> list[list[tuple[float, float]]]:
         ([2.3, 1.0, 0.9], (0.9, 2.3)),  # few values, of which none is far off
         ([87.3, 1.2, 1.0], (1.0, 1.2)),
         ([0.001, *(0.7 + i / 1000 for i in range(50))], (0.7, 0.749)),  # below
-        ([5.0, 5.0, 5.0, 9.0], (5.0, 9.0)),  # what differs from a constant is what there is to see
+        ([5.0, 5.0, 5.0, 9.0], (5.0, 5.0)),  # a constant, but for one
         ([math.exp(-i / 10) * 7 for i in range(100)], (math.exp(-9.9) * 7, 7.0)),  # a loss that falls
         ([1.0] * 50 + [87.3365] * 50, (1.0, 87.3365)),  # diverged: as many as the others
         ([3.0], (3.0, 3.0)),
@@ -54,6 +54,12 @@ def test_the_limits_hold_the_bulk_and_leave_outliers_outside(
 ) -> None:
     assert bulk(values) == pytest.approx(expected)
     assert bulk([-v for v in values]) == pytest.approx((-expected[1], -expected[0]))
+
+
+def test_outliers_are_inside_if_there_is_room_for_them() -> None:
+    assert axis_of([[5.0, 5.0, 5.0, 9.0]]).holds(9.0)  # there is nothing else to see
+    assert not axis_of([[87.3, 1.5, 1.5, 1.5], [1.0, 2.0, 3.0]]).holds(87.3)
+    assert axis_of([[4.5, 1.5, 1.5, 1.5], [1.0, 2.0, 3.0]]).holds(4.5)
 
 
 def test_a_short_curve_is_seen_beside_a_long_one() -> None:
