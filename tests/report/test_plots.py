@@ -174,8 +174,8 @@ def test_values_of_any_size_are_drawn(value: float, log: bool) -> None:
     assert all(math.isfinite(float(n)) for some in numbers for n in re.split(rb"[ ,]", some))
 
 
-def test_a_hundred_thousand_points_are_drawn_by_their_extremes() -> None:
-    points = [(float(i), (-1.0) ** i * (1 + i / 1e5)) for i in range(100_000)]
+def test_many_points_are_drawn_by_their_extremes() -> None:
+    points = [(float(i), (-1.0) ** i * (1 + i / 2e4)) for i in range(20_000)]
     canvas = plotted(Plot("", "", [Panel("", [Curve("", points, "#123456")])]))
     (line,) = lines(canvas, "#123456")
     assert 1500 < len(line) < 4000
