@@ -53,6 +53,7 @@ VERBS = {
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),
         Verb("train", "train", "train a net, with real Caffe or in PyTorch", "train"),
         Verb("test", "train", "test a trained net, in PyTorch or real Caffe", "test_net"),
+        Verb("plot", "train", "draw the curves of trainings, also of Caffe's logs", "plot"),
         Verb("time", "train", "time the layers of a net, in PyTorch or real Caffe", "time_net"),
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),
         Verb("spark", "train", "train in PyTorch on a cluster of Spark, or write the job", "spark"),
