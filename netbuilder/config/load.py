@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from netbuilder.config.accuracy import Accuracy, read_accuracy
 from netbuilder.config.items import Item, Place, read_file, read_setting, refusal
 from netbuilder.config.layers import layer_defaults
 from netbuilder.config.places import Found, find_config, is_path
@@ -33,8 +34,10 @@ KEYS = {
     "installed module",
     "source": "where the net was published",
     "expect": "counts that the net must have",
+    "accuracy": "the accuracy that its weights were published with, and where",
     "defaults": "values for fields of a layer type that the network does not set",
 }
+_OWN = ("source", "expect", "accuracy")  # they describe one net, and are not inherited from a base
 SWEEP = ("axes", "constraints", "objectives")  # keys of the file of a sweep, which `apart` names
 EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
 
@@ -57,6 +60,7 @@ class Loaded:
     items: dict[str, Item]
     source: str
     expect: dict[str, int]
+    accuracy: Accuracy | None
     origin: str  # lines for the head of the written files
 
     def values(self) -> list[Value]:
@@ -146,8 +150,9 @@ def load_found(
         items[first] = _placed(items.get(first), rest, item)
         origin.append(f"set: {setting}")
     config = _config(entry, items, found, apart)
-    expect = {} if sets else _expect(items)
-    return Loaded(found, entry, config, items, _source(items), expect, "\n".join(origin))
+    # Both are of the net as the file has it.
+    expect, accuracy = ({}, None) if sets else (_expect(items), read_accuracy(items.get("accuracy")))
+    return Loaded(found, entry, config, items, _source(items), expect, accuracy, "\n".join(origin))
 
 
 def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict[str, Item]]:
@@ -176,8 +181,7 @@ def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict
 
 def _over(own: dict[str, Item], under: dict[str, Item]) -> dict[str, Item]:
     """The keys of a file merged over those of its base; `defaults` are merged field by field."""
-    # `source` and `expect` describe the base's own net.
-    items = {key: item for key, item in under.items() if key not in ("source", "expect")} | own
+    items = {key: item for key, item in under.items() if key not in _OWN} | own
     upper, lower = own.get("defaults"), under.get("defaults")
     if upper and lower and isinstance(upper.value, dict) and isinstance(lower.value, dict):
         types = dict(lower.value)
