@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from netbuilder.config.items import Item, refusal
 from netbuilder.errors import NetBuilderError, did_you_mean
+from netbuilder.storage.files import read_text
 
 __all__ = ["ACCURACY", "Accuracy", "read_accuracy", "reference_accuracy"]
 
@@ -84,9 +86,12 @@ def _stated(network: str, folders: tuple[str, ...]) -> list[tuple[object, Accura
     from netbuilder.config.load import load_found
     from netbuilder.config.places import all_configs
 
+    may_be = re.compile(rf"^(network:\s*{re.escape(network)}\s*$|base:)", re.MULTILINE)
     stated: list[tuple[object, Accuracy]] = []
     for found in all_configs(folders):
         try:
+            if not may_be.search(read_text(str(found.path))):  # most of them; to load all takes half a second
+                continue
             loaded = load_found(found, folders=folders)
         except NetBuilderError:  # `netbuilder list` reports it
             continue

@@ -8,6 +8,7 @@ from typing import Any
 
 from netbuilder import report
 from netbuilder._version import __version__
+from netbuilder.config import Accuracy, reference_accuracy
 from netbuilder.designing.axes import plain, shown
 from netbuilder.designing.counting import Row, Tally, check_whole, whole_figures
 from netbuilder.designing.expressions import Number
@@ -38,6 +39,10 @@ class Outcome:
     tally: Tally
     front: tuple[Chosen, ...]
     reference: dict[str, Number]
+
+    def accuracy(self, config: NetConfig) -> Accuracy | None:
+        """The accuracy that was published for a net of this sweep, if a config states one."""
+        return reference_accuracy(self.sweep.loaded.entry.name, config)
 
 
 def outcome(sweep: Sweep, tally: Tally, told: Callable[[int], None]) -> Outcome:
@@ -108,17 +113,27 @@ def as_data(found: Outcome) -> dict[str, Any]:
             for c, n in zip(found.sweep.constraints, tally.unmet, strict=True)
         ],
         "kept": tally.kept,
-        "reference": {"name": found.sweep.loaded.config.title, "figures": found.reference},
+        "reference": {
+            "name": found.sweep.loaded.config.title,
+            "figures": found.reference,
+            **_published(found, found.sweep.loaded.config),
+        },
         "front": [
             {
                 "rank": chosen.rank,
                 "name": chosen.config.title,
                 "options": plain(chosen.values),
                 "figures": chosen.figures,
+                **_published(found, chosen.config),
             }
             for chosen in found.front
         ],
     }
+
+
+def _published(found: Outcome, config: NetConfig) -> dict[str, Any]:
+    accuracy = found.accuracy(config)
+    return {"accuracy": accuracy.as_data()} if accuracy else {}
 
 
 def as_csv(found: Outcome) -> str:
@@ -159,6 +174,11 @@ def as_text(found: Outcome, most: int) -> str:
     if left_out > 0:
         lines.append(f"and {left_out:,} more; front.csv has all")
     lines.append(f"ref: {sweep.loaded.config.title}, the config without axes")
+    places = {"ref": sweep.loaded.config} | {f"rank {c.rank}": c.config for c in found.front}
+    published = {found.accuracy(config): place for place, config in places.items()}
+    lines += [
+        f"published for {place}: top-1 {a.top1:.2f} %, {a.source}" for a, place in published.items() if a
+    ]
     invalid = sum(count for count, _, _ in tally.reasons.values())
     of = "" if tally.counted == sweep.space.size else f" of {sweep.space.size:,}"
     lines += ["", f"{tally.counted:,} candidates counted{of}"]

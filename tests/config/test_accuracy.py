@@ -106,3 +106,19 @@ def test_list_has_a_column_and_the_whole_of_it_in_json(capsys: pytest.CaptureFix
         "source": "He et al. 2015 (arXiv 1512.03385), table 3",
     }  # fmt: skip
     assert rows["resnet_50_stride_in_3x3"] is None
+
+
+def test_a_sweep_names_the_accuracy_of_a_net_that_was_published(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    axes = "axes:\n  depth: [20, 32, 38]\nconstraints: [macs <= 1G]\nobjectives: [minimise macs, maximise depth]\n"
+    Path("s.yaml").write_text(f"network: cifar_resnet\ndepth: 38\nshortcut: A\n{axes}")
+    netbuilder = Command(capsys)
+    ran = netbuilder("sweep", "s.yaml", "-o", "out", "--no-draw", "--jobs", "1")
+    assert [line for line in ran.out.splitlines() if line.startswith("published for")] == [
+        "published for rank 1: top-1 91.25 %, He et al. 2015 (arXiv 1512.03385), table 6",
+        "published for rank 2: top-1 92.49 %, He et al. 2015 (arXiv 1512.03385), table 6",
+    ]
+    rows = json.loads(Path("out/sweep.json").read_text())["front"]
+    assert [row.get("accuracy", {}).get("top1") for row in rows] == [91.25, 92.49, None]
