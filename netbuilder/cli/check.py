@@ -12,7 +12,7 @@ from typing import Any
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
-from netbuilder.cli.net_files import NET, is_held, net_files
+from netbuilder.cli.net_files import NET, is_held, model_file, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
 from netbuilder.cli.terminal import add_color, in_color, width
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
@@ -52,8 +52,8 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--targets", action="store_true", help="list the targets, and end")
     parser.add_argument(
         "--weights", metavar="MODEL",
-        help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
-        "loaded in turn",
+        help="a .caffemodel, or latest: report which layers its weights fit by name; several, joined by "
+        "commas, are loaded in turn",
     )  # fmt: skip
     parser.add_argument(
         "--fill",
@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"--fix writes beside a file, and {held[0]} is none", hint="write the net into a file first"
         )
-    models = model_files(args.weights) if args.weights else []
+    models = model_files(model_file(args.weights, args.files[0])) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
         targets=tuple(dict.fromkeys(args.target)),

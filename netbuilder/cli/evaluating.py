@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from netbuilder.cli.net_files import model_file
 from netbuilder.cli.options import add_force
 from netbuilder.errors import ConfigError, FileError
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace, engine: Engine, plan: NetPlan) -> int:
     from netbuilder.training.testset import Protocol, TestSet
     from netbuilder.transforms.fed import fed
 
-    models = [plan.weights, *(_files(text) for text in args.models or ())]
+    models = [plan.weights, *(_files(model_file(text, args.net)) for text in args.models or ())]
     _check(args, engine, len(models))
     where = scored(plan.net, args.scores or "")
     tests = TestSet(plan.net, Protocol(args.resize, args.crop), plan.path)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.net_files import net_file
+from netbuilder.cli.net_files import MODEL, model_file, net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -50,7 +50,7 @@ def _add_onnx(formats: Verbs) -> None:
     parser.add_argument(
         "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
     )
-    parser.add_argument("--weights", metavar="MODEL", help="its .caffemodel, binary or HDF5")
+    parser.add_argument("--weights", metavar="MODEL", help=f"{MODEL}, binary or HDF5")
     add_output(parser, "the file to write; above 2 GB, FILE.data has the weights", "FILE", required=True)
     parser.add_argument("--opset", type=int, default=17, metavar="N", help="default: 17, for most readers")
     parser.add_argument(
@@ -94,6 +94,7 @@ def _run(args: argparse.Namespace) -> int:
         print(printable(f"note: assumed {what}"), file=sys.stderr)
     if args.weights is None and any(layer.params for layer in small):
         raise ConfigError("the net has weights: give its model", key="weights", hint="--weights MODEL")
+    args.weights = args.weights and model_file(args.weights, args.file)
     written = export(
         small, args.output, weights=args.weights, opset=args.opset, dynamic=args.dynamic, fold=args.fold,
         float16=args.float16, metadata=_metadata(net, source.path, args.weights), verify=args.verify,

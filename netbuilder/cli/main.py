@@ -170,6 +170,7 @@ def _help() -> str:
 
 def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     args = parser.parse_args(words)
+    args.command = [sys.argv[0], *words]  # to say how to go on
     action: Callable[[argparse.Namespace], int] = args.run
     return action(args)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
 from netbuilder.errors import ConfigError, FileError, counted, printable
@@ -84,6 +85,10 @@ def _run(args: argparse.Namespace) -> int:
     progress = Progress("candidates counted", len(sweep.numbers))
     try:
         tally = run(sweep, journal, args.jobs or processors(), _counting(progress, journal))
+    except KeyboardInterrupt:
+        progress.close()
+        print_command(args, flags=["--force"])
+        raise
     finally:
         journal.close()
         progress.close()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
 from netbuilder.cli.training_options import (
@@ -121,7 +122,7 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     """Train, with progress, the record and the snapshots."""
     from netbuilder.training.plan import solver_models
     from netbuilder.training.record import Record
-    from netbuilder.training.snapshots import only_offered
+    from netbuilder.training.snapshots import latest, only_offered
 
     description = engine.describe()
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -184,6 +185,8 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         ) from None
     finally:
         plan.clean()
+    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
+        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
     if args.json:
         import json
 

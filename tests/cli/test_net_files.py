@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import Command
+from tests.installation import require_torch
 
 NET = """\
 name: "small"
@@ -47,6 +48,16 @@ def test_diff_and_check_take_names(netbuilder: Command) -> None:
 def test_other_verbs_take_names(netbuilder: Command) -> None:
     assert netbuilder("deploy", "cifar_resnet_20", "-o", "deploy.prototxt").code == 0
     assert "MACs" in netbuilder("count", "deploy.prototxt").out
+
+
+def test_verbs_that_run_a_net_take_names_and_folders(netbuilder: Command) -> None:
+    require_torch()
+    words = ("--engine", "torch", "--phase", "TEST", "--iterations", "1", "--json")
+    named = json.loads(netbuilder("time", "cifar_resnet_20", *words).out)
+    assert netbuilder("build", "cifar_resnet_20", "-o", "built").code == 0
+    folder = json.loads(netbuilder("time", "built", *words).out)
+    assert [row["name"] for row in named["layers"]] == [row["name"] for row in folder["layers"]]
+    assert "did you mean 'cifar_resnet_" in netbuilder("time", "cifar_resnet_2O", *words).err
 
 
 def test_a_file_wins_over_a_config_of_its_name(netbuilder: Command, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_sweep_names_the_accuracy_of_a_net_that_was_published(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    axes = "axes:\n  depth: [20, 32, 38]\nconstraints: [macs <= 1G]\nobjectives: [minimise macs, maximise depth]\n"
+    axes = "axes:\n  depth: [20, 32, 38]\nobjectives: [minimise macs, maximise depth]\n"
     Path("s.yaml").write_text(f"network: cifar_resnet\ndepth: 38\nshortcut: A\n{axes}")
     netbuilder = Command(capsys)
     ran = netbuilder("sweep", "s.yaml", "-o", "out", "--no-draw", "--jobs", "1")
