@@ -17,6 +17,7 @@ from netbuilder.cli.config_options import (
     add_choice_of_config,
     add_folders,
     add_options,
+    add_set,
     add_settings,
     given_settings,
     given_values,
@@ -100,6 +101,7 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
             hint="rename the network's option",
         )  # fmt: skip
     add_options(parser, entry.config)
+    add_set(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run, entry=entry)
 
@@ -128,10 +130,17 @@ def _add_config_options(parser: _ConfigParser, name: str) -> None:
 def _run(args: argparse.Namespace) -> int:
     entry: Network = args.entry
     data = _data_options(args)
-    config = data.fitted(entry.config(**given_values(args, entry.config)))
+    given = given_values(args, entry.config)
+    if args.set:
+        from netbuilder.config import settled
+
+        config = data.fitted(settled(entry, given, args.set))
+    else:
+        config = data.fitted(entry.config(**given))
     nets = stitch_phases(entry, config)
     counted = counts.count(nets["train"])
-    _finish(args, entry, config, data, nets, counted, describe(entry, config))
+    header = [*(f"set: {setting}" for setting in args.set), describe(entry, config)]
+    _finish(args, entry, config, data, nets, counted, "\n".join(header))
     return 0
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "add_choice_of_config",
     "add_folders",
     "add_options",
+    "add_set",
     "add_settings",
     "given_settings",
     "given_values",
@@ -25,12 +26,17 @@ __all__ = [
 
 def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
     """Add --set and --configs, the flags of all verbs that take a config."""
+    add_set(parser)
+    add_folders(parser)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add the flag --set."""
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[],
         help="set an option or a field of defaults: --set classes=10 or "
         "--set defaults.BatchNorm.eps=1e-4; may be repeated",
     )  # fmt: skip
-    add_folders(parser)
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Configs: nets as YAML files. Only code that reads a config imports this; flags need no YAML."""
 
 from netbuilder.config.accuracy import Accuracy, reference_accuracy
-from netbuilder.config.load import Loaded, load, load_found
+from netbuilder.config.load import Loaded, load, load_found, settled
 from netbuilder.config.places import Found, all_configs, find_config
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "load",
     "load_found",
     "reference_accuracy",
+    "settled",
 ]

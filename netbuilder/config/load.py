@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from netbuilder.config.accuracy import Accuracy, read_accuracy
@@ -24,7 +25,7 @@ from netbuilder.net import PROJECT_DEFAULTS, Net
 from netbuilder.networks import NetConfig, Network, find_network, options
 from netbuilder.networks.registry import flat_fields, group_of
 
-__all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found"]
+__all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found", "settled"]
 
 # The keys of a file that are not options of its network.
 KEYS = {
@@ -155,6 +156,16 @@ def load_found(
     return Loaded(found, entry, config, items, _source(items), expect, accuracy, "\n".join(origin))
 
 
+def settled(entry: Network, given: Mapping[str, Any], sets: Sequence[str]) -> NetConfig:
+    """The config of a network by these values of its options, with KEY=VALUE settings over them."""
+    items: dict[str, Item] = {}
+    for setting in sets:
+        keys, item = read_setting(setting)
+        first, *rest = _setting(keys, item, entry)
+        items[first] = _placed(items.get(first), rest, item)
+    return _config(entry, items, Found(entry.name, Path(), f"network {entry.name}"), (), given)
+
+
 def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict[str, Item]]:
     """The base that a file names, and its keys."""
     if not isinstance(item.value, str) or not item.value:
@@ -283,8 +294,14 @@ def _network(items: dict[str, Item], found: Found) -> Network:
     return entry
 
 
-def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequence[str]) -> NetConfig:
-    """The config dataclass of a network, from the items of its fields."""
+def _config(
+    entry: Network,
+    items: dict[str, Item],
+    found: Found,
+    apart: Sequence[str],
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> NetConfig:
+    """The config dataclass of a network, from the items of its fields over the values in `given`."""
     fields = {f.name: f for f in flat_fields(entry.config) if f.name != "defaults"}
     for key, item in items.items():
         if key in SWEEP and not apart:
@@ -298,7 +315,8 @@ def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequenc
                 did_you_mean(key, [*fields, *KEYS, *apart]),
             )  # fmt: skip
     types = field_types(entry.config)
-    values = {name: convert(items[name], types[name], fields[name]) for name in fields if name in items}
+    values = dict(given)
+    values |= {name: convert(items[name], types[name], fields[name]) for name in fields if name in items}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:

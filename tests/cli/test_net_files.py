@@ -163,6 +163,22 @@ def test_a_config_takes_the_flags_of_its_network(netbuilder: Command, tmp_path: 
     assert "--main_branch" in help
 
 
+def test_a_network_by_flags_takes_set(netbuilder: Command, tmp_path: Path) -> None:
+    words = ("build", "cifar_resnet", "-m", "normal", "--depth", "20", "--set", "defaults.BatchNorm.eps=1e-4")
+    assert netbuilder(*words, "--set", "depth=32", "-o", "flags").code == 0
+    sets = ("--set", "defaults.BatchNorm.eps=1e-4")
+    assert netbuilder("build", "cifar_resnet_32", *sets, "-o", "config").code == 0
+    assert netbuilder("diff", "flags/train.prototxt", "config/train.prototxt").code == 0
+    assert "eps: 0.0001" in (tmp_path / "flags" / "train.prototxt").read_text()
+    assert "# set: depth=32" in (tmp_path / "flags" / "train.prototxt").read_text()
+    for wrong, said in (("depht=32", "did you mean 'depth'?"), ("depth=31", "--set depth=31"),
+                        ("defaults=1", "sets one field of defaults at a time")):  # fmt: skip
+        ran = netbuilder("build", "cifar_resnet", "-m", "normal", "-n", "3", "--set", wrong, "-o", "no")
+        assert ran.code == 2
+        assert said in ran.err
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_wrong_flag_over_a_config_is_refused(netbuilder: Command, tmp_path: Path) -> None:
     ran = netbuilder("build", "resnet_50", "--main_branch", "bottlneck")
     assert ran.code == 2
