@@ -7,6 +7,7 @@ A network's flags are the fields of its config dataclass; a config is a YAML fil
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from netbuilder.cli.config_options import (
     given_values,
 )  # fmt: skip
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
-from netbuilder.cli.terminal import add_exact, table_text
+from netbuilder.cli.terminal import add_color, add_exact, table_text
 from netbuilder.errors import ConfigError, did_you_mean, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -101,6 +102,9 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
             hint="rename the network's option",
         )  # fmt: skip
     add_options(parser, entry.config)
+    needed = [field for field in options(entry.config) if field.default is dataclasses.MISSING]
+    words = [f"{field.metadata['flags'][0]} {min(field.metadata['choices'] or 'N')}" for field in needed]
+    parser.epilog = " ".join(["example: netbuilder build", entry.name, *words, "-o net"])
     add_set(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run, entry=entry)
@@ -111,6 +115,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
     parser.add_argument("--by-block", action="store_true", help="also print the cost of each block")
     add_exact(parser)
+    add_color(parser)
     parser.add_argument("--draw", action="store_true", help="also draw the nets, as net.html in the folder")
     add_json(parser)
     add_debug(parser)
@@ -239,10 +244,14 @@ def _report(
     height, width = config.input_size
     if found is not None:
         rows = table.slim(table.block_rows(counted, found))
-        print(f"{table_text(rows, exact=args.exact)}\n")
+        print(f"{table_text(rows, exact=args.exact, args=args)}\n")
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
-    print("\n".join([table_text(table.total_rows(counted), exact=args.exact), *table.not_counted(counted)]))
+    print(
+        "\n".join(
+            [table_text(table.total_rows(counted), exact=args.exact, args=args), *table.not_counted(counted)]
+        )
+    )
     if data.kind:
         print(f"\n{data.table(config)}")
         for note in data.notes():

@@ -103,7 +103,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.targets:
         return _list_targets(args)
     if not args.files:
-        raise ConfigError("check takes a FILE", hint="netbuilder check --targets lists who may load it")
+        raise ConfigError(
+            "check takes a FILE", hint="for example netbuilder check train_val.prototxt --target opencv --fix"
+        )
     args.files = net_files(args.files, solvers=True)
     if args.fix and (held := [file for file in args.files if is_held(file)]):
         raise ConfigError(

@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 
+_SHORT = 40  # characters of the words that stand in place of WORD
+
+
 def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
     """Add --set and --configs, the flags of all verbs that take a config."""
     add_set(parser)
@@ -95,7 +98,11 @@ def _add_option(parser: Options, field: dataclasses.Field[object], *, over: bool
         settings["help"].words = meta["choices"]
     elif meta["choices"]:
         # The config itself refuses an unknown word and suggests the nearest; argparse would not.
-        settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
+        words = ", ".join(meta["choices"])
+        if len(words) <= _SHORT:
+            settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
+        else:
+            settings |= {"metavar": "WORD", "help": f"{settings['help']}: {words}"}
     else:
         metavar = {int: "N", float: "X", str: "NAME"}.get(meta["parse"], "SIZE")
         settings |= {"type": _config_value(meta["parse"]), "metavar": metavar}

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+_EXAMPLE = "example: netbuilder export onnx deploy.prototxt --weights net.caffemodel -o net.onnx"
 _CLOSE = {False: 1e-4, True: 5e-2}  # by float16: differences above show a fault, not rounding
 
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    parser = verbs.add_parser("export", description="Write a net and its weights in the format of others.")
+    parser = verbs.add_parser(
+        "export", description="Write a net and its weights in the format of others.", epilog=_EXAMPLE
+    )
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     _add_onnx(formats)
 
@@ -45,7 +48,7 @@ def _add_onnx(formats: Verbs) -> None:
         description="Write a net and its weights as an ONNX file, with the names of its layers and blobs. "
         "Data layers and losses go, as by `netbuilder deploy`. The file is checked by `onnx`, and run by "
         "onnxruntime: the largest difference to what PyTorch or real Caffe computes is printed.",
-        epilog="example: netbuilder export onnx deploy.prototxt --weights net.caffemodel -o net.onnx",
+        epilog=_EXAMPLE,
     )
     parser.add_argument(
         "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_folders
 from netbuilder.cli.options import Verbs, add_debug, add_json
-from netbuilder.cli.terminal import add_exact, table_text
+from netbuilder.cli.terminal import add_color, add_exact, table_text
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def add_parser(verbs: Verbs) -> None:
         help="part of the name, or a pattern with * and ?",
     )  # fmt: skip
     add_exact(parser)
+    add_color(parser)
     add_json(parser)
     add_debug(parser)
     add_folders(parser)
@@ -50,7 +51,8 @@ def _run(args: argparse.Namespace) -> int:
     if not chosen:
         raise ConfigError(
             f"no config's name matches '{args.pattern}'", key="pattern",
-            hint=did_you_mean(args.pattern, [found.name for found in every]),
+            hint=did_you_mean(args.pattern, [found.name for found in every])
+            or "netbuilder list without a pattern lists all",
         )  # fmt: skip
     rows, faults = [], []
     counters: dict[str, Counter] = {}  # by network: nets share cached costs
@@ -73,7 +75,7 @@ def _run(args: argparse.Namespace) -> int:
             Column("source", "source", rank=3, wrap=True),
         )
         cells = tuple(tuple(_cell(row, column.key) for column in columns) for row in rows)
-        print(table_text(Table(columns, cells), exact=args.exact))
+        print(table_text(Table(columns, cells), exact=args.exact, args=args))
         if any(row["accuracy"] and "test" in row["accuracy"] for row in rows):
             print("*: not on one center crop of the net's size; --json says how")
     for fault in faults:

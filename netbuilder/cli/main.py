@@ -193,7 +193,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except NetBuilderError as error:
         if debug:
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(_error_text(type(error).__name__, error), file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         package = _REQUIRED.get((error.name or "").partition(".")[0])
@@ -229,6 +229,14 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _error_text(name: str, error: Exception) -> str:
+    if not sys.stderr.isatty():
+        return f"{name}: {error}"
+    from netbuilder.cli.terminal import error_text
+
+    return error_text(name, error)
 
 
 def _close_stdout() -> None:

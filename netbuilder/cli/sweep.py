@@ -34,7 +34,8 @@ def add_parser(verbs: Verbs) -> None:
         description="Count every net that the axes of a sweep file give, and list the front: the nets that "
         "satisfy "
         "its constraints and that no other net surpasses in all objectives.",
-        epilog="You can stop it at any time; the same command resumes. For sweep files see "
+        epilog="example: netbuilder sweep half.yaml -o half. You can stop it at any time; the same command "
+        "resumes. For sweep files see "
         "docs/designing-to-a-budget.md.",
     )
     parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")

@@ -12,7 +12,7 @@ import pytest
 from netbuilder.networks import find_network
 from netbuilder.prototxt import dumps
 from tests.command import Command
-from tests.terminal import in_terminal
+from tests.terminal import in_terminal, lines_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_count_fits_the_terminal_in_short_numbers(nets: Path) -> None:
     for words in ((), ("--by-block",), ("--per-layer",), ("--per-layer", "--exact")):
         code, shown = in_terminal("count", file, *words)
         assert code == 0
-        assert max(map(len, shown.splitlines())) <= 80
+        assert max(map(len, lines_of(shown))) <= 80
         assert (" G" in shown) == ("--exact" not in words)
 
 
@@ -56,7 +56,7 @@ def test_other_formats_are_the_same_on_a_terminal(netbuilder: Command, nets: Pat
 def test_list_fits_80_columns() -> None:
     code, shown = in_terminal("list", "resnet_50")
     assert code == 0
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, lines_of(shown))) <= 80
     assert "25.6 M" in shown
 
 
@@ -126,7 +126,7 @@ def test_a_syntax_error_has_its_caret(tmp_path: Path) -> None:
     (tmp_path / "a.prototxt").write_text('layer {\n  name "x"\n}\nlayer { nam: "y" ' + "# " * 80 + "\n")
     code, shown = in_terminal("check", "a.prototxt", cwd=tmp_path, NO_COLOR="1")
     assert code == 2
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, lines_of(shown))) <= 80
     assert "^" in shown
 
 
@@ -141,7 +141,7 @@ def test_diff_begins_with_its_summary(tmp_path: Path, netbuilder: Command) -> No
     assert ran.out.index("r bn -> other") > ran.out.index(second)
     code, shown = in_terminal("diff", "resnet_50", "resnet_101", cwd=tmp_path)
     assert code == 1
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, lines_of(shown))) <= 80
     assert "+19.0 M" in shown
 
 
