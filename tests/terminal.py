@@ -14,7 +14,7 @@ from pathlib import Path
 
 __all__ = ["in_terminal", "lines_of"]
 
-_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_CODE = re.compile(r"\x1b\[[0-9;]*[mK]")
 
 
 def in_terminal(
@@ -45,4 +45,4 @@ def in_terminal(
 
 def lines_of(shown: str) -> list[str]:
     """The lines without their colours, and of one that was written again what was written last."""
-    return [line.rpartition("\r")[2] for line in _COLOR.sub("", shown).splitlines()]
+    return [line.rpartition("\r")[2] for line in _CODE.sub("", shown).splitlines()]

@@ -24,7 +24,7 @@ from netbuilder.cli.config_options import (
     given_values,
 )  # fmt: skip
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
-from netbuilder.cli.terminal import add_color, add_exact, table_text
+from netbuilder.cli.terminal import add_color, add_exact, say, table_text
 from netbuilder.errors import ConfigError, did_you_mean, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -190,7 +190,7 @@ def _finish(
         args.output_folder = Path(getattr(args, "config_name", "") or nets["train"].name)
     old = args.output_folder / "train_val.prototxt"
     if not data.kind and old.exists():
-        print(printable(f"note: {old} is from an earlier build; --data writes a new one"), file=sys.stderr)
+        say(f"note: {old} is from an earlier build; --data writes a new one")
     if data.kind:
         written = nets | {
             p: with_data(nets[p], data.lego(config, p), loss=data.loss_type) for p in ("train", "test")
@@ -255,7 +255,7 @@ def _report(
     if data.kind:
         print(f"\n{data.table(config)}")
         for note in data.notes():
-            print(printable(f"note: {note}"), file=sys.stderr)
+            say(f"note: {note}")
     for path in files.values():
         print(printable(f"wrote {path}"), file=sys.stderr)
 

@@ -243,7 +243,9 @@ def _lines(checked: _Checked, args: argparse.Namespace) -> list[str]:
         from netbuilder.report.excerpts import Excerpts
 
         mended = {finding for finding, _ in _mendable(examined)}
-        excerpts = Excerpts(examined.text, columns, color=in_color(args), mended=mended)
+        excerpts = Excerpts(
+            examined.text, columns, color=in_color(args), mended=mended, path=str(examined.path)
+        )
     return lines + finding_lines(
         examined.findings, file=examined.path, phases=len(examined.nets), excerpts=excerpts
     )

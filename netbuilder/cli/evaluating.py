@@ -217,7 +217,7 @@ def _print(
     found: Sequence[Evaluation],
     names: Sequence[str],
 ) -> None:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
 
     if args.json:
         _print_json(args, plan, models, found, names)
@@ -227,11 +227,7 @@ def _print(
         (", ".join(model), str(each.images), *(f"{100 * each.share(k):.2f}" for k in top))
         for model, each in zip(models, found, strict=True)
     ]
-    print(
-        report.format_table(
-            ("model", "images", *(f"top-{k} %" for k in top)), rows, right=range(1, 2 + len(top))
-        )
-    )
+    print(columns_text(("model", "images", *(f"top-{k} %" for k in top)), rows, right=range(1, 2 + len(top))))
     if found[0].ignored:
         print(f"{found[0].ignored} images have the label that the net ignores: they do not count")
     for model, each in zip(models, found, strict=True) if args.per_class else ():
@@ -239,7 +235,7 @@ def _print(
         head = ("class", *(("label",) if names else ()), "images", *(f"top-{k} %" for k in top), "taken for")
         first = 2 if names else 1
         lines = [_line(row, top, names) for row in each.per_class(names)]
-        print(report.format_table(head, lines, right=(0, *range(first, first + 1 + len(top)))))
+        print(columns_text(head, lines, right=(0, *range(first, first + 1 + len(top)))))
 
 
 def _line(row: dict[str, Any], top: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:

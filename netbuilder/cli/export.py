@@ -20,6 +20,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
+from netbuilder.cli.terminal import say
 from netbuilder.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
     found = deployed(net, train, batch=args.batch, outputs=args.outputs)
     small = found.net
     for what in (*assumed, *found.assumed):
-        print(printable(f"note: assumed {what}"), file=sys.stderr)
+        say(f"note: assumed {what}")
     if args.weights is None and any(layer.params for layer in small):
         raise ConfigError("the net has weights: give its model", key="weights", hint="--weights MODEL")
     args.weights = args.weights and model_file(args.weights, args.file)

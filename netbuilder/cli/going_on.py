@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from netbuilder.cli.terminal import command_lines
 from netbuilder.errors import printable
 
 __all__ = ["print_command"]
@@ -33,7 +34,7 @@ def print_command(
         elif not _is(name, flags):
             kept.append(word)
     line = shlex.join([*_program(program), *kept, *more])
-    print(printable(f"to go on: {line}"), file=sys.stderr)
+    print("\n".join(command_lines(printable(f"to go on: {line}"), sys.stderr)), file=sys.stderr)
 
 
 def _is(name: str, options: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
 from netbuilder.cli.solver_fields import add_set, solver_fields
-from netbuilder.cli.terminal import columns_text
+from netbuilder.cli.terminal import columns_text, say
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, StaleBlob, printable
 from netbuilder.solvers.recipe import extras_path
@@ -164,13 +164,13 @@ def _run(args: argparse.Namespace) -> int:
         out = sys.stderr if args.output == "-" else sys.stdout
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
     for note in notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
+        say(f"note: {note}")
     for line in report.finding_lines(warnings):
         print(line, file=sys.stderr)
     for lack in planned.lacks:
-        print(printable(f"not in a solver: {lack}"), file=sys.stderr)
+        say(f"not in a solver: {lack}")
     if args.output and args.output != "-":
-        print(printable(f"train by: {', or '.join(_commands(args, solver))}"), file=sys.stderr)
+        say(f"train by: {', or '.join(_commands(args, solver))}")
         for file in files:
             print(printable(f"wrote {file}"), file=sys.stderr)
     return 0

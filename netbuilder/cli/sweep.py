@@ -12,6 +12,7 @@ from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.going_on import print_command
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
+from netbuilder.cli.terminal import fitted_lines, table_text
 from netbuilder.errors import ConfigError, FileError, counted, printable
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
@@ -110,7 +111,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(data, indent=2))
     else:
-        print(outcome.as_text(found, ROWS))
+        print(table_text(outcome.as_table(found, ROWS)))
+        for line in outcome.as_lines(found, ROWS):
+            print("\n".join(fitted_lines(line)))
     for path in files:
         print(printable(f"wrote {path}"), file=sys.stderr)
     for one in chosen:

@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from netbuilder.cli.options import Options
+from netbuilder.errors import printable
 from netbuilder.report.formats import Cell, Column, Table, render
 
 if TYPE_CHECKING:
@@ -23,17 +24,20 @@ __all__ = [
     "add_color",
     "add_exact",
     "columns_text",
+    "command_lines",
     "error_text",
     "fitted_lines",
     "in_color",
     "painted",
     "painted_table",
+    "say",
     "table_text",
     "width",
 ]
 
 _NOTE = "not shown at this width"
 _EXAMPLE = "  hint:    for example netbuilder "
+_HANG = " " * 11
 _CODES = {"bold": "1", "dim": "2", "error": "1;31", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -144,22 +148,35 @@ def fitted_lines(text: str, indent: str = "  ", stream: TextIO | None = None) ->
     return wrapped(text, columns, indent)
 
 
-def error_text(name: str, error: object) -> str:
-    """An error for stderr. On a terminal it fits its width, with the name in colour.
+def command_lines(text: str, stream: TextIO | None = None) -> list[str]:
+    """A command on as many lines as the terminal needs, with backslashes, so that it can be pasted."""
+    columns = width(stream)
+    if columns is None:
+        return [text]
+    from netbuilder.report.terminal import wrapped
 
-    A command that is longer than a line has a backslash at its end, so that it can be pasted.
-    """
+    *parts, last = wrapped(text, columns - 2, _HANG)
+    return [*(f"{part} \\" for part in parts), last]
+
+
+def say(text: str) -> None:
+    """Print a note to stderr, on as many lines as its terminal needs."""
+    for line in fitted_lines(printable(text), stream=sys.stderr):
+        print(line, file=sys.stderr)
+
+
+def error_text(name: str, error: object) -> str:
+    """An error for stderr. On a terminal it fits its width, with the name in colour."""
     columns = width(sys.stderr)
     text = f"{name}: {error}"
     if columns is None:
         return text
     from netbuilder.report.terminal import wrapped
 
-    lines = []
+    lines: list[str] = []
     for line in text.split("\n"):
-        command = line.startswith(_EXAMPLE)
-        parts = wrapped(line, columns - 2 * command, " " * 11)
-        lines += [f"{part} \\" for part in parts[:-1]] if command else parts[:-1]
-        lines.append(parts[-1])
+        lines += (
+            command_lines(line, sys.stderr) if line.startswith(_EXAMPLE) else wrapped(line, columns, _HANG)
+        )
     shown = "\n".join(lines)
     return painted(name, "error") + shown.removeprefix(name) if in_color(stream=sys.stderr) else shown

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from netbuilder.cli.going_on import print_command
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
+from netbuilder.cli.terminal import say
 from netbuilder.cli.training_options import (
     report_weights,
     require_trust,
@@ -130,9 +131,9 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
-        print(printable(f"warning: {text}"), file=sys.stderr)
+        say(f"warning: {text}")
     for text in (description, *job.notes):
-        print(text, file=sys.stderr)
+        say(text)
     if plan.ranks.restarts:
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
         print(
@@ -185,14 +186,14 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         ) from None
     finally:
         plan.clean()
-    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
-        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
     if args.json:
         import json
 
         print(json.dumps(data, indent=1))
     else:
         _summary(data, record, plan)
+    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
+        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
     return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from netbuilder import engines
 from netbuilder.cli.net_files import NET, model_file, net_file
 from netbuilder.cli.options import Options, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.terminal import say
 from netbuilder.errors import ConfigError, FileError, PrototxtError, printable
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] 
     try:
         fit = fit_files(nets, files)
     except (FileError, PrototxtError) as error:
-        print(printable(f"note: the layers that take weights are not listed: {error.text}"), file=sys.stderr)
+        say(f"note: the layers that take weights are not listed: {error.text}")
         return None
     for line in fit.lines():
         print(line, file=sys.stderr)

@@ -20,6 +20,7 @@ from netbuilder.cli.options import (
     add_state,
     given_inputs,
 )
+from netbuilder.cli.terminal import say
 from netbuilder.errors import FileError, counted, printable
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def _show(args: argparse.Namespace) -> int:
     print(columns_text(titles, lines, right=tuple(range(3, len(titles)))))
     print(f"\n{counted(len(tensors), 'tensor')}, {total:,} numbers")
     for note in found.notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
+        say(f"note: {note}")
     return 0
 
 

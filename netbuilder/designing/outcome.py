@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from netbuilder import report
 from netbuilder._version import __version__
 from netbuilder.config import Accuracy, reference_accuracy
 from netbuilder.designing.axes import plain, shown
@@ -16,8 +15,9 @@ from netbuilder.designing.plan import Sweep
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import FIGURES
 from netbuilder.networks import NetConfig
+from netbuilder.report.formats import Cell, Column, Table
 
-__all__ = ["Chosen", "Outcome", "as_csv", "as_data", "as_text", "outcome"]
+__all__ = ["Chosen", "Outcome", "as_csv", "as_data", "as_lines", "as_table", "outcome"]
 
 
 @dataclass(frozen=True)
@@ -151,26 +151,31 @@ def as_csv(found: Outcome) -> str:
     return text.getvalue()
 
 
-def as_text(found: Outcome, most: int) -> str:
-    """The front as a table of limited length, and the numbers of the other candidates."""
-    sweep, tally = found.sweep, found.tally
+def as_table(found: Outcome, most: int) -> Table:
+    """The front, of limited length, and the reference below it."""
+    sweep = found.sweep
     named = [o.expression.figures for o in sweep.objectives]
     named += [side.figures for c in sweep.constraints for side in c.sides]
     figures = [name for name in FIGURES if any(name in names for names in named)]
     axes = [axis.name for axis in sweep.space.axes if axis.size > 1]
-    rows = [
-        (
-            str(c.rank),
-            *(shown(c.values[name]) for name in axes),
-            *(f"{c.figures[name]:,}" for name in figures),
-        )
-        for c in found.front
+    rows: list[tuple[Cell, ...]] = [
+        (str(c.rank), *(shown(c.values[name]) for name in axes), *(c.figures[name] for name in figures))
+        for c in found.front[:most]
     ]
-    left_out = len(rows) - most
-    rows = rows[:most]
-    rows.append(("ref", *("" for _ in axes), *(f"{found.reference[name]:,}" for name in figures)))
-    head = ("rank", *axes, *figures)
-    lines = [report.format_table(head, rows, right=(0, *range(len(axes) + 1, len(head))))]
+    rows.append(("ref", *("" for _ in axes), *(found.reference[name] for name in figures)))
+    columns = (
+        Column("rank", "rank", True),
+        *(Column(name, name) for name in axes),
+        *(Column(name, name, True) for name in figures),
+    )
+    return Table(columns, tuple(rows))
+
+
+def as_lines(found: Outcome, most: int) -> list[str]:
+    """What is said below the table: the reference, published accuracies, and the other candidates."""
+    sweep, tally = found.sweep, found.tally
+    lines = []
+    left_out = len(found.front) - most
     if left_out > 0:
         lines.append(f"and {left_out:,} more; front.csv has all")
     lines.append(f"ref: {sweep.loaded.config.title}, the config without axes")
@@ -193,4 +198,4 @@ def as_text(found: Outcome, most: int) -> str:
         if sweep.constraints
         else f"  the front has {len(found.front):,} of them"
     )
-    return "\n".join(lines)
+    return lines

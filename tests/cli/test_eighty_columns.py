@@ -12,6 +12,10 @@ import pytest
 
 from netbuilder.cli.main import VERBS, main, verb_parser
 from tests.command import Command
+from tests.databases import noise, write_lmdb
+from tests.engines.case import NET as TRAINED
+from tests.engines.case import SOLVER
+from tests.installation import require_torch
 from tests.terminal import in_terminal, lines_of
 
 NET = """\
@@ -19,6 +23,18 @@ name: "small"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [1, 3, 8, 8] } } }
 layer { name: "a_convolution_with_a_name_longer_than_most_people_would_give"
         type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+"""
+
+
+SWEEP = """\
+network: cifar_resnet
+depth: 20
+axes:
+  depth: [20, 32]
+  main_branch: [normal, bottleneck, inception_trick_bottleneck]
+  width: [16, 32]
+constraints: [macs <= 1G, learnable_params <= 6M, activations >= 1]
+objectives: [minimise macs, maximise learnable_params, maximise pynetbuilder_params]
 """
 
 
@@ -86,6 +102,7 @@ SHOWN = [
     "solver --list",
     "solver cifar_resnet --net built/train.prototxt --batch 32",
     "fit cifar_resnet_20 --macs 20M",
+    "sweep sweep.yaml -o swept --no-draw",
     "weights import",
     "build resnet -m normal -n 128",
     "build resnet_5O",
@@ -98,6 +115,7 @@ SHOWN = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("wide")
     (path / "long.prototxt").write_text(NET)
+    (path / "sweep.yaml").write_text(SWEEP)
     return path
 
 
@@ -107,6 +125,24 @@ def test_what_a_verb_shows_fits(line: str, folder: Path) -> None:
     wide = [text for text in lines_of(shown) if len(text) > 80]
     assert wide == []
     assert shown.strip()
+
+
+def test_a_training_and_its_test_fit(tmp_path: Path) -> None:
+    require_torch()
+    write_lmdb(str(tmp_path / "db"), noise(50, 3, 10, 10), (i % 5 for i in range(50)))
+    (tmp_path / "net.prototxt").write_text(TRAINED)
+    (tmp_path / "solver.prototxt").write_text(SOLVER.replace("max_iter: 200", "max_iter: 30"))
+    lines = (
+        "train solver.prototxt --engine torch",
+        "test solver.prototxt --weights latest --engine torch",
+        "check solver.prototxt",
+        "data show db",
+        "weights show out/x_iter_30.caffemodel",
+    )
+    for line in lines:
+        code, shown = in_terminal(*line.split(), cwd=tmp_path)
+        assert code == 0, shown
+        assert [text for text in lines_of(shown) if len(text) > 80] == []
 
 
 @pytest.mark.parametrize("line", ["count cifar_resnet_20", "diff cifar_resnet_20 cifar_resnet_32", "build"])

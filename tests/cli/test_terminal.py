@@ -94,6 +94,13 @@ def test_check_shows_the_field_with_a_caret_and_one_finding_for_several_consumer
     assert lines[at + 2].index("^") == lines[at + 1].index("k: 2")
 
 
+def test_a_finding_in_the_net_of_a_solver_has_the_line_of_the_net(bad: Path) -> None:
+    solver = 'net: "bad.prototxt"\n\n\n\n\n\n\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 1\n'
+    (bad / "solver.prototxt").write_text(solver)
+    _, shown = in_terminal("check", "solver.prototxt", "--target", "opencv", cwd=bad, NO_COLOR="1")
+    assert "     7 |  lrn_param { alpha: 1 k: 2 local_size: 5 }\n" in shown
+
+
 def test_severities_are_coloured_on_a_terminal_alone(bad: Path, netbuilder: Command) -> None:
     assert "\x1b[1;31merror\x1b[0m: norm" in in_terminal(*CHECK, cwd=bad)[1]
     assert "\x1b" not in in_terminal(*CHECK, "--color", "never", cwd=bad)[1]
