@@ -170,6 +170,7 @@ def _help() -> str:
 
 def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     args = parser.parse_args(words)
+    args.command = [sys.argv[0], *words]  # to say how to go on
     action: Callable[[argparse.Namespace], int] = args.run
     return action(args)
 
@@ -193,7 +194,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except NetBuilderError as error:
         if debug:
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(_error_text(type(error).__name__, error), file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         package = _REQUIRED.get((error.name or "").partition(".")[0])
@@ -229,6 +230,14 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _error_text(name: str, error: Exception) -> str:
+    if not sys.stderr.isatty():
+        return f"{name}: {error}"
+    from netbuilder.cli.terminal import error_text
+
+    return error_text(name, error)
 
 
 if __name__ == "__main__":

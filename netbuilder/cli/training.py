@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
 from netbuilder.cli.streams import silence
+from netbuilder.cli.terminal import say
 from netbuilder.cli.training_options import (
     report_weights,
     require_trust,
@@ -125,7 +127,7 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     """Train, with progress, the record and the snapshots."""
     from netbuilder.training.plan import solver_models
     from netbuilder.training.record import Record
-    from netbuilder.training.snapshots import only_offered
+    from netbuilder.training.snapshots import latest, only_offered
 
     description = engine.describe()
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -133,9 +135,9 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
-        print(printable(f"warning: {text}"), file=sys.stderr)
+        say(f"warning: {text}")
     for text in (description, *job.notes):
-        print(text, file=sys.stderr)
+        say(text)
     if plan.ranks.restarts:
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
         print(
@@ -198,6 +200,8 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         sys.stdout.flush()
     except BrokenPipeError:  # how it ended is in the record, and in the exit code
         silence(sys.stdout)
+    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
+        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
     return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 

@@ -15,7 +15,7 @@ from netbuilder.prototxt.solver_file import require_solver
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import check_file, how_to_find, require_fields
 from netbuilder.solvers.fields import set_field
-from netbuilder.storage.files import read_text
+from netbuilder.storage.files import HELD, read_text
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
 from netbuilder.training.ranks import ALONE, Ranks
@@ -124,7 +124,8 @@ class TrainingPlan:
 class NetPlan:
     """A net to test or to time: `iterations` passes with these weights, computed in `dtype`.
 
-    `inline` is the text of a net inside a solver, the file at `path`; "" if the file is the net.
+    `inline` is the text of a net inside a solver, the file at `path`, or of a net without a file; "" if the
+    file is the net.
     """
 
     path: str
@@ -280,7 +281,7 @@ def plan_net(
     return NetPlan(
         path=path,
         net=net,
-        inline=source.read_text() if source and source.inline else "",
+        inline=source.read_text() if source and (source.inline or str(source.path) in HELD) else "",
         level=source.own_level() if source else 0,
         stages=source.stages if source else (),
         weights=weights,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,14 @@ def test_ctrl_c_gives_a_snapshot_and_130(folder: Path) -> None:
     assert data["snapshots"][-1] == f"out/x_iter_{data['iteration']}.solverstate"
     assert "stopping after this iteration; once more ends at once" in err
     assert not (folder / "out/.x.partial").exists()
+
+    shorter = SOLVER.replace("max_iter: 200", f"max_iter: {data['iteration'] + 20}")
+    (folder / "long.prototxt").write_text(shorter)
+    (printed,) = [line for line in err.splitlines() if line.startswith("to go on: ")]
+    done = subprocess.run(printed.removeprefix("to go on: "), shell=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    gone_on = json.loads(done.stdout)
+    assert (gone_on["from"], gone_on["end"]) == (data["iteration"], "done")
 
 
 def test_a_stopped_run_that_is_resumed_ends_with_the_same_bytes(folder: Path) -> None:
