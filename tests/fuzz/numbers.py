@@ -186,6 +186,11 @@ class _Pair:
         ]
         steps = backward(self.net)
         self.backward = any(step.runs for step in steps) and not any(map(aborts, steps))
+        self.scribbled = {
+            _lender(step.layer.bottoms[0].layer)
+            for step in steps
+            if step.layer and step.layer.type == "HingeLoss" and not step.runs
+        }
         self.inputs = inputs_of(self.net, seed, positive)
         first = self._module()
         self.params = give_params(first, seed, positive)
@@ -250,8 +255,8 @@ class _Pair:
         """Parameters whose gradient Caffe computes although the file says that it is not needed.
 
         Recurrent layers compute those with lr_mult: 0, also where another place that shares the parameter
-        says so, and some types write over the diff of a Parameter in
-        spite of propagate_down: false.
+        says so, and some types write over the diff of a Parameter in spite of propagate_down: false. The
+        forward pass of a HingeLoss has its margins there, which stay if no backward pass follows.
         """
         layer = next(layer for layer in self.net.layers if layer.name == name)
         if layer.type in ("LSTM", "RNN"):
@@ -265,7 +270,7 @@ class _Pair:
             for bottom, flag in zip(reader.bottoms, reader.proto.propagate_down, strict=False)
             if bottom.layer is layer
         )
-        return {0} if layer.type == "Parameter" and not all(read) else set()
+        return {0} if layer.type == "Parameter" and (not all(read) or layer in self.scribbled) else set()
 
     def error(self, name: str) -> float:
         """The larger error of our two runs."""
@@ -364,11 +369,19 @@ def _spoils(layer: Layer) -> bool:
 
 def _lends(layer: Layer) -> bool:
     """Whether its top has the gradient of a Parameter, whose memory is another than at set-up."""
-    while of_layer(RULES[layer.type].traits.diff, layer.proto, Diff.OWN) is Diff.LENT:
-        if not layer.bottoms:
-            return True
+    lender = _lender(layer)
+    return not lender.bottoms and _is_lent(lender)
+
+
+def _lender(layer: Layer) -> Layer:
+    """The layer whose gradient's memory the top of this one has."""
+    while _is_lent(layer) and layer.bottoms:
         layer = layer.bottoms[0].layer
-    return False
+    return layer
+
+
+def _is_lent(layer: Layer) -> bool:
+    return of_layer(RULES[layer.type].traits.diff, layer.proto, Diff.OWN) is Diff.LENT
 
 
 def _stale(layer: Layer, net: Net) -> bool:

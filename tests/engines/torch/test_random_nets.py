@@ -32,6 +32,7 @@ def test_numbers_of_random_nets_are_caffes(real_caffe: Caffe) -> None:
     [
         pytest.param("33:450", id="Caffe's LRN adds up gradients over channels by a running sum"),
         pytest.param("32:4673", id="a rounded mean shifts what BatchNorm's gradient reads, and 0 is left"),
+        pytest.param("r1:50", id="a HingeLoss leaves its margins in the gradient of a Parameter"),
         pytest.param("33:128", id="oneDNN added up the gradient of a bias one by one"),
     ],
 )

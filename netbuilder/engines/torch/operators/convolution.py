@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ class _Sliding(Operator):
         if not self.whole(x):
             top = self._odd(x, weight, bias)
         elif bias is not None and _sums_badly(bias):
-            top = _Bias.apply(self._native(x, weight, bias.detach()), bias)
+            top = _graded(self._native(x, weight, bias.detach()), bias)
         else:
             top = self._native(x, weight, bias)
         return top if self.slope is None else functional.leaky_relu(top, self.slope)
@@ -113,17 +113,20 @@ def _sums_badly(bias: Tensor) -> bool:
     return wanted and bias.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-class _Bias(torch.autograd.Function):
-    """The top, to which a bias was added without its gradient: that is the sum of the top's."""
+def _graded(top: Tensor, bias: Tensor) -> Tensor:
+    """A top to which a bias was added without its gradient, with it: the sum of the top's."""
+    return cast(Tensor, _Bias.apply(top, bias))  # type: ignore[no-untyped-call]
 
+
+class _Bias(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, top: Tensor, bias: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, top: Tensor, bias: Tensor) -> Tensor:
         ctx.mark_dirty(top)  # no copy, and no view, which layers in place could not write over
         ctx.kind = bias.dtype
         return top
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         return gradient, gradient.sum([0, *range(2, gradient.dim())], dtype=ctx.kind)
 
 
