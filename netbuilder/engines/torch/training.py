@@ -22,6 +22,7 @@ from netbuilder.engines.torch.averaging import Average, Lookahead
 from netbuilder.engines.torch.devices import device_of
 from netbuilder.engines.torch.feed import Deal, Feed
 from netbuilder.engines.torch.feed.memory import limit
+from netbuilder.engines.torch.freezing import Freezing
 from netbuilder.engines.torch.memory import out_of_memory, too_large
 from netbuilder.engines.torch.network import NetModule, Outputs
 from netbuilder.engines.torch.passes import DEFAULT
@@ -110,7 +111,8 @@ class Training:
         models = [*solver_models(plan.solver), *plan.weights] if plan.model is None else [plan.model]
         for path in models:
             self.net.load_caffemodel(path)
-        self.solver = Solver(self.net, plan.solver)
+        self.solver = Solver(self.net, plan.solver, muon=self.extras.muon_of(plan.solver))
+        self._freezing = Freezing(self.net, self.solver, self.extras.freeze, plan.solver.max_iter)
         if plan.state is not None:
             load_state(plan.state, self.solver)
         self._tests = [
@@ -201,6 +203,7 @@ class Training:
 
     def update(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Outputs] | None:
         """One update by the gradients of these batches; see `step`."""
+        self._freezing.update(self.iteration)
         losses: list[Tensor] = []
         last = self.plan.solver.iter_size
         for number, batch in enumerate(batches, 1):
