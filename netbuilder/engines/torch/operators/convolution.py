@@ -43,7 +43,10 @@ class _Sliding(Operator):
         super().__init__(layer, phase)
         p = self.message
         self._axes = self.blob(0).dim() - 2
-        self.window = conv_window(p, self._axes)
+        window = conv_window(p, self._axes)
+        # Of a kernel of 1 it is void, but oneDNN crashed of it (an image of width 1, padded, stride 2).
+        dilation = (1 if k == 1 else d for k, d in zip(window.kernel, window.dilation, strict=True))
+        self.window = window._replace(dilation=tuple(dilation))
         before, after = sides(p)
         # Where a fork pads the four sides differently, the image is padded, or the top cut, by itself.
         self.sides = (before[1], after[1], before[0], after[0]) if before != after else ()
