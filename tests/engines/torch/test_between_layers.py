@@ -129,7 +129,8 @@ def test_contrastive_loss_takes_more_labels_than_pairs(real_caffe: Caffe) -> Non
         ('type: "Clip" clip_param { min: -0.5 max: 0.5 }', (3, 4)),
         (  # PyTorch 2.13 crashed
             'type: "Convolution" convolution_param { num_output: 3 kernel_size: 1 pad: 1 stride: 2 '
-            'dilation: 3 weight_filler { type: "constant" value: 0.3 } bias_filler { type: "constant" value: 2 } }',
+            'dilation: 3 weight_filler { type: "constant" value: 0.3 } '
+            'bias_filler { type: "constant" value: 2 } }',
             (2, 8, 7, 1),
         ),
     ],
