@@ -101,7 +101,7 @@ class Training:
         agree_on_state(plan, self.peers)
         seed = plan.solver.random_seed if plan.solver.random_seed >= 0 else torch.seed() % 2**31
         seed = self.peers.gather(seed)[0]
-        self.warnings = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
+        self.warnings = warnings_of(plan)
         self.extras = TrainingExtras.of(plan.extras)
         self.notes = [f"extra {line}" for line in self.extras.lines()]
         torch.manual_seed(seed + ranks.rank)
@@ -416,6 +416,23 @@ def share(net: NetModule, other: NetModule) -> None:
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
     return " ".join(map(shape_text, shapes)) or "none"
+
+
+def warnings_of(plan: TrainingPlan) -> tuple[str, ...]:
+    """What the files ask for, and this engine does otherwise, by name."""
+    debug = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
+    half = {
+        field.name
+        for _, net in plan.nets
+        for message in (net.proto, *(layer.proto for layer in net))
+        for field, value in message.ListFields()
+        if field.name.endswith(("forward_type", "backward_type"))
+        and field.enum_type is not None
+        and field.enum_type.values_by_number[value].name == "FLOAT16"
+    }
+    if not half:
+        return debug
+    return (*debug, f"{', '.join(sorted(half))}: FLOAT16 is left out; --dtype says the precision here")
 
 
 def refuse(plan: TrainingPlan) -> None:
