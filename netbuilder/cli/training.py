@@ -281,6 +281,8 @@ def _follow(
                 head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
                 table.row(event.iteration, "", "", f"{plan.tests[event.net]} {_results(event, plan)}")
+            case events.Saving(i):
+                record.write(**head, end="running", iteration=i)
             case events.Snapshot(i, _, state):
                 head |= {"snapshot": state} if plan.ranks.launched else {}
                 table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")

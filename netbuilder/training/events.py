@@ -19,6 +19,7 @@ __all__ = [
     "Pace",
     "Replaying",
     "Run",
+    "Saving",
     "Snapshot",
     "Started",
     "Tested",
@@ -81,6 +82,12 @@ for _kind in (Testing, Tested):
     _kind.__test__ = False  # type: ignore[union-attr]  # pytest takes them for tests
 
 
+class Saving(NamedTuple):
+    """The snapshot after `iteration` iterations is written next, once this event has been taken."""
+
+    iteration: int
+
+
 class Snapshot(NamedTuple):
     """The snapshot of an iteration is complete and has its final names."""
 
@@ -128,7 +135,7 @@ class Ended(NamedTuple):
 
 
 Event: TypeAlias = (
-    Started | Replaying | Iteration | Pace | Testing | Tested | Snapshot | Timing | Timed | Ended
+    Started | Replaying | Iteration | Pace | Testing | Tested | Saving | Snapshot | Timing | Timed | Ended
 )
 
 

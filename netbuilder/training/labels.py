@@ -12,7 +12,6 @@ leave out); multinomial_logistic_loss_layer.cpp and hinge_loss_layer.cpp (no che
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import re
@@ -30,7 +29,7 @@ from netbuilder.layers import RULES, Coverage, has_files
 from netbuilder.layers.traits import Shares
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.schema import message
-from netbuilder.storage.files import is_file_name
+from netbuilder.storage.files import is_file_name, read_record
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
 from netbuilder.storage.wire import WireError
 
@@ -222,11 +221,8 @@ def _found(value: float, place: str, note: str = "") -> _Found:
 
 def _classes(folder: Path) -> int:
     """The number of classes of a database that netbuilder made, 0 if unknown."""
-    try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        return len(about["classes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    classes = read_record(folder / _ABOUT).get("classes")
+    return len(classes) if isinstance(classes, list) else 0
 
 
 def _of_list(layer: Layer, top: str) -> Iterator[_Found]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from netbuilder.prototxt.solver_file import require_solver
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import check_file, how_to_find, require_fields
 from netbuilder.solvers.fields import set_field
-from netbuilder.storage.files import HELD, read_text
+from netbuilder.storage import temporary
+from netbuilder.storage.files import HELD, read_text, reason
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
 from netbuilder.training.ranks import ALONE, Ranks
@@ -46,11 +46,11 @@ class TrainingPlan:
     """A training as the user wants it, independent of the engine.
 
     `nets` are the nets of the solver with their paths, the one to train first; `inline` are the texts of
-    those that the solver file holds, by field. Snapshots are written in the
-    folder `partial` and get their final names, which begin with `prefix`, once complete. `devices` are the
-    numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot
-    after `begin` iterations; with `replay` it first reads the data up to there again. `files` are those that
-    the engine must be able to read. `old` are snapshots of an earlier training that this one replaces.
+    those that the solver file holds, by field. Snapshots are written in the folder `partial`, named `begun`,
+    and get their final names, which begin with `prefix`, once complete. `devices` are the numbers of GPUs, or
+    ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot after `begin`
+    iterations; with `replay` it first reads the data up to there again. `files` are those that the engine
+    must be able to read. `old` are snapshots of an earlier training that this one replaces.
 
     `tests` are the names of the test nets: "test", and of several "test #0 on-train", with their stages or
     their files.
@@ -83,21 +83,26 @@ class TrainingPlan:
     ranks: Ranks = ALONE
     file_batch: int | None = None
     sync_bn: bool = False
+    begun: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.begun:
+            object.__setattr__(self, "begun", temporary.partial_name(Path(self.prefix).name))
 
     @property
     def partial(self) -> Path:
-        """The folder in which snapshots are written before they are renamed."""
-        return Path(self.prefix).with_name(f".{Path(self.prefix).name}.partial")
+        """The folder in which snapshots are written before they are renamed, of a name of its own."""
+        return Path(self.prefix).with_name(self.begun)
 
     def make_folder(self) -> None:
         """Make the folder of the snapshots, and in it an empty one to write them in. Raises FileError."""
+        folder = self.partial.parent
         try:
-            shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
-            self.partial.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.remove_left(str(folder), Path(self.prefix).name)
+            self.partial.mkdir()
         except OSError as error:
-            raise FileError(
-                f"cannot make the folder '{self.partial.parent}' of the snapshots: {error.strerror}"
-            ) from None
+            raise FileError(f"cannot make the folder '{folder}' of the snapshots: {reason(error)}") from None
 
     def remove_old(self) -> None:
         """Remove the snapshots of an earlier training, now that the first iteration of this one is done.
@@ -117,7 +122,7 @@ class TrainingPlan:
 
     def clean(self) -> None:
         """Remove the folder in which snapshots are written before they are renamed."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        temporary.remove(str(self.partial))
 
 
 @dataclass(frozen=True, kw_only=True)

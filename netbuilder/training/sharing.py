@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import solver_type
 from netbuilder.solvers.fields import SCALED
+from netbuilder.storage.files import read_record
 from netbuilder.training.preflight import NetInUse
 from netbuilder.training.snapshots import SnapshotNames, state_to_resume, states
 
@@ -109,10 +109,7 @@ def begun_by(prefix: str, ranks: Ranks, *, force: bool) -> dict[str, Any] | None
     """
     if not ranks.run or (force and not ranks.restarts):
         return None
-    try:
-        record = json.loads(Path(f"{prefix}_run.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict) or record.get("run") != ranks.run or record.get("end") == "done":
+    record = read_record(f"{prefix}_run.json")
+    if record.get("run") != ranks.run or record.get("end") == "done":
         return None
     return record

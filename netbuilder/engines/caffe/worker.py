@@ -22,13 +22,14 @@ from netbuilder.training import events
 __all__ = ["Worker"]
 
 _MODULES = (
-    "_messages.py", "_late_imports.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py",
+    "_messages.py", "_late_imports.py", "../../storage/wire.py", "../../storage/temporary.py",
+    "_snapshot_files.py", "_train_worker.py",
 )  # fmt: skip
 _EVENTS = {
     kind.__name__: kind
     for kind in (
-        events.Started, events.Replaying, events.Testing, events.Tested, events.Snapshot, events.Timing,
-        events.Timed, events.Ended,
+        events.Started, events.Replaying, events.Testing, events.Tested, events.Saving, events.Snapshot,
+        events.Timing, events.Timed, events.Ended,
     )
 }  # fmt: skip
 
@@ -101,6 +102,8 @@ class Worker(Process):
             else:
                 ended = ended or kind == "Ended"
                 yield self._checked(_event(kind, fields))
+                if kind == "Saving":
+                    self._send(b"\n")
         code = self._process.wait()
         if not ended and self._ended_in_setup:
             yield events.Ended("stopped", self._job.get("begin", 0))
