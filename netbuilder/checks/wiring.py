@@ -24,7 +24,7 @@ from netbuilder.layers.normalization import AFFINE
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "OF_KINDS"]
 
 _OWN_TOP = "give the top a name of its own"
 _OR_FREEZE = ", or set lr_mult: 0 for all that is learnt before this layer"
@@ -132,7 +132,7 @@ def _shares(layer: Layer) -> bool:
 
 def _shared_memory(graph: Graph) -> Iterator[Finding]:
     """Values that a layer in place changes for another reader, by way of a blob that shares their memory."""
-    if not any(_shares(layer) for layer in graph.layers):
+    if not any(map(_shares, graph.samples)):
         return
     place = {layer: i for i, layer in enumerate(graph.net.layers)}
     for layer in graph.layers:
@@ -228,7 +228,7 @@ def _fed_labels(graph: Graph) -> Iterator[Finding]:
     Source: memory_data_layer.cpp, DataLayerSetUp and Forward_cpu; layer.hpp, Forward, which calls Reshape.
     """
     shapes: dict[Blob, Shape] = {}
-    for layer in graph.layers:
+    for layer in graph.layers if any(layer.type == "MemoryData" for layer in graph.samples) else ():
         if layer.type == "MemoryData" and len(layer.tops) == 2:
             shapes[layer.tops[1]] = (layer.proto.memory_data_param.batch_size, 1, 1, 1)
         rule = RULES.get(layer.type)
@@ -382,9 +382,11 @@ def _overwritten_input(graph: Graph) -> Iterator[Finding]:
 def _uncounted(graph: Graph) -> Iterator[Finding]:
     """Layers where unknown shapes begin; those that follow from them are not reported again."""
     for layer in graph.layers:
+        if not layer.unknown:
+            continue
         known = all(bottom.shape is not None for bottom in layer.bottoms)
         fork = layer.type not in graph.net.dialect.types and any(top.shape is None for top in layer.tops)
-        if layer.unknown and known and not fork:
+        if known and not fork:
             source = layer.tops and not layer.bottoms
             fix = f"give its shape: --input {layer.tops[0].name}=N,C,H,W" if source else ""
             yield found("uncounted", layer, f"not counted: {layer.unknown}", fix)
@@ -405,3 +407,4 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _overwritten_input,
     _uncounted,
 )
+OF_KINDS = (_empty_blobs, _no_forward)
