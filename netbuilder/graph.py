@@ -322,7 +322,8 @@ def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
     weight, and the weights of both are then missing. Source: insert_splits.cpp; split_layer.cpp, Reshape;
     loss_layer.cpp, LayerSetUp.
     """
-    for i, blob in enumerate(bottoms):
+    unshaped: set[Blob] = set()
+    for blob in bottoms:
         rule = RULES.get(blob.layer.type)
         if rule and rule.auto_top and len(blob.layer.tops) > 1 and blob.in_loss:
             raise ShapeError(
@@ -330,9 +331,12 @@ def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
                 "weight: for a reader Caffe takes the weights of both tops away, and then refuses the loss",
                 hint=f"write loss_weight 0 for '{blob.name}'",
             )
-        if not blob.shape and isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
+        if blob.shape or not isinstance(blob.shape, Unshaped):
+            continue
+        if blob in readers or blob in unshaped:
             who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
             raise ShapeError(
                 f"bottom '{blob.name}' has no shape, and {who}: Caffe cannot split such a blob",
                 hint=f"give Input '{blob.layer.name}' a shape: input_param {{ shape {{ dim: 1 ... }} }}",
             )
+        unshaped.add(blob)

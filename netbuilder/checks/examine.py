@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASES", "Examined", "Wanted", "examine", "examine_text", "phases_of"]
 
-_OLD_FORMAT = re.compile(r"^\s*layers\s*:?\s*[{<]", re.MULTILINE)
-_OLD_INPUT = re.compile(r"^\s*input\s*:", re.MULTILINE)
+_OLD_FORMAT = re.compile(r"^[^\S\n]*layers\s*(?::\s*)?[{<]", re.MULTILINE)
+_OLD_INPUT = re.compile(r"^[^\S\n]*input\s*:", re.MULTILINE)
 # Findings about a consumer that repeat one about Caffe.
 _SAME = {"statistics-trained": "batchnorm-trained"}
 

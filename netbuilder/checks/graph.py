@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import cached_property
 
 from netbuilder.checks.backward import Step, backward, computes
 from netbuilder.graph import has_loss, one_of_each
@@ -38,6 +39,17 @@ class Graph:
         steps = backward(net) if self.trained or _is_for_gradients(net) else []
         self.steps: dict[Layer, Step] = {step.layer: step for step in steps if step.layer is not None}
         self.backward = {layer for layer, step in self.steps.items() if computes(step)}
+
+    @cached_property
+    def places(self) -> dict[Layer, int]:
+        """Where each layer stands in the net."""
+        return {layer: i for i, layer in enumerate(self.net.layers)}
+
+    @cached_property
+    def unforced(self) -> dict[Layer, Step]:
+        """What each layer would do in the backward pass without `force_backward`."""
+        steps = backward(self.net, forced=False)
+        return {step.layer: step for step in steps if step.layer is not None}
 
     def of_samples(self) -> Graph:
         """The same with the samples as its layers, for checks of single layers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,6 +46,7 @@ PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
 # Fork fields that change how a layer is computed but not what.
 _HARMLESS = frozenset({"engine"})
 _MOST_PLAIN = 4096
+_MOST_MAKERS = 8  # of a blob that is left out
 # Other kinds of prototxt, by a field of their top level.
 _OTHERS = {
     "item": "a label map, item { name label display_name }, not a net",
@@ -237,6 +238,11 @@ def net_of(
         keep(net.proto, kept_text)
     shapes = given_inputs.checked(inputs or {}, [layer for layer, _ in wanted], path) if inputs else {}
     folder = Path(path).parent
+    makers: dict[str, list[LayerParameter]] = {}
+    for layer in left_out:
+        for top in layer.top:
+            makers.setdefault(top, []).append(layer)
+    inputs_of_old = frozenset(old_inputs)
     plain: set[bytes] = set()
     comments = above_layers(text, (origin.line for _, origin in wanted))
     for layer, origin in wanted:
@@ -247,7 +253,8 @@ def net_of(
             else:
                 _append(net, layer, origin, shapes, folder, lenient, plain)
         except NetBuilderError as error:
-            _explain(error, net, layer, left_out, old_inputs)
+            if isinstance(error, StaleBlob):
+                _explain(error, net, layer, makers, inputs_of_old)
             if refused is None:
                 raise
             refused.append((net.keep(layer, origin), error))
@@ -355,17 +362,18 @@ def not_upgraded(parsed: Parsed, field: str, path: str) -> PrototxtError | None:
 
 
 def _explain(
-    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter],
-    inputs: Sequence[str],
+    error: NetBuilderError, net: Net, layer: LayerParameter,
+    makers: Mapping[str, Sequence[LayerParameter]], inputs: Collection[str],
 ) -> None:  # fmt: skip
     """Say of a missing bottom that this phase leaves out the layers which produce it, or that it is an input
     whose shape Caffe does not find."""
-    missing = next((name for name in layer.bottom if name not in net.blobs), None)
-    makers = [other for other in left_out if missing in other.top]
-    if isinstance(error, StaleBlob) and makers:
-        names = ", ".join(f"'{maker.name}' ({_rules(maker)})" for maker in makers)
-        error.hint = f"left out in this phase, at this level and with these stages: {names}"
-    elif isinstance(error, StaleBlob) and missing in inputs:
+    missing = next((name for name in layer.bottom if name not in net.blobs), "")
+    if missing in makers:
+        names = [f"'{maker.name}' ({_rules(maker)})" for maker in makers[missing][:_MOST_MAKERS]]
+        if more := len(makers[missing]) - len(names):
+            names.append(f"and {more} more")
+        error.hint = f"left out in this phase, at this level and with these stages: {', '.join(names)}"
+    elif missing in inputs:
         error.hint = (
             f"Caffe drops input '{missing}', which has no shape: give it four input_dim or, but for files of "
             "V0, an input_shape"
