@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from netbuilder.checks.backward import Step, backward
 from netbuilder.engines.caffe.buffers import BUFFERS, Use
-from netbuilder.errors import ConfigError
+from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.graph import has_loss
 from netbuilder.layers import RULES
 from netbuilder.layers.traits import Diff, GradientReads, Kernel, of_layer
@@ -101,21 +101,24 @@ class Fitting(NamedTuple):
     next: int
 
 
-def training_memory(nets: Nets, engine: str) -> TrainingMemory:
-    """The memory of a training by an engine. Raises ConfigError if the net has no loss, or lacks shapes."""
+def training_memory(nets: Nets, engine: str, width: int = FLOAT_BYTES) -> TrainingMemory:
+    """The memory of a training by an engine, at so many bytes per number.
+
+    Raises ConfigError for an unknown type of solver, and for a net without a loss.
+    """
     if nets.solver not in SOLVERS:
-        raise ConfigError(
-            f"unknown solver type '{nets.solver}'", key="type", hint=f"one of {', '.join(SOLVERS)}"
-        )
+        hint = did_you_mean(nets.solver, SOLVERS) or f"one of {', '.join(SOLVERS)}"
+        raise ConfigError(f"unknown solver type '{nets.solver}'", key="type", hint=hint)
     if not any(map(has_loss, nets.train.layers)):
         raise ConfigError(
             f"{nets.train.name or 'the net'} has no loss in TRAIN, so nothing trains it",
             hint="give the file with the loss, a solver, or the name of a config",
         )
-    return {"caffe": _of_caffe, "torch": _of_torch}[engine](nets)
+    found = {"caffe": _of_caffe, "torch": _of_torch}[engine](nets)
+    return found._replace(parts={key: size // FLOAT_BYTES * width for key, size in found.parts.items()})
 
 
-def largest_batch(nets: Nets, engine: str, limit: int | float) -> Fitting:
+def largest_batch(nets: Nets, engine: str, limit: int | float, width: int = FLOAT_BYTES) -> Fitting:
     """The largest batch to train within so many bytes; the next one was counted, too, and does not fit.
 
     Raises ConfigError if no batch fits, or if a batch of a million does.
@@ -124,11 +127,11 @@ def largest_batch(nets: Nets, engine: str, limit: int | float) -> Fitting:
 
     def total(batch: int) -> int:
         if batch not in found:
-            found[batch] = training_memory(nets.with_batch(batch), engine).total
+            found[batch] = training_memory(nets.with_batch(batch), engine, width).total
         return found[batch]
 
     if total(1) > limit:
-        parts = training_memory(nets.with_batch(1), engine).parts
+        parts = training_memory(nets.with_batch(1), engine, width).parts
         fixed = sum(parts[key] for key in ("weights", "gradients", "history", "update"))
         raise ConfigError(
             f"not even batch 1 fits into {limit:,} bytes: it takes {total(1):,}, of which weights, gradients "
