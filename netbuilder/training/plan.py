@@ -13,16 +13,15 @@ from netbuilder.net import Net
 from netbuilder.prototxt.solver_file import require_solver
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import check_file, how_to_find, require_fields
-from netbuilder.solvers.recipe import set_field
+from netbuilder.solvers.fields import set_field
 from netbuilder.storage import temporary
-from netbuilder.storage.files import read_text, reason
+from netbuilder.storage.files import HELD, read_text, reason
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
 from netbuilder.training.ranks import ALONE, Ranks
 from netbuilder.training.sharing import dealt, divides, resumed
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, require_whole
 from netbuilder.training.sources import check_files
-from netbuilder.training.states import check_state
 from netbuilder.weights.model import model_files
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ __all__ = [
 Devices = tuple[int | str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
     """A training as the user wants it, independent of the engine.
 
@@ -126,11 +125,12 @@ class TrainingPlan:
         temporary.remove(str(self.partial))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class NetPlan:
     """A net to test or to time: `iterations` passes with these weights, computed in `dtype`.
 
-    `inline` is the text of a net inside a solver, the file at `path`; "" if the file is the net.
+    `inline` is the text of a net inside a solver, the file at `path`, or of a net without a file; "" if the
+    file is the net.
     """
 
     path: str
@@ -218,6 +218,8 @@ def plan_training(
     force = force or not ranks.first or ranks.restarts > 0  # rank 0 has decided, or has begun
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if state is not None:
+        from netbuilder.training.states import check_state
+
         require_whole(state, prefix, names)
         check_state(state, names.model_of(state), uses[0].net, solver.type)
     if devices is None:
@@ -284,7 +286,7 @@ def plan_net(
     return NetPlan(
         path=path,
         net=net,
-        inline=source.read_text() if source and source.inline else "",
+        inline=source.read_text() if source and (source.inline or str(source.path) in HELD) else "",
         level=source.own_level() if source else 0,
         stages=source.stages if source else (),
         weights=weights,

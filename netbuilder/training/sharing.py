@@ -11,11 +11,10 @@ from netbuilder.errors import EngineError
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import solver_type
-from netbuilder.solvers.recipe import SCALED
+from netbuilder.solvers.fields import SCALED
 from netbuilder.storage.files import read_record
 from netbuilder.training.preflight import NetInUse
 from netbuilder.training.snapshots import SnapshotNames, state_to_resume, states
-from netbuilder.transforms.rebatch import rebatched
 
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
@@ -35,6 +34,8 @@ def divides(uses: Sequence[NetInUse], dialect: str | None) -> bool:
 
 def dealt(uses: Sequence[NetInUse], ranks: int) -> list[NetInUse]:
     """The nets as each rank of NVCaffe runs them: the batch of TRAIN is divided, and rounded up."""
+    from netbuilder.transforms.rebatch import rebatched
+
     return [
         use._replace(net=rebatched(use.net, -(-batch // ranks)))
         if use.source.phase == "TRAIN" and (batch := data_batch(use.net))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -52,7 +51,7 @@ class Worker(Process):
         self._folder: Path | None = None
         self._job = job
         self.entered = ""  # how a root was entered
-        self._mark = f"{MARK} {secrets.token_hex(8)}\n"  # no name of a layer, which Caffe logs, equals it
+        self._mark = f"{MARK} {os.urandom(8).hex()}\n"  # no name of a layer, which Caffe logs, equals it
         command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
