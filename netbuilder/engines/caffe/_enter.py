@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 
 ENTERED = "NETBUILDER_ENTERED"
 _NEWNS, _NEWUSER = 0x00020000, 0x10000000
@@ -37,14 +38,13 @@ def main() -> None:
     at = sys.argv.index("--")
     (root, descriptor, *folders), command = sys.argv[1:at], sys.argv[at + 1 :]
     here = os.getcwd()
-    try:
+    folders.append(os.path.join(root, "tmp"))
+    how = "namespaces" if _allowed(folders) else "chroot"
+    if how == "namespaces":
         _namespaces()
-        _read_only_but([*folders, os.path.join(root, "tmp")])
-        how = "namespaces"
-    except OSError as error:
-        if os.geteuid():
-            sys.exit(f"entering {root} needs root, or user namespaces: {error.strerror}")
-        how = "chroot"
+        _read_only_but(folders)
+    elif os.geteuid():
+        sys.exit(f"entering {root} needs root, or user namespaces, which the kernel forbids here")
     os.chdir(here)  # the folder as it is mounted now
     if descriptor != "-":
         os.dup2(os.open(".", os.O_RDONLY), int(descriptor))
@@ -53,6 +53,22 @@ def main() -> None:
     if how == "namespaces":
         _drop_rights()
     os.execve(command[0], command, {**os.environ, ENTERED: how})
+
+
+def _allowed(folders: list[str]) -> bool:
+    """Whether the kernel allows it all: a child tries, since half of it could not be taken back."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    status = 1
+    try:
+        _namespaces()
+        _read_only_but(folders)
+        status = 0
+    except OSError:
+        pass
+    finally:
+        os._exit(status)
 
 
 def _checked(result: int) -> None:
@@ -104,7 +120,8 @@ def _read_only_but(folders: list[str]) -> None:
         _checked(_LIBC.mount(place, place, None, _BIND | _REC, None))
     _set(b"/", _Attributes(set=_RDONLY), _RECURSIVE)
     for folder in folders:
-        _set(os.fsencode(os.path.realpath(folder)), _Attributes(clear=_RDONLY), 0)
+        with suppress(PermissionError):  # it was read-only before
+            _set(os.fsencode(os.path.realpath(folder)), _Attributes(clear=_RDONLY), 0)
 
 
 def _set(place: bytes, attributes: _Attributes, flags: int) -> None:

@@ -153,7 +153,7 @@ def _python_folders(seen: Callable[[str], str], *nets: tuple[str, Net]) -> list[
 
 
 def _writable(path: str, *nets: tuple[str, Net], prefix: str = "") -> list[str] | None:
-    """The folders in which Caffe may write, in a root; None, anywhere, for nets with code, which is trusted.
+    """The folders in which Caffe may write, in a root; None: anywhere, for nets with code, and from `/`.
 
     They are the current one, those of the files, of the snapshots, and of what layers write; and a LevelDB,
     which is opened by writing into it.
@@ -164,7 +164,8 @@ def _writable(path: str, *nets: tuple[str, Net], prefix: str = "") -> list[str] 
     files = [path, *(file for file, _ in nets), *([prefix] if prefix else []), *chain(*map(written, layers))]
     databases = [layer.proto.data_param for layer in layers if layer.type == "Data"]
     folders = [".", *map(os.path.dirname, files), *(p.source for p in databases if p.backend == p.LEVELDB)]
-    return list(dict.fromkeys(folder for name in folders if os.path.isdir(folder := os.path.realpath(name))))
+    found = dict.fromkeys(folder for name in folders if os.path.isdir(folder := os.path.realpath(name)))
+    return None if os.sep in found else list(found)
 
 
 def _view(install: Install) -> Callable[[str], str]:

@@ -101,7 +101,7 @@ class Worker(Process):
             kind, fields = message["kind"], message["fields"]
             if kind == "Folder":
                 self._folder = self._root / fields["path"].lstrip("/")
-                self.entered = fields["entered"]
+                self.entered = fields["entered"] or ("chroot" if self._root != Path("/") else "")
             elif kind == "Fault":
                 raise fault(fields["text"], fields["hint"], self._said())
             else:
