@@ -294,6 +294,8 @@ def _follow(
             case events.Testing(done, of):
                 progress.bar(f"testing: {done} of {of}")
             case events.Ended():
+                if event.iteration == plan.begin:  # a resumed run had nothing left to do
+                    head |= images_of(plan)
                 end = health.judged(event)
     progress.close()
     if end is not None and end.how == "diverged":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,11 +62,8 @@ class Frame:
 
     def _metadata(self, path: Path) -> Any:
         library = pyarrow()
-        try:
+        with _reading(path):
             file = library.ParquetFile(path)
-        except (OSError, ValueError) as error:
-            why = reason(error) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
-            raise FileError(f"cannot read '{path}' as Parquet: {why}") from None
         with file:
             names = file.schema_arrow.names
             if missing := [name for name in self._columns if name not in names]:
@@ -91,7 +89,9 @@ class Frame:
 
     def read(self, task: tuple[int, int, int]) -> tuple[Planes, int]:
         file, group, row = task
-        image, label = (column[row].as_py() for column in self._group(file, group))
+        columns = self._group(file, group)
+        with _reading(self._files[file]):
+            image, label = (column[row].as_py() for column in columns)
         if not isinstance(image, bytes):
             raise BadRecord(f"its column '{self._columns[0]}' is not an image file")
         try:
@@ -108,13 +108,8 @@ class Frame:
         """The two columns of a row group; the last one is kept."""
         if self._kept is None or self._kept[0] != (file, group):
             path = self._files[file]
-            try:
-                with pyarrow().ParquetFile(path) as opened:
-                    table = opened.read_row_group(group, columns=list(self._columns))
-            except (OSError, ValueError) as error:
-                raise FileError(
-                    f"cannot read '{path}': it is damaged: {str(error).splitlines()[0]}"
-                ) from None
+            with _reading(path), pyarrow().ParquetFile(path) as opened:
+                table = opened.read_row_group(group, columns=list(self._columns))
             self._kept = (file, group), [table.column(name) for name in self._columns]
         return self._kept[1]
 
@@ -122,6 +117,18 @@ class Frame:
         file, _, _ = self.task(number)
         first = next(first for of, _, first in self._groups if of == file)
         return f"row {number - first} of '{self._files[file]}'"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Raise FileError for what pyarrow raises about a damaged file."""
+    import pyarrow as arrow
+
+    try:
+        yield
+    except (OSError, ValueError, OverflowError, arrow.ArrowException) as error:
+        why = reason(error) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
+        raise FileError(f"cannot read '{path}' as Parquet: {why}") from None
 
 
 def _files(place: Path) -> list[Path]:

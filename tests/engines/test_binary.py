@@ -20,7 +20,7 @@ from netbuilder.engines.caffe.install import Install
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.prototxt.text import parse
 from netbuilder.schema import SolverParameter, message
-from netbuilder.training.events import Ended, Event, Iteration, Snapshot, Started
+from netbuilder.training.events import Ended, Event, Iteration, Saving, Snapshot, Started
 from tests.engines.case import (
     SOLVER,
     logged_losses,
@@ -268,6 +268,7 @@ def test_a_snapshot_is_renamed_when_the_log_goes_on(fake: Install, folder: Path)
         'log("Optimization Done.")',
     )
     assert events == [
+        Saving(60),
         Snapshot(60, model="out/x_iter_60.caffemodel", state="out/x_iter_60.solverstate"),
         Ended("done", 200),
     ]
