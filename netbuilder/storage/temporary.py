@@ -131,4 +131,8 @@ def _is_running(pid: int) -> bool:
         return False
     except OSError:  # another user's
         return True
-    return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # killed, and not yet buried by its parent
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except (OSError, IndexError):
+        return True

@@ -178,3 +178,16 @@ def test_a_folder_that_somebody_else_planted_is_not_gone_on_with(
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     assert list(temporary.kept_folders(str(tmp_path), "db")) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_what_a_killed_process_left_goes_before_its_parent_has_buried_it(tmp_path: Path) -> None:
+    start = temporary.partial_name("x").partition("-")[0]
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    (tmp_path / f"{start}-{child:07d}.{0:016}.partial").touch()
+    temporary.remove_left(str(tmp_path), "x")
+    os.waitpid(child, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death, fault
 from netbuilder.errors import EngineError
+from netbuilder.storage.temporary import remove_left
 from netbuilder.training import events
 
 __all__ = ["Worker"]
@@ -85,6 +86,7 @@ class Worker(Process):
         super().__exit__()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)  # after an abort the worker could not
+            remove_left(str(self._folder.parent), "netbuilder-train")  # nor see in a root who is gone
 
     def __iter__(self) -> Iterator[events.Event]:
         ended = False
