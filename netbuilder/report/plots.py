@@ -348,7 +348,8 @@ def _outside(curve: Curve, axis: Axis, above: bool) -> Iterator[tuple[Curve, Poi
     """Points in a row that are outside: the furthest of them, and their number."""
     group: list[Point] = []
     for point in (*curve.points, (math.nan, math.nan)):
-        if math.isfinite(point[1]) and (point[1] > axis.high if above else point[1] < axis.low):
+        finite = math.isfinite(point[0]) and math.isfinite(point[1])
+        if finite and (point[1] > axis.high if above else point[1] < axis.low):
             group.append(point)
         elif group:
             yield curve, (max if above else min)(group, key=lambda p: p[1]), len(group)
@@ -366,7 +367,7 @@ def _draw_gaps(canvas: Canvas, frame: Frame, curves: Sequence[Curve]) -> None:
     for curve in curves:
         before = False
         for x, y in curve.points:
-            gap = not math.isfinite(y)
+            gap = math.isfinite(x) and not math.isfinite(y)
             count += gap
             if gap and not before:
                 first = min(first, x)
