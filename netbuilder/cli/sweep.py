@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
+from netbuilder.cli.terminal import fitted_lines, table_text
 from netbuilder.errors import ConfigError, FileError, counted, printable
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
@@ -34,7 +36,8 @@ def add_parser(verbs: Verbs) -> None:
         description="Count every net that the axes of a sweep file give, and list the front: the nets that "
         "satisfy "
         "its constraints and that no other net surpasses in all objectives.",
-        epilog="You can stop it at any time; the same command resumes. For sweep files see "
+        epilog="example: netbuilder sweep half.yaml -o half. You can stop it at any time; the same command "
+        "resumes. For sweep files see "
         "docs/designing-to-a-budget.md.",
     )
     parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")
@@ -85,6 +88,10 @@ def _run(args: argparse.Namespace) -> int:
     progress = Progress("candidates counted", len(sweep.numbers))
     try:
         tally = run(sweep, journal, args.jobs or processors(), _counting(progress, journal))
+    except KeyboardInterrupt:
+        progress.close()
+        print_command(args, flags=["--force"])
+        raise
     finally:
         journal.close()
         progress.close()
@@ -103,7 +110,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(data, indent=2))
     else:
-        print(outcome.as_text(found, ROWS))
+        print(table_text(outcome.as_table(found, ROWS)))
+        for line in outcome.as_lines(found, ROWS):
+            print("\n".join(fitted_lines(line)))
     for path in files:
         print(printable(f"wrote {path}"), file=sys.stderr)
     for one in chosen:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from netbuilder.cli import training
+from netbuilder.cli.net_files import solver_file
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.solver_fields import add_set
 from netbuilder.cli.training_options import (
@@ -37,7 +38,10 @@ def add_parser(verbs: Verbs) -> None:
         "1 the training has diverged, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     parser.add_argument(
-        "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
+        "solver",
+        metavar="SOLVER",
+        type=solver_file,
+        help="a solver file, or the folder of one; its net is looked for from this folder",
     )
     add_state(parser)
     add_engine(parser)

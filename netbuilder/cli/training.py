@@ -10,8 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
+from netbuilder.cli.streams import silence
+from netbuilder.cli.terminal import say
 from netbuilder.cli.training_options import (
     report_weights,
     require_trust,
@@ -124,7 +127,7 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     """Train, with progress, the record and the snapshots."""
     from netbuilder.training.plan import solver_models
     from netbuilder.training.record import Record
-    from netbuilder.training.snapshots import only_offered
+    from netbuilder.training.snapshots import latest, only_offered
 
     description = engine.describe()
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -132,9 +135,9 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
-        print(printable(f"warning: {text}"), file=sys.stderr)
+        say(f"warning: {text}")
     for text in (description, *job.notes):
-        print(text, file=sys.stderr)
+        say(text)
     if plan.ranks.restarts:
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
         print(
@@ -187,12 +190,18 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         ) from None
     finally:
         plan.clean()
-    if args.json:
-        import json
+    try:
+        if args.json:
+            import json
 
-        print(json.dumps(data, indent=1))
-    else:
-        _summary(data, record, plan)
+            print(json.dumps(data, indent=1))
+        else:
+            _summary(data, record, plan)
+        sys.stdout.flush()
+    except BrokenPipeError:  # how it ended is in the record, and in the exit code
+        silence(sys.stdout)
+    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
+        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
     return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 
@@ -210,7 +219,7 @@ def _of_ranks(plan: TrainingPlan, job: Job) -> dict[str, Any]:
 
 def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.solvers.recipe import extras_path
+    from netbuilder.solvers.fields import extras_path
 
     if args.extras == "none":
         return {}
@@ -272,6 +281,8 @@ def _follow(
                 head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
                 table.row(event.iteration, "", "", f"{plan.tests[event.net]} {_results(event, plan)}")
+            case events.Saving(i):
+                record.write(**head, end="running", iteration=i)
             case events.Snapshot(i, _, state):
                 head |= {"snapshot": state} if plan.ranks.launched else {}
                 table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")

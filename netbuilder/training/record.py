@@ -17,13 +17,12 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from netbuilder.errors import FileError
-from netbuilder.storage.files import replacing
-from netbuilder.training.events import Ended, Event, Iteration, Tested
+from netbuilder.storage.files import read_record, replacing
+from netbuilder.training.events import Ended, Event, Iteration, Saving, Tested
 from netbuilder.training.snapshots import SnapshotNames, states
 
 __all__ = ["Record", "Row", "finite", "read_tests", "read_train"]
@@ -46,8 +45,7 @@ _FORMULA = re.compile("'*[=+@-]")  # a spreadsheet would compute such a name, so
 _OLD_OUTPUT = re.compile(r"(.+?)=([-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?))(?: |$)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of the training's table; `loss` is the mean of the last `average_loss` iterations."""
 
     iteration: int
@@ -91,6 +89,7 @@ class Record:
         self._names = names
         self._folder = folder
         self._losses: collections.deque[float] = collections.deque(maxlen=average)
+        self._saved: dict[int, list[float]] = {}  # the losses at each snapshot
         self._start = time.monotonic()
         self._before = 0.0
         Path(prefix).parent.mkdir(parents=True, exist_ok=True)
@@ -168,6 +167,8 @@ class Record:
                 row = Row(event.iteration, self.loss, event.rate, seconds, event.outputs)
                 self._add(row)
                 return row
+        elif isinstance(event, Saving):
+            self._saved[event.iteration] = list(self._losses)
         elif isinstance(event, Tested):
             self.tests.append(event)
             self._test_csv.writelines(map(_line, _test_cells(event)))
@@ -183,14 +184,19 @@ class Record:
              "outputs": {name: list(values) for name, values in t.outputs.items()}}
             for t in self.tests
         ]  # fmt: skip
+        written = list(states(self.prefix, self._names))
+        kept = {*map(self._names.iteration, written), *list(self._saved)[-1:]}
         data: dict[str, Any] = {
             "version": 1,
             **more,
             "seconds": round(self.seconds, 3),
             "train": finite([row.as_json() for row in self.train]),
             "tests": finite(tests),
-            "snapshots": [str(state) for state in states(self.prefix, self._names)],
+            "snapshots": [str(state) for state in written],
         }
+        if self._losses.maxlen != 1:  # a resumed run goes on with their mean
+            saved = {str(at): losses for at, losses in sorted(self._saved.items()) if at in kept}
+            data["last_losses"] = finite(saved)
         path = self._place("_run.json")
         with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
@@ -223,6 +229,23 @@ class Record:
                 self._before = row.seconds
         rows = _read(self.path("_test.csv"), _test_row, _CONTINUED)
         self.tests += _joined(test for test in rows if test.iteration < self.begin)
+        self._read_json()
+
+    def _read_json(self) -> None:
+        """Read what the tables lack: the last losses at each snapshot, and the losses of the tests."""
+        data = read_record(self.path("_run.json"))
+        for at, losses in _mapping(data.get("last_losses")).items():
+            if at.isdecimal() and len(at) < 10 and int(at) <= self.begin and isinstance(losses, list):
+                self._saved[int(at)] = list(map(_number, losses))
+        self._losses.extend(self._saved.get(self.begin, ()))
+        tests = data.get("tests")
+        known = {
+            (test.get("iteration"), test.get("net")): test.get("loss")
+            for test in map(_mapping, tests if isinstance(tests, list) else ())
+            if isinstance(test.get("loss"), float) and isinstance(test.get("iteration"), int)
+            and isinstance(test.get("net"), int)
+        }  # fmt: skip
+        self.tests = [test._replace(loss=known.get((test.iteration, test.net))) for test in self.tests]
 
 
 def read_train(path: Path) -> list[Row]:
@@ -233,6 +256,14 @@ def read_train(path: Path) -> list[Row]:
 def read_tests(path: Path) -> list[Tested]:
     """The tests of a `_test.csv`, likewise."""
     return _joined(_read(str(path), _test_row, _READ))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, float) else math.nan
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------
