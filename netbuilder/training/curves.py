@@ -62,9 +62,9 @@ def curves_plot(
 ) -> Plot:
     """The plot of these trainings over iterations, epochs, time or images.
 
-    `smooth` rows are averaged, by default some of many. `shown` are keys of SHOWN or names of outputs, a panel
-    each; all of SHOWN if there are none. Raises ConfigError if a training lacks what is shown, or what the
-    lower axis needs.
+    `smooth` rows are averaged, by default some of many. `shown` are keys of SHOWN or names of outputs, a
+    panel each; all of SHOWN if there are none. Raises ConfigError if a training lacks what is shown, or what
+    the lower axis needs.
     """
     name, scales = _scales(runs, along)
     drawer = _Drawer(runs, scales, smooth)
