@@ -12,13 +12,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from netbuilder.cli.options import Options
 from netbuilder.errors import printable
 from netbuilder.report.formats import Cell, Column, Table, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
+
+    from netbuilder.cli.options import Options
 
 __all__ = [
     "add_color",
