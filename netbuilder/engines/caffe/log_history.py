@@ -34,6 +34,7 @@ _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # as Windows' PowerShell keeps what a program prints
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 _GLOG = re.compile(r"[IWEF](?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)? +\d+ ")
@@ -83,7 +84,8 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         with path.open("rb") as file:
             start = file.read(6)
         opener = next((one for magic, one in _COMPRESSED.items() if start.startswith(magic)), open)
-        with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as text:
+        encoding = "utf-16" if start[:2] in _UTF_16 else "utf-8"
+        with opener(path, "rt", encoding=encoding, errors="replace", newline="\n") as text:
             yield text
     except _BROKEN as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
