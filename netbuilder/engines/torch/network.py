@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from netbuilder.graph import is_loss
 from netbuilder.layers import RULES, is_source, of_layer
 from netbuilder.layers.traits import Diff
 from netbuilder.net import Blob, Layer, Net
+from netbuilder.storage.files import cache_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +114,11 @@ class NetModule(nn.Module):
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         if "compile" in self.passes:
             self.compile()
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the passes to come, as `torch.nn.Module.compile` does."""
+        _own_caches()
+        super().compile(*args, **options)
 
     # -- building ------------------------------------------------------------------------------------------
 
@@ -419,3 +426,17 @@ def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
 def _lends(layer: Layer) -> bool:
     rule = RULES.get(layer.type)
     return rule is not None and of_layer(rule.traits.diff, layer.proto, Diff.OWN) is Diff.LENT
+
+
+def _own_caches() -> None:
+    """Keep PyTorch's compiler from making a folder in the system's temporary one.
+
+    Its name there is foreseeable, and what it compiles is read from it again.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        try:
+            folder = cache_folder() / "torchinductor"
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # no home
+            return
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
