@@ -255,8 +255,8 @@ class _Pair:
         """Parameters whose gradient Caffe computes although the file says that it is not needed.
 
         Recurrent layers compute those with lr_mult: 0, also where another place that shares the parameter
-        says so, and some types write over the diff of a Parameter in spite of propagate_down: false. The
-        forward pass of a HingeLoss has its margins there, which stay if no backward pass follows.
+        says so. The forward pass of a HingeLoss has its margins in the diff of a Parameter, where they stay
+        if no backward pass follows.
         """
         layer = next(layer for layer in self.net.layers if layer.name == name)
         if layer.type in ("LSTM", "RNN"):
@@ -264,13 +264,7 @@ class _Pair:
             frozen = {spec.name for spec in specs if spec.name and spec.lr_mult == 0}
             own = enumerate(layer.proto.param)
             return {i for i, spec in own if spec.lr_mult == 0 or spec.name in frozen}
-        read = (
-            flag
-            for reader in self.net.layers
-            for bottom, flag in zip(reader.bottoms, reader.proto.propagate_down, strict=False)
-            if bottom.layer is layer
-        )
-        return {0} if layer.type == "Parameter" and (not all(read) or layer in self.scribbled) else set()
+        return {0} if layer in self.scribbled else set()
 
     def error(self, name: str) -> float:
         """The larger error of our two runs."""
@@ -364,7 +358,9 @@ def _spoils(layer: Layer) -> bool:
         layer.type == "ContrastiveLoss"
         and math.prod(layer.bottoms[2].known_shape) < layer.bottoms[0].known_shape[0]
     )
-    return over or crop or few or (any(layer.proto.loss_weight) and _lends(layer))
+    # A Scale keeps the product of its gamma's gradient in the diff of a bottom whose own is not asked for.
+    kept = layer.type == "Scale" and len(layer.bottoms) == 1 and list(layer.proto.propagate_down) == [False]
+    return over or crop or few or kept or (any(layer.proto.loss_weight) and _lends(layer))
 
 
 def _lends(layer: Layer) -> bool:
