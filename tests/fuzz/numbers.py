@@ -7,7 +7,7 @@ only, where the engine's passes merge layers.
 How it is judged: the error of a result is the smaller of its largest element-wise relative error and its
 largest error on the scale of the tensor. Up to 5e-6 is rounding. If the two differ by more, the net is also
 computed in float64, and that says how far each of them is off. It is rounding if
-- both are within 20 times of what float32's rounding moves in this net: float64 runs again, several times,
+- both are within 10 times of what float32's rounding moves in this net: float64 runs again, several times,
   with every result and every gradient between layers moved by as much as float32 rounds (`rounding.py`), and
 - ours is no further from float64 than 4 times the larger of Caffe's own error and what rounding moves;
 - or the result is 0 in float64, and below 1e-4 in both.
@@ -45,7 +45,7 @@ __all__ = ["MOST", "Judged", "judge", "minimised"]
 Results = dict[str, Array]
 
 MOST = 5e-6
-EXPLAINED = 20  # times what rounding moves
+EXPLAINED = 10  # times what rounding moves
 AS_EXACT = 4  # times the larger of Caffe's error and what rounding moves: ours, against float64
 SAMPLES = 6
 ZERO = 1e-9  # a result that is 0 but for rounding, as the gradient behind a normalisation of two values
