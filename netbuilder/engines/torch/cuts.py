@@ -33,20 +33,29 @@ def cut_bottoms(plan: Sequence[Step]) -> dict[Layer, tuple[int, ...]]:
                 # `force_backward` asks for gradients that propagate_down cuts off.
                 if not flag and not step.needs[i] and not (_writes(step, layer) and taken[name])
             )
-        passed = layer is not None and lends(layer) and all(taken[name] for name in step.bottoms[:1])
+        passed = layer is not None and _shares(layer) and all(taken[name] for name in step.bottoms[:1])
         taken.update(dict.fromkeys(step.tops, step.runs or passed))
     return found
 
 
 def _writes(step: Step, layer: Layer) -> bool:
     """Whether its backward pass gives a bottom a gradient that was not asked for."""
+    asked = _insists(layer) or _diff(layer) is Diff.REPLACES
+    return _shares(layer) or (step.runs and asked)
+
+
+def _shares(layer: Layer) -> bool:
+    """Whether the gradient of its top lies in that of its bottom, not in an inner net."""
+    return lends(layer) and not _insists(layer)
+
+
+def _insists(layer: Layer) -> bool:
     operator = OPERATORS.get(layer.type)
-    insists = operator is not None and of_layer(operator.insists, layer.proto, False)
-    return lends(layer) or (step.runs and (insists or _diff(layer) is Diff.REPLACES))
+    return operator is not None and of_layer(operator.insists, layer.proto, False)
 
 
 def lends(layer: Layer) -> bool:
-    """Whether the gradient of its top lies in the memory of another: of its bottom, or of a parameter."""
+    """Whether the gradient of its top lies in another memory: of its bottom, a parameter, or an inner net."""
     return _diff(layer) is Diff.LENT
 
 
