@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,15 @@ def test_ctrl_c_gives_a_snapshot_and_130(folder: Path) -> None:
     assert data["end"] == "stopped"
     assert data["snapshots"][-1] == f"out/x_iter_{data['iteration']}.solverstate"
     assert "stopping after this iteration; once more ends at once" in err
-    assert not (folder / "out/.x.partial").exists()
+    assert not list((folder / "out").glob(".*"))
+
+    shorter = SOLVER.replace("max_iter: 200", f"max_iter: {data['iteration'] + 20}")
+    (folder / "long.prototxt").write_text(shorter)
+    (printed,) = [line for line in err.splitlines() if line.startswith("to go on: ")]
+    done = subprocess.run(printed.removeprefix("to go on: "), shell=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    gone_on = json.loads(done.stdout)
+    assert (gone_on["from"], gone_on["end"]) == (data["iteration"], "done")
 
 
 def test_a_stopped_run_that_is_resumed_ends_with_the_same_bytes(folder: Path) -> None:
