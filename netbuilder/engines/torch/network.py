@@ -420,11 +420,6 @@ def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
     return found, weights
 
 
-def _lends(layer: Layer) -> bool:
-    rule = RULES.get(layer.type)
-    return rule is not None and of_layer(rule.traits.diff, layer.proto, Diff.OWN) is Diff.LENT
-
-
 def _own_caches() -> None:
     """Keep PyTorch's compiler from making a folder in the system's temporary one.
 
