@@ -17,7 +17,8 @@ from netbuilder.designing.cost_net import Memo, NotInPieces
 from netbuilder.designing.expressions import Number
 from netbuilder.designing.plan import Sweep
 from netbuilder.errors import NetBuilderError
-from netbuilder.measure.counts import FIGURES, cost_of_net, figures
+from netbuilder.measure.counts import FIGURES, FLOAT_BYTES, cost_of_net, figures
+from netbuilder.measure.memory import figures_with_bytes
 from netbuilder.networks import NetConfig, Network
 
 __all__ = ["CHUNK", "Counter", "Row", "Tally", "added", "check_whole", "pareto", "tally", "whole_figures"]
@@ -29,9 +30,10 @@ POINTS = 2000  # most points in the picture's cloud
 class Counter:
     """Counts nets of one family, and caches the costs of their pieces."""
 
-    def __init__(self, entry: Network, phase: str) -> None:
+    def __init__(self, entry: Network, phase: str, width: int = FLOAT_BYTES) -> None:
         self._entry = entry
         self._phase = phase
+        self._width = width
         self._memo = Memo()
 
     def figures(self, config: NetConfig) -> dict[str, Number]:
@@ -45,27 +47,34 @@ class Counter:
             net: Any = self._entry.stitch(
                 config, self._phase
             )  # made by the memo, whatever type stitch expects
-            return figures(net.cost)
+            return figures_with_bytes(figures(net.cost), self._width)
         except (NotInPieces, NetBuilderError):
             pass
         finally:
             object.__delattr__(config, "net_type")
-        return whole_figures(self._entry, config, self._phase)
+        return whole_figures(self._entry, config, self._phase, self._width)
 
 
-def whole_figures(entry: Network, config: NetConfig, phase: str) -> dict[str, Number]:
-    """The FIGURES of a config's net, built whole; raises NetBuilderError if it cannot be built or counted."""
+def whole_figures(
+    entry: Network, config: NetConfig, phase: str, width: int = FLOAT_BYTES
+) -> dict[str, Number]:
+    """The FIGURES of a config's net, built whole; raises NetBuilderError if it cannot be built or counted.
+
+    Those of memory are at `width` bytes per number, except those of a training.
+    """
     net = entry.stitch(config, phase)
     for layer in net.layers:
         if layer.unknown:
             raise NetBuilderError(f"layer '{layer.name}' cannot be counted: {layer.unknown}")
-    return figures(cost_of_net(net))
+    return figures_with_bytes(figures(cost_of_net(net)), width)
 
 
-def check_whole(entry: Network, config: NetConfig, phase: str, known: dict[str, Number], named: str) -> None:
+def check_whole(
+    entry: Network, config: NetConfig, phase: str, known: dict[str, Number], named: str, width: int
+) -> None:
     """Raise NetBuilderError if the whole net is refused or has other figures."""
     try:
-        whole = whole_figures(entry, config, phase)
+        whole = whole_figures(entry, config, phase, width)
     except NetBuilderError as error:
         error.text = f"{named} is among the best, but its whole net is refused: {error.text}"
         raise

@@ -50,12 +50,12 @@ def outcome(sweep: Sweep, tally: Tally, told: Callable[[int], None]) -> Outcome:
         raise _nothing(sweep, tally)
     entry, phase = sweep.loaded.entry, sweep.phase
     with sweep.loaded.located():
-        reference = whole_figures(entry, sweep.loaded.config, phase)
+        reference = whole_figures(entry, sweep.loaded.config, phase, sweep.width)
     front = []
     for rank, row in enumerate(tally.front, 1):
         config, values = sweep.config(row.number), sweep.space.candidate(row.number)
         figures = dict(zip(FIGURES, row.figures, strict=True))
-        check_whole(entry, config, phase, figures, _named(values))
+        check_whole(entry, config, phase, figures, _named(values), sweep.width)
         front.append(Chosen(rank, row, config, values, figures))
         told(rank)
     return Outcome(sweep, tally, tuple(front), reference)

@@ -19,7 +19,7 @@ from netbuilder.config.items import Item, refusal
 from netbuilder.designing.axes import Space, plain, read_axes
 from netbuilder.designing.expressions import Constraint, Objective, constraint, objective
 from netbuilder.errors import ConfigError, did_you_mean
-from netbuilder.measure.counts import FIGURES
+from netbuilder.measure.counts import FIGURES, FLOAT_BYTES
 from netbuilder.networks import PHASES, NetConfig
 from netbuilder.networks.registry import flat_fields
 
@@ -31,6 +31,7 @@ KEYS = {
     "constraints": "conditions on a candidate, for example macs <= 1.5G",
     "objectives": "what to minimise or maximise, for example minimise macs",
     "phase": "the net to count: train (the default), test or deploy",
+    "bytes": "bytes per number, for the memory: 1, 2 or 4 (the default)",
     "limit": "the size of a sample of the candidates, which is always the same; all if missing",
 }
 
@@ -47,6 +48,7 @@ class Sweep:
     objectives: tuple[Objective, ...]
     phase: str
     limit: int | None
+    width: int
 
     @cached_property
     def numbers(self) -> Sequence[int]:
@@ -93,6 +95,7 @@ class Sweep:
             [o.text for o in self.objectives],
             self.phase,
             self.limit,
+            self.width,
         ]
         return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
@@ -105,6 +108,7 @@ class Sweep:
             "constraints": [c.text for c in self.constraints],
             "objectives": [o.text for o in self.objectives],
             "phase": self.phase,
+            "bytes": self.width,
             "space": self.space.size,
         }
 
@@ -130,6 +134,7 @@ def read_sweep(
         tuple(_each(items.get("objectives"), "objectives", objective)) or _usual(items.get("objectives")),
         _phase(items.get("phase")),
         limit if limit is not None else _limit(items.get("limit")),
+        _width(items.get("bytes")),
     )
 
 
@@ -165,6 +170,14 @@ def _phase(item: Item | None) -> str:
             f"phase must be one of {', '.join(PHASES)}, got {item.shown}", item.place, "phase", hint
         )
     return str(item.value)
+
+
+def _width(item: Item | None) -> int:
+    if item is None:
+        return FLOAT_BYTES
+    if item.value not in (1, 2, 4) or isinstance(item.value, bool):
+        raise refusal(f"bytes must be 1, 2 or 4, got {item.shown}", item.place, "bytes")
+    return int(item.value)
 
 
 def _limit(item: Item | None) -> int | None:

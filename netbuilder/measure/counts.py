@@ -147,9 +147,9 @@ class Counts(NamedTuple):
 
 # The totals of `Counts`, in its order.
 TOTALS = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
-# The figures that a sweep may name: the totals and two more. `depth` is the most layers with learned weights
-# on any path, `layers` the number of layers.
-FIGURES = (*TOTALS, "depth", "layers")
+# The figures that a sweep may name: the totals and three more. `working_bytes` is the largest working set of
+# a layer, `depth` the most layers with learned weights on any path, `layers` the number of layers.
+FIGURES = (*TOTALS, "working_bytes", "depth", "layers")
 
 
 def count(net: Net) -> Counts:
@@ -197,6 +197,7 @@ def figures(cost: Cost) -> dict[str, int | float]:
         "caffe_data_bytes": FLOAT_BYTES * s.data,
         "pynetbuilder_params": s.pynetbuilder_params,
         "pynetbuilder_flops": s.pynetbuilder_flops,
+        "working_bytes": FLOAT_BYTES * cost.working,
         "depth": cost.deepest[-1],
         "layers": s.layers,
     }
@@ -243,9 +244,11 @@ def _enter(ledger: Ledger, layer: Layer, numbers: list[int]) -> int:
     """Enter a layer on the blobs of these numbers; return the number of its first top."""
     params, macs, loss_weight = layer.params, layer.macs, layer.proto.loss_weight
     learnable = stored = fixed_params = fixed_macs = ancestral = ancestral_flops = activations = scalars = 0
+    working = sum([prod(blob.shape) for blob in dict.fromkeys(layer.bottoms) if blob.shape])
     weight = 1 if macs > 0 else 0
     if params:
         learnable, stored, fixed_params, fixed = _params(params)
+        working += sum([prod(param.shape) for param in params])
         if fixed:
             weight, macs, fixed_macs = 0, 0, macs
         else:
@@ -269,7 +272,8 @@ def _enter(ledger: Ledger, layer: Layer, numbers: list[int]) -> int:
         learnable, stored, fixed_params, macs, fixed_macs, layer.ops, activations, scalars,
         ancestral, ancestral_flops, 0 if tops else _auto_tops(layer), 1,
     )  # fmt: skip
-    return ledger.layer(sums, weight, numbers, tops, overwrites, 0 if numbers else _batch(layer))
+    batch = 0 if numbers else _batch(layer)
+    return ledger.layer(sums, weight, numbers, tops, overwrites, batch, working + activations + scalars)
 
 
 def totals(counts: Counts) -> dict[str, int | float]:

@@ -18,6 +18,7 @@ import pytest
 from netbuilder.cli.main import main
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import count
+from netbuilder.measure.memory import memory
 from netbuilder.networks import find_network
 from tests.command import Ran
 
@@ -302,6 +303,30 @@ def test_processes_stop_when_their_parent_is_killed(sweep: Any, tmp_path: Path) 
     assert time.monotonic() - begin < 30
 
 
+def test_a_chip_is_a_budget_and_an_objective(sweep: Any) -> None:
+    """The same nets at a byte and at four bytes per number: another front, of figures of whole nets."""
+    chip = SMALL.replace(
+        "macs <= 4.8M, learnable_params > 0.39M", "working_bytes <= 600Ki, weight_bytes <= 2M"
+    )
+    chip = chip.replace("maximise depth", "minimise peak_bytes") + "phase: deploy\n"
+    entry = find_network("resnet")
+    for width in (1, 2):
+        data = json.loads(sweep(f"{chip}bytes: {width}\n", "--json", "--force").out)
+        assert data["sweep"]["bytes"] == width
+        for chosen in data["front"]:
+            options = {
+                **chosen["options"],
+                "blocks": tuple(chosen["options"]["blocks"]),
+                "input_size": (32, 32),
+            }
+            rows = memory(entry.stitch(entry.config(**options), "deploy"), width)
+            figures = chosen["figures"]
+            assert figures["working_bytes"] == max(row.working or 0 for row in rows) <= 600 * 1024
+            assert figures["peak_bytes"] == max(row.alive for row in rows)
+            assert figures["weight_bytes"] == width * figures["stored_params"] <= 2_000_000
+    assert sweep(f"{chip}bytes: 3\n", "--force").err.startswith("ConfigError: bytes must be 1, 2 or 4, got 3")
+
+
 # ---- what it refuses ---------------------------------------------------------------------------------------
 
 HEAD = "network: resnet\nmain_branch: bottleneck\n"
@@ -309,7 +334,7 @@ AXES = HEAD + "axes: {num_output_stage1: [64]}\n"
 FIGURES = (
     "learnable_params, stored_params, fixed_params, macs, fixed_macs, flops, total_flops, activations, "
     "activation_bytes, peak_bytes, weight_bytes, train_bytes, caffe_data_bytes, pynetbuilder_params, "
-    "pynetbuilder_flops, depth, layers"
+    "pynetbuilder_flops, working_bytes, depth, layers"
 )
 
 # A sweep file, and its error: the text, the place, and the hint.
