@@ -24,7 +24,7 @@ BUDGETS = {
     "memory": ("peak_bytes", "bytes alive at once in a forward pass"),
     "working-set": ("working_bytes", "bytes that one layer works on: in, out and weights"),
     "weight-memory": ("weight_bytes", "bytes of the weights"),
-    "training-memory": ("train_bytes", "bytes of parameters, gradients, momentum, and blobs twice"),
+    "training-memory": ("caffe_training_bytes", "bytes of a whole training in Caffe by SGD, with --batch"),
 }
 
 
@@ -47,6 +47,9 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--phase", choices=PHASES, default="train", help="the net to count (default: %(default)s)"
     )
+    parser.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="the batch of --training-memory (default: 1)"
+    )
     add_bytes(parser)
     add_choice_of_config(parser)
     add_output(parser, "write the config as YAML", "FILE")
@@ -62,8 +65,10 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.designing.writing import as_command, as_yaml, distinct_name
 
     limits = _limits(args)
+    if args.batch < 1:
+        raise ConfigError(f"--batch must be at least 1, got {args.batch}", key="batch")
     loaded = load(args.config, args.set, args.configs)
-    found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase, args.bytes)
+    found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase, args.bytes, args.batch)
     name = distinct_name(found.config)
     if args.output:
         path = Path(args.output)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from netbuilder.cli.main import main
+from netbuilder.engines.memory import Nets, training_memory
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import Counts, count
 from netbuilder.measure.memory import memory, with_bytes
@@ -188,3 +189,20 @@ def test_a_chip_limits_what_one_layer_works_on_in_bytes_of_its_own(fit: Any) -> 
             assert (figures["peak_bytes"], figures["train_bytes"]) == (whole.peak_bytes, whole.train_bytes)
             fits = all(figures[name] <= limit for name, limit in data["limits"].items())
             assert fits == (side == "after")
+
+
+def test_a_training_within_the_memory_of_a_gpu(fit: Any) -> None:
+    Path("tiny.yaml").write_text(TINY)
+    words = ("--training-memory", "400M", "--batch", "64", "--json")
+    data = json.loads(fit("tiny.yaml", *words)[1])
+    entry, totals = find_network("resnet"), {}
+    for side in ("after", "above"):
+        config = entry.config(
+            main_branch="bottleneck", blocks=(2, 3), input_size=(32, 32),
+            num_output_stage1=data[side]["value"],
+        )  # fmt: skip
+        train, test = (entry.stitch(config, phase) for phase in ("train", "test"))
+        totals[side] = training_memory(Nets(train, (test,)).with_batch(64), "caffe").total
+        assert data[side]["figures"]["caffe_training_bytes"] == totals[side]
+    assert totals["after"] <= 400_000_000 < totals["above"]
+    assert fit("tiny.yaml", "--training-memory", "1G", "--batch", "0")[0] == 2

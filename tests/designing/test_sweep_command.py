@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from netbuilder.cli.main import main
+from netbuilder.engines.memory import Nets, training_memory
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import count
 from netbuilder.measure.memory import memory
 from netbuilder.networks import find_network
+from netbuilder.transforms.rebatch import rebatched
 from tests.command import Ran
 
 ROOT = Path(__file__).parents[2]
@@ -327,6 +329,24 @@ def test_a_chip_is_a_budget_and_an_objective(sweep: Any) -> None:
     assert sweep(f"{chip}bytes: 3\n", "--force").err.startswith("ConfigError: bytes must be 1, 2 or 4, got 3")
 
 
+def test_the_memory_of_a_training_is_that_of_whole_nets(sweep: Any) -> None:
+    text = SMALL.replace("learnable_params > 0.39M", "caffe_training_bytes <= 25M") + "batch: 8\n"
+    ran = sweep(text, "--json")
+    data, entry = json.loads(ran.out), find_network("resnet")
+    assert data["sweep"]["batch"] == 8
+    assert data["front"]
+    for chosen in data["front"]:
+        options = {**chosen["options"], "blocks": tuple(chosen["options"]["blocks"]), "input_size": (32, 32)}
+        train, test = (entry.stitch(entry.config(**options), phase) for phase in ("train", "test"))
+        nets = Nets(rebatched(train, 8), (test,))
+        total = training_memory(nets, "caffe").total
+        assert chosen["figures"]["caffe_training_bytes"] == total <= 25_000_000
+        assert "torch_training_bytes" not in chosen["figures"]
+    reference = data["reference"]["figures"]
+    assert reference["caffe_training_bytes"] > 10_000_000
+    assert "caffe_training_bytes" in Path("out/front.csv").read_text().splitlines()[0]
+
+
 # ---- what it refuses ---------------------------------------------------------------------------------------
 
 HEAD = "network: resnet\nmain_branch: bottleneck\n"
@@ -334,7 +354,7 @@ AXES = HEAD + "axes: {num_output_stage1: [64]}\n"
 FIGURES = (
     "learnable_params, stored_params, fixed_params, macs, fixed_macs, flops, total_flops, activations, "
     "activation_bytes, peak_bytes, weight_bytes, train_bytes, caffe_data_bytes, pynetbuilder_params, "
-    "pynetbuilder_flops, working_bytes, depth, layers"
+    "pynetbuilder_flops, working_bytes, depth, layers, caffe_training_bytes, torch_training_bytes"
 )
 
 # A sweep file, and its error: the text, the place, and the hint.
