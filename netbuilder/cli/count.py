@@ -20,7 +20,7 @@ from netbuilder.cli.options import (
     add_state,
     given_inputs,
 )
-from netbuilder.cli.terminal import add_exact, table_text, width
+from netbuilder.cli.terminal import add_color, add_exact, painted_table, table_text, width
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -93,6 +93,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_format(parser, (*report.TEXT_FORMATS, "json"))
     add_exact(parser)
+    add_color(parser)
     parser.add_argument("--schema", action=_PrintSchema, help="print the JSON Schema of --json, and end")
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -285,7 +286,12 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
 
 
 def _fitted(args: argparse.Namespace, rows: Table) -> str:
-    return table_text(rows, exact=args.exact, keep=[table.SORT_KEYS[args.sort]] if args.sort else ())
+    return table_text(
+        rows,
+        exact=args.exact,
+        keep=[table.SORT_KEYS[args.sort]] if args.sort else (),
+        args=args,
+    )
 
 
 def _compared(args: argparse.Namespace, totals: Table) -> str:
@@ -294,7 +300,7 @@ def _compared(args: argparse.Namespace, totals: Table) -> str:
         return report.render(totals, "table")
     from netbuilder.report.terminal import compared
 
-    return compared(totals, columns, exact=args.exact)
+    return painted_table(compared(totals, columns, exact=args.exact), args)
 
 
 def _title(counted: _Counted) -> str:
