@@ -17,6 +17,7 @@ from netbuilder.measure.counts import count
 from netbuilder.net import Net
 from netbuilder.networks import options
 from netbuilder.report import headline
+from tests import consumers
 from tests.installation import require_onnx, require_torch
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +33,8 @@ NOT_RUN = {"real-caffe.md"}
 NOT_RUN |= {"road-bl-net-to-mnn.md", "road-old-caffemodel.md", "road-torchvision-to-opencv.md"}
 IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pycaffe.md", "pytorch.md"}
 
-IN_ONNX = {"onnx.md"}
+IN_ONNX = {"onnx.md", "hand-over.md"}
+IN_CONSUMERS = {"hand-over.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -82,6 +84,9 @@ def test_the_python_blocks_of_a_page_run_one_after_another(page: Path, tmp_path:
         require_torch()
     if page.name in IN_ONNX:
         require_onnx()
+    if page.name in IN_CONSUMERS:
+        for module in consumers.MODULES.values():
+            consumers.require(module)
     # In a process of its own, since a page may register a rule or a branch.
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")

@@ -11,7 +11,16 @@ from typing import Any
 
 from netbuilder.checks.examine import PHASES, phases_of
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_input, add_output, add_state, given_inputs
+from netbuilder.cli.options import (
+    Verbs,
+    add_bytes,
+    add_debug,
+    add_force,
+    add_input,
+    add_output,
+    add_state,
+    given_inputs,
+)
 from netbuilder.draw import Drawn, drawing, tree_lines
 from netbuilder.draw.drawing import format_of, write
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
@@ -48,6 +57,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--phase", choices=PHASES, help="this phase only (default: those that the net is for)"
     )
+    add_bytes(parser)
     add_state(parser)
     add_input(parser)
     add_choice_of_config(parser)
@@ -99,7 +109,7 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
             f"{name}: the shapes of its data are not in the file: give them, as in {given}", file=sys.stderr
         )
     if times is None:
-        return Drawn(title, nets)
+        return Drawn(title, nets, width=args.bytes)
     phase, by_layer = times
     found = {key: by_layer for key, net in nets.items() if net.phase == phase}
     if not found:
@@ -112,7 +122,7 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
         raise ConfigError(
             f"the times are of another net than {name}: no layer has the same name", path=args.times
         )
-    return Drawn(title, nets, found)
+    return Drawn(title, nets, found, args.bytes)
 
 
 def _nets(name: str, args: argparse.Namespace) -> dict[str, Net]:
@@ -157,10 +167,9 @@ def _paired(drawn: list[Drawn]) -> list[Drawn]:
         "first": [next(iter(one.nets)) for one in drawn]
     }
     return [
-        Drawn(
-            one.title,
-            {phase: one.nets[keys[i]] for phase, keys in pairs.items()},
-            {phase: one.times[keys[i]] for phase, keys in pairs.items() if keys[i] in one.times},
+        one._replace(
+            nets={phase: one.nets[keys[i]] for phase, keys in pairs.items()},
+            times={phase: one.times[keys[i]] for phase, keys in pairs.items() if keys[i] in one.times},
         )
         for i, one in enumerate(drawn)
     ]
