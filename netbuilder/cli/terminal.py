@@ -12,7 +12,6 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from netbuilder.cli.options import Options
 from netbuilder.errors import printable
 from netbuilder.report.formats import Cell, Column, Table, render
 
@@ -55,14 +54,14 @@ def width(stream: TextIO | None = None) -> int | None:
         return 80
 
 
-def add_exact(parser: Options) -> None:
+def add_exact(parser: argparse._ActionsContainer) -> None:
     """Add --exact."""
     parser.add_argument(
         "--exact", action="store_true", help="all digits on a terminal, too, in place of 25.6 M and 3.86 G"
     )
 
 
-def add_color(parser: Options) -> None:
+def add_color(parser: argparse._ActionsContainer) -> None:
     """Add --color."""
     parser.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto",

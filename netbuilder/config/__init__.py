@@ -1,8 +1,9 @@
 """Configs: nets as YAML files. Only code that reads a config imports this; flags need no YAML."""
 
-from netbuilder.config.accuracy import Accuracy, reference_accuracy
+from netbuilder.config.accuracy import Accuracy
 from netbuilder.config.load import Loaded, load, load_found, settled
 from netbuilder.config.places import Found, all_configs, find_config
+from netbuilder.config.published import reference_accuracy
 
 __all__ = [
     "Accuracy",

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from netbuilder.config.items import Item, refusal
-from netbuilder.errors import NetBuilderError, did_you_mean
-from netbuilder.storage.files import read_text
+from netbuilder.errors import did_you_mean
 
-__all__ = ["ACCURACY", "Accuracy", "read_accuracy", "reference_accuracy"]
+__all__ = ["ACCURACY", "Accuracy", "read_accuracy"]
 
 # The keys of `accuracy`, as the schema explains them; the first three are needed.
 ACCURACY = {
@@ -78,31 +74,3 @@ def _text(key: str, item: Item) -> str:
     if not isinstance(item.value, str) or not item.value.strip():
         raise refusal(f"{key} must be text, got {item.shown}", item.place, f"accuracy.{key}")
     return item.value
-
-
-@cache
-def _stated(network: str, folders: tuple[str, ...]) -> list[tuple[object, Accuracy]]:
-    """The nets of a network of which a config states the accuracy."""
-    from netbuilder.config.load import load_found
-    from netbuilder.config.places import all_configs
-
-    may_be = re.compile(rf"^(network:\s*{re.escape(network)}\s*$|base:)", re.MULTILINE)
-    stated: list[tuple[object, Accuracy]] = []
-    for found in all_configs(folders):
-        try:
-            if not may_be.search(read_text(str(found.path))):  # most of them; to load all takes half a second
-                continue
-            loaded = load_found(found, folders=folders)
-        except NetBuilderError:  # `netbuilder list` reports it
-            continue
-        if loaded.accuracy is not None and loaded.entry.name == network:
-            stated.append((loaded.config, loaded.accuracy))
-    return stated
-
-
-def reference_accuracy(network: str, config: object, folders: Sequence[str] = ()) -> Accuracy | None:
-    """The accuracy that a config states of exactly this net, None if none does.
-
-    `config` is the config dataclass of the network of this name; configs in `folders` are searched too.
-    """
-    return next((a for c, a in _stated(network, tuple(folders)) if c == config), None)
