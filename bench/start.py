@@ -54,7 +54,7 @@ def measure(command: Sequence[str], env: dict[str, str]) -> Run:
     done = subprocess.run([*stopwatch, *command], env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise EngineError(f"this command failed: {' '.join(command)}")
-    wall, processor, kibibytes = (float(word) for word in done.stdout.split())
+    wall, processor, kibibytes, _ = (float(word) for word in done.stdout.split())
     return Run(wall, processor, kibibytes * 1024 / 1e6)
 
 

@@ -1,4 +1,6 @@
-"""Run a command and print its wall time (s), processor time (s) and peak memory (KiB) as the last line.
+"""Run a command; the last line has its wall time (s), processor time (s), peak memory (KiB) and exit code.
+
+The code of a command that a signal ended is the signal's number, negative.
 
 Run as a script under `python -I -S`: a process's peak memory, as the kernel reports it, is never below that
 of its parent process, so the parent must be small. It imports only built-in modules.
@@ -18,5 +20,6 @@ if __name__ == "__main__":
     child = os.posix_spawnp(command[0], command, os.environ, file_actions=streams)
     _, status, usage = os.wait4(child, 0)
     wall = time.perf_counter() - begin
-    print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-    sys.exit(os.waitstatus_to_exitcode(status) != 0)
+    code = os.waitstatus_to_exitcode(status)
+    print(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss, code)
+    sys.exit(code != 0)

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from netbuilder.errors import FieldError, NetBuilderError, ShapeError, shape_text
-from netbuilder.layers import RULES, Shape, Unshaped, elements
+from netbuilder.errors import FieldError, NameClash, NetBuilderError, ShapeError, shape_text
+from netbuilder.layers import RULES, Facts, Rule, Shape, Unshaped, elements
+from netbuilder.layers.common import check_number
 from netbuilder.schema import LayerParameter
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PHASES",
     "Blob",
+    "Kind",
     "Layer",
     "Origin",
     "Param",
@@ -28,8 +30,11 @@ __all__ = [
     "Phase",
     "as_phase",
     "caller",
+    "check_numbers",
     "check_split",
+    "check_tops",
     "located",
+    "one_of_each",
     "producer",
     "writes_over",
 ]
@@ -119,12 +124,28 @@ class Param(NamedTuple):
         return elements(self.shape)
 
 
+class Kind(NamedTuple):
+    """What is known of all layers of one type and fields on bottoms of the same shapes.
+
+    `params` is None where layers share parameters by name: each then has its own.
+    """
+
+    facts: Facts
+    params: tuple[Param, ...] | None
+
+
 class Layer:
     """A layer of a net; `proto` holds its fields; do not edit it.
 
     `macs` and `ops` are for the whole batch. `unknown` is empty, or says why they (or the shapes of the tops)
-    are not known. `comment` is written above the layer in the prototxt.
+    are not known. `comment` is written above the layer in the prototxt. Layers of one `kind` (the object)
+    differ in nothing but their names, their place and their blobs; None: nothing is known of others like it.
     """
+
+    __slots__ = (
+        "bottoms", "comment", "in_place", "kind", "macs", "name", "ops", "origin", "params", "proto", "tops",
+        "type", "unknown",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -140,6 +161,7 @@ class Layer:
         unknown: str,
         origin: Origin,
         comment: str = "",
+        kind: Kind | None = None,
     ) -> None:
         self.name = name
         self.type = type
@@ -153,6 +175,7 @@ class Layer:
         self.unknown = unknown
         self.origin = origin
         self.comment = comment
+        self.kind = kind
 
     def __repr__(self) -> str:
         blobs = (", ".join(b.name for b in blobs) or "-" for blobs in (self.bottoms, self.tops))
@@ -209,9 +232,67 @@ def producer(blob: object) -> str:
     return f"{blob.name} {shape} from {'/'.join(blob.layer.origin.scope) or blob.layer.name}"
 
 
-def writes_over(bottoms: Iterable[Blob], tops: Iterable[str]) -> bool:
-    """Whether a top has the name of the bottom at its place."""
-    return any(bottom.name == top for bottom, top in zip(bottoms, tops, strict=False))
+def writes_over(bottoms: Sequence[Blob], tops: Sequence[str]) -> tuple[int, ...]:
+    """The tops, by index, that have the name of the bottom at their place."""
+    if not bottoms:
+        return ()
+    return tuple([i for i, top in enumerate(tops[: len(bottoms)]) if top == bottoms[i].name])
+
+
+def one_of_each(layers: Iterable[Layer]) -> list[Layer]:
+    """One layer of each kind, and every layer of which none is known, in their order."""
+    first: dict[int, Layer] = {}
+    for layer in layers:
+        first.setdefault(id(layer if layer.kind is None else layer.kind), layer)
+    return list(first.values())
+
+
+def check_numbers(rule: Rule | None, bottoms: Sequence[Blob], tops: Sequence[str]) -> None:
+    """Check the numbers of bottoms and tops."""
+    if rule:
+        check_number("bottom", len(bottoms), *rule.bottoms)
+        check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
+        if rule.same and len(bottoms) != len(tops):
+            raise ShapeError(f"needs as many tops as bottoms, got {len(bottoms)} and {len(tops)}")
+
+
+def check_tops(
+    proto: LayerParameter,
+    tops: tuple[str, ...],
+    rule: Rule | None,
+    bottoms: tuple[Blob, ...],
+    blobs: Mapping[str, Blob],
+    readers: Mapping[Blob, Layer],
+) -> None:
+    """Check the names of the tops. Source: net.cpp, AppendTop.
+
+    `blobs` has the newest version of each name, `readers` the first reader of each version.
+    """
+    given: set[str] = set()  # a set, since a layer may have a hundred thousand tops
+    twice = _repeated(bottoms) if len(bottoms) > 1 else ()
+    for i, name in enumerate(tops):
+        if i < len(bottoms) and bottoms[i].name == name:
+            if rule and rule.in_place == "refused":
+                raise ShapeError(
+                    f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
+                )
+            reader = readers.get(bottoms[i])
+            if reader or bottoms[i] in twice or bottoms[i].in_loss:
+                other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
+                raise ShapeError(
+                    f"cannot write over blob '{name}' in place: {other}",
+                    hint="Caffe splits a blob with two readers, and then refuses the in-place layer: "
+                    "give the top a name of its own",
+                )
+        elif name in blobs or name in given:
+            by = blobs[name].layer.name if name in blobs else proto.name
+            raise NameClash(f"top '{name}' is already produced by layer '{by}'")
+        given.add(name)
+
+
+def _repeated(bottoms: tuple[Blob, ...]) -> set[Blob]:
+    once: set[Blob] = set()
+    return {blob for blob in bottoms if blob in once or once.add(blob)}  # type: ignore[func-returns-value]
 
 
 def has_loss(layer: Layer) -> bool:
@@ -241,17 +322,21 @@ def check_split(bottoms: Sequence[Blob], readers: Mapping[Blob, Layer]) -> None:
     weight, and the weights of both are then missing. Source: insert_splits.cpp; split_layer.cpp, Reshape;
     loss_layer.cpp, LayerSetUp.
     """
-    for i, blob in enumerate(bottoms):
+    unshaped: set[Blob] = set()
+    for blob in bottoms:
         rule = RULES.get(blob.layer.type)
-        if blob.in_loss and rule and rule.auto_top and len(blob.layer.tops) > 1:
+        if rule and rule.auto_top and len(blob.layer.tops) > 1 and blob.in_loss:
             raise ShapeError(
                 f"bottom '{blob.name}' is one of the two tops of loss '{blob.layer.name}', and has a loss "
                 "weight: for a reader Caffe takes the weights of both tops away, and then refuses the loss",
                 hint=f"write loss_weight 0 for '{blob.name}'",
             )
-        if not blob.shape and isinstance(blob.shape, Unshaped) and (blob in readers or blob in bottoms[:i]):
+        if blob.shape or not isinstance(blob.shape, Unshaped):
+            continue
+        if blob in readers or blob in unshaped:
             who = f"layer '{readers[blob].name}' reads it too" if blob in readers else "it is used twice"
             raise ShapeError(
                 f"bottom '{blob.name}' has no shape, and {who}: Caffe cannot split such a blob",
                 hint=f"give Input '{blob.layer.name}' a shape: input_param {{ shape {{ dim: 1 ... }} }}",
             )
+        unshaped.add(blob)

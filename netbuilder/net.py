@@ -10,9 +10,9 @@ Writing, counting and checking build on this module; it imports only `layers`, `
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from types import MappingProxyType
 from typing import TypeVar, cast
 
@@ -26,18 +26,18 @@ from netbuilder.errors import (
     did_you_mean,
     shape_text,
 )
-from netbuilder.graph import PHASES, Blob, Layer, Origin, Param, Part, Phase
+from netbuilder.graph import PHASES, Blob, Kind, Layer, Origin, Param, Part, Phase
 
-from netbuilder.graph import as_phase, caller, check_split, located, writes_over  # isort: skip
+from netbuilder.graph import as_phase, caller, check_numbers, check_split, check_tops, located, writes_over  # isort: skip
 from netbuilder.layers import RULES, Facts, Rule, Shape
-from netbuilder.layers.common import Owner, check_dialect, check_message, check_number, check_shape
+from netbuilder.layers.common import Owner, check_dialect, check_message, check_shape
 from netbuilder.layers.fillers import makes_a_filter
 from netbuilder.layers.traits import known as known_trait
 from netbuilder.layers.unseen import Possible, UnknownShape, certain, possible_tops
 from netbuilder.schema import LayerParameter, NetParameter
 from netbuilder.schema.dialects import ANY, DIALECTS, homes
 from netbuilder.schema.dialects import dialect as find_dialect
-from netbuilder.schema.fields import fill, fork_names, refuse_fork
+from netbuilder.schema.fields import Unnamed, fill, fork_names, refuse_fork
 
 __all__ = [
     "PHASES", "PROJECT_DEFAULTS", "REFUSED", "Blob", "Layer", "Net", "Origin", "Param", "Part",
@@ -46,9 +46,9 @@ __all__ = [
 
 REFUSED = "Caffe refuses it"
 
-# What is known of layers added, by their fields and the shapes of their bottoms: blocks repeat each other.
-_FACTS: dict[Hashable, Facts] = {}
-_MOST_FACTS = 4096
+# The kinds of layers met, by their fields and the shapes of their bottoms: blocks repeat each other.
+_KINDS: dict[Hashable, Kind] = {}
+_MOST_KINDS = 4096
 
 T = TypeVar("T")
 
@@ -167,6 +167,12 @@ class Net:
         with self.scope(f"{type(part).__name__}({part.name})"):
             return part.build(self, *bottoms)
 
+    def in_phase(self, phase: str) -> Net:
+        """The same layers as a net for another phase; neither is to be added to."""
+        other = copy(self)
+        other.phase = as_phase(phase)
+        return other
+
     def default(self, type: str, field: str, fallback: T) -> T:
         """The field's value in this net's `defaults`, else `fallback`, a lego's own default."""
         return cast("T", self.defaults.get(type, {}).get(field, fallback))
@@ -242,13 +248,15 @@ class Net:
         top_shapes: Sequence[Sequence[int]] | None = None,
         unknown: str = "",
         of_dialect: bool = False,
+        alike: Unnamed | None = None,
     ) -> Layer:
         """Append a finished LayerParameter as it stands; its bottoms are found by blob name.
 
         Reading a file and replaying a net use this. Names may repeat, as in Caffe (`net[name]` then returns
         the last). `unknown` says why nothing can be known of the layer besides the first of its
         `top_shapes`: its type and fields are then not checked. `of_dialect` says that it has no field
-        or label of a fork that the dialect lacks: the reader lets none through. Raises like `add`.
+        or label of a fork that the dialect lacks: the reader lets none through. `alike` is the
+        proto without its names, if layers like it may have been there. Raises like `add`.
         """
         origin = origin or caller(self._scope)
         try:
@@ -256,10 +264,12 @@ class Net:
                 for name in fork_names(proto):
                     refuse_fork(name, self.dialect)
             rule = None if unknown else self._rule(proto.type, top_shapes is not None)
-            bottoms = tuple([self._find(name) for name in proto.bottom])
+            names = proto.bottom if alike is None else alike.bottoms
+            bottoms = tuple([self._find(name) for name in names])
         except NetBuilderError as error:
             raise located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
-        return self._append(proto, rule, bottoms, tuple(proto.top), origin, top_shapes, unknown)
+        tops, fields = (tuple(proto.top), None) if alike is None else (alike.tops, alike.fields)
+        return self._append(proto, rule, bottoms, tops, origin, top_shapes, unknown, fields)
 
     def _append(
         self,
@@ -273,24 +283,29 @@ class Net:
         alike: Hashable = None,
     ) -> Layer:
         try:
-            self._check_blob_names(proto, tops, rule, bottoms)
+            over, key = writes_over(bottoms, tops), None
+            if alike is not None and top_shapes is None and rule and rule.traits.code is None:
+                caffes = self.dialect.name, self.computes
+                key = alike, rule.infer, caffes, tuple([b.shape for b in bottoms]), len(tops), over
+            kind = _KINDS.get(key)
+            if kind is None:
+                check_numbers(rule, bottoms, tops)
+            check_tops(proto, tops, rule, bottoms, self._blobs, self._readers)
             check_split(bottoms, self._readers)
-            key = None
-            if alike is not None and top_shapes is None:
-                infer = rule and rule.infer
-                key = alike, infer, self.computes, tuple([b.shape for b in bottoms]), len(tops)
-            facts = _FACTS.get(key)
             possible: Possible = ()
-            if facts is None:
+            if kind is None:
                 facts, unknown, possible = self._checked(proto, rule, bottoms, len(tops), top_shapes, unknown)
+                params = self._params(proto, facts)
                 if key and not unknown:
-                    if len(_FACTS) >= _MOST_FACTS:
-                        _FACTS.clear()
-                    _FACTS[key] = facts
-            params = self._params(proto, facts)
+                    named = any(spec.name for spec in proto.param)
+                    kind = self._remember(key, Kind(facts, None if named else params))
+            else:
+                facts, params = kind.facts, kind.params or self._params(proto, kind.facts)
         except NetBuilderError as error:
             raise located(error, f"{proto.type} '{proto.name}'", origin, bottoms) from None
-        return self._attach(proto, bottoms, tops, facts, params, unknown, origin, possible)
+        if kind and kind.params is None:
+            kind = None  # its parameters are its own
+        return self._attach(proto, bottoms, tops, facts, params, unknown, origin, bool(over), possible, kind)
 
     def _checked(
         self,
@@ -314,6 +329,13 @@ class Net:
         check_message(proto, facts, rule, known=not unknown, dialect=self.dialect)
         return facts, unknown, possible
 
+    def _remember(self, key: Hashable, kind: Kind) -> Kind:
+        """Keep what is known of layers of a kind for the next of them."""
+        if len(_KINDS) >= _MOST_KINDS:
+            _KINDS.clear()
+        _KINDS[key] = kind
+        return kind
+
     def keep(self, proto: LayerParameter, origin: Origin) -> Layer:
         """Append a layer that `append` refused, so that the following layers can still be checked.
 
@@ -321,7 +343,8 @@ class Net:
         Its `unknown` is REFUSED.
         """
         bottoms = tuple(self._blobs[name] for name in proto.bottom if name in self._blobs)
-        return self._attach(proto, bottoms, tuple(proto.top), Facts(()), (), REFUSED, origin)
+        over = bool(writes_over(bottoms, proto.top))
+        return self._attach(proto, bottoms, tuple(proto.top), Facts(()), (), REFUSED, origin, over)
 
     # -- the steps of add and append -----------------------------------------------------------------
 
@@ -334,24 +357,26 @@ class Net:
         params: tuple[Param, ...],
         unknown: str,
         origin: Origin,
+        in_place: bool,
         possible: Possible = (),
+        kind: Kind | None = None,
     ) -> Layer:
-        in_place = writes_over(bottoms, names)
         layer = Layer(
             proto.name, proto.type, proto, bottoms, (), params, facts.macs, facts.ops,
-            in_place, unknown, origin, self._comment,
+            in_place, unknown, origin, self._comment, kind,
         )  # fmt: skip
         self._comment = ""
-        tops = []
+        blobs, shapes, tops = self._blobs, facts.tops, []
         for i, name in enumerate(names):
-            old = self._blobs.get(name)
-            shape = facts.tops[i] if i < len(facts.tops) else certain(possible[i : i + 1])
+            old = blobs.get(name)
+            shape = shapes[i] if i < len(shapes) else certain(possible[i : i + 1])
             tops.append(Blob(self, name, shape, layer, old.version + 1 if old else 0))
-        self._possible.update(zip(tops, possible, strict=False))
+        if possible:
+            self._possible.update(zip(tops, possible, strict=False))
         for blob in bottoms:
             self._readers.setdefault(blob, layer)
         for blob in tops:
-            self._blobs[blob.name] = blob
+            blobs[blob.name] = blob
         layer.tops = tuple(tops)
         self._layers.append(layer)
         self._by_name[layer.name] = layer
@@ -391,36 +416,6 @@ class Net:
                 f"bottom '{name}' is not the top of any layer before", hint=did_you_mean(name, self._blobs)
             )
         return self._blobs[name]
-
-    def _check_blob_names(
-        self, proto: LayerParameter, tops: tuple[str, ...], rule: Rule | None, bottoms: tuple[Blob, ...]
-    ) -> None:
-        """Check the numbers of bottoms and tops, and the names of the tops. Source: net.cpp, AppendTop."""
-        if rule:
-            check_number("bottom", len(bottoms), *rule.bottoms)
-            check_number("top", len(tops), 0 if rule.auto_top else rule.tops[0], rule.tops[1])
-            if rule.same and len(bottoms) != len(tops):
-                raise ShapeError(f"needs as many tops as bottoms, got {len(bottoms)} and {len(tops)}")
-        given: set[str] = set()  # a set, since a layer may have a hundred thousand tops
-        twice = {b for b, n in Counter(bottoms).items() if n > 1} if len(bottoms) > 1 else ()
-        for i, name in enumerate(tops):
-            if i < len(bottoms) and bottoms[i].name == name:
-                if rule and rule.in_place == "refused":
-                    raise ShapeError(
-                        f"cannot write over its bottom '{name}'", hint="give the top a name of its own"
-                    )
-                reader = self._readers.get(bottoms[i])
-                if reader or bottoms[i] in twice or bottoms[i].in_loss:
-                    other = f"layer '{reader.name}' reads it too" if reader else "it is used twice"
-                    raise ShapeError(
-                        f"cannot write over blob '{name}' in place: {other}",
-                        hint="Caffe splits a blob with two readers, and then refuses the in-place layer: "
-                        "give the top a name of its own",
-                    )
-            elif name in self._blobs or name in given:
-                by = self._blobs[name].layer.name if name in self._blobs else proto.name
-                raise NameClash(f"top '{name}' is already produced by layer '{by}'")
-            given.add(name)
 
     def _infer(
         self,

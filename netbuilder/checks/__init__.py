@@ -29,6 +29,11 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
 )
 
 
+# Those that look at the fields of a layer and the shapes of its blobs alone: they find the same in all layers
+# of one kind.
+OF_KINDS = {*fields.CHECKS, *fillers.CHECKS, *training.OF_KINDS, *wiring.OF_KINDS}
+
+
 def check(net: Net, dialects: Sequence[Dialect] = ()) -> list[Finding]:
     """All findings about a net, in the order of its layers.
 
@@ -36,5 +41,8 @@ def check(net: Net, dialects: Sequence[Dialect] = ()) -> list[Finding]:
     """
     graph = Graph(net, tuple(dialects) or meant(needs((net,)), (), DIALECTS["caffe-master"]))
     order = {layer.name: i for i, layer in reversed(list(enumerate(net.layers)))}
-    findings = [finding for one in CHECKS for finding in one(graph)]
+    samples = graph.of_samples()
+    findings = [
+        finding for one in CHECKS if one not in OF_KINDS or any(one(samples)) for finding in one(graph)
+    ]
     return sorted(findings, key=lambda f: (f.line, order.get(f.layer, -1)))

@@ -19,10 +19,11 @@ from netbuilder.checks import CODES, Finding, found, weights
 from netbuilder.checks import consumers as targets
 from netbuilder.checks.fitting import Needs, fitting, meant, needs
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, PrototxtError, StaleBlob, did_you_mean
+from netbuilder.graph import one_of_each
 from netbuilder.layers import RULES, is_source
 from netbuilder.net import PHASES, Layer, Net
 from netbuilder.prototxt.inputs import givable
-from netbuilder.prototxt.reader import Written, net_of, nets_of, read_layers
+from netbuilder.prototxt.reader import Written, has_rules, net_of, nets_of, read_layers
 from netbuilder.prototxt.solver_file import SolverNet
 from netbuilder.prototxt.unknown import field_name, keeps_any, kept
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PHASES", "Examined", "Wanted", "examine", "examine_text", "phases_of"]
 
-_OLD_FORMAT = re.compile(r"^\s*layers\s*:?\s*[{<]", re.MULTILINE)
-_OLD_INPUT = re.compile(r"^\s*input\s*:", re.MULTILINE)
+_OLD_FORMAT = re.compile(r"^[^\S\n]*layers\s*(?::\s*)?[{<]", re.MULTILINE)
+_OLD_INPUT = re.compile(r"^[^\S\n]*input\s*:", re.MULTILINE)
 # Findings about a consumer that repeat one about Caffe.
 _SAME = {"statistics-trained": "batchnorm-trained"}
 
@@ -192,13 +193,19 @@ def _read(
 
     Their shapes are those of the Caffe that `computes` names.
     """
-    nets, refused = {}, {}
+    nets: dict[str, Net] = {}
+    refused = {}
+    errors: list[tuple[Layer, NetBuilderError]] = []
     inline = next(iter(sources.values())).inline
     written = read_layers(text, dialect=ANY.name, path=path, lenient=True, inline=inline)
     for phase, source in sources.items():
         if phase not in (wanted.phases or PHASES):
             continue
-        nets[phase], errors = _net(written, source, None, computes)
+        other = next(iter(nets.values()), None)
+        if other is None or has_rules(written):
+            nets[phase], errors = _net(written, source, None, computes)
+        else:
+            nets[phase] = other.in_phase(source.phase)
         if wanted.inputs:
             known = givable(nets[phase])
             given = {name: shape for name, shape in wanted.inputs.items() if name in known}
@@ -225,7 +232,7 @@ def _net(
 
 
 def _check_inputs(wanted: Wanted, nets: Mapping[str, Net], path: str) -> None:
-    known = {name for net in nets.values() for name in givable(net)}
+    known = {name for net in nets.values() for name in givable(net)} if wanted.inputs else set()
     for name in wanted.inputs or ():
         if name not in known:
             error = FieldError(f"'{name}' is not an input of this net", hint=did_you_mean(name, known))
@@ -246,8 +253,11 @@ def _is_for(phase: str, nets: Mapping[str, Net]) -> bool:
     if phase == "TEST":
         return True
     net = nets[phase]
-    return any(checks.has_loss(x) for x in net) or any(
-        rule.HasField("phase") and rule.phase == PHASES.index(phase) for x in net for rule in x.proto.include
+    kinds = one_of_each(net.layers)
+    return any(map(checks.has_loss, kinds)) or any(
+        rule.HasField("phase") and rule.phase == PHASES.index(phase)
+        for x in kinds
+        for rule in x.proto.include
     )
 
 
@@ -276,7 +286,10 @@ def _refusal(layer: Layer, error: NetBuilderError) -> Finding:
 
 def _unknown(net: Net) -> Iterator[Finding]:
     """Findings about layer types, fields and labels that no Caffe has."""
+    fine: set[int] = set()  # kinds
     for layer in net:
+        if id(layer.kind) in fine:
+            continue
         if layer.type and layer.type not in ANY.types:
             yield found(
                 "unknown-type", layer, f"no Caffe that netbuilder knows has a layer type {layer.type}",
@@ -287,6 +300,8 @@ def _unknown(net: Net) -> Iterator[Finding]:
                 yield found(
                     "unknown-field", layer, f"no Caffe that netbuilder knows has {name}: {text}", hint
                 )
+        elif layer.kind is not None:
+            fine.add(id(layer.kind))
 
 
 def _kept_fields(message: Message) -> Iterator[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
+from netbuilder.graph import one_of_each
 from netbuilder.net import Net
 from netbuilder.schema.dialects import ANY, DIALECTS, Dialect
 from netbuilder.schema.fields import fork_names
@@ -50,7 +51,7 @@ def needs(nets: Iterable[Net]) -> Needs:
     of_net: set[str] = set()
     for net in nets:
         of_net.update(fork_names(net.proto))
-        for layer in net:
+        for layer in one_of_each(net.layers):
             types.add(layer.type)
             if net.dialect.adds or layer.unknown:  # `append` lets no fork's field into other nets
                 fields.update(fork_names(layer.proto))

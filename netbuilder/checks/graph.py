@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
+from functools import cached_property
+
 from netbuilder.checks.backward import Step, backward, computes
-from netbuilder.graph import has_loss
+from netbuilder.graph import has_loss, one_of_each
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import REFUSED, Blob, Layer, Net
@@ -15,7 +18,8 @@ __all__ = ["Graph"]
 class Graph:
     """A net with what the checks need to know about it.
 
-    `layers` are those that Caffe would build. `readers` has the layers that read each version of a blob.
+    `layers` are those that Caffe would build, `samples` one of each kind among them. `readers` has the layers
+    that read each version of a blob.
     `trained`: the net is for TRAIN and has a loss. `steps` has what each layer does in the backward pass,
     and `backward` the layers that compute a gradient in it; both are empty for a net that nobody runs
     backward.
@@ -26,14 +30,32 @@ class Graph:
         self.net = net
         self.dialects = dialects
         self.layers = [layer for layer in net if layer.unknown != REFUSED]
+        self.samples = one_of_each(self.layers)
         self.readers: dict[Blob, list[Layer]] = {}
         for layer in net.layers:
             for blob in layer.bottoms:
                 self.readers.setdefault(blob, []).append(layer)
-        self.trained = net.phase == "TRAIN" and any(has_loss(layer) for layer in net.layers)
+        self.trained = net.phase == "TRAIN" and any(map(has_loss, one_of_each(net.layers)))
         steps = backward(net) if self.trained or _is_for_gradients(net) else []
         self.steps: dict[Layer, Step] = {step.layer: step for step in steps if step.layer is not None}
         self.backward = {layer for layer, step in self.steps.items() if computes(step)}
+
+    @cached_property
+    def places(self) -> dict[Layer, int]:
+        """Where each layer stands in the net."""
+        return {layer: i for i, layer in enumerate(self.net.layers)}
+
+    @cached_property
+    def unforced(self) -> dict[Layer, Step]:
+        """What each layer would do in the backward pass without `force_backward`."""
+        steps = backward(self.net, forced=False)
+        return {step.layer: step for step in steps if step.layer is not None}
+
+    def of_samples(self) -> Graph:
+        """The same with the samples as its layers, for checks of single layers."""
+        other = copy(self)
+        other.layers = self.samples
+        return other
 
 
 def _is_for_gradients(net: Net) -> bool:

@@ -16,7 +16,7 @@ from netbuilder.net import PHASES, Layer
 if TYPE_CHECKING:
     from netbuilder.schema import FillerParameter
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "OF_KINDS"]
 
 _CAFFE = 1
 _BY_FAN = ("msra", "xavier")
@@ -235,3 +235,4 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _losses,
     _mirrors,
 )
+OF_KINDS = (_one_value, _zero_weights, _zero_scale, _filler_fans, _mirrors)

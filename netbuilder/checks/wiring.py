@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from netbuilder.checks.backward import Step, aborts, backward, lacking
+from netbuilder.checks.backward import Step, aborts, lacking
 from netbuilder.checks.finding import Finding, found
 from netbuilder.checks.graph import Graph
 from netbuilder.errors import ShapeError, shape_text
@@ -24,7 +24,7 @@ from netbuilder.layers.normalization import AFFINE
 from netbuilder.layers.traits import Diff, GradientReads, Keeps, Shares, Spoils
 from netbuilder.net import PHASES, Blob, Layer
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "OF_KINDS"]
 
 _OWN_TOP = "give the top a name of its own"
 _OR_FREEZE = ", or set lr_mult: 0 for all that is learnt before this layer"
@@ -95,32 +95,48 @@ def _resized(layer: Layer) -> Blob | None:
 
 def _in_place_chains(graph: Graph) -> Iterator[Finding]:
     """Values that are overwritten before the backward pass reads them."""
+    met: dict[tuple[object, Blob], Layer | None] = {}
     for layer in graph.layers:
         reads = _reads(layer)
         if layer not in graph.backward or reads is GradientReads.NOTHING:
             continue
-        for over in _overwriters(graph, layer, reads):
+        over = _overwriter(graph, layer, reads, met)
+        if over is not None:
             yield found(
                 "in-place-chain", over,
                 f"it writes over the values of '{layer.name}', whose gradient ({layer.type}) then is "
                 "wrong; Caffe does not say",
                 _OWN_TOP,
             )  # fmt: skip
-            break
 
 
-def _overwriters(graph: Graph, layer: Layer, reads: GradientReads) -> Iterator[Layer]:
-    """The layers that overwrite what a gradient reads, also by way of a blob that shares its memory."""
-    there = [layer.tops[0]]
-    while there:
+def _overwriter(
+    graph: Graph, layer: Layer, reads: GradientReads, met: dict[tuple[object, Blob], Layer | None]
+) -> Layer | None:
+    """A layer that overwrites what a gradient reads, also by way of a blob that shares its memory.
+
+    `met` has the answers so far, by what the gradient reads and the blob where the search began: the blobs of
+    a long chain in place have the same one.
+    """
+    kind = reads, of_layer(_traits(layer).positive, layer.proto, False)
+    there, on_the_way, over = [layer.tops[0]], [], None
+    while there and over is None:
         blob = there.pop()
+        if not there:
+            if (kind, blob) in met:
+                over = met[kind, blob]
+                break
+            on_the_way.append(blob)
         for reader in graph.readers.get(blob, ()):
             if not _writes_over(reader, blob.name):
                 there += reader.tops if _shares(reader) else ()
             elif _harmless(reader, layer, reads):
                 there += [top for top in reader.tops if top.name == blob.name]
             else:
-                yield reader
+                over = reader
+                break
+    met.update(((kind, blob), over) for blob in on_the_way)
+    return over
 
 
 def _shares(layer: Layer) -> bool:
@@ -132,12 +148,14 @@ def _shares(layer: Layer) -> bool:
 
 def _shared_memory(graph: Graph) -> Iterator[Finding]:
     """Values that a layer in place changes for another reader, by way of a blob that shares their memory."""
-    if not any(_shares(layer) for layer in graph.layers):
+    if not any(map(_shares, graph.samples)):
         return
-    place = {layer: i for i, layer in enumerate(graph.net.layers)}
+    place = graph.places
     for layer in graph.layers:
         for root in [] if layer.in_place or _shares(layer) else layer.tops:
             family = _same_memory(graph, root)
+            if not any(_forks(graph, blob) for blob in family):
+                continue  # each is read once, and then overwritten or passed on
             for over in {r: None for b in family for r in graph.readers.get(b, ()) if _changes(graph, r, b)}:
                 meant = set(_same_memory(graph, over.tops[0]))
                 late = [
@@ -152,6 +170,12 @@ def _shared_memory(graph: Graph) -> Iterator[Finding]:
                         "then reads the wrong values; Caffe does not say",
                         _OWN_TOP,
                     )  # fmt: skip
+
+
+def _forks(graph: Graph, blob: Blob) -> bool:
+    """Whether a blob is read twice, or passed on under two names."""
+    readers = graph.readers.get(blob, ())
+    return len(readers) > 1 or any(len(reader.tops) > 1 for reader in readers)
 
 
 def _overwritten_parameters(graph: Graph) -> Iterator[Finding]:
@@ -228,7 +252,7 @@ def _fed_labels(graph: Graph) -> Iterator[Finding]:
     Source: memory_data_layer.cpp, DataLayerSetUp and Forward_cpu; layer.hpp, Forward, which calls Reshape.
     """
     shapes: dict[Blob, Shape] = {}
-    for layer in graph.layers:
+    for layer in graph.layers if any(layer.type == "MemoryData" for layer in graph.samples) else ():
         if layer.type == "MemoryData" and len(layer.tops) == 2:
             shapes[layer.tops[1]] = (layer.proto.memory_data_param.batch_size, 1, 1, 1)
         rule = RULES.get(layer.type)
@@ -289,17 +313,19 @@ def _remedy(graph: Graph, step: Step) -> str:
     """How to keep the backward pass from a layer, or from some of its bottoms."""
     layer = step.layer
     assert layer is not None
-    if graph.net.proto.force_backward:
-        unforced = next(s for s in backward(graph.net, forced=False) if s.layer is layer)
-        if not aborts(unforced):
-            return "take force_backward: true out of the net: it asks for the gradients of all layers"
+    if graph.net.proto.force_backward and not aborts(graph.unforced[layer]):
+        return "take force_backward: true out of the net: it asks for the gradients of all layers"
     if _traits(layer).no_backward is not True:
         flags = [need and i not in lacking(step) for i, need in enumerate(step.needs)]
         fix = " ".join(f"propagate_down: {str(flag).lower()}" for flag in flags)
         return f"write {fix} here" + ("" if layer.proto.propagate_down else _OR_FREEZE)
     if any(top.in_loss for top in layer.tops):
         return "set lr_mult: 0 for all that is learnt before it, or give its top no loss_weight"
-    readers = [f"'{reader.name}'" for reader in graph.layers if _asks(graph, reader, layer)]
+    reading = {reader for top in layer.tops for reader in graph.readers.get(top, ())}
+    asking = [
+        reader for reader in sorted(reading, key=graph.places.__getitem__) if _asks(graph, reader, layer)
+    ]
+    readers = [f"'{reader.name}'" for reader in asking]
     return f"write propagate_down: false for its top in {' and '.join(readers)}{_OR_FREEZE}"
 
 
@@ -382,9 +408,11 @@ def _overwritten_input(graph: Graph) -> Iterator[Finding]:
 def _uncounted(graph: Graph) -> Iterator[Finding]:
     """Layers where unknown shapes begin; those that follow from them are not reported again."""
     for layer in graph.layers:
+        if not layer.unknown:
+            continue
         known = all(bottom.shape is not None for bottom in layer.bottoms)
         fork = layer.type not in graph.net.dialect.types and any(top.shape is None for top in layer.tops)
-        if layer.unknown and known and not fork:
+        if known and not fork:
             source = layer.tops and not layer.bottoms
             fix = f"give its shape: --input {layer.tops[0].name}=N,C,H,W" if source else ""
             yield found("uncounted", layer, f"not counted: {layer.unknown}", fix)
@@ -405,3 +433,4 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     _overwritten_input,
     _uncounted,
 )
+OF_KINDS = (_empty_blobs, _no_forward)

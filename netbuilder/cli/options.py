@@ -20,6 +20,7 @@ __all__ = [
     "Options",
     "Parser",
     "Verbs",
+    "add_bytes",
     "add_debug",
     "add_force",
     "add_format",
@@ -245,6 +246,14 @@ def add_freeze_statistics(parser: Options) -> None:
     parser.add_argument(
         "--freeze-statistics", action="store_true",
         help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",
+    )  # fmt: skip
+
+
+def add_bytes(parser: Options) -> None:
+    """Add --bytes, the size of a number."""
+    parser.add_argument(
+        "--bytes", type=int, choices=(1, 2, 4), default=4,
+        help="bytes per number, for the memory: 1 for int8, 2 for half floats (default: %(default)s)",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from netbuilder.cli.solver_fields import add_set, solver_fields
 from netbuilder.cli.terminal import columns_text, say
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, StaleBlob, printable
-from netbuilder.solvers.recipe import extras_path
+from netbuilder.solvers.fields import extras_path
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]

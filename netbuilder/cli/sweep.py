@@ -20,6 +20,7 @@ from netbuilder.storage.files import write_files
 
 if TYPE_CHECKING:
     from netbuilder.designing.journal import Journal
+    from netbuilder.designing.outcome import Outcome
 
 __all__ = ["add_parser"]
 
@@ -53,7 +54,7 @@ def add_parser(verbs: Verbs) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--draw", action=argparse.BooleanOptionalAction, default=True,
-        help="draw the front with matplotlib (default: if installed)",
+        help="draw the front (default: yes)",
     )  # fmt: skip
     add_choice_of_config(parser)
     add_force(parser, "start over, and replace files that netbuilder did not write")
@@ -75,7 +76,7 @@ _at_least_one.__name__ = "number"  # how argparse names the option in an error
 def _run(args: argparse.Namespace) -> int:
     import json
 
-    from netbuilder.designing import drawing, outcome
+    from netbuilder.designing import outcome
     from netbuilder.designing.journal import Journal
     from netbuilder.designing.plan import read_sweep
     from netbuilder.designing.running import chunks_of, processors, run
@@ -102,10 +103,8 @@ def _run(args: argparse.Namespace) -> int:
         folder / "sweep.json": json.dumps(data, indent=2) + "\n",
         folder / "front.csv": outcome.as_csv(found),
     }
-    if args.draw and drawing.can_draw():
-        files |= {folder / f"front.{kind}": image for kind, image in drawing.pictures(found).items()}
-    elif args.draw:
-        print("no picture: matplotlib is missing; install caffe-netbuilder[draw]", file=sys.stderr)
+    if args.draw:
+        files |= _pictures(found, folder)
     chosen = _chosen(found, args.build)
     write_files(files, force=True)  # the journal shows that they are ours
     if args.json:
@@ -119,6 +118,19 @@ def _run(args: argparse.Namespace) -> int:
     for one in chosen:
         _build(found, one, folder / f"{one.rank:03}_{one.config.title}", args.force)
     return 0
+
+
+def _pictures(found: Outcome, folder: Path) -> dict[Path, str | bytes]:
+    """The front as SVG, and as PNG if Pillow is there."""
+    from netbuilder.designing.drawing import front_picture
+
+    canvas = front_picture(found)
+    files: dict[Path, str | bytes] = {folder / "front.svg": canvas.svg()}
+    try:
+        files[folder / "front.png"] = canvas.png()
+    except ConfigError as error:
+        print(f"no front.png: {error.text}; {error.hint}", file=sys.stderr)
+    return files
 
 
 def _counting(progress: Progress, journal: Journal) -> Callable[[int], None]:

@@ -15,6 +15,7 @@ from netbuilder.cli.training_options import (
     add_extras,
     add_python_layers,
     add_sync_bn,
+    add_tensorboard,
     add_trust,
     add_weights,
 )
@@ -66,6 +67,7 @@ def add_parser(verbs: Verbs) -> None:
     add_python_layers(parser)
     _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
+    add_tensorboard(parser)
     add_force(parser, "remove the snapshots of an earlier training")
     add_trust(parser)
     add_json(parser)

@@ -29,6 +29,7 @@ __all__ = [
     "add_net",
     "add_python_layers",
     "add_sync_bn",
+    "add_tensorboard",
     "add_trust",
     "add_weights",
     "chosen_engine",
@@ -166,6 +167,14 @@ def add_sync_bn(parser: Options) -> None:
     parser.add_argument(
         "--sync-bn", action="store_true", help="BatchNorm uses the statistics of all processes' batches"
     )
+
+
+def add_tensorboard(parser: Options) -> None:
+    """Add --tensorboard."""
+    parser.add_argument(
+        "--tensorboard", metavar="DIR",
+        help="write event files for TensorBoard, in a folder of DIR for each training",
+    )  # fmt: skip
 
 
 def add_weights(parser: Options, what: str, *, required: bool = False) -> None:

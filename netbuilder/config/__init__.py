@@ -3,7 +3,7 @@
 from netbuilder.config.accuracy import Accuracy
 from netbuilder.config.load import Loaded, load, load_found, settled
 from netbuilder.config.places import Found, all_configs, find_config
-from netbuilder.config.published import reference_accuracy
+from netbuilder.config.references import reference_accuracy
 
 __all__ = [
     "Accuracy",

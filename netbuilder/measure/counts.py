@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from math import prod
 from typing import NamedTuple
 
-from netbuilder.layers import RULES
+from netbuilder.layers import RULES, Shape
 from netbuilder.layers.traits import Shares
 from netbuilder.measure.pieces import Cost, Ledger
 from netbuilder.net import Blob, Layer, Net, Param
@@ -212,7 +212,8 @@ def cost_of_layer(layer: Layer) -> Cost:
     distinct = tuple(dict.fromkeys(layer.bottoms))
     numbers = {blob: i for i, blob in enumerate(distinct)}
     ledger = Ledger([blob.shape or () for blob in distinct])
-    begin = _enter(ledger, layer, [numbers[blob] for blob in layer.bottoms])
+    entry = _entry(layer)
+    begin = ledger.layer(entry[0], entry[1], [numbers[blob] for blob in layer.bottoms], *entry[2:])
     return ledger.total(range(begin, begin + len(layer.tops)))
 
 
@@ -231,16 +232,33 @@ def _ledger(net: Net) -> Ledger:
     """A ledger of all layers."""
     ledger = Ledger()
     numbers: dict[Blob, int] = {}  # in the ledger
+    entries: dict[int, _Entry] = {}  # by the kind of layer
     for layer in net.layers:
-        number = _enter(ledger, layer, [numbers[blob] for blob in layer.bottoms])
+        entry = entries.get(id(layer.kind))
+        if entry is None:
+            entry = _entry(layer)
+            if layer.kind is not None:
+                entries[id(layer.kind)] = entry
+        number = ledger.layer(entry[0], entry[1], [numbers[blob] for blob in layer.bottoms], *entry[2:])
         for top in layer.tops:
             numbers[top] = number
             number += 1
     return ledger
 
 
-def _enter(ledger: Ledger, layer: Layer, numbers: list[int]) -> int:
-    """Enter a layer on the blobs of these numbers; return the number of its first top."""
+class _Entry(NamedTuple):
+    """What `Ledger.layer` takes of a layer besides its bottoms."""
+
+    sums: tuple[int, ...]
+    weight: int
+    tops: list[tuple[Shape | None, int, int, int]]
+    overwrites: list[int]
+    batch: int
+
+
+def _entry(layer: Layer) -> _Entry:
+    """A layer as it is entered: the same for all layers of its kind."""
+    bottoms = len(layer.bottoms)
     params, macs, loss_weight = layer.params, layer.macs, layer.proto.loss_weight
     learnable = stored = fixed_params = fixed_macs = ancestral = ancestral_flops = activations = scalars = 0
     weight = 1 if macs > 0 else 0
@@ -254,8 +272,8 @@ def _enter(ledger: Ledger, layer: Layer, numbers: list[int]) -> int:
     tops, overwrites = [], []
     for i, top in enumerate(layer.tops):
         shape, home = top.shape, -1
-        size = 0 if shape is None or (not numbers and _unshaped(layer)) else prod(shape)
-        if over and i < len(numbers) and layer.bottoms[i].name == top.name:
+        size = 0 if shape is None or (not bottoms and _unshaped(layer)) else prod(shape)
+        if over and i < bottoms and layer.bottoms[i].name == top.name:
             home = i
             overwrites.append(i)
         elif alias:
@@ -269,7 +287,7 @@ def _enter(ledger: Ledger, layer: Layer, numbers: list[int]) -> int:
         learnable, stored, fixed_params, macs, fixed_macs, layer.ops, activations, scalars,
         ancestral, ancestral_flops, 0 if tops else _auto_tops(layer), 1,
     )  # fmt: skip
-    return ledger.layer(sums, weight, numbers, tops, overwrites, 0 if numbers else _batch(layer))
+    return _Entry(sums, weight, tops, overwrites, 0 if bottoms else _batch(layer))
 
 
 def totals(counts: Counts) -> dict[str, int | float]:

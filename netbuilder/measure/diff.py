@@ -7,6 +7,7 @@ are lost unless the name is changed back.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from netbuilder.measure.counts import count, totals
@@ -89,7 +90,7 @@ def _change(first: Layer, second: Layer) -> Change | None:
 
     change = Change(
         first.name,
-        pair(_fields(first), _fields(second)),  # type: ignore[arg-type]
+        None if _same_fields(first, second) else pair(_fields(first), _fields(second)),  # type: ignore[arg-type]
         pair(tuple(x.name for x in first.bottoms), tuple(x.name for x in second.bottoms)),  # type: ignore[arg-type]
         None if _same_tops(first, second) else (_tops(first), _tops(second)),
         (_params(first), _params(second)) if _other_params(first, second) else None,
@@ -100,14 +101,14 @@ def _change(first: Layer, second: Layer) -> Change | None:
 
 def _renamed(removed: list[Layer], added: list[Layer]) -> list[tuple[str, str]]:
     """Pairs of layers, in order, that differ only in their names."""
-    waiting: dict[object, list[str]] = {}
-    for layer in added:
-        waiting.setdefault(_signature(layer), []).append(layer.name)
+    waiting: dict[object, deque[str]] = {}
+    for layer in added if removed else ():
+        waiting.setdefault(_signature(layer), deque()).append(layer.name)
     pairs = []
     for layer in removed:
         names = waiting.get(_signature(layer))
         if names:
-            pairs.append((layer.name, names.pop(0)))
+            pairs.append((layer.name, names.popleft()))
     return pairs
 
 
@@ -122,6 +123,12 @@ def _fields(layer: Layer) -> str:
     for name in ("name", "bottom", "top", "blobs"):
         proto.ClearField(name)
     return " ".join(text_format.format_fields(proto).split())
+
+
+def _same_fields(first: Layer, second: Layer) -> bool:
+    """Whether two layers are known to have the same fields, without a look at all of them."""
+    same_kind = first.kind is not None and first.kind is second.kind
+    return same_kind or first.proto.SerializePartialToString() == second.proto.SerializePartialToString()
 
 
 def _same_tops(first: Layer, second: Layer) -> bool:

@@ -121,7 +121,8 @@ class Ledger:
     Blobs are known by their numbers: the bottoms first, then all tops as they are made.
 
     `_levels` has the elements alive in each step so far. A home is freed after its last use so far; if it is
-    used again, the levels since then are raised. The memory of the bottoms is counted outside: their homes
+    used again, the levels since then are raised: `_rises` notes by how much they change from a step on, until
+    `_settle` adds that up. The memory of the bottoms is counted outside: their homes
     have size 0.
     """
 
@@ -142,6 +143,7 @@ class Ledger:
         self._freed = [False] * n
         # Of all.
         self._levels: list[int] = []
+        self._rises: dict[int, int] = {}
         self._alive = 0  # after the last step
         self._sums: list[tuple[int, ...]] = [(0,) * len(Sums._fields)]  # of each cost
         self._data = 0
@@ -164,6 +166,7 @@ class Ledger:
     @property
     def levels(self) -> list[int]:
         """How many elements are alive at each step so far."""
+        self._settle()
         return self._levels.copy()
 
     def layer(
@@ -317,6 +320,7 @@ class Ledger:
 
     def mark(self) -> Mark:
         """The state as it is now."""
+        self._settle()
         return Mark(
             len(self._blobs), len(self._sizes), self._readers.copy(), self._overwritten.copy(),
             self._unread.copy(), self._freed.copy(), self._last.copy(), self._levels.copy(), self._alive,
@@ -330,18 +334,28 @@ class Ledger:
         self._readers, self._overwritten = mark.readers.copy(), mark.overwritten.copy()
         self._unread, self._freed, self._last = mark.unread.copy(), mark.freed.copy(), mark.last.copy()
         self._levels, self._alive = mark.levels.copy(), mark.alive
+        self._rises.clear()
         self._data = mark.data
         self._deepest, self._batch = mark.deepest, mark.batch
 
     # -- memory over time ----------------------------------------------------------------------------
 
     def _raise(self, size: int, begin: int) -> None:
-        """Add to what is alive from a step on."""
+        """Add to what is alive from a step on, up to now."""
         if size:
-            levels = self._levels
-            for i in range(begin, len(levels)):
-                levels[i] += size
+            rises, now = self._rises, len(self._levels)
+            rises[begin] = rises.get(begin, 0) + size
+            rises[now] = rises.get(now, 0) - size
             self._alive += size
+
+    def _settle(self) -> None:
+        """Bring the levels up to date."""
+        if self._rises:
+            levels, rise = self._levels, 0
+            for i in range(min(self._rises), len(levels)):
+                rise += self._rises.get(i, 0)
+                levels[i] += rise
+            self._rises.clear()
 
     def _run(self, steps: Sequence[Step], left: int, homes: Sequence[int]) -> None:
         """Append the steps of a cost, then free what no other cost is known to use."""
@@ -363,6 +377,7 @@ class Ledger:
 
     def _steps(self, slots: dict[int, int]) -> tuple[tuple[Step, ...], int]:
         """The steps as others see them, and the elements alive in the end that they do not know of."""
+        self._settle()
         levels, left, last = self._levels, self._alive, self._last
         cuts = sorted({last[home] for home in slots if last[home] >= 0})
         made = [home for home in slots if home >= self.first]

@@ -19,7 +19,7 @@ def above_layers(text: str, lines: Iterable[int]) -> dict[int, str]:
         return {}
     rows = text.split("\n")
     found = {}
-    for line in lines:
+    for line in dict.fromkeys(lines):  # several layers may stand on one
         first = line - 1
         while first > 0 and rows[first - 1].startswith("#"):
             first -= 1

@@ -123,7 +123,7 @@ def givable(net: Net) -> set[str]:
     return {
         top.name
         for layer in net.layers
-        if not layer.bottoms or layer.unknown or is_known(layer.proto)
+        if not layer.bottoms or (layer.kind is None and (layer.unknown or is_known(layer.proto)))
         for top in layer.tops
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,7 @@ from netbuilder.prototxt.upgrade import upgrade
 from netbuilder.schema import NetParameter
 from netbuilder.schema.dialects import FORK
 from netbuilder.schema.dialects import dialect as find_dialect
-from netbuilder.schema.fields import assign
+from netbuilder.schema.fields import assign, unnamed
 from netbuilder.storage.files import read_text
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Written",
+    "has_rules",
     "net_of",
     "nets_of",
     "not_a_net",
@@ -44,6 +45,8 @@ __all__ = [
 PHASE_NUMBER = {"TRAIN": 0, "TEST": 1}
 # Fork fields that change how a layer is computed but not what.
 _HARMLESS = frozenset({"engine"})
+_MOST_PLAIN = 4096
+_MOST_MAKERS = 8  # of a blob that is left out
 # Other kinds of prototxt, by a field of their top level.
 _OTHERS = {
     "item": "a label map, item { name label display_name }, not a net",
@@ -218,10 +221,12 @@ def net_of(
     level = proto.state.level if level is None else level
     wanted, left_out = [], []
     for layer, (line, column) in zip(layers, places, strict=True):
-        if layer.include and layer.exclude and refused is None:
+        include, exclude = layer.include, layer.exclude
+        if include and exclude and refused is None:
             raise PrototxtError(f"layer '{layer.name}' has both include and exclude", path=path, line=line)
-        both = layer.include and layer.exclude  # Caffe refuses it in any phase
-        if both or _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
+        both = include and exclude  # Caffe refuses it in any phase
+        ruled = include or exclude
+        if not ruled or both or _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
             wanted.append((layer, Origin(path or "<text>", line, (), column)))
         else:
             left_out.append(layer)
@@ -233,26 +238,53 @@ def net_of(
         keep(net.proto, kept_text)
     shapes = given_inputs.checked(inputs or {}, [layer for layer, _ in wanted], path) if inputs else {}
     folder = Path(path).parent
+    makers: dict[str, list[LayerParameter]] = {}
+    for layer in left_out:
+        for top in layer.top:
+            makers.setdefault(top, []).append(layer)
+    inputs_of_old = frozenset(old_inputs)
+    plain: set[bytes] = set()
     comments = above_layers(text, (origin.line for _, origin in wanted))
     for layer, origin in wanted:
         try:
             if origin.line in comments:
                 with net.scope("", comments[origin.line]):
-                    _append(net, layer, origin, shapes, folder, lenient)
+                    _append(net, layer, origin, shapes, folder, lenient, plain)
             else:
-                _append(net, layer, origin, shapes, folder, lenient)
+                _append(net, layer, origin, shapes, folder, lenient, plain)
         except NetBuilderError as error:
-            _explain(error, net, layer, left_out, old_inputs)
+            if isinstance(error, StaleBlob):
+                _explain(error, net, layer, makers, inputs_of_old)
             if refused is None:
                 raise
             refused.append((net.keep(layer, origin), error))
     return net
 
 
+def has_rules(written: Written) -> bool:
+    """Whether any layer is only in nets of some phase, level or stage."""
+    return any(layer.include or layer.exclude for layer in written.layers)
+
+
 def _append(
-    net: Net, layer: LayerParameter, origin: Origin, shapes: Mapping[str, Shape], folder: Path, lenient: bool
+    net: Net,
+    layer: LayerParameter,
+    origin: Origin,
+    shapes: Mapping[str, Shape],
+    folder: Path,
+    lenient: bool,
+    plain: set[bytes],
 ) -> None:
-    """Append a layer of the file, with the shapes of its tops that `inputs` or its data provide."""
+    """Append a layer of the file, with the shapes of its tops that `inputs` or its data provide.
+
+    `plain` remembers the fields of layers that need nothing but to be appended.
+    """
+    alike = None
+    if layer.bottom and (not shapes or shapes.keys().isdisjoint(layer.top)):
+        alike = unnamed(layer)
+        if alike and alike.fields in plain:
+            net.append(layer, origin=origin, of_dialect=True, alike=alike)
+            return
     why = _why_unknown(net, layer) if lenient else ""
     facts = _facts_despite(net, layer) if why else None
     if facts and not facts.params:
@@ -265,7 +297,13 @@ def _append(
         why = why or f"the shape of its top '{layer.top[len(top_shapes)]}' is not given"
     if facts:
         top_shapes = list(facts.tops)
-    appended = net.append(layer, origin=origin, top_shapes=top_shapes, unknown=why, of_dialect=True)
+    if why or top_shapes is not None:
+        alike = None
+    elif alike is not None and len(plain) < _MOST_PLAIN:
+        plain.add(alike.fields)
+    appended = net.append(
+        layer, origin=origin, top_shapes=top_shapes, unknown=why, of_dialect=True, alike=alike
+    )
     if unread and appended.unknown:
         appended.unknown += f" ({unread})"
     if appended.unknown and appended.in_place:
@@ -324,17 +362,18 @@ def not_upgraded(parsed: Parsed, field: str, path: str) -> PrototxtError | None:
 
 
 def _explain(
-    error: NetBuilderError, net: Net, layer: LayerParameter, left_out: Sequence[LayerParameter],
-    inputs: Sequence[str],
+    error: NetBuilderError, net: Net, layer: LayerParameter,
+    makers: Mapping[str, Sequence[LayerParameter]], inputs: Collection[str],
 ) -> None:  # fmt: skip
     """Say of a missing bottom that this phase leaves out the layers which produce it, or that it is an input
     whose shape Caffe does not find."""
-    missing = next((name for name in layer.bottom if name not in net.blobs), None)
-    makers = [other for other in left_out if missing in other.top]
-    if isinstance(error, StaleBlob) and makers:
-        names = ", ".join(f"'{maker.name}' ({_rules(maker)})" for maker in makers)
-        error.hint = f"left out in this phase, at this level and with these stages: {names}"
-    elif isinstance(error, StaleBlob) and missing in inputs:
+    missing = next((name for name in layer.bottom if name not in net.blobs), "")
+    if missing in makers:
+        names = [f"'{maker.name}' ({_rules(maker)})" for maker in makers[missing][:_MOST_MAKERS]]
+        if more := len(makers[missing]) - len(names):
+            names.append(f"and {more} more")
+        error.hint = f"left out in this phase, at this level and with these stages: {', '.join(names)}"
+    elif missing in inputs:
         error.hint = (
             f"Caffe drops input '{missing}', which has no shape: give it four input_dim or, but for files of "
             "V0, an input_shape"

@@ -47,6 +47,15 @@ _match_string = re.compile(r"\"((?:[^\"\\\n]|\\[^\n])*)\"|'((?:[^'\\\n]|\\[^\n])
 _search_bracket = re.compile(r"[\"'#{}<>\[\]\0]").search
 _CLOSERS = {"{": "}", "<": ">", "[": "]"}
 
+# How nearly all layers begin: with their names. What follows is the same in many layers of a net.
+_TEXT = r"\s*:\s*\"([^\"\\\n]*)\"\s*"
+_match_names = re.compile(
+    rf"(layers?)\s*(?::\s*)?\{{\s*(?:name{_TEXT})?(?:type\s*:\s*(\"[^\"\\\n]*\"|\w+)\s*)?"
+    rf"(?:bottom{_TEXT})?(?:bottom{_TEXT})?(?:top{_TEXT})?",
+    re.ASCII,
+).match
+_MOST_LIKES, _LONGEST_LIKE = 4096, 2048  # in number, and in characters
+
 
 def parse(
     text: str, message_type: object, *, path: str = "", lenient: bool = False, dialect: Dialect | None = None
@@ -62,6 +71,16 @@ def parse(
     return _Reader(text, path, lenient, dialect).read(message_type)
 
 
+class _Likes(NamedTuple):
+    """What a layer says besides its names: of which kind it is, and the text from `at` on."""
+
+    kind: tuple[str, bool, str | None]  # the field, whether a name was left out, the type
+    at: int
+    bottoms: int  # before `at`
+    tops: int
+    kept: int  # how many unknown fields were kept before
+
+
 class _Reader(Reports):
     """One pass over a text, without recursion; `at` is always an offset where a token begins."""
 
@@ -70,6 +89,9 @@ class _Reader(Reports):
         self.lenient = lenient
         self.dialect = dialect
         self.starts: dict[str, list[int]] = {}
+        self.likes: dict[tuple[str, bool, str | None, str], Any] = {}  # layers without their names
+        self.open_layer: _Likes | None = None
+        self.kept = 0
 
     def read(self, message_type: Any) -> Parsed:
         self.refuse_odd_characters()
@@ -96,6 +118,9 @@ class _Reader(Reports):
             if brace:
                 if f.children is None:
                     self.fail_value(m.start(4), f)
+                if f.repeated and len(self.stack) == 1 and (next_at := self.repeated_layers(at)) > at:
+                    at = next_at
+                    continue
                 message, fields = self.open(f, at, "}", False)
             else:
                 if string is not None:
@@ -189,6 +214,57 @@ class _Reader(Reports):
         self.stack.append(Open(inner, f.children, f, start, closer, in_list))
         return inner, f.children
 
+    def repeated_layers(self, at: int) -> int:
+        """Read layers for as long as each has the text of one before it, but for its names."""
+        text, likes, root = self.text, self.likes, self.stack[0].message
+        self.open_layer = None
+        while m := _match_names(text, at):
+            field, name, type, first, second, top = m.groups()
+            rest = m.end()
+            like = None
+            most = rest + _LONGEST_LIKE
+            for end in (text.find("\n}", rest, most) + 2, text.find("}\n", rest, most) + 1):
+                like = likes.get((field, name is None, type, text[rest:end]))
+                if like is not None:
+                    break
+            else:
+                if text[rest] not in "\"'#":  # a string may continue there
+                    bottoms = (first is not None) + (second is not None)
+                    kind = field, name is None, type
+                    self.open_layer = _Likes(kind, rest, bottoms, int(top is not None), self.kept)
+                return at
+            layers = getattr(root, field)
+            layers.append(like)
+            layer = layers[-1]
+            if name is not None:
+                layer.name = name
+            if first is not None:
+                layer.bottom.append(first)
+                if second is not None:
+                    layer.bottom.append(second)
+            if top is not None:
+                layer.top.append(top)
+            self.starts[field].append(at)
+            at = self.end_of_message(end - 1)
+        return at
+
+    def remember(self, layer: Any, likes: _Likes, end: int) -> None:
+        """Keep what was read of a layer, without its names, for those like it."""
+        self.open_layer = None
+        if end - likes.at > _LONGEST_LIKE or len(self.likes) == _MOST_LIKES or self.kept > likes.kept:
+            return
+        if len(layer.bottom) > likes.bottoms or len(layer.top) > likes.tops:
+            return  # there are more in the text that is alike, and the order counts
+        key = (*likes.kind, self.text[likes.at : end])
+        like = self.likes[key] = type(layer)()
+        like.CopyFrom(layer)
+        for names in ("bottom", "top", *([] if likes.kind[1] else ["name"])):
+            like.ClearField(names)
+
+    def end_of_message(self, at: int) -> int:
+        at = _match_close(self.text, at).end()  # type: ignore[union-attr]  # a closer stands here
+        return at if self.text[at] != "#" else self.end_of_field(at)
+
     def close(self, at: int) -> int:
         char, (message, fields, f, start, closer, in_list) = self.text[at], self.stack[-1]
         if f is None:
@@ -198,9 +274,10 @@ class _Reader(Reports):
         if fields.required:
             self.check_required(message, fields, start)
         self.stack.pop()
+        if len(self.stack) == 1 and self.open_layer is not None:
+            self.remember(message, self.open_layer, at + 1)
         if not in_list:
-            at = _match_close(self.text, at).end()  # type: ignore[union-attr]  # a closer stands here
-            return at if self.text[at] != "#" else self.end_of_field(at)
+            return self.end_of_message(at)
         at = self.skip(at + 1)
         if self.text[at] != "]":
             at = self.comma(f, at)
@@ -298,6 +375,7 @@ class _Reader(Reports):
     def keep(self, at: int, end: int) -> int:
         """Keep a stretch of text in the open message, without the indentation of its first line."""
         text = self.text
+        self.kept += 1
         line = text[text.rfind("\n", 0, at) + 1 : at]
         margin = len(line) - len(line.lstrip())
         first, *others = text[at:end].split("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Hashable, Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.errors import FieldError, did_you_mean
 from netbuilder.schema.dialects import DIALECTS, FORK, Dialect, homes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 __all__ = [
+    "Unnamed",
     "assign",
     "fill",
     "fork_label",
@@ -25,6 +26,7 @@ __all__ = [
     "field_hint",
     "known_fields",
     "refuse_fork",
+    "unnamed",
 ]
 
 _ENUM, _MESSAGE = 14, 11  # FieldDescriptor.TYPE_ENUM, TYPE_MESSAGE
@@ -91,6 +93,40 @@ def fill(
     key = layer.type, own, marshal.dumps(fields, 2), dialect.name  # type: ignore[arg-type]
     layer.MergeFrom(_filled(*key))
     return key
+
+
+class Unnamed(NamedTuple):
+    """A layer's fields as bytes that are equal for layers alike, and apart from them its bottoms and tops."""
+
+    fields: bytes
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+
+
+def unnamed(layer: LayerParameter) -> Unnamed | None:
+    """The fields of a layer without its names; None if a name is longer than 127 bytes."""
+    data = layer.SerializePartialToString() + b"\0"  # a tag that ends it
+    at, type = 0, b""
+    bottoms: list[str] = []
+    tops: list[str] = []
+    while (tag := data[at]) in _NAMES:  # the first fields on the wire, as they have the lowest numbers
+        size = data[at + 1]
+        if size > 127:
+            return None
+        start, at = at, at + 2 + size
+        if tag == _BOTTOM:
+            bottoms.append(data[start + 2 : at].decode())
+        elif tag == _TOP:
+            tops.append(data[start + 2 : at].decode())
+        elif tag == _TYPE:
+            type = data[start:at]
+    return Unnamed(type + data[at:], tuple(bottoms), tuple(tops))
+
+
+_NAMES = _NAME, _TYPE, _BOTTOM, _TOP = tuple(
+    LayerParameter.DESCRIPTOR.fields_by_name[name].number << 3 | 2  # its tag on the wire
+    for name in ("name", "type", "bottom", "top")
+)
 
 
 def _is_plain(value: object) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netbuilder.net import Layer, Net
@@ -26,18 +27,51 @@ def _layers(train: Net, test: Net) -> Iterator[tuple[Any, str]]:
     ours = [_without_default_stats(layer, "TRAIN") for layer in train]
     theirs = [_without_default_stats(layer, "TEST") for layer in test]
     keys, others = ([p.SerializeToString(deterministic=True) for p in protos] for protos in (ours, theirs))
-    matcher = difflib.SequenceMatcher(None, keys, others, autojunk=False)
-    for same, a, b, c, d in matcher.get_opcodes():
-        if same == "equal":
-            for i in range(a, b):
-                yield ours[i], train.layers[i].comment
-            continue
+    a = c = 0
+    for b, d in [*_in_both(keys, others), (len(ours), len(theirs))]:
         for i in range(a, b):
             yield _only(ours[i], 0), train.layers[i].comment
         for i in range(c, d):
             # A stage that differs begins in both nets; its comment is written once.
             written = b > a and test.layers[i].comment == train.layers[a].comment
             yield _only(theirs[i], 1), "" if written else test.layers[i].comment
+        if b < len(ours):
+            yield ours[b], train.layers[b].comment
+        a, c = b + 1, d + 1
+
+
+def _in_both(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
+    """The places of layers that stand in both nets in one order, as many as there can be.
+
+    The nth of equal layers is that of the other net. This is the longest increasing run of places, found by
+    patience sorting: of all runs of a length, the one that ends first is kept.
+    """
+    places = {key: j for j, key in enumerate(_numbered(theirs))}
+    ends: list[int] = []  # of the runs of each length, in the other net
+    last: list[tuple[int, int]] = []  # the same, as pairs
+    before: dict[tuple[int, int], tuple[int, int] | None] = {}
+    for i, key in enumerate(_numbered(ours)):
+        j = places.get(key)
+        if j is None:
+            continue
+        length = bisect_left(ends, j)
+        before[i, j] = last[length - 1] if length else None
+        ends[length : length + 1] = [j]
+        last[length : length + 1] = [(i, j)]
+    run = []
+    pair = last[-1] if last else None
+    while pair is not None:
+        run.append(pair)
+        pair = before[pair]
+    return run[::-1]
+
+
+def _numbered(keys: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Each with how often it was there before."""
+    seen: Counter[bytes] = Counter()
+    for key in keys:
+        yield key, seen[key]
+        seen[key] += 1
 
 
 def _only(proto: Any, phase: int) -> Any:

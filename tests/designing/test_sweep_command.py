@@ -182,12 +182,14 @@ def test_the_pictures_are_the_same_bytes_each_time(sweep: Any) -> None:
     assert b">learnable_params<" in made[0][1]
 
 
-def test_without_matplotlib_a_note_replaces_the_picture(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def test_without_pillow_the_picture_is_svg_and_a_note_says_why(
+    sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
     ran = sweep(SMALL, "--draw")
     assert ran.code == 0
-    assert "no picture: matplotlib is missing; install caffe-netbuilder[draw]\n" in ran.err
-    assert not list(Path("out").glob("front.[ps]*g"))
+    assert "no front.png: a PNG needs Pillow 10.1 or newer, which is missing; pip install" in ran.err
+    assert [path.name for path in Path("out").glob("front.[ps]*g")] == ["front.svg"]
 
 
 # ---- going on ----------------------------------------------------------------------------------------------

@@ -63,11 +63,17 @@ def check(net: Net, target: str, fits: tuple[Dialect, ...] | None = None) -> lis
     graph = Graph(net)
     fits = fitting(needs((net,))) if fits is None else fits
     findings = list(_net_fields(net, to, fits))
+    fine: set[int] = set()  # the kinds whose layers a target takes, wherever they stand
     for layer in net:
-        findings += _limits(layer, to, graph)
-        findings += _types(layer, to)
-        findings += _dialect(layer, to, graph.trained, fits)
-        findings += _fork_fields(layer, to, fits)
+        findings += _limits(layer, to, graph) if to.limits else ()
+        if id(layer.kind) in fine:
+            continue
+        own = [
+            *_types(layer, to), *_dialect(layer, to, graph.trained, fits), *_fork_fields(layer, to, fits),
+        ]  # fmt: skip
+        findings += own
+        if layer.kind is not None and not own:
+            fine.add(id(layer.kind))
     return findings
 
 

@@ -1,4 +1,4 @@
-"""The accuracy that was published for a net, found by its config dataclass."""
+"""The accuracy that some config states of a net, whoever builds it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,6 @@ from netbuilder.errors import NetBuilderError
 from netbuilder.storage.files import read_text
 
 __all__ = ["reference_accuracy"]
-
-
-def reference_accuracy(network: str, config: object, folders: Sequence[str] = ()) -> Accuracy | None:
-    """The accuracy that a config states of exactly this net, None if none does.
-
-    `config` is the config dataclass of the network of this name; configs in `folders` are searched too.
-    """
-    return next((a for c, a in _stated(network, tuple(folders)) if c == config), None)
 
 
 @cache
@@ -38,3 +30,11 @@ def _stated(network: str, folders: tuple[str, ...]) -> list[tuple[object, Accura
         if loaded.accuracy is not None and loaded.entry.name == network:
             stated.append((loaded.config, loaded.accuracy))
     return stated
+
+
+def reference_accuracy(network: str, config: object, folders: Sequence[str] = ()) -> Accuracy | None:
+    """The accuracy that a config states of exactly this net, None if none does.
+
+    `config` is the config dataclass of the network of this name; configs in `folders` are searched too.
+    """
+    return next((a for c, a in _stated(network, tuple(folders)) if c == config), None)
