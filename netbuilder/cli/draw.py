@@ -11,6 +11,7 @@ from typing import Any
 
 from netbuilder.checks.examine import PHASES, phases_of
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import (
     Verbs,
     add_bytes,
@@ -44,7 +45,11 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder draw resnet_50 -o resnet_50.html",
     )
     parser.add_argument(
-        "nets", metavar="NET", nargs="+", help="a prototxt file or solver, a .caffemodel, or a config"
+        "nets",
+        metavar="NET",
+        nargs="+",
+        type=_net,
+        help="a prototxt file or solver, a .caffemodel, a folder of one, or a config",
     )
     add_output(parser, "the file; its suffix says html, svg, png or pdf (default: NET.html)", "FILE")
     parser.add_argument("--tree", action="store_true", help="print the structure, and write nothing")
@@ -83,6 +88,11 @@ def _run(args: argparse.Namespace) -> int:
     write(path, drawing(_paired(drawn), kind, depth=args.depth), force=args.force)
     print(f"wrote {path}", file=sys.stderr)
     return 0
+
+
+def _net(word: str) -> str:
+    """A word for a net; a folder stands for the net in it."""
+    return net_file(word) if Path(word).is_dir() else word
 
 
 def _print_trees(args: argparse.Namespace) -> None:

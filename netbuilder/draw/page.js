@@ -192,11 +192,11 @@ class View {
     edge.start = [edge.a.X, edge.a.Y + edge.a.H / 2];
     edge.end = [edge.b.X, edge.b.Y - edge.b.H / 2];
     const at = ([x, y]) => (left + x).toFixed(1) + "," + (top + y).toFixed(1);
-    const tip = [edge.end[0], edge.end[1] - 5];
-    shape("path", { d: "M" + at(edge.start) + "L" + at(points[0]) + "C" + points.slice(1).map(at).join(" ")
+    const tip = [edge.end[0], edge.end[1] - 5], kind = edge.text ? "" : "faint";  // read for its size alone
+    shape("path", { class: kind, d: "M" + at(edge.start) + "L" + at(points[0]) + "C" + points.slice(1).map(at).join(" ")
       + "L" + at(tip) }, layer);
     const [x, y] = [left + edge.end[0], top + edge.end[1]];
-    shape("path", { class: "tip", d: `M${x},${y}L${x - 3.5},${y - 7}L${x + 3.5},${y - 7}Z` }, layer);
+    shape("path", { class: "tip " + kind, d: `M${x},${y}L${x - 3.5},${y - 7}L${x + 3.5},${y - 7}Z` }, layer);
   }
 
   paintNode(box, layer, left, top) {
