@@ -112,8 +112,8 @@ fuzz-consumers: caffe ## compare what we report of OpenCV and MNN with what they
 	$(PY) tools/fuzz_consumers.py --nets $(NETS) --seed $(SEED)
 
 fuzz-inputs: MINUTES = 5
-fuzz-inputs: torch ## feed damaged files of each kind to the readers (MINUTES=5 of each, SEED=1)
-	$(PY) tools/fuzz_inputs.py --minutes $(MINUTES) --seed $(SEED)
+fuzz-inputs: torch ## feed damaged files of each kind to the readers (MINUTES=5 of each, or TOTAL=1, SEED=1)
+	$(PY) tools/fuzz_inputs.py --minutes $(MINUTES) $(if $(TOTAL),--total $(TOTAL)) --seed $(SEED)
 
 KILLS ?= 100
 

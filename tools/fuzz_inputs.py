@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Feed damaged files of each kind to netbuilder's readers: `tools/fuzz_inputs.py --minutes 5 --seed 1`.
 
-Each kind gets as many minutes. Prints the traceback of whatever is no error of netbuilder's own, of each
-place once, with the seed and the file that showed it (kept in --keep), and what took over 10 seconds.
-`--only KIND` runs one of them. Exit status: 0 nothing found, 1 something.
+Each kind gets as many minutes, or with --total its share of them. Prints the traceback of whatever is no
+error of netbuilder's own, of each place once, with the seed and the file that showed it (kept in --keep), and
+what took over 10 seconds or 1 GB. `--only KIND` runs one of them. Exit status: 0 nothing found, 1 something.
 """
 
 from __future__ import annotations
@@ -22,6 +22,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.fuzz.inputs import DRIVERS, damaged, read
 
 SLOW = 10.0
+LARGE = 1 << 30
+
+
+def memory(*, reset: bool = False) -> int:
+    """The most bytes that this process has used since the last reset, or ever, without Linux's /proc."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) << 10
+    except OSError:
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most << 10
 
 
 def run(kind: str, seconds: float, seed: int, keep: Path) -> int:
@@ -36,7 +51,7 @@ def run(kind: str, seconds: float, seed: int, keep: Path) -> int:
         while time.monotonic() < end:
             name = f"{kind} {seed} {count}"
             path.write_bytes(damaged(random.Random(name), good))
-            begin, fault, text = time.process_time(), "", ""
+            begin, before, fault, text = time.process_time(), memory(reset=True), "", ""
             try:
                 read(driver, path)
             except Exception as error:
@@ -44,6 +59,8 @@ def run(kind: str, seconds: float, seed: int, keep: Path) -> int:
                 fault, text = f"{type(error).__name__} {last.filename}:{last.lineno}", traceback.format_exc()
             if time.process_time() - begin > SLOW:
                 fault = fault or "slow"
+            if memory() - before > LARGE:
+                fault = fault or "large"
             if fault and fault not in faults:
                 faults.add(fault)
                 keep.mkdir(parents=True, exist_ok=True)
@@ -59,11 +76,14 @@ def main() -> int:
     """Run the kinds in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="for each kind (default: 5)")
+    parser.add_argument("--total", type=float, metavar="MINUTES", help="for all kinds together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=tuple(DRIVERS), action="append", default=[])
     parser.add_argument("--keep", type=Path, default=Path("fuzz-inputs"), help="folder of the files found")
     args = parser.parse_args()
-    found = [run(kind, args.minutes * 60, args.seed, args.keep) for kind in args.only or DRIVERS]
+    kinds = args.only or list(DRIVERS)
+    minutes = args.minutes if args.total is None else args.total / len(kinds)
+    found = [run(kind, minutes * 60, args.seed, args.keep) for kind in kinds]
     return 1 if any(found) else 0
 
 

@@ -11,14 +11,19 @@ from netbuilder.layers.traits import known
 from netbuilder.net import Layer
 from netbuilder.storage.files import is_outside
 
-__all__ = ["CHECKS", "code_of", "written_outside"]
+__all__ = ["CHECKS", "code_of", "written", "written_outside"]
+
+
+def written(layer: Layer) -> list[str]:
+    """The files that a layer writes."""
+    rule = RULES.get(layer.type)
+    writes = known(rule.traits.writes, None) if rule else None
+    return [name for name in (writes(layer.proto) if writes else ()) if name]
 
 
 def written_outside(layer: Layer, file: str) -> list[str]:
     """The files outside the folder of its net, `file`, that a layer writes."""
-    rule = RULES.get(layer.type)
-    writes = known(rule.traits.writes, None) if rule else None
-    return [name for name in (writes(layer.proto) if writes else ()) if name and is_outside(name, file)]
+    return [name for name in written(layer) if is_outside(name, file)]
 
 
 def code_of(layer: Layer) -> str:
@@ -33,7 +38,7 @@ def _writes(graph: Graph) -> Iterator[Finding]:
         for name in written_outside(layer, layer.origin.file):
             yield found(
                 "writes-outside", layer, f"it writes '{name}', outside the folder of the net",
-                "give a name in this folder; `netbuilder train` and `test` refuse others without --trust",
+                "give a name in this folder; `train`, `test`, `time` and `run` refuse others without --trust",
             )  # fmt: skip
 
 
@@ -41,8 +46,8 @@ def _code(graph: Graph) -> Iterator[Finding]:
     for layer in graph.net:
         if code := code_of(layer):
             yield found(
-                "runs-code", layer, f"Caffe imports {code} and runs it, with all rights of its user",
-                "read that code first; `netbuilder train`, `test`, `time` and `run` need --trust for it",
+                "runs-code", layer, f"to run it is to import {code} and run it, with all rights of the user",
+                "read that code first; `train`, `test`, `time` and `run` refuse it without --trust",
             )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from netbuilder.cli.training_options import (
     add_extras,
     add_sync_bn,
     add_tensorboard,
+    add_trust,
     add_weights,
 )
 from netbuilder.errors import ConfigError, printable
@@ -86,6 +87,7 @@ def _add_training(group: Options) -> None:
     add_sync_bn(group)
     add_extras(group)
     add_threads(group)
+    add_trust(group)
     group.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_tensorboard(group)
     add_force(group, "remove the snapshots of an earlier training; with -o, replace files of others")
@@ -165,8 +167,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the training of a rank, without those that were not given."""
     given = {
         name: getattr(args, name)
-        for name in ("resume", "weights", "seed", "sync_bn", "extras", "no_draw", "tensorboard", "force")
-    }
+        for name in (
+            "resume", "weights", "seed", "sync_bn", "extras", "no_draw", "tensorboard", "force", "trust",
+        )
+    }  # fmt: skip
     options = {name: value for name, value in given.items() if value not in (None, "", False, [])}
     device = "cuda" if args.cuda else "cpu"
     return {**options, "device": device, "dtype": args.dtype, "threads": args.threads, "folder": os.getcwd()}

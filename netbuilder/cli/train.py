@@ -13,7 +13,6 @@ from netbuilder.cli.training_options import (
     add_device,
     add_engine,
     add_extras,
-    add_python_layers,
     add_sync_bn,
     add_tensorboard,
     add_trust,
@@ -64,7 +63,6 @@ def add_parser(verbs: Verbs) -> None:
         "again up to where the snapshot was",
     )  # fmt: skip
     add_threads(parser)
-    add_python_layers(parser)
     _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
     add_tensorboard(parser)

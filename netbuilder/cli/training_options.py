@@ -27,7 +27,6 @@ __all__ = [
     "add_engine",
     "add_extras",
     "add_net",
-    "add_python_layers",
     "add_sync_bn",
     "add_tensorboard",
     "add_trust",
@@ -59,27 +58,17 @@ def add_net_engine(parser: argparse.ArgumentParser) -> None:
         help="what does the work (default: torch where PyTorch is installed, else caffe)",
     )  # fmt: skip
     add_device(parser)
-    add_python_layers(parser)
-
-
-def add_python_layers(parser: argparse.ArgumentParser) -> None:
-    """Add --python-layers; `with_python_layers` obeys it."""
-    parser.add_argument(
-        "--python-layers",
-        action="store_true",
-        help="with PyTorch: run layers written in Python; it executes their modules, from here or PYTHONPATH",
-    )
 
 
 def with_python_layers(args: argparse.Namespace, net: Net) -> Net:
-    """The net whose Python layers may run, if --python-layers allows them. Raises ConfigError for Caffe.
+    """The net, whose Python layers PyTorch may run if --trust is given.
 
     Their modules `import caffe`, which is netbuilder.pycaffe then.
     """
-    if not args.python_layers:
+    if not args.trust or (args.engine or engines.default_engine()) != "torch":
         return net
-    if (args.engine or engines.default_engine()) != "torch":
-        raise ConfigError("--python-layers goes with --engine torch: Caffe runs them anyway", key="engine")
+    if not any(layer.type == "Python" for layer in net):
+        return net
     from netbuilder.pycaffe import install
     from netbuilder.pycaffe.python_layers import with_python_layers as python_layers
 
@@ -187,22 +176,21 @@ def add_weights(parser: Options, what: str, *, required: bool = False) -> None:
 
 
 def add_trust(parser: Options) -> None:
-    """Add --trust; `require_trust` reads it."""
+    """Add --trust; `require_trust` and `with_python_layers` read it."""
     parser.add_argument(
         "--trust", action="store_true",
         help="trust whoever made the files: run the code of Python layers, and write where the files say, "
         "outside this folder and theirs too (docs/security.md)",
     )  # fmt: skip
+    # What it was called for PyTorch alone.
+    parser.add_argument("--python-layers", dest="trust", action="store_true", help=argparse.SUPPRESS)
 
 
 def require_trust(
     args: argparse.Namespace, nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = ""
 ) -> None:
-    """Raise ConfigError for what Caffe would run or write outside of a folder, unless --trust is given.
-
-    PyTorch runs such code with --python-layers only, and starts as the user, never as root of another system.
-    """
-    if args.engine == "caffe" and not getattr(args, "trust", False):
+    """Raise ConfigError for code that would run and files outside their folder, unless --trust is given."""
+    if not args.trust:
         from netbuilder.training import trust
 
         trust.require_trust(nets, solver, prefix)

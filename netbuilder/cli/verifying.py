@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.net import Net
+from netbuilder.training.trust import require_trust
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,7 @@ def verify(
 
     if not net.inputs:
         raise ConfigError("the net has no input to feed", key="verify")
+    require_trust([("net", net)], hint="leave --verify out; docs/security.md explains it")
     image = np.random.default_rng(1).standard_normal(net.inputs[0].known_shape).astype(np.float32)
     given = image if change is None else change.undone(image)
     found: dict[str, Array | str] = {}

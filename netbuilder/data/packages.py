@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -127,7 +128,7 @@ def _from_archive(package: Package, place: Path) -> dict[str, bytes]:
                     files[name] = file.read()
     except FileNotFoundError:
         raise FileError(f"cannot read '{place}': it does not exist") from None
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         why = reason(error) if isinstance(error, (OSError, ValueError)) else str(error)
         raise FileError(
             f"cannot read '{place}': it is not a complete .tgz of {package}: {why}",

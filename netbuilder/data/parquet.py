@@ -107,8 +107,14 @@ class Frame:
     def _group(self, file: int, group: int) -> list[Any]:
         """The two columns of a row group; the last one is kept."""
         if self._kept is None or self._kept[0] != (file, group):
-            with pyarrow().ParquetFile(self._files[file]) as opened:
-                table = opened.read_row_group(group, columns=list(self._columns))
+            path = self._files[file]
+            try:
+                with pyarrow().ParquetFile(path) as opened:
+                    table = opened.read_row_group(group, columns=list(self._columns))
+            except (OSError, ValueError) as error:
+                raise FileError(
+                    f"cannot read '{path}': it is damaged: {str(error).splitlines()[0]}"
+                ) from None
             self._kept = (file, group), [table.column(name) for name in self._columns]
         return self._kept[1]
 

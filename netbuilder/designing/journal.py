@@ -72,7 +72,7 @@ class Journal:
             if not line.endswith(b"\n") or chunk not in range(self._chunks):
                 return False
             self.tallies.setdefault(chunk, Tally.from_data(data))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return False
         return True
 

@@ -239,7 +239,7 @@ def _files(read: SolverFile) -> Iterator[Finding]:
             "snapshot-outside",
             "snapshot_prefix",
             f"the snapshots '{solver.snapshot_prefix}' lie outside the folder of the solver",
-            "give a name in this folder, or `netbuilder train` by Caffe needs --trust",
+            "give a name in this folder, or `netbuilder train` needs --trust",
         )
 
 

@@ -14,8 +14,10 @@ __all__ = ["require_trust"]
 _HINT = "if you trust whoever made the file, add --trust; docs/security.md explains it"
 
 
-def require_trust(nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = "") -> None:
-    """Raise ConfigError if Caffe would run code that a net names, or something would be written outside.
+def require_trust(
+    nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = "", *, hint: str = _HINT
+) -> None:
+    """Raise ConfigError if an engine would run code that a net names, or something would be written outside.
 
     Nets come with the names of their files. `prefix` is what the file `solver` names for snapshots.
     """
@@ -29,10 +31,10 @@ def require_trust(nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str
             where = f"{file}:{layer.origin.line}" if layer.origin.line else file
             if code := code_of(layer):
                 raise ConfigError(
-                    f"layer '{layer.name}' makes Caffe import {code} and run it", path=where, hint=_HINT
+                    f"to run layer '{layer.name}' is to import {code} and run it", path=where, hint=hint
                 )
             for name in written_outside(layer, file):
                 raise ConfigError(
                     f"layer '{layer.name}' writes '{name}', outside the folder of the net", path=where,
-                    hint=_HINT,
+                    hint=hint,
                 )  # fmt: skip

@@ -15,6 +15,7 @@ A map goes from our names to theirs, so that it serves import and export alike. 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ def _differences(layer: Layer, rule: Mapping[str, Any]) -> list[tuple[str, int, 
 def _pattern(text: str) -> re.Pattern[str]:
     parts, at = [], 0
     for part in _PART.finditer(text):
-        parts += [re.escape(text[at : part.start()]), f"(?P<{part[1]}>{'.+' if part[2] else '[0-9]+'})"]
+        parts += [re.escape(text[at : part.start()]), f"(?P<{part[1]}>{'.+' if part[2] else '[0-9]{1,9}'})"]
         at = part.end()
     return re.compile("".join([*parts, re.escape(text[at:])]))
 
@@ -142,7 +143,7 @@ def _read(path: Path, name: str) -> NamingMap:
 
     try:
         data = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"'{path}' is not YAML: {str(error).splitlines()[0]}", key="map") from None
     modules = data.get("modules") if isinstance(data, dict) else None
     if not isinstance(modules, dict) or not all(isinstance(x, str) for pair in modules.items() for x in pair):
@@ -156,6 +157,7 @@ def _read(path: Path, name: str) -> NamingMap:
                 f"'{path}' has the unknown key '{key}'", key="map",
                 hint=did_you_mean(str(key), _KEYS) or f"a map has {', '.join(_KEYS)}",
             )  # fmt: skip
+    _check_forms(path, data)
     _check_places(path, modules)
     rules = [(_pattern(pattern), module) for pattern, module in modules.items()]
     if "also" in data:
@@ -165,8 +167,8 @@ def _read(path: Path, name: str) -> NamingMap:
         about=str(data.get("about", "")),
         modules=tuple(rules),
         expects=tuple(data.get("expects", ())),
-        needs=tuple(data.get("needs", ())),
-        lacks=tuple(data.get("lacks", ())),
+        needs=tuple(map(str, data.get("needs", ()))),
+        lacks=tuple(map(str, data.get("lacks", ()))),
         input=data.get("input", {}),
         layout=str(data.get("layout", "torch")),
         convolutions=tuple(_pattern(str(text)) for text in data.get("convolutions", ())),
@@ -176,10 +178,34 @@ def _read(path: Path, name: str) -> NamingMap:
 def _shipped(name: str) -> NamingMap:
     """A shipped map by name, or ConfigError."""
     path = _FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = [p.stem for p in _FOLDER.glob("*.yaml")]
+    known = [p.stem for p in _FOLDER.glob("*.yaml")]
+    if name not in known:
         raise ConfigError(f"there is no naming map '{name}'", key="map", hint=did_you_mean(name, known))
     return _read(path, name)
+
+
+def _check_forms(path: Path, data: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a value of another kind, and for a pattern that is none."""
+    rules = data.get("expects", [])
+    lists = [data.get(key, []) for key in ("needs", "lacks", "convolutions")]
+    if not all(isinstance(part, list) for part in (rules, *lists)) or not (
+        isinstance(data.get("input", {}), dict) and all(map(_is_rule, rules))
+    ):
+        raise ConfigError(
+            f"'{path}' is not a naming map: expects has rules of layers, needs, lacks and convolutions have "
+            "patterns, input has fields", key="map", hint="docs/weights.md shows one",
+        )  # fmt: skip
+    for text in (*data["modules"], *(rule["layer"] for rule in rules), *itertools.chain(*lists)):
+        try:
+            _pattern(str(text))
+        except re.error as error:
+            raise ConfigError(f"'{path}': '{text}' is no pattern: {error}", key="map") from None
+
+
+def _is_rule(rule: object) -> bool:
+    if not isinstance(rule, dict) or not isinstance(rule.get("layer"), str):
+        return False
+    return all(isinstance(value, int) for key, value in rule.items() if key != "layer")
 
 
 def _check_places(path: Path, modules: Mapping[str, str]) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from netbuilder.cli.verifying import verify
+from netbuilder.errors import ConfigError
+from netbuilder.prototxt import parse
 from netbuilder.storage.files import is_outside
-from tests.command import Command
+from tests.command import Command, Ran
+from tests.installation import require_torch
 
 DATA = (
     'layer { name: "data" type: "DummyData" top: "data" top: "label" dummy_data_param { shape { dim: 2 '
@@ -18,7 +23,14 @@ DATA = (
     'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }\n'
 )
 PYTHON = 'layer { name: "evil" type: "Python" bottom: "fc" python_param { module: "evil" layer: "Evil" } }\n'
-EVIL = "import caffe\nopen({marker!r}, 'w').close()\nclass Evil(caffe.Layer):\n    pass\n"
+EVIL = """import caffe
+open("MARKER", "w").close()
+class Evil(caffe.Layer):
+    def setup(self, bottom, top): pass
+    def reshape(self, bottom, top): pass
+    def forward(self, bottom, top): pass
+    def backward(self, top, down, bottom): pass
+"""
 
 
 def writing(name: str) -> str:
@@ -51,58 +63,100 @@ def solver(prefix: str = "x") -> None:
 
 
 NAMES = ("{there}/x.h5", "../there/x.h5", "link/x.h5", "a/../../there/x.h5")
+VERBS = ("train", "test", "time", "run")
+
+
+@pytest.fixture(params=["caffe", "torch"])
+def engine(request: pytest.FixtureRequest) -> str:
+    if request.param == "caffe":
+        request.getfixturevalue("real_caffe")
+    else:
+        require_torch()
+    return str(request.param)
+
+
+def asked(run: Command, verb: str, engine: str, *words: str) -> Ran:
+    """Run a verb on the net of this folder, or its solver."""
+    from PIL import Image
+
+    solver()
+    Path("none.caffemodel").write_bytes(b"")
+    Image.new("RGB", (4, 4)).save("image.png")
+    more = {
+        "test": ("--weights", "none.caffemodel"),
+        "run": ("image.png", "--weights", "none.caffemodel", "--crop", "4", "--blobs", "fc", "-o", "fc.npy"),
+    }.get(verb, ())
+    file = "solver.prototxt" if verb == "train" else "net.prototxt"
+    return run(verb, file, "--engine", engine, *more, *words)
+
+
+def body(verb: str) -> str:
+    """The layers before those that do harm, on lines 1 to 3; `run` feeds an image."""
+    if verb != "run":
+        return DATA
+    shape = "input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } }"
+    _, fc, _ = DATA.splitlines(keepends=True)
+    return f'layer {{ name: "data" type: "Input" top: "data" {shape} }}\n{fc}\n'
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("verb", ["train", "test", "time"])
+@pytest.mark.parametrize("verb", VERBS)
 def test_nothing_is_written_outside_the_folder_of_a_net(
-    elsewhere: Path, run: Command, real_caffe: object, verb: str, name: str
+    elsewhere: Path, run: Command, engine: str, verb: str, name: str
 ) -> None:
-    Path("net.prototxt").write_text(DATA + writing(name.format(there=elsewhere)))
-    solver()
-    file = "solver.prototxt" if verb == "train" else "net.prototxt"
-    Path("none.caffemodel").write_bytes(b"")
-    weights = ("--weights", "none.caffemodel") if verb == "test" else ()
-    done = run(verb, file, "--engine", "caffe", *weights)
+    out = writing(name.format(there=elsewhere))
+    Path("net.prototxt").write_text(body(verb) + (out.replace('"label"', '"fc"') if verb == "run" else out))
+    done = asked(run, verb, engine)
     assert done.code == 2
-    assert all(word in done.err for word in ("writes", "--trust", "net.prototxt:4"))
+    assert all(word in done.err for word in ("layer 'out' writes", "--trust", "net.prototxt:4"))
     assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("prefix", ["{there}/x", "../there/x", "link/x", "{there}"])
-def test_no_snapshot_is_written_outside(
-    elsewhere: Path, run: Command, real_caffe: object, prefix: str
-) -> None:
+def test_no_snapshot_is_written_outside(elsewhere: Path, run: Command, engine: str, prefix: str) -> None:
     Path("net.prototxt").write_text(DATA)
     solver(prefix.format(there=elsewhere))
-    done = run("train", "solver.prototxt", "--engine", "caffe")
+    done = run("train", "solver.prototxt", "--engine", engine)
     assert done.code == 2
     assert "--trust" in done.err
     assert not list(elsewhere.iterdir())
     assert "[snapshot-outside]" in run("check", "solver.prototxt").out
 
 
-def test_what_the_user_names_is_trusted(elsewhere: Path, run: Command, real_caffe: object) -> None:
+def test_what_the_user_names_is_trusted(elsewhere: Path, run: Command, engine: str) -> None:
     Path("net.prototxt").write_text(DATA + writing("x.h5"))
     solver()
-    words = ("train", "solver.prototxt", "--engine", "caffe", "--no-draw")
+    words = ("train", "solver.prototxt", "--engine", engine, "--no-draw")
     assert run(*words, "--set", f"snapshot_prefix={elsewhere}/x").code == 0
     solver(f"{elsewhere}/y")
     assert run(*words, "--trust").code == 0
     assert {"x_iter_1.caffemodel", "y_iter_1.caffemodel"} <= {p.name for p in elsewhere.iterdir()}
 
 
-@pytest.mark.parametrize("verb", ["train", "time"])
-def test_no_code_runs_that_a_net_names(elsewhere: Path, run: Command, real_caffe: object, verb: str) -> None:
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_code_runs_that_a_net_names(
+    elsewhere: Path, run: Command, engine: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(".")
     marker = Path("MARKER").absolute()
-    Path("evil.py").write_text(EVIL.format(marker=str(marker)))
-    Path("net.prototxt").write_text(DATA + PYTHON)
-    solver()
-    file = "solver.prototxt" if verb == "train" else "net.prototxt"
-    done = run(verb, file, "--engine", "caffe")
+    Path("evil.py").write_text(EVIL)
+    Path("net.prototxt").write_text(body(verb) + PYTHON)
+    done = asked(run, verb, engine)
     assert done.code == 2
-    assert "import evil.Evil and run it" in done.err
+    assert "ConfigError: to run layer 'evil' is to import evil.Evil and run it\n" in done.err
+    assert "add --trust; docs/security.md explains it" in done.err
     assert not marker.exists()
+    for trusted in ("--trust", "--python-layers"):  # an old name
+        asked(run, verb, engine, trusted, *(["--force"] if verb in ("train", "run") else []))
+        assert marker.exists()
+        marker.unlink()
+        sys.modules.pop("evil", None)
+
+
+def test_a_model_is_not_verified_by_a_net_that_names_code(elsewhere: Path) -> None:
+    net = parse(body("run") + PYTHON, unknown="keep")
+    with pytest.raises(ConfigError, match=r"to run layer 'evil' is to import evil\.Evil and run it"):
+        verify(net, "none.caffemodel", None, {}, None)
 
 
 def test_check_finds_both(elsewhere: Path, run: Command) -> None:

@@ -455,7 +455,9 @@ def test_without_root_the_default_is_not_entered(no_caffe: Path, monkeypatch: py
     (no_caffe / ".netbuilder-caffe").touch()
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert find() is None
-    assert missing() == f"real Caffe is installed in {no_caffe}, but entering it needs root"
+    assert (
+        missing() == f"real Caffe is installed in {no_caffe}, but entering it needs root, or user namespaces"
+    )
 
 
 def test_the_module_says_which_caffe_there_is(

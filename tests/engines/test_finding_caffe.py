@@ -46,6 +46,6 @@ def test_an_installed_caffe_that_needs_root_is_not_to_be_installed_again(readabl
     assert "hint:    install it by `sudo -E tools/install_caffe.sh`" in said("user")
     (place / ".netbuilder-caffe").touch()
     text = said("user")
-    assert f"real Caffe is installed in {place}, but entering it needs root\n" in text
+    assert f"real Caffe is installed in {place}, but entering it needs root, or user namespaces\n" in text
     assert "install it by" not in text
     assert "hint:    run netbuilder as root (sudo -E), or name " in text

@@ -356,7 +356,7 @@ def main() -> None:
         os._exit(0)
     signal.signal(signal.SIGINT, lambda number, frame: STOP.append(number))
     folder = new_folder(tempfile.gettempdir(), "netbuilder-train", 0o700)
-    tell("Folder", path=folder)
+    tell("Folder", path=folder, entered=os.environ.get("NETBUILDER_ENTERED", ""))
     children: list[int] = []
     rank = 0
     try:

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ __all__ = [
     "binary_version",
     "boot",
     "default_root",
+    "entering",
     "environment",
     "find",
     "how_to_get",
@@ -32,6 +34,7 @@ __all__ = [
 
 VARIABLE = "NETBUILDER_CAFFE"
 INSTALL_COMMAND = "sudo -E tools/install_caffe.sh"
+_PYTHON = "/usr/bin/python3"  # of a root
 STAMP = ".netbuilder-caffe"  # written by tools/install_caffe.sh when an install is complete
 
 
@@ -65,7 +68,7 @@ def find() -> Install | None:
        can `import caffe`; the `caffe` binary; or a command line that starts one of these two, for example in
        a container. If it is set but unusable, EngineError is raised and nothing else is tried;
     2. the pycaffe of the running Python;
-    3. the root that tools/install_caffe.sh made in its default place, if the user is root;
+    3. the root that tools/install_caffe.sh made in its default place, if the user may enter it;
     4. a `caffe` binary on the PATH.
     """
     named = os.environ.get(VARIABLE)
@@ -79,7 +82,7 @@ def find() -> Install | None:
         if not _trial(own):
             return own
     root = default_root()
-    if _is_root() and (root / STAMP).is_file():
+    if (root / STAMP).is_file() and _may_enter(root):
         return Install(_chroot(root), "installed by tools/install_caffe.sh", root)
     binary = shutil.which("caffe")
     if binary and binary_version((binary,)):
@@ -89,7 +92,7 @@ def find() -> Install | None:
 
 def how_to_get() -> str:
     """What to do where `find` finds nothing."""
-    if (default_root() / STAMP).is_file() and not _is_root():
+    if (default_root() / STAMP).is_file() and not _may_enter(default_root()):
         return (
             f"run netbuilder as root (sudo -E), or name another Caffe by {VARIABLE}; see docs/real-caffe.md"
         )
@@ -99,8 +102,8 @@ def how_to_get() -> str:
 def missing() -> str:
     """Why `find` finds nothing, for a person, in one sentence."""
     root = default_root()
-    if (root / STAMP).is_file() and not _is_root():
-        return f"real Caffe is installed in {root}, but entering it needs root"
+    if (root / STAMP).is_file() and not _may_enter(root):
+        return f"real Caffe is installed in {root}, but entering it needs root, or user namespaces"
     return (
         f"no real Caffe: {VARIABLE} is not set, this Python has no pycaffe, {root} has no install, "
         "and no caffe is on the PATH"
@@ -114,8 +117,11 @@ def _named(named: str) -> Install:
         "the caffe binary, or a command line that starts one of these two"
     )
     if path.is_dir():
-        if not _is_root():
-            raise EngineError(f"{VARIABLE}={named} is a root folder, and entering it needs root", hint=hint)
+        if not _may_enter(path):
+            raise EngineError(
+                f"{VARIABLE}={named} is a root folder, and entering it needs root, or user namespaces",
+                hint=hint,
+            )
         install = Install(_chroot(path), by, path)
     else:
         install = Install(_command(named, path, hint), by)
@@ -142,7 +148,22 @@ def _command(named: str, path: Path, hint: str) -> tuple[str, ...]:
 
 
 def _chroot(root: Path) -> tuple[str, ...]:
-    return ("chroot", str(root), "/usr/bin/python3")
+    """The Python of a root; who is not root enters it in namespaces."""
+    return ("chroot", str(root), _PYTHON) if _is_root() else (*entering(root, None, (), (_PYTHON,)),)
+
+
+def _may_enter(root: Path) -> bool:
+    return _is_root() or _ask(entering(root, None, (), ("/bin/true",)), dict(os.environ))[0] == 0
+
+
+def entering(root: Path, descriptor: int | None, folders: Sequence[str], command: Sequence[str]) -> list[str]:
+    """The command that starts another in a root, where it can write into these folders only.
+
+    The descriptor is its one of the current folder.
+    """
+    enter = str(Path(__file__).with_name("_enter.py"))
+    here = "-" if descriptor is None else str(descriptor)
+    return [sys.executable, "-I", "-S", enter, str(root), here, *folders, "--", *command]
 
 
 def _is_root() -> bool:
@@ -164,7 +185,7 @@ def _trial(install: Install) -> str:
 
 def binary_version(command: tuple[str, ...]) -> str:
     """The version that the `caffe` binary of this command reports, "" if it is not a `caffe` binary."""
-    code, said = _ask([*command, "--version"], dict(os.environ))
+    code, said = _ask([*command, "--version"], {**os.environ, "GLOG_logtostderr": "1"})  # else into /tmp
     version = re.search(r"^caffe version (\S+)", said, re.MULTILINE)
     return version[1] if code == 0 and version else ""
 

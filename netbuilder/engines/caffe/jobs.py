@@ -9,8 +9,10 @@ import base64
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from netbuilder.checks.trust import code_of, written
 from netbuilder.engines.caffe.install import VARIABLE, Install
 from netbuilder.engines.caffe.lists import SeenLists
 from netbuilder.engines.caffe.log import Displayed
@@ -74,6 +76,7 @@ def _pycaffe_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, lis
         "names": _names(plan),
         "visible": [seen(name) for name in (*plan.files, str(plan.partial))],
         "python": _python_folders(seen, *plan.nets),
+        "writable": _writable(plan.path, *plan.nets, prefix=plan.prefix),
         "gpus": _numbers(plan.devices),
         "weights": [seen(w) for w in plan.weights],
         "replay": plan.replay,
@@ -100,6 +103,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "do": do,
         "files": {"net.prototxt": text, **(lists.files if lists else {})},
         "python": _python_folders(seen, (plan.path, plan.net)),
+        "writable": _writable(plan.path, (plan.path, plan.net)),
         "nets": [],
         "names": {"net.prototxt": plan.path},
         "visible": [seen(name) for name in (plan.path, *plan.weights) if name not in HELD],
@@ -146,6 +150,22 @@ def _python_folders(seen: Callable[[str], str], *nets: tuple[str, Net]) -> list[
     linked = (os.path.join(folder, f"{module}.py") for folder in folders for module in modules)
     folders += [os.path.dirname(os.path.realpath(file)) for file in linked if os.path.islink(file)]
     return list(dict.fromkeys(map(seen, folders)))
+
+
+def _writable(path: str, *nets: tuple[str, Net], prefix: str = "") -> list[str] | None:
+    """The folders in which Caffe may write, in a root; None: anywhere, for nets with code, and from `/`.
+
+    They are the current one, those of the files, of the snapshots, and of what layers write; and a LevelDB,
+    which is opened by writing into it.
+    """
+    layers = [layer for _, net in nets for layer in net]
+    if any(map(code_of, layers)):
+        return None
+    files = [path, *(file for file, _ in nets), *([prefix] if prefix else []), *chain(*map(written, layers))]
+    databases = [layer.proto.data_param for layer in layers if layer.type == "Data"]
+    folders = [".", *map(os.path.dirname, files), *(p.source for p in databases if p.backend == p.LEVELDB)]
+    found = dict.fromkeys(folder for name in folders if os.path.isdir(folder := os.path.realpath(name)))
+    return None if os.sep in found else list(found)
 
 
 def _view(install: Install) -> Callable[[str], str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from netbuilder.engines.caffe._messages import MARK, BadMessage, pack, receive
-from netbuilder.engines.caffe.install import Install, boot
+from netbuilder.engines.caffe.install import Install, boot, entering
 from netbuilder.engines.caffe.jobs import JobFields, displayed
 from netbuilder.engines.caffe.log import IterationLog
 from netbuilder.engines.caffe.process import Process
@@ -50,10 +50,14 @@ class Worker(Process):
         self._root = install.root or Path("/")
         self._folder: Path | None = None
         self._job = job
+        self.entered = ""  # how a root was entered
         self._mark = f"{MARK} {os.urandom(8).hex()}\n"  # no name of a layer, which Caffe logs, equals it
         command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
+        if install.root is not None and directory is not None and job["writable"] is not None:
+            own = command[len(install.command) - 1 :]
+            command = entering(install.root, directory, job["writable"], own)
         try:
             super().__init__(
                 install, command, log=log, threads=threads, folder=directory, stdout=subprocess.PIPE,
@@ -97,6 +101,7 @@ class Worker(Process):
             kind, fields = message["kind"], message["fields"]
             if kind == "Folder":
                 self._folder = self._root / fields["path"].lstrip("/")
+                self.entered = fields["entered"] or ("chroot" if self._root != Path("/") else "")
             elif kind == "Fault":
                 raise fault(fields["text"], fields["hint"], self._said())
             else:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from netbuilder.cli.main import main
 from netbuilder.engines.caffe import Caffe
 from tests.engines.case import SOLVER
 
@@ -36,7 +35,7 @@ def killed(self, event, last):
     return row
 
 Record.take = killed
-main(sys.argv[3:])
+sys.exit(main(sys.argv[3:]))
 """
 # What is measured, and where the last run began.
 DIFFERS = {"from", "seconds", "images_per_second", "memory"}
@@ -54,21 +53,23 @@ def tables(folder: Path) -> list[list[str]]:
         return [*(row[:-1] for row in csv.reader(train)), *csv.reader(test)]
 
 
-@pytest.mark.parametrize("engine", ["torch", "caffe"])
+# Before the files of a snapshot have their names.
+@pytest.mark.parametrize(("engine", "event"), [("torch", "Saving"), ("caffe", "Saving")])
 def test_the_records_of_a_killed_and_of_an_undisturbed_training_are_equal(
-    folder: Path, real_caffe: Caffe, engine: str
+    folder: Path, real_caffe: Caffe, engine: str, event: str
 ) -> None:
-    words = ["train", "solver.prototxt", "--engine", engine, "--no-draw", "--resume", "auto"]
+    def run(event: str) -> int:
+        """Train in a process of its own, killed at this event of iteration 10."""
+        words = ["train", "solver.prototxt", "--engine", engine, "--no-draw", "--resume", "auto"]
+        return subprocess.run([sys.executable, "-c", KILLED, event, "10", *words], check=False).returncode
+
     (folder / "solver.prototxt").write_text(SHORT)
-    assert main(words) == 0
+    assert run("never") == 0
     whole, rows = record(folder / "out"), tables(folder / "out")
     assert all(test["loss"] is not None for test in whole["tests"])
     assert [len(losses) for losses in whole["last_losses"].values()] == [5, 8, 8, 8, 8]
     (folder / "out").rename(folder / "whole")
-    # Before the files of a snapshot have their names, and as soon as they have.
-    for event, iteration in (("Saving", 10), ("Snapshot", 15)):
-        done = subprocess.run([sys.executable, "-c", KILLED, event, str(iteration), *words], check=False)
-        assert done.returncode == -9
-    assert main(words) == 0
+    assert run(event) == -9
+    assert run("never") == 0
     assert tables(folder / "out") == rows
     assert record(folder / "out") == whole

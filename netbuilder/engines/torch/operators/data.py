@@ -132,5 +132,5 @@ COVERED: dict[str, type[Operator]] = {
     "HDF5Output": HDF5Output,
 }
 REFUSED: dict[str, str] = {
-    "Python": "it executes a module of yours: --python-layers or netbuilder.pycaffe runs it",
+    "Python": "it executes a module of yours: --trust or netbuilder.pycaffe runs it",
 }
