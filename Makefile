@@ -6,7 +6,7 @@ OUT    ?= build/resnet_50
 SHELL  := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format caffe torch spark chromium cluster configs-draw configs-fold configs-torch configs-onnx published solvers-torch fuzz fuzz-consumers fuzz-inputs fuzz-torch clean
+.PHONY: help demo test lint format caffe torch spark chromium cluster configs-draw configs-fold configs-torch configs-onnx published solvers-torch fuzz fuzz-consumers fuzz-inputs kills fuzz-torch clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,11 @@ fuzz-consumers: caffe ## compare what we report of OpenCV and MNN with what they
 fuzz-inputs: MINUTES = 5
 fuzz-inputs: torch ## feed damaged files of each kind to the readers (MINUTES=5 of each, SEED=1)
 	$(PY) tools/fuzz_inputs.py --minutes $(MINUTES) --seed $(SEED)
+
+KILLS ?= 100
+
+kills: torch caffe ## kill commands at random moments and run them again (KILLS=100 SEED=1)
+	$(PY) tools/kill_check.py --kills $(KILLS) --seed $(SEED)
 
 fuzz-torch: NETS = 3000
 fuzz-torch: torch caffe ## compare numbers of random nets in PyTorch with real Caffe (NETS=3000 SEED=1)

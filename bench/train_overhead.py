@@ -2,7 +2,9 @@
 
 Both train from one LMDB, on one thread, in turns. Their whole processor time is compared, of all processes,
 which a busy machine changes less than the wall time: a short run gives the fixed cost, the rest of a long one
-the cost of its iterations. The binary is that of the root which tools/install_caffe.sh makes.
+the cost of its iterations. Both test at the start and at the end: a short run's test_interval is its length,
+since netbuilder also tests where max_iter is no multiple of it. What drawing the curves adds is told apart.
+The binary is that of the root which tools/install_caffe.sh makes.
 
     python bench/train_overhead.py [--pairs 3] [--iterations 1500] [--json]
 
@@ -57,7 +59,7 @@ layer { name: "accuracy" type: "Accuracy" bottom: "ip2" bottom: "label" top: "ac
   include { phase: TEST } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip2" bottom: "label" top: "loss" }
 """
-SOLVER = """net: "net.prototxt" test_iter: 10 test_interval: 500
+SOLVER = """net: "net.prototxt" test_iter: 10 test_interval: %d
 base_lr: 0.01 momentum: 0.9 weight_decay: 0.0005 lr_policy: "inv" gamma: 0.0001 power: 0.75
 display: 100 max_iter: %d snapshot: 5000 snapshot_prefix: "out/lenet" solver_mode: CPU random_seed: 1
 """
@@ -71,11 +73,11 @@ def prepare(long: int) -> None:
     Path("net.prototxt").write_text(NET)
     Path("out").mkdir()
     for iterations in (SHORT, long):
-        Path(f"{iterations}.prototxt").write_text(SOLVER % iterations)
+        Path(f"{iterations}.prototxt").write_text(SOLVER % (min(500, iterations), iterations))
 
 
-def rounds(caffe: Install, pairs: int, long: int) -> Iterator[tuple[float, float, float, float]]:
-    """The processor seconds of netbuilder and of the binary, short and long, in each round."""
+def rounds(caffe: Install, pairs: int, long: int) -> Iterator[tuple[float, ...]]:
+    """The processor seconds of netbuilder and of the binary, short and long, and drawing, in each round."""
     assert caffe.root is not None
     binary = ["chroot", str(caffe.root), "env", "-C"]
     ours = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -85,8 +87,8 @@ def rounds(caffe: Install, pairs: int, long: int) -> Iterator[tuple[float, float
         prepare(long)
         inside = "/" + str(Path(place).relative_to(caffe.root))
 
-        def netbuilder(iterations: int) -> float:
-            words = ["train", f"{iterations}.prototxt", "--engine", "caffe", "--force"]
+        def netbuilder(iterations: int, *options: str) -> float:
+            words = ["train", f"{iterations}.prototxt", "--engine", "caffe", "--force", *options]
             return measure([sys.executable, "-m", "netbuilder.cli.main", *words], ours).processor
 
         def bare(iterations: int) -> float:
@@ -95,7 +97,9 @@ def rounds(caffe: Install, pairs: int, long: int) -> Iterator[tuple[float, float
 
         netbuilder(SHORT)  # not counted: writes the bytecode
         for _ in range(pairs):
-            yield netbuilder(SHORT), bare(SHORT), netbuilder(long), bare(long)
+            drawn = netbuilder(SHORT)
+            short = netbuilder(SHORT, "--no-draw")
+            yield short, bare(SHORT), netbuilder(long, "--no-draw"), bare(long), drawn
         os.chdir("/")
 
 
@@ -115,13 +119,14 @@ def run() -> int:
     except EngineError as error:
         print(error, file=sys.stderr)
         return 2
-    fixed = statistics.median(a - b for a, b, _, _ in times)
-    running = statistics.median((c - a) / (d - b) for a, b, c, d in times)
+    fixed = statistics.median(a - b for a, b, *_ in times)
+    running = statistics.median((c - a) / (d - b) for a, b, c, d, _ in times)
     data = {
         "fixed cost of netbuilder, s": fixed,
-        "the binary's short run, s": statistics.median(b for _, b, _, _ in times),
+        "drawing the curves, s": statistics.median(drawn - a for a, *_, drawn in times),
+        "the binary's short run, s": statistics.median(b for _, b, *_ in times),
         "netbuilder / binary, iterations": running,
-        "highest": max((c - a) / (d - b) for a, b, c, d in times),
+        "highest": max((c - a) / (d - b) for a, b, c, d, _ in times),
     }
     print(json.dumps(data) if args.json else "\n".join(f"{k}: {v:.3f}" for k, v in data.items()))
     return int(fixed > MOST_FIXED or running > MOST_RUNNING)

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from legos.normalization import BNLego, BNReLULego, GhostBNLego
     from legos.padding_shortcut import PREACTIVATION_SHORTCUTS, SHORTCUTS, PaddingShortcutLego
     from legos.pool_shortcut import PoolProjectionLego
-    from legos.pooling import HalvingMaxPoolLego, PaddedMaxPoolLego
+    from legos.pooling import HalvingMaxPoolLego, OverlappingMaxPoolLego, PaddedMaxPoolLego
     from legos.resample import (
         AVERAGES,
         DOWNSAMPLINGS,
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     )
     from legos.stem import STEM_ENTRIES, ImageNetStemLego, seven_by_seven, three_of_three_by_three
     from legos.unit import Unit, blurred, factored, followed, square
-    from legos.whitening import WhiteningLego, whitening_filter
+    from legos.whitening import SignedWhiteningLego, WhiteningLego, whitening_filter
 
 __all__ = [
     "ATTENTIONS",
@@ -144,6 +144,7 @@ __all__ = [
     "NormalBranch",
     "PREACTIVATION_SHORTCUTS",
     "PaddingShortcutLego",
+    "OverlappingMaxPoolLego",
     "PaddedMaxPoolLego",
     "PoolProjectionLego",
     "ProbabilityLego",
@@ -160,6 +161,7 @@ __all__ = [
     "ScaledBranch",
     "SequenceLego",
     "ShortcutLego",
+    "SignedWhiteningLego",
     "SoftTargetLossLego",
     "SparkImageFrameLego",
     "SparkLMDBLego",
@@ -222,7 +224,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "normalization": ("BNLego", "BNReLULego", "GhostBNLego"),
     "padding_shortcut": ("PREACTIVATION_SHORTCUTS", "PaddingShortcutLego", "SHORTCUTS"),
     "pool_shortcut": ("PoolProjectionLego",),
-    "pooling": ("HalvingMaxPoolLego", "PaddedMaxPoolLego"),
+    "pooling": ("HalvingMaxPoolLego", "OverlappingMaxPoolLego", "PaddedMaxPoolLego"),
     "resample": (
         "AVERAGES",
         "AverageDownLego",
@@ -253,7 +255,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     ),
     "stem": ("ImageNetStemLego", "STEM_ENTRIES", "seven_by_seven", "three_of_three_by_three"),
     "unit": ("Unit", "blurred", "factored", "followed", "square"),
-    "whitening": ("WhiteningLego", "whitening_filter"),
+    "whitening": ("SignedWhiteningLego", "WhiteningLego", "whitening_filter"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

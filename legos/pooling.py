@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from legos.base import Lego
 from netbuilder.net import Blob, Net
 
-__all__ = ["HalvingMaxPoolLego", "PaddedMaxPoolLego"]
+__all__ = ["HalvingMaxPoolLego", "OverlappingMaxPoolLego", "PaddedMaxPoolLego"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,22 @@ class HalvingMaxPoolLego(Lego):
                 "input_size",
             )
         return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="MAX", kernel_size=2, stride=2)
+
+
+class OverlappingMaxPoolLego(Lego):
+    """Maximum `pool_X` of 3x3 pixels, stride 2: (n, c, h, w) -> (n, c, (h-1)/2, (w-1)/2), for odd h and w.
+
+    31, 15, 7 and 3 follow each other without rounding. Raises ConfigError for even sizes, which Caffe would
+    round up.
+    """
+
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
+        height, width = bottoms[0].known_shape[2:]
+        if min(height, width) < 3 or not height % 2 or not width % 2:
+            raise self._refuse(
+                f"needs an odd height and width of at least 3, got {height}x{width}", "input_size"
+            )
+        return net.add("Pooling", *bottoms, name=f"pool_{self.name}", pool="MAX", kernel_size=3, stride=2)
 
 
 class PaddedMaxPoolLego(Lego):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["WhiteningLego", "whitening_filter"]
+__all__ = ["SignedWhiteningLego", "WhiteningLego", "whitening_filter"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,32 @@ class WhiteningLego(Lego):
             bias_term=False,
             bias_filler=None,
             param=[{"lr_mult": 0, "decay_mult": 0}],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedWhiteningLego(Lego):
+    """`whiten_X` without padding, each filter also negated: (n, c, h, w) -> (n, 2 * c * k^2, h - k + 1, ...).
+
+    The weights are frozen, and the bias learns, so that a ReLU after it loses nothing of the image. They are
+    `whitening_filter(images, kernel)`, and its negative after it. Source: Jordan 2024 (arXiv 2404.00498).
+    """
+
+    kernel: int = 2
+    bias_lr_mult: float = 1
+    bias_decay_mult: float = 1
+
+    def build(self, net: Net, *bottoms: Blob) -> Blob:
+        (x,) = bottoms
+        bias = {"lr_mult": self.bias_lr_mult, "decay_mult": self.bias_decay_mult}
+        return net.add(
+            "Convolution",
+            x,
+            name=f"whiten_{self.name}",
+            num_output=2 * x.known_shape[1] * self.kernel**2,
+            kernel_size=self.kernel,
+            bias_term=True,
+            param=[{"lr_mult": 0, "decay_mult": 0}, bias],
         )
 
 

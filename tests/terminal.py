@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
 import termios
 from pathlib import Path
 
-__all__ = ["in_terminal"]
+__all__ = ["in_terminal", "lines_of"]
+
+_CODE = re.compile(r"\x1b\[[0-9;]*[mK]")
 
 
 def in_terminal(
@@ -38,3 +41,8 @@ def in_terminal(
         shown += part
     os.close(master)
     return child.wait(), shown.decode().replace("\r\n", "\n")
+
+
+def lines_of(shown: str) -> list[str]:
+    """The lines without their colours, and of one that was written again what was written last."""
+    return [line.rpartition("\r")[2] for line in _CODE.sub("", shown).splitlines()]

@@ -89,8 +89,9 @@ def main() -> int:
                     elif judged.explained:
                         explained += 1
                         figures = ", ".join(
-                            f"{n} {judged.errors[n]:.1e} (rounding moves {by:.1e})"
-                            for n, by in judged.explained.items()
+                            f"{n} {judged.errors[n]:.1e} (against float64: ours {r.ours:.1e}, Caffe's "
+                            f"{r.theirs:.1e}, rounding {r.moves:.1e})"
+                            for n, r in judged.explained.items()
                         )
                         print(f"explained: seed {judged.seed}, {judged.phase}, {figures}", flush=True)
                 seconds = time.perf_counter() - start

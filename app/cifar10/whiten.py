@@ -1,8 +1,10 @@
-"""Compute the weights of DavidNet's whitening from CIFAR-10 images and write a .caffemodel; see --help.
+"""Compute the weights of a net's whitening from CIFAR-10 images and write a .caffemodel; see --help.
 
 netbuilder data cifar10 --rgb -o cifar10
 python app/cifar10/whiten.py cifar10/train_lmdb -o whitening.caffemodel
 netbuilder train solver.prototxt --weights whitening.caffemodel
+
+For the net cifar_94, `--for cifar_94` writes its whitening, and all filters that start as identities.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from netbuilder.errors import FileError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-LAYER = "whiten_prep"  # its name in the nets of `netbuilder build davidnet --whitening`
+LAYER = "whiten_prep"  # its name in the nets of `netbuilder build davidnet --whitening`, and in cifar_94
 RECORD = 1 + 3 * 32 * 32  # a label, and the red, green and blue plane
 MEAN, DEVIATION = (125.31, 122.95, 113.87), (62.99, 62.09, 66.70)
 
@@ -29,7 +31,7 @@ MEAN, DEVIATION = (125.31, 122.95, 113.87), (62.99, 62.09, 66.70)
 def make_parser() -> argparse.ArgumentParser:
     """The flags of this script."""
     parser = argparse.ArgumentParser(
-        description="Compute the weights of DavidNet's frozen whitening convolution from images."
+        description="Compute the weights of a frozen whitening convolution from images."
     )
     parser.add_argument(
         "images", nargs="+", type=Path,
@@ -37,6 +39,10 @@ def make_parser() -> argparse.ArgumentParser:
         "in .npy files",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="the .caffemodel to write")
+    parser.add_argument(
+        "--for", dest="net", choices=("davidnet", "cifar_94"), default="davidnet",
+        help="the net: davidnet, or cifar_94, whose other filters are written, too (default: davidnet)",
+    )  # fmt: skip
     parser.add_argument(
         "--first", type=int, default=10000, metavar="N", help="number of images to use (default: 10000)"
     )
@@ -49,8 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="standard deviation of each channel, divided by after that (default: 62.99 62.09 66.70)",
     )  # fmt: skip
     parser.add_argument(
-        "--epsilon", type=float, default=0.01, metavar="X",
-        help="added to the eigenvalues (default: 0.01)",
+        "--epsilon", type=float, metavar="X",
+        help="added to the eigenvalues (default: 0.01; of cifar_94, 0.0005)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
@@ -105,10 +111,44 @@ def _run(args: argparse.Namespace) -> int:
     batches = [read_images(path, args.first) for path in args.images]
     images = np.concatenate(batches)[: args.first].astype(np.float32)
     mean, std = (np.reshape(v, (3, 1, 1)).astype(np.float32) for v in (args.mean, args.std))
-    weights = whitening_filter((images - mean) / std, epsilon=args.epsilon)
-    write_model(args.output, {LAYER: [weights]}, force=args.force)
-    print(f"wrote {args.output}: layer {LAYER}, from {len(images)} images", file=sys.stderr)
+    images = (images - mean) / std
+    if args.net == "davidnet":
+        params = {LAYER: [whitening_filter(images, epsilon=0.01 if args.epsilon is None else args.epsilon)]}
+    else:
+        params = start_of_cifar_94(images, 5e-4 if args.epsilon is None else args.epsilon)
+    write_model(args.output, params, force=args.force)
+    names = f"layer {LAYER}" if len(params) == 1 else f"{len(params)} layers"
+    print(f"wrote {args.output}: {names}, from {len(images)} images", file=sys.stderr)
     return 0
+
+
+def start_of_cifar_94(images: npt.NDArray[Any], epsilon: float) -> dict[str, list[npt.NDArray[Any]]]:
+    """The whitening of cifar_94, and its filters, of which the first of each layer pass a channel on.
+
+    Whichever are left are uniform within 1/sqrt(fan-in), as the bias of the whitening is.
+    """
+    import numpy as np
+
+    from legos.whitening import whitening_filter
+    from netbuilder.config import load
+
+    rng = np.random.default_rng(1)
+    whitening = whitening_filter(images, kernel=2, epsilon=epsilon)
+    params: dict[str, list[npt.NDArray[Any]]] = {}
+    for layer in load("cifar_94").stitch("deploy"):
+        if layer.type != "Convolution":
+            continue
+        shape = layer.params[0].shape
+        fan_in = np.prod(shape[1:])
+        if layer.name == LAYER:
+            bias = rng.uniform(-1, 1, shape[0]) / fan_in**0.5
+            params[layer.name] = [np.concatenate([whitening, -whitening]), bias.astype(np.float32)]
+            continue
+        filters = (rng.uniform(-1, 1, shape) / fan_in**0.5).astype(np.float32)
+        filters[: shape[1]] = 0
+        filters[range(shape[1]), range(shape[1]), 1, 1] = 1
+        params[layer.name] = [filters]
+    return params
 
 
 if __name__ == "__main__":

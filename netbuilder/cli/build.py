@@ -7,6 +7,7 @@ A network's flags are the fields of its config dataclass; a config is a YAML fil
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +18,13 @@ from netbuilder.cli.config_options import (
     add_choice_of_config,
     add_folders,
     add_options,
+    add_set,
     add_settings,
     given_settings,
     given_values,
 )  # fmt: skip
 from netbuilder.cli.options import Parser, Verbs, add_debug, add_force, add_json, add_output_folder
-from netbuilder.cli.terminal import add_exact, table_text
+from netbuilder.cli.terminal import add_color, add_exact, say, table_text
 from netbuilder.errors import ConfigError, did_you_mean, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -100,6 +102,10 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
             hint="rename the network's option",
         )  # fmt: skip
     add_options(parser, entry.config)
+    needed = [field for field in options(entry.config) if field.default is dataclasses.MISSING]
+    words = [f"{field.metadata['flags'][0]} {min(field.metadata['choices'] or 'N')}" for field in needed]
+    parser.epilog = " ".join(["example: netbuilder build", entry.name, *words, "-o net"])
+    add_set(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run, entry=entry)
 
@@ -109,6 +115,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     add_force(parser)
     parser.add_argument("--by-block", action="store_true", help="also print the cost of each block")
     add_exact(parser)
+    add_color(parser)
     parser.add_argument("--draw", action="store_true", help="also draw the nets, as net.html in the folder")
     add_json(parser)
     add_debug(parser)
@@ -128,10 +135,17 @@ def _add_config_options(parser: _ConfigParser, name: str) -> None:
 def _run(args: argparse.Namespace) -> int:
     entry: Network = args.entry
     data = _data_options(args)
-    config = data.fitted(entry.config(**given_values(args, entry.config)))
+    given = given_values(args, entry.config)
+    if args.set:
+        from netbuilder.config import settled
+
+        config = data.fitted(settled(entry, given, args.set))
+    else:
+        config = data.fitted(entry.config(**given))
     nets = stitch_phases(entry, config)
     counted = counts.count(nets["train"])
-    _finish(args, entry, config, data, nets, counted, describe(entry, config))
+    header = [*(f"set: {setting}" for setting in args.set), describe(entry, config)]
+    _finish(args, entry, config, data, nets, counted, "\n".join(header))
     return 0
 
 
@@ -176,7 +190,7 @@ def _finish(
         args.output_folder = Path(getattr(args, "config_name", "") or nets["train"].name)
     old = args.output_folder / "train_val.prototxt"
     if not data.kind and old.exists():
-        print(printable(f"note: {old} is from an earlier build; --data writes a new one"), file=sys.stderr)
+        say(f"note: {old} is from an earlier build; --data writes a new one")
     if data.kind:
         written = nets | {
             p: with_data(nets[p], data.lego(config, p), loss=data.loss_type) for p in ("train", "test")
@@ -230,14 +244,18 @@ def _report(
     height, width = config.input_size
     if found is not None:
         rows = table.slim(table.block_rows(counted, found))
-        print(f"{table_text(rows, exact=args.exact)}\n")
+        print(f"{table_text(rows, exact=args.exact, args=args)}\n")
     print(report.headline(counted))
     print(f"\n{net.name}, input 3x{height}x{width}, {number_of(len(net), 'layer')}")
-    print("\n".join([table_text(table.total_rows(counted), exact=args.exact), *table.not_counted(counted)]))
+    print(
+        "\n".join(
+            [table_text(table.total_rows(counted), exact=args.exact, args=args), *table.not_counted(counted)]
+        )
+    )
     if data.kind:
         print(f"\n{data.table(config)}")
         for note in data.notes():
-            print(printable(f"note: {note}"), file=sys.stderr)
+            say(f"note: {note}")
     for path in files.values():
         print(printable(f"wrote {path}"), file=sys.stderr)
 

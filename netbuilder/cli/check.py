@@ -12,7 +12,7 @@ from typing import Any
 from netbuilder.checks import consumers as targets
 from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
-from netbuilder.cli.net_files import NET, is_held, net_files
+from netbuilder.cli.net_files import NET, is_held, model_file, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
 from netbuilder.cli.terminal import add_color, in_color, width
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
@@ -52,8 +52,8 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument("--targets", action="store_true", help="list the targets, and end")
     parser.add_argument(
         "--weights", metavar="MODEL",
-        help="a .caffemodel: report which layers its weights fit by name; several, joined by commas, are "
-        "loaded in turn",
+        help="a .caffemodel, or latest: report which layers its weights fit by name; several, joined by "
+        "commas, are loaded in turn",
     )  # fmt: skip
     parser.add_argument(
         "--fill",
@@ -103,13 +103,15 @@ def _run(args: argparse.Namespace) -> int:
     if args.targets:
         return _list_targets(args)
     if not args.files:
-        raise ConfigError("check takes a FILE", hint="netbuilder check --targets lists who may load it")
+        raise ConfigError(
+            "check takes a FILE", hint="for example netbuilder check train_val.prototxt --target opencv --fix"
+        )
     args.files = net_files(args.files, solvers=True)
     if args.fix and (held := [file for file in args.files if is_held(file)]):
         raise ConfigError(
             f"--fix writes beside a file, and {held[0]} is none", hint="write the net into a file first"
         )
-    models = model_files(args.weights) if args.weights else []
+    models = model_files(model_file(args.weights, args.files[0])) if args.weights else []
     wanted = Wanted(
         phases=tuple(p for p in PHASES if p in args.phase),
         targets=tuple(dict.fromkeys(args.target)),
@@ -241,7 +243,9 @@ def _lines(checked: _Checked, args: argparse.Namespace) -> list[str]:
         from netbuilder.report.excerpts import Excerpts
 
         mended = {finding for finding, _ in _mendable(examined)}
-        excerpts = Excerpts(examined.text, columns, color=in_color(args), mended=mended)
+        excerpts = Excerpts(
+            examined.text, columns, color=in_color(args), mended=mended, path=str(examined.path)
+        )
     return lines + finding_lines(
         examined.findings, file=examined.path, phases=len(examined.nets), excerpts=excerpts
     )

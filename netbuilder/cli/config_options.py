@@ -17,20 +17,29 @@ __all__ = [
     "add_choice_of_config",
     "add_folders",
     "add_options",
+    "add_set",
     "add_settings",
     "given_settings",
     "given_values",
 ]
 
 
+_SHORT = 40  # characters of the words that stand in place of WORD
+
+
 def add_choice_of_config(parser: argparse.ArgumentParser) -> None:
     """Add --set and --configs, the flags of all verbs that take a config."""
+    add_set(parser)
+    add_folders(parser)
+
+
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """Add the flag --set."""
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[],
         help="set an option or a field of defaults: --set classes=10 or "
         "--set defaults.BatchNorm.eps=1e-4; may be repeated",
     )  # fmt: skip
-    add_folders(parser)
 
 
 def add_folders(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +98,11 @@ def _add_option(parser: Options, field: dataclasses.Field[object], *, over: bool
         settings["help"].words = meta["choices"]
     elif meta["choices"]:
         # The config itself refuses an unknown word and suggests the nearest; argparse would not.
-        settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
+        words = ", ".join(meta["choices"])
+        if len(words) <= _SHORT:
+            settings["metavar"] = "{" + ",".join(meta["choices"]) + "}"
+        else:
+            settings |= {"metavar": "WORD", "help": f"{settings['help']}: {words}"}
     else:
         metavar = {int: "N", float: "X", str: "NAME"}.get(meta["parse"], "SIZE")
         settings |= {"type": _config_value(meta["parse"]), "metavar": metavar}

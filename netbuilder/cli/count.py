@@ -10,8 +10,17 @@ from typing import Any, NamedTuple
 
 from netbuilder import prototxt, report
 from netbuilder.cli.net_files import NET, net_files
-from netbuilder.cli.options import Verbs, add_debug, add_format, add_input, add_state, given_inputs
-from netbuilder.cli.terminal import add_exact, table_text, width
+from netbuilder.cli.options import (
+    Options,
+    Verbs,
+    add_bytes,
+    add_debug,
+    add_format,
+    add_input,
+    add_state,
+    given_inputs,
+)
+from netbuilder.cli.terminal import add_color, add_exact, painted_table, table_text, width
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -72,10 +81,8 @@ def add_parser(verbs: Verbs) -> None:
     rows.add_argument(
         "--memory", action="store_true", help="a row for each layer: what it works on, and what is alive then"
     )
-    parser.add_argument(
-        "--bytes", type=int, choices=(1, 2, 4), default=4,
-        help="bytes per number, for the memory: 1 for int8, 2 for half floats (default: %(default)s)",
-    )  # fmt: skip
+    add_bytes(parser)
+    _add_training(parser)
     parser.add_argument(
         "--sort", metavar="FIGURE", choices=tuple(table.SORT_KEYS),
         help=f"sort the rows by this figure: {', '.join(table.SORT_KEYS)}",
@@ -86,9 +93,26 @@ def add_parser(verbs: Verbs) -> None:
     )
     add_format(parser, (*report.TEXT_FORMATS, "json"))
     add_exact(parser)
+    add_color(parser)
     parser.add_argument("--schema", action=_PrintSchema, help="print the JSON Schema of --json, and end")
     add_debug(parser)
     parser.set_defaults(run=_run)
+
+
+def _add_training(parser: Options) -> None:
+    parser.add_argument(
+        "--training", action="store_true",
+        help="the memory of a whole training: the nets to train and to test, gradients, the solver's history",
+    )  # fmt: skip
+    parser.add_argument(
+        "--solver-type", metavar="TYPE",
+        help="with --training: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta or Adam (default: that of a solver "
+        "file, else SGD)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fit-memory", metavar="SIZE",
+        help="the largest batch whose training fits into so much memory: 16G, or 15.5GiB",
+    )  # fmt: skip
 
 
 class _PrintSchema(argparse.Action):
@@ -111,7 +135,12 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError("--sort and --top are for tables: JSON has every layer, in file order")
     if args.by_block and args.receptive_field and args.format != "json":
         raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
-    args.files = net_files(args.files, solvers=False)
+    training = args.training or args.fit_memory or args.solver_type
+    args.files = net_files(args.files, solvers=bool(training))
+    if training:
+        from netbuilder.cli.training_memory import print_training
+
+        return print_training(args)
     if len(args.files) == 1 and is_binary(args.files[0]):
         return _count_model(args)
     sorts_memory = args.sort in table.MEMORY_KEYS[1:]
@@ -257,7 +286,12 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
 
 
 def _fitted(args: argparse.Namespace, rows: Table) -> str:
-    return table_text(rows, exact=args.exact, keep=[table.SORT_KEYS[args.sort]] if args.sort else ())
+    return table_text(
+        rows,
+        exact=args.exact,
+        keep=[table.SORT_KEYS[args.sort]] if args.sort else (),
+        args=args,
+    )
 
 
 def _compared(args: argparse.Namespace, totals: Table) -> str:
@@ -266,7 +300,7 @@ def _compared(args: argparse.Namespace, totals: Table) -> str:
         return report.render(totals, "table")
     from netbuilder.report.terminal import compared
 
-    return compared(totals, columns, exact=args.exact)
+    return painted_table(compared(totals, columns, exact=args.exact), args)
 
 
 def _title(counted: _Counted) -> str:

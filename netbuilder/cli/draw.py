@@ -172,6 +172,6 @@ def _read_times(path: str) -> _Times:
         data: Mapping[str, Any] = json.loads(read_text(path))
         phase, layers = data["phase"], data["layers"]
         times = {str(x["name"]): (float(x["forward_ms"]), float(x["backward_ms"])) for x in layers}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise ConfigError("this is not the JSON of `netbuilder time`", path=path, hint=hint) from None
     return str(phase), times

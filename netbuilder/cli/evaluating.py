@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from netbuilder.cli.net_files import model_file
 from netbuilder.cli.options import add_force
 from netbuilder.errors import ConfigError, FileError
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace, engine: Engine, plan: NetPlan) -> int:
     from netbuilder.training.testset import Protocol, TestSet
     from netbuilder.transforms.fed import fed
 
-    models = [plan.weights, *(_files(text) for text in args.models or ())]
+    models = [plan.weights, *(_files(model_file(text, args.net)) for text in args.models or ())]
     _check(args, engine, len(models))
     where = scored(plan.net, args.scores or "")
     tests = TestSet(plan.net, Protocol(args.resize, args.crop), plan.path)
@@ -216,7 +217,7 @@ def _print(
     found: Sequence[Evaluation],
     names: Sequence[str],
 ) -> None:
-    from netbuilder import report
+    from netbuilder.cli.terminal import columns_text
 
     if args.json:
         _print_json(args, plan, models, found, names)
@@ -226,11 +227,7 @@ def _print(
         (", ".join(model), str(each.images), *(f"{100 * each.share(k):.2f}" for k in top))
         for model, each in zip(models, found, strict=True)
     ]
-    print(
-        report.format_table(
-            ("model", "images", *(f"top-{k} %" for k in top)), rows, right=range(1, 2 + len(top))
-        )
-    )
+    print(columns_text(("model", "images", *(f"top-{k} %" for k in top)), rows, right=range(1, 2 + len(top))))
     if found[0].ignored:
         print(f"{found[0].ignored} images have the label that the net ignores: they do not count")
     for model, each in zip(models, found, strict=True) if args.per_class else ():
@@ -238,7 +235,7 @@ def _print(
         head = ("class", *(("label",) if names else ()), "images", *(f"top-{k} %" for k in top), "taken for")
         first = 2 if names else 1
         lines = [_line(row, top, names) for row in each.per_class(names)]
-        print(report.format_table(head, lines, right=(0, *range(first, first + 1 + len(top)))))
+        print(columns_text(head, lines, right=(0, *range(first, first + 1 + len(top)))))
 
 
 def _line(row: dict[str, Any], top: Sequence[int], names: Sequence[str]) -> tuple[str, ...]:

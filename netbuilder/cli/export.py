@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.net_files import net_file
+from netbuilder.cli.net_files import MODEL, model_file, net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -20,6 +20,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
+from netbuilder.cli.terminal import say
 from netbuilder.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser"]
 
+_EXAMPLE = "example: netbuilder export onnx deploy.prototxt --weights net.caffemodel -o net.onnx"
 _CLOSE = {False: 1e-4, True: 5e-2}  # by float16: differences above show a fault, not rounding
 
 
 def add_parser(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    parser = verbs.add_parser("export", description="Write a net and its weights in the format of others.")
+    parser = verbs.add_parser(
+        "export", description="Write a net and its weights in the format of others.", epilog=_EXAMPLE
+    )
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
     _add_onnx(formats)
 
@@ -45,12 +49,12 @@ def _add_onnx(formats: Verbs) -> None:
         description="Write a net and its weights as an ONNX file, with the names of its layers and blobs. "
         "Data layers and losses go, as by `netbuilder deploy`. The file is checked by `onnx`, and run by "
         "onnxruntime: the largest difference to what PyTorch or real Caffe computes is printed.",
-        epilog="example: netbuilder export onnx deploy.prototxt --weights net.caffemodel -o net.onnx",
+        epilog=_EXAMPLE,
     )
     parser.add_argument(
         "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
     )
-    parser.add_argument("--weights", metavar="MODEL", help="its .caffemodel, binary or HDF5")
+    parser.add_argument("--weights", metavar="MODEL", help=f"{MODEL}, binary or HDF5")
     add_output(parser, "the file to write; above 2 GB, FILE.data has the weights", "FILE", required=True)
     parser.add_argument("--opset", type=int, default=17, metavar="N", help="default: 17, for most readers")
     parser.add_argument(
@@ -91,9 +95,10 @@ def _run(args: argparse.Namespace) -> int:
     found = deployed(net, train, batch=args.batch, outputs=args.outputs)
     small = found.net
     for what in (*assumed, *found.assumed):
-        print(printable(f"note: assumed {what}"), file=sys.stderr)
+        say(f"note: assumed {what}")
     if args.weights is None and any(layer.params for layer in small):
         raise ConfigError("the net has weights: give its model", key="weights", hint="--weights MODEL")
+    args.weights = args.weights and model_file(args.weights, args.file)
     written = export(
         small, args.output, weights=args.weights, opset=args.opset, dynamic=args.dynamic, fold=args.fold,
         float16=args.float16, metadata=_metadata(net, source.path, args.weights), verify=args.verify,

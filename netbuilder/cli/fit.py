@@ -99,7 +99,7 @@ def _limits(args: argparse.Namespace) -> dict[str, int | float]:
 
 
 def _print(found: Any, limits: dict[str, int | float], command: str, names: tuple[str, str]) -> None:
-    from netbuilder.cli.terminal import columns_text
+    from netbuilder.cli.terminal import columns_text, command_lines
     from netbuilder.designing.axes import shown
 
     figures = dict.fromkeys((*limits, "learnable_params", "macs", "activations", "peak_bytes", "depth"))
@@ -122,7 +122,7 @@ def _print(found: Any, limits: dict[str, int | float], command: str, names: tupl
     head = ("figure", *names, "budget", "used")
     print(f"\n{columns_text(head, rows, right=(1, 2, 3, 4))}")
     if command:
-        print(f"\n{command}")
+        print("\n" + "\n".join(command_lines(command)))
 
 
 def _print_json(found: Any, limits: dict[str, int | float], command: str, name: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbuilder.cli.net_files import net_file
+from netbuilder.cli.net_files import MODEL, model_file, net_file
 from netbuilder.cli.options import (
     Verbs,
     add_debug,
@@ -53,7 +53,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "file", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
     )
-    parser.add_argument("--weights", metavar="MODEL", required=True, help="its .caffemodel, binary or HDF5")
+    parser.add_argument("--weights", metavar="MODEL", required=True, help=f"{MODEL}, binary or HDF5")
     add_output(parser, "the folder to write to", "DIR", required=True)
     add_no_verify(parser)
     add_input(parser)
@@ -70,6 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.weights.write import write_model
 
     given, source, _ = read_test_net(args)
+    args.weights = model_file(args.weights, args.file)
     net = deployed(given).net
     require_all(net, args.weights)
     targets = [Path(args.output, name) for name in (_NET, _MODEL)]

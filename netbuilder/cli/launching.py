@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from netbuilder import errors
 from netbuilder.errors import EngineError, NetBuilderError
+from netbuilder.storage import temporary
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing import ProcessFailure
@@ -39,7 +39,7 @@ def launch(processes: int, restarts: int, options: Mapping[str, Any]) -> int:
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with tempfile.TemporaryDirectory(prefix="netbuilder_") as logs:
+    with temporary.scratch() as logs:
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id=uuid.uuid4().hex,
             rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_folders
 from netbuilder.cli.options import Verbs, add_debug, add_json
-from netbuilder.cli.terminal import add_exact, table_text
+from netbuilder.cli.terminal import add_color, add_exact, table_text
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def add_parser(verbs: Verbs) -> None:
     parser = verbs.add_parser(
         "list",
         description="List the configs that `netbuilder build` accepts by name, with their learnable "
-        "parameters and "
-        "MACs per image. Exit code 1 if one cannot be built, or differs from the counts that it states.",
+        "parameters, their MACs per image, and the accuracy published for them (--json has its source). "
+        "Exit code 1 if one cannot be built, or differs from the counts that it states.",
         epilog="example: netbuilder list 'bl_*'",
     )
     parser.add_argument(
@@ -35,6 +35,7 @@ def add_parser(verbs: Verbs) -> None:
         help="part of the name, or a pattern with * and ?",
     )  # fmt: skip
     add_exact(parser)
+    add_color(parser)
     add_json(parser)
     add_debug(parser)
     add_folders(parser)
@@ -50,7 +51,8 @@ def _run(args: argparse.Namespace) -> int:
     if not chosen:
         raise ConfigError(
             f"no config's name matches '{args.pattern}'", key="pattern",
-            hint=did_you_mean(args.pattern, [found.name for found in every]),
+            hint=did_you_mean(args.pattern, [found.name for found in every])
+            or "netbuilder list without a pattern lists all",
         )  # fmt: skip
     rows, faults = [], []
     counters: dict[str, Counter] = {}  # by network: nets share cached costs
@@ -69,10 +71,13 @@ def _run(args: argparse.Namespace) -> int:
             Column("network", "network", rank=2),
             Column("learnable_params", "params", True),
             Column("macs", "MACs", True),
-            Column("source", "source", rank=1, wrap=True),
+            Column("accuracy", "top-1 %", True, rank=1),
+            Column("source", "source", rank=3, wrap=True),
         )
-        cells = tuple(tuple(row[column.key] for column in columns) for row in rows)
-        print(table_text(Table(columns, cells), exact=args.exact))
+        cells = tuple(tuple(_cell(row, column.key) for column in columns) for row in rows)
+        print(table_text(Table(columns, cells), exact=args.exact, args=args))
+        if any(row["accuracy"] and "test" in row["accuracy"] for row in rows):
+            print("*: not on one center crop of the net's size; --json says how")
     for fault in faults:
         print(f"{type(fault).__name__}: {fault}", file=sys.stderr)
     return 1 if faults else 0
@@ -83,6 +88,12 @@ def _fits(name: str, pattern: str) -> bool:
 
     wild = any(c in pattern for c in "*?[")
     return fnmatchcase(name.lower(), pattern.lower()) if wild else pattern.lower() in name.lower()
+
+
+def _cell(row: dict[str, Any], key: str) -> Any:
+    if key == "accuracy":
+        return f"{row[key]['top1']:.2f}{'*' if 'test' in row[key] else ' '}" if row[key] else ""
+    return row[key]
 
 
 def _row(found: Found, folders: Sequence[str], counters: dict[str, Counter]) -> dict[str, Any]:
@@ -102,4 +113,5 @@ def _row(found: Found, folders: Sequence[str], counters: dict[str, Counter]) -> 
         "network": entry.name,
         **{key: figures[key] for key in FIGURES},
         "source": loaded.source,
+        "accuracy": loaded.accuracy.as_data() if loaded.accuracy else None,
     }

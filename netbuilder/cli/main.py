@@ -6,7 +6,6 @@ it); 130 interrupted.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -54,6 +53,7 @@ VERBS = {
         Verb("solver", "train", "write a solver file from a training recipe", "solver"),
         Verb("train", "train", "train a net, with real Caffe or in PyTorch", "train"),
         Verb("test", "train", "test a trained net, in PyTorch or real Caffe", "test_net"),
+        Verb("plot", "train", "draw the curves of trainings, also of Caffe's logs", "plot"),
         Verb("time", "train", "time the layers of a net, in PyTorch or real Caffe", "time_net"),
         Verb("run", "train", "classify images, or store a blob of a net", "run_net"),
         Verb("spark", "train", "train in PyTorch on a cluster of Spark, or write the job", "spark"),
@@ -170,6 +170,7 @@ def _help() -> str:
 
 def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     args = parser.parse_args(words)
+    args.command = [sys.argv[0], *words]  # to say how to go on
     action: Callable[[argparse.Namespace], int] = args.run
     return action(args)
 
@@ -178,13 +179,14 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     import atexit
     import gc
 
+    from netbuilder.cli.streams import outlive_readers, silence
     from netbuilder.errors import NetBuilderError
 
     # Modules and nets are large graphs without garbage. Searching them repeatedly, and once more at exit,
     # takes a tenth of a short command's time.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
-    _escape_what_streams_lack()
+    outlive_readers()
     try:
         code = action()
         sys.stdout.flush()
@@ -192,7 +194,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except NetBuilderError as error:
         if debug:
             raise
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(_error_text(type(error).__name__, error), file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         package = _REQUIRED.get((error.name or "").partition(".")[0])
@@ -214,7 +216,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
         )
         return 2
     except BrokenPipeError:  # the reader (head, less) has gone
-        _close_stdout()
+        silence(sys.stdout)
         return 0
     except OSError as error:
         if debug:
@@ -223,23 +225,19 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
 
         what = f"'{error.filename}'" if error.filename else "the output"
         print(f"FileError: cannot read or write {what}: {reason(error)}", file=sys.stderr)
-        _close_stdout()
+        silence(sys.stdout)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
 
 
-def _close_stdout() -> None:
-    """Keep Python from complaining again when it closes stdout."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _error_text(name: str, error: Exception) -> str:
+    if not sys.stderr.isatty():
+        return f"{name}: {error}"
+    from netbuilder.cli.terminal import error_text
 
-
-def _escape_what_streams_lack() -> None:
-    """Let the output escape characters that the terminal's encoding lacks, where Python would raise."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    return error_text(name, error)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What stands for a net on the command line: a file, a folder of them, `-` for stdin, a config or its name.
+"""What stands for a net on the command line: a file, a folder of them, `-` for stdin, a config or its name;
+and `latest`, which stands for a model.
 
 A verb gives `net_file` to argparse as the type of its word. The text of a net that is no file of its own is
 held under its name, and everything that reads files finds it there. What is on the disk wins.
@@ -11,12 +12,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from netbuilder.errors import ConfigError, FileError, NetBuilderError
+from netbuilder.errors import ConfigError, FileError, NetBuilderError, printable
 from netbuilder.storage.files import HELD, read_text
 
-__all__ = ["NET", "is_held", "net_file", "net_files"]
+__all__ = ["MODEL", "NET", "is_held", "model_file", "net_file", "net_files", "solver_file"]
 
 NET = "a prototxt file, - for stdin, or the name of a config"
+MODEL = "its .caffemodel, or latest: the newest snapshot of its training"
 _STDIN = "<stdin>"
 _WRITTEN = ("train_val.prototxt", "test.prototxt")
 _YAML = (".yaml", ".yml")
@@ -37,6 +39,34 @@ def net_file(word: str) -> str:
     if not os.path.exists(word) and _may_be_name(word):
         HELD[word] = _of_config(word)
     return word
+
+
+def solver_file(word: str) -> str:
+    """A solver file; a folder is the only one in it. Raises FileError."""
+    if not os.path.isdir(word):
+        return word
+    from netbuilder.prototxt.solver_file import is_solver
+
+    files = [str(path) for path in sorted(Path(word).glob("*.prototxt")) if is_solver(read_text(path))]
+    if len(files) == 1:
+        return files[0]
+    what = "several solvers" if files else "no solver"
+    raise FileError(
+        f"'{word}' is a folder with {what}",
+        hint=f"name one of them: {', '.join(files[:4])}" if files else
+        f"netbuilder solver RECIPE --net NET -o {os.path.join(word, 'solver.prototxt')} writes one",
+    )  # fmt: skip
+
+
+def model_file(word: str, net: str) -> str:
+    """The model that a word names; `latest` is the newest snapshot of the net's training, and is printed."""
+    if word != "latest" or os.path.exists(word):
+        return word
+    from netbuilder.training.newest import newest_model
+
+    found = newest_model(net)
+    print(printable(f"weights: {found}"), file=sys.stderr)
+    return str(found)
 
 
 def net_files(words: Iterable[str], *, solvers: bool) -> list[str]:

@@ -20,6 +20,7 @@ __all__ = [
     "Options",
     "Parser",
     "Verbs",
+    "add_bytes",
     "add_debug",
     "add_force",
     "add_format",
@@ -86,12 +87,17 @@ class Parser(argparse.ArgumentParser):
         self._refuse(message, meant or self._example())
 
     def _refuse(self, text: str, hint: str) -> NoReturn:
-        self.exit(2, f"{ConfigError.__name__}: {ConfigError(text, hint=hint or f'{self.prog} --help')}\n")
+        error = ConfigError(text, hint=hint or f"{self.prog} --help")
+        if sys.stderr.isatty():
+            from netbuilder.cli.terminal import error_text
+
+            self.exit(2, f"{error_text(type(error).__name__, error)}\n")
+        self.exit(2, f"{type(error).__name__}: {error}\n")
 
     def _example(self) -> str:
         """The example of the help, which ends at the first sentence after it."""
         _, found, example = (self.epilog or "").partition("example: ")
-        example = re.split(r"\.? (?=[A-Z][a-z]+ )", example)[0].strip().rstrip(".")
+        example = re.split(r"; |\.? (?=[A-Z][a-z]+ )", example)[0].strip().rstrip(".")
         return f"for example {example}" if found else f"{self.prog} --help"
 
     def _is_known(self, word: str) -> bool:
@@ -116,12 +122,27 @@ class Parser(argparse.ArgumentParser):
         return meant[0] + equals + value if len(meant) == 1 else word
 
 
+_MANY = 12  # options that are not listed twice, in the usage and below it
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help whose usage names what is needed; many options are only in the list below it."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
+        """As argparse does, with [options] in place of many options that may be left out."""
+        others = [action for action in actions if action.option_strings and not action.required]
+        if usage is None and len(others) > _MANY:
+            some = argparse.Action([], "options", metavar="[options]")
+            actions, groups = [some, *(action for action in actions if action not in others)], []
+        super().add_usage(usage, actions, groups, prefix)
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     """A formatter as wide as the terminal.
 
     argparse creates one per option, to check it, and by default imports shutil, which is slow, for the width.
     """
-    return argparse.HelpFormatter(prog, width=_columns() - 2)
+    return _Formatter(prog, width=_columns() - 2)
 
 
 def _columns() -> int:
@@ -225,6 +246,14 @@ def add_freeze_statistics(parser: Options) -> None:
     parser.add_argument(
         "--freeze-statistics", action="store_true",
         help="a BatchNorm among them keeps its mean and variance, too (use_global_stats: true)",
+    )  # fmt: skip
+
+
+def add_bytes(parser: Options) -> None:
+    """Add --bytes, the size of a number."""
+    parser.add_argument(
+        "--bytes", type=int, choices=(1, 2, 4), default=4,
+        help="bytes per number, for the memory: 1 for int8, 2 for half floats (default: %(default)s)",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from netbuilder.cli.config_options import add_choice_of_config
 from netbuilder.cli.options import Verbs, add_debug, add_json
+from netbuilder.cli.terminal import add_color
 from netbuilder.errors import ConfigError
 from netbuilder.networks import options
 from netbuilder.networks.flags import flow_text, option_text
@@ -23,6 +24,7 @@ def add_parser(verbs: Verbs) -> None:
     )
     parser.add_argument("config", metavar="CONFIG", nargs="?", help="a YAML file, or the name of a config")
     add_choice_of_config(parser)
+    add_color(parser)
     add_json(parser)
     parser.add_argument(
         "--schema", action="store_true",
@@ -71,7 +73,7 @@ def _run(args: argparse.Namespace) -> int:
             text = value if isinstance(value, str) else _short(value)
         origin = "default" if place is None else f"{place} (base)" if place.kind == "base" else str(place)
         rows.append((key, text, origin))
-    print(columns_text(("key", "value", "from"), rows, wrap=(1, 2)))
+    print(columns_text(("key", "value", "from"), rows, wrap=(1, 2), args=args))
     return 0
 
 

@@ -12,9 +12,10 @@ from typing import Any
 from netbuilder import __version__, report
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output, print_file
 from netbuilder.cli.solver_fields import add_set, solver_fields
+from netbuilder.cli.terminal import columns_text, say
 from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.errors import ConfigError, StaleBlob, printable
-from netbuilder.solvers.recipe import extras_path
+from netbuilder.solvers.fields import extras_path
 from netbuilder.storage.files import MARK, write_files
 
 __all__ = ["add_parser"]
@@ -85,11 +86,15 @@ def _run(args: argparse.Namespace) -> int:
         if args.json:
             _print_json({"version": 1, "recipes": [{"recipe": n, "source": source} for n, source in rows]})
         else:
-            print(report.format_table(("recipe", "source"), rows))
+            print(columns_text(("recipe", "source"), rows, wrap=(1,)))
         return 0
     if not args.recipe or not args.net:
+        if args.recipe:
+            read_recipe(args.recipe)  # a misspelt one has a near match
         raise ConfigError(
-            "solver takes a recipe and --net", hint="netbuilder solver --list names the recipes"
+            f"solver takes {'' if args.recipe else 'a recipe and '}--net",
+            hint="for example netbuilder solver resnet --net train_val.prototxt -o solver.prototxt; "
+            "--list names the recipes",
         )
     dialects.dialect(args.dialect)
     batch, test_batch, records = _batches(args)
@@ -159,13 +164,13 @@ def _run(args: argparse.Namespace) -> int:
         out = sys.stderr if args.output == "-" else sys.stdout
         print(report.format_table(("what", "how", "value"), planned.arithmetic), file=out)
     for note in notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
+        say(f"note: {note}")
     for line in report.finding_lines(warnings):
         print(line, file=sys.stderr)
     for lack in planned.lacks:
-        print(printable(f"not in a solver: {lack}"), file=sys.stderr)
+        say(f"not in a solver: {lack}")
     if args.output and args.output != "-":
-        print(printable(f"train by: {', or '.join(_commands(args, solver))}"), file=sys.stderr)
+        say(f"train by: {', or '.join(_commands(args, solver))}")
         for file in files:
             print(printable(f"wrote {file}"), file=sys.stderr)
     return 0

@@ -9,7 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.options import Options, Verbs, add_debug, add_force, add_json, add_output, add_threads
-from netbuilder.cli.training_options import add_dtype, add_extras, add_sync_bn, add_weights
+from netbuilder.cli.training_options import (
+    add_dtype,
+    add_extras,
+    add_sync_bn,
+    add_tensorboard,
+    add_weights,
+)
 from netbuilder.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -81,6 +87,7 @@ def _add_training(group: Options) -> None:
     add_extras(group)
     add_threads(group)
     group.add_argument("--no-draw", action="store_true", help="draw no curves")
+    add_tensorboard(group)
     add_force(group, "remove the snapshots of an earlier training; with -o, replace files of others")
 
 
@@ -158,7 +165,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of the training of a rank, without those that were not given."""
     given = {
         name: getattr(args, name)
-        for name in ("resume", "weights", "seed", "sync_bn", "extras", "no_draw", "force")
+        for name in ("resume", "weights", "seed", "sync_bn", "extras", "no_draw", "tensorboard", "force")
     }
     options = {name: value for name, value in given.items() if value not in (None, "", False, [])}
     device = "cuda" if args.cuda else "cpu"

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.cli.config_options import add_choice_of_config
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output_folder
 from netbuilder.cli.progress import Progress
+from netbuilder.cli.terminal import fitted_lines, table_text
 from netbuilder.errors import ConfigError, FileError, counted, printable
 from netbuilder.networks.building import stitch_phases, write_nets
 from netbuilder.networks.flags import describe
@@ -18,6 +20,7 @@ from netbuilder.storage.files import write_files
 
 if TYPE_CHECKING:
     from netbuilder.designing.journal import Journal
+    from netbuilder.designing.outcome import Outcome
 
 __all__ = ["add_parser"]
 
@@ -33,7 +36,8 @@ def add_parser(verbs: Verbs) -> None:
         description="Count every net that the axes of a sweep file give, and list the front: the nets that "
         "satisfy "
         "its constraints and that no other net surpasses in all objectives.",
-        epilog="You can stop it at any time; the same command resumes. For sweep files see "
+        epilog="example: netbuilder sweep half.yaml -o half. You can stop it at any time; the same command "
+        "resumes. For sweep files see "
         "docs/designing-to-a-budget.md.",
     )
     parser.add_argument("file", metavar="FILE", help="a sweep file: a config with axes")
@@ -50,7 +54,7 @@ def add_parser(verbs: Verbs) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--draw", action=argparse.BooleanOptionalAction, default=True,
-        help="draw the front with matplotlib (default: if installed)",
+        help="draw the front (default: yes)",
     )  # fmt: skip
     add_choice_of_config(parser)
     add_force(parser, "start over, and replace files that netbuilder did not write")
@@ -72,7 +76,7 @@ _at_least_one.__name__ = "number"  # how argparse names the option in an error
 def _run(args: argparse.Namespace) -> int:
     import json
 
-    from netbuilder.designing import drawing, outcome
+    from netbuilder.designing import outcome
     from netbuilder.designing.journal import Journal
     from netbuilder.designing.plan import read_sweep
     from netbuilder.designing.running import chunks_of, processors, run
@@ -84,6 +88,10 @@ def _run(args: argparse.Namespace) -> int:
     progress = Progress("candidates counted", len(sweep.numbers))
     try:
         tally = run(sweep, journal, args.jobs or processors(), _counting(progress, journal))
+    except KeyboardInterrupt:
+        progress.close()
+        print_command(args, flags=["--force"])
+        raise
     finally:
         journal.close()
         progress.close()
@@ -95,21 +103,34 @@ def _run(args: argparse.Namespace) -> int:
         folder / "sweep.json": json.dumps(data, indent=2) + "\n",
         folder / "front.csv": outcome.as_csv(found),
     }
-    if args.draw and drawing.can_draw():
-        files |= {folder / f"front.{kind}": image for kind, image in drawing.pictures(found).items()}
-    elif args.draw:
-        print("no picture: matplotlib is missing; install caffe-netbuilder[draw]", file=sys.stderr)
+    if args.draw:
+        files |= _pictures(found, folder)
     chosen = _chosen(found, args.build)
     write_files(files, force=True)  # the journal shows that they are ours
     if args.json:
         print(json.dumps(data, indent=2))
     else:
-        print(outcome.as_text(found, ROWS))
+        print(table_text(outcome.as_table(found, ROWS)))
+        for line in outcome.as_lines(found, ROWS):
+            print("\n".join(fitted_lines(line)))
     for path in files:
         print(printable(f"wrote {path}"), file=sys.stderr)
     for one in chosen:
         _build(found, one, folder / f"{one.rank:03}_{one.config.title}", args.force)
     return 0
+
+
+def _pictures(found: Outcome, folder: Path) -> dict[Path, str | bytes]:
+    """The front as SVG, and as PNG if Pillow is there."""
+    from netbuilder.designing.drawing import front_picture
+
+    canvas = front_picture(found)
+    files: dict[Path, str | bytes] = {folder / "front.svg": canvas.svg()}
+    try:
+        files[folder / "front.png"] = canvas.png()
+    except ConfigError as error:
+        print(f"no front.png: {error.text}; {error.hint}", file=sys.stderr)
+    return files
 
 
 def _counting(progress: Progress, journal: Journal) -> Callable[[int], None]:

@@ -1,4 +1,9 @@
-"""What a verb knows of the person who watches: whether stdout is a terminal, its width, and its colours."""
+"""What a verb knows of the person who watches: whether stdout is a terminal, its width, and its colours.
+
+Colours are few: heads and totals are bold, rules are dim, and a difference has the colours of every diff.
+Pipes and files get none, unless --color says always. There is no library for this: what it takes are the
+escape codes below, and a plain command starts as fast as before.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +12,46 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from netbuilder.cli.options import Options
+from netbuilder.errors import printable
 from netbuilder.report.formats import Cell, Column, Table, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TextIO
 
-__all__ = ["add_color", "add_exact", "columns_text", "fitted_lines", "in_color", "table_text", "width"]
+    from netbuilder.cli.options import Options
+
+__all__ = [
+    "add_color",
+    "add_exact",
+    "columns_text",
+    "command_lines",
+    "error_text",
+    "fitted_lines",
+    "in_color",
+    "painted",
+    "painted_table",
+    "say",
+    "table_text",
+    "width",
+]
+
+_NOTE = "not shown at this width"
+_EXAMPLE = "  hint:    for example netbuilder "
+_HANG = " " * 11
+_CODES = {"bold": "1", "dim": "2", "error": "1;31", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
-def width() -> int | None:
-    """How many columns the terminal has that stdout is; None if it is a pipe or a file."""
-    if not sys.stdout.isatty():
+def width(stream: TextIO | None = None) -> int | None:
+    """How many columns the terminal has that stdout or another stream is; None if it is a pipe or a file."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
         return None
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given):
         return int(given)
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        return os.get_terminal_size(stream.fileno()).columns or 80
     except (ValueError, OSError):
         return 80
 
@@ -44,12 +71,33 @@ def add_color(parser: Options) -> None:
     )  # fmt: skip
 
 
-def in_color(args: argparse.Namespace) -> bool:
-    """Whether to colour what goes to stdout."""
-    if args.color != "auto":
-        return bool(args.color == "always")
+def in_color(args: argparse.Namespace | None = None, stream: TextIO | None = None) -> bool:
+    """Whether to colour what goes to stdout or another stream; without --color, if that is a terminal."""
+    chosen = getattr(args, "color", "auto")
+    if chosen != "auto":
+        return bool(chosen == "always")
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return not plain and sys.stdout.isatty()
+    return not plain and (stream or sys.stdout).isatty()
+
+
+def painted(text: str, color: str) -> str:
+    """The text in a colour of `_CODES`."""
+    return f"\x1b[{_CODES[color]}m{text}\x1b[0m" if text else text
+
+
+def painted_table(text: str, args: argparse.Namespace | None = None, *, last: bool = False) -> str:
+    """A table whose heads are bold and whose rule is dim, if there are colours; `last` is a row of sums."""
+    if not in_color(args):
+        return text
+    lines = text.split("\n")
+    rule = next((i for i, line in enumerate(lines) if set(line) <= set("- ") and line.strip()), 0)
+    lines[: rule + 1] = [*(painted(line, "bold") for line in lines[:rule]), painted(lines[rule], "dim")]
+    note = lines[-1].startswith(_NOTE)
+    if note:
+        lines[-1] = painted(lines[-1], "dim")
+    if last:
+        lines[-1 - note] = painted(lines[-1 - note], "bold")
+    return "\n".join(lines)
 
 
 def columns_text(
@@ -60,6 +108,7 @@ def columns_text(
     wrap: Sequence[int] = (),
     rank: Mapping[int, int] | None = None,
     exact: bool = False,
+    args: argparse.Namespace | None = None,
 ) -> str:
     """Like `report.format_table`, fitted to the terminal if there is one; those in `wrap` are sentences.
 
@@ -69,24 +118,66 @@ def columns_text(
     columns = tuple(
         Column(text, text, i in right, rank=ranks.get(i, 0), wrap=i in wrap) for i, text in enumerate(head)
     )
-    return table_text(Table(columns, tuple(tuple(row) for row in rows)), exact=exact)
+    return table_text(Table(columns, tuple(tuple(row) for row in rows)), exact=exact, args=args)
 
 
-def table_text(table: Table, *, exact: bool = False, keep: Sequence[str] = ()) -> str:
-    """The table, fitted to the terminal if there is one."""
+def table_text(
+    table: Table,
+    *,
+    exact: bool = False,
+    keep: Sequence[str] = (),
+    args: argparse.Namespace | None = None,
+) -> str:
+    """The table, fitted to the terminal if there is one, and in its colours; `args` may have --color."""
     columns = width()
     if columns is None:
-        return render(table, "table")
-    from netbuilder.report.terminal import fitted
+        text = render(table, "table")
+    else:
+        from netbuilder.report.terminal import fitted
 
-    return fitted(table, columns, exact=exact, keep=keep)
+        text = fitted(table, columns, exact=exact, keep=keep)
+    return painted_table(text, args, last=table.last is not None)
 
 
-def fitted_lines(text: str) -> list[str]:
+def fitted_lines(text: str, indent: str = "  ", stream: TextIO | None = None) -> list[str]:
     """A sentence on as many lines as the terminal needs, one if there is none."""
-    columns = width()
+    columns = width(stream)
     if columns is None:
         return [text]
     from netbuilder.report.terminal import wrapped
 
-    return wrapped(text, columns, "  ")
+    return wrapped(text, columns, indent)
+
+
+def command_lines(text: str, stream: TextIO | None = None) -> list[str]:
+    """A command on as many lines as the terminal needs, with backslashes, so that it can be pasted."""
+    columns = width(stream)
+    if columns is None:
+        return [text]
+    from netbuilder.report.terminal import wrapped
+
+    *parts, last = wrapped(text, columns - 2, _HANG)
+    return [*(f"{part} \\" for part in parts), last]
+
+
+def say(text: str) -> None:
+    """Print a note to stderr, on as many lines as its terminal needs."""
+    for line in fitted_lines(printable(text), stream=sys.stderr):
+        print(line, file=sys.stderr)
+
+
+def error_text(name: str, error: object) -> str:
+    """An error for stderr. On a terminal it fits its width, with the name in colour."""
+    columns = width(sys.stderr)
+    text = f"{name}: {error}"
+    if columns is None:
+        return text
+    from netbuilder.report.terminal import wrapped
+
+    lines: list[str] = []
+    for line in text.split("\n"):
+        lines += (
+            command_lines(line, sys.stderr) if line.startswith(_EXAMPLE) else wrapped(line, columns, _HANG)
+        )
+    shown = "\n".join(lines)
+    return painted(name, "error") + shown.removeprefix(name) if in_color(stream=sys.stderr) else shown

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netbuilder.cli import evaluating
 from netbuilder.cli.options import Verbs, add_state
 from netbuilder.cli.progress import Progress
+from netbuilder.cli.terminal import say
 from netbuilder.cli.training_options import (
     add_net,
     add_weights,
@@ -20,7 +21,7 @@ from netbuilder.cli.training_options import (
     weights_files,
     with_python_layers,
 )
-from netbuilder.errors import ConfigError, counted, printable
+from netbuilder.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from netbuilder.prototxt.solver_file import SolverNet
@@ -91,10 +92,7 @@ def _run(args: argparse.Namespace) -> int:
     if counts:
         return evaluating.run(args, engine, plan)
     for finding in of_passes(NetInUse(source, net), passes, _what(args, source)):
-        print(
-            printable(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else "")),
-            file=sys.stderr,
-        )
+        say(f"warning: {finding.text}" + (f" ({finding.fix})" if finding.fix else ""))
     taken = report_weights([net], weights)
     progress, tested = Progress("passes", passes), None
     with engine.test(plan).start() as run, stopping(run):
@@ -155,7 +153,7 @@ def _passes(args: argparse.Namespace, net: Any, of_solver: int) -> int:
         if passes * batch != args.images:
             over = passes * batch - args.images
             twice = f"{counted(passes, 'pass', 'passes')} of {batch} take {counted(over, 'image')} twice"
-            print(printable(f"note: {twice}"), file=sys.stderr)
+            say(f"note: {twice}")
     if passes < 1:
         raise ConfigError(f"there must be at least 1 pass, got {passes}", key="iterations")
     return int(passes)

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from netbuilder.cli import training
+from netbuilder.cli.net_files import solver_file
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_gpu, add_json, add_state, add_threads
 from netbuilder.cli.solver_fields import add_set
 from netbuilder.cli.training_options import (
@@ -14,6 +15,7 @@ from netbuilder.cli.training_options import (
     add_extras,
     add_python_layers,
     add_sync_bn,
+    add_tensorboard,
     add_trust,
     add_weights,
 )
@@ -36,7 +38,10 @@ def add_parser(verbs: Verbs) -> None:
         "1 the training has diverged, 2 a mistake, or the engine failed, 130 stopped by Ctrl-C",
     )
     parser.add_argument(
-        "solver", metavar="SOLVER", help="a solver file; its net is looked for from this folder"
+        "solver",
+        metavar="SOLVER",
+        type=solver_file,
+        help="a solver file, or the folder of one; its net is looked for from this folder",
     )
     add_state(parser)
     add_engine(parser)
@@ -62,6 +67,7 @@ def add_parser(verbs: Verbs) -> None:
     add_python_layers(parser)
     _add_ranks(parser)
     parser.add_argument("--no-draw", action="store_true", help="draw no curves")
+    add_tensorboard(parser)
     add_force(parser, "remove the snapshots of an earlier training")
     add_trust(parser)
     add_json(parser)

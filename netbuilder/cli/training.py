@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from netbuilder.cli.going_on import print_command
 from netbuilder.cli.progress import Progress, clock
 from netbuilder.cli.solver_fields import solver_fields
+from netbuilder.cli.streams import silence
+from netbuilder.cli.terminal import say
 from netbuilder.cli.training_options import (
     report_weights,
     require_trust,
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from netbuilder.training.plan import TrainingPlan
     from netbuilder.training.ranks import Ranks
     from netbuilder.training.record import Record
+    from netbuilder.training.tensorboard import Board
 
 __all__ = ["Trained", "engine_of", "planned", "train"]
 
@@ -121,7 +127,7 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     """Train, with progress, the record and the snapshots."""
     from netbuilder.training.plan import solver_models
     from netbuilder.training.record import Record
-    from netbuilder.training.snapshots import only_offered
+    from netbuilder.training.snapshots import latest, only_offered
 
     description = engine.describe()
     # A snapshot brings all weights; otherwise Caffe loads those of the solver first.
@@ -129,9 +135,9 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
     for text in (*plan.warnings, *job.warnings):
-        print(printable(f"warning: {text}"), file=sys.stderr)
+        say(f"warning: {text}")
     for text in (description, *job.notes):
-        print(text, file=sys.stderr)
+        say(text)
     if plan.ranks.restarts:
         begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
         print(
@@ -159,8 +165,8 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
             engine=args.engine, folder=plan.partial,
         ) as record:  # fmt: skip
             try:
-                with job.start(record.log) as run, stopping(run):
-                    ended = _follow(run, record, plan, head)
+                with job.start(record.log) as run, stopping(run), _board(args, plan) as board:
+                    ended = _follow(run, record, plan, head, board)
                 if ended is not None:
                     end = {"end": ended.how, "iteration": ended.iteration}
                     if ended.reason:
@@ -177,19 +183,25 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
                         file=sys.stderr,
                     )
                 elif not args.no_draw and len(record.train) > 1:
-                    _draw(record, args.solver)
+                    _draw(record, args.solver, head)
     except OSError as error:
         raise FileError(
             f"cannot write what the training did, beside its snapshots '{plan.prefix}': {reason(error)}"
         ) from None
     finally:
         plan.clean()
-    if args.json:
-        import json
+    try:
+        if args.json:
+            import json
 
-        print(json.dumps(data, indent=1))
-    else:
-        _summary(data, record, plan)
+            print(json.dumps(data, indent=1))
+        else:
+            _summary(data, record, plan)
+        sys.stdout.flush()
+    except BrokenPipeError:  # how it ended is in the record, and in the exit code
+        silence(sys.stdout)
+    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
+        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
     return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 
@@ -207,7 +219,7 @@ def _of_ranks(plan: TrainingPlan, job: Job) -> dict[str, Any]:
 
 def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     """The extras of the file that --extras names, or that is beside the solver."""
-    from netbuilder.solvers.recipe import extras_path
+    from netbuilder.solvers.fields import extras_path
 
     if args.extras == "none":
         return {}
@@ -225,10 +237,24 @@ def _extras(args: argparse.Namespace, *, told: bool) -> dict[str, object]:
     return extras
 
 
-def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) -> Ended | None:
+def _board(args: argparse.Namespace, plan: TrainingPlan) -> AbstractContextManager[Board | None]:
+    """What writes the events for TensorBoard, if --tensorboard asks for them."""
+    if not args.tensorboard:
+        return nullcontext()
+    from netbuilder.training.tensorboard import Board
+
+    folder = Path(args.tensorboard) / (Path(plan.prefix).name.strip("_.") or "run")
+    print(printable(f"events for TensorBoard: {folder}"), file=sys.stderr)
+    return closing(Board(folder, plan.begin))
+
+
+def _follow(
+    run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any], board: Board | None
+) -> Ended | None:
     """Follow the training; returns how it ended. One that has diverged is not continued."""
     from netbuilder.training import events
     from netbuilder.training.health import ADVICE, Health, honest, metrics
+    from netbuilder.training.history import images_of
 
     end, last, progress = None, head["max_iter"] - 1, Progress("iterations", head["max_iter"])
     table, pace, health = _Table(progress), "", Health(plan.nets[0][1])
@@ -237,10 +263,13 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
             event = honest(event, metrics(plan.nets[1 + event.net][1]))
         row = record.take(event, last)
         health.take(event)
+        if board:
+            board.take(event, row)
         match event:
             case events.Iteration(i, _, rate):
                 if i == plan.begin:
                     plan.remove_old()
+                    head |= images_of(plan)
                     if plan.ranks.launched:  # a restart must know that this training has begun
                         record.write(**head, end="running", iteration=i)
                 progress.at(i + 1, more=f"{pace}, loss {record.loss:.4g}, lr {rate:.4g}")
@@ -254,6 +283,8 @@ def _follow(run: Run, record: Record, plan: TrainingPlan, head: dict[str, Any]) 
                 head |= {"images_per_second": round(images, 1), "memory": memory}
             case events.Tested():
                 table.row(event.iteration, "", "", f"{plan.tests[event.net]} {_results(event, plan)}")
+            case events.Saving(i):
+                record.write(**head, end="running", iteration=i)
             case events.Snapshot(i, _, state):
                 head |= {"snapshot": state} if plan.ranks.launched else {}
                 table.row(i, "", "", f"wrote {record.prefix}_iter_{i}.*")
@@ -298,11 +329,11 @@ def _results(test: Tested, plan: TrainingPlan) -> str:
     return _outputs(shown)
 
 
-def _draw(record: Record, title: str) -> None:
+def _draw(record: Record, title: str, head: Mapping[str, Any]) -> None:
     from netbuilder.training.curves import draw
 
-    path = record.path("_curves.png")
-    if draw(record.train, record.tests, path, title):
+    path, images = record.path("_curves.png"), {key: head.get(key) for key in ("batch", "images")}
+    if draw(record.train, record.tests, path, title, **images):
         print(printable(f"wrote {path}"), file=sys.stderr)
     else:
         print(

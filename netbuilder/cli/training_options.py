@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from netbuilder import engines
+from netbuilder.cli.net_files import NET, model_file, net_file
 from netbuilder.cli.options import Options, add_debug, add_gpu, add_json, add_threads
+from netbuilder.cli.terminal import say
 from netbuilder.errors import ConfigError, FileError, PrototxtError, printable
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ __all__ = [
     "add_net",
     "add_python_layers",
     "add_sync_bn",
+    "add_tensorboard",
     "add_trust",
     "add_weights",
     "chosen_engine",
@@ -139,7 +142,9 @@ def chosen_engine(args: argparse.Namespace) -> Engine:
 
 def add_net(parser: argparse.ArgumentParser, gpu: str = "the device (default: the CPU)") -> None:
     """Add NET and the options of a run of it; `gpu` says which devices there may be."""
-    parser.add_argument("net", metavar="NET", help="a net, or a solver file that names it")
+    parser.add_argument(
+        "net", metavar="NET", type=net_file, help=f"{NET}; or a solver file that names it, or their folder"
+    )
     add_net_engine(parser)
     add_gpu(parser, gpu)
     add_threads(parser)
@@ -164,11 +169,20 @@ def add_sync_bn(parser: Options) -> None:
     )
 
 
+def add_tensorboard(parser: Options) -> None:
+    """Add --tensorboard."""
+    parser.add_argument(
+        "--tensorboard", metavar="DIR",
+        help="write event files for TensorBoard, in a folder of DIR for each training",
+    )  # fmt: skip
+
+
 def add_weights(parser: Options, what: str, *, required: bool = False) -> None:
     """Add --weights; `what` says what the model is for."""
     parser.add_argument(
         "--weights", metavar="MODEL", action="append", default=[], required=required,
-        help=f"a .caffemodel {what}; several, joined by commas or given again, are loaded in turn",
+        help=f"a .caffemodel {what}, or latest: the newest snapshot of its training; several, with commas "
+        "between or given again, are loaded in turn",
     )  # fmt: skip
 
 
@@ -195,10 +209,11 @@ def require_trust(
 
 
 def weights_files(args: argparse.Namespace) -> tuple[str, ...]:
-    """The files that --weights names."""
+    """The files that --weights names; of `latest`, which is printed, of the training of the net or solver."""
     from netbuilder.weights.model import model_files
 
-    return tuple(file for text in args.weights for file in model_files(text))
+    net = getattr(args, "net", None) or args.solver
+    return tuple(file for text in args.weights for file in model_files(model_file(text, net)))
 
 
 def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] | None:
@@ -211,7 +226,7 @@ def report_weights(nets: Sequence[Net], files: Sequence[str]) -> dict[str, Any] 
     try:
         fit = fit_files(nets, files)
     except (FileError, PrototxtError) as error:
-        print(printable(f"note: the layers that take weights are not listed: {error.text}"), file=sys.stderr)
+        say(f"note: the layers that take weights are not listed: {error.text}")
         return None
     for line in fit.lines():
         print(line, file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netbuilder.cli.net_files import MODEL, model_file, net_file
 from netbuilder.cli.options import (
     Options,
     Verbs,
@@ -19,6 +20,7 @@ from netbuilder.cli.options import (
     add_state,
     given_inputs,
 )
+from netbuilder.cli.terminal import say
 from netbuilder.errors import FileError, counted, printable
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def _add_export(kinds: Verbs) -> None:
         epilog="example: netbuilder weights export deploy.prototxt resnet50.caffemodel -o resnet50.pth",
     )
     _add_net(parser)
-    parser.add_argument("model", metavar="MODEL", help="its .caffemodel, binary or HDF5")
+    parser.add_argument("model", metavar="MODEL", help=f"{MODEL}, binary or HDF5")
     add_output(parser, f"{_CHECKPOINT} file to write", "FILE", required=True)
     _add_map(parser)
     add_input(parser)
@@ -142,7 +144,7 @@ def _add_fill(kinds: Verbs) -> None:
         epilog="example: netbuilder weights fill deploy.prototxt net.caffemodel -o filled.caffemodel",
     )
     _add_net(parser)
-    parser.add_argument("model", metavar="MODEL", help="its .caffemodel")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
     add_output(parser, "the .caffemodel to write", "FILE", required=True)
     add_input(parser)
     add_state(parser)
@@ -150,7 +152,9 @@ def _add_fill(kinds: Verbs) -> None:
 
 
 def _add_net(parser: Options) -> None:
-    parser.add_argument("net", metavar="NET", help="a deploy net, a train_val, or a solver that names it")
+    parser.add_argument(
+        "net", metavar="NET", type=net_file, help="a deploy net, a train_val, or a solver that names it"
+    )
 
 
 def _add_map(parser: Options) -> None:
@@ -283,12 +287,12 @@ def _pairs_table(found: Match) -> str:
 
 
 def _imported_data(
-    args: argparse.Namespace, found: Match, notes: list[str], net_file: Path | None, verified: dict[str, Any]
+    args: argparse.Namespace, found: Match, notes: list[str], written: Path | None, verified: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "version": 1,
         "file": args.output,
-        "net": str(net_file) if net_file else args.net,
+        "net": str(written) if written else args.net,
         "map": found.map.name,
         "prefix": found.prefix,
         "layout": found.layout,
@@ -316,7 +320,7 @@ def _export(args: argparse.Namespace) -> int:
 
     net = _read(args)
     chosen = map_for(net, args.map)
-    tensors = exported(net, args.model, chosen)
+    tensors = exported(net, model_file(args.model, args.net), chosen)
     write_checkpoint(args.output, tensors, force=args.force)
     if args.json:
         import json
@@ -367,7 +371,7 @@ def _show(args: argparse.Namespace) -> int:
     print(columns_text(titles, lines, right=tuple(range(3, len(titles)))))
     print(f"\n{counted(len(tensors), 'tensor')}, {total:,} numbers")
     for note in found.notes:
-        print(printable(f"note: {note}"), file=sys.stderr)
+        say(f"note: {note}")
     return 0
 
 
@@ -419,7 +423,7 @@ def _compared(args: argparse.Namespace, file: str) -> Checkpoint:
 def _fill(args: argparse.Namespace) -> int:
     from netbuilder.weights.fill import fill_model
 
-    names = fill_model(_read(args), args.model, args.output, force=args.force)
+    names = fill_model(_read(args), model_file(args.model, args.net), args.output, force=args.force)
     if args.json:
         import json
 

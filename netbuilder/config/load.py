@@ -10,8 +10,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from netbuilder.config.accuracy import Accuracy, read_accuracy
 from netbuilder.config.items import Item, Place, read_file, read_setting, refusal
 from netbuilder.config.layers import layer_defaults
 from netbuilder.config.places import Found, find_config, is_path
@@ -23,7 +25,7 @@ from netbuilder.net import PROJECT_DEFAULTS, Net
 from netbuilder.networks import NetConfig, Network, find_network, options
 from netbuilder.networks.registry import flat_fields, group_of
 
-__all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found"]
+__all__ = ["EXPECTED", "KEYS", "Loaded", "load", "load_found", "settled"]
 
 # The keys of a file that are not options of its network.
 KEYS = {
@@ -33,8 +35,10 @@ KEYS = {
     "installed module",
     "source": "where the net was published",
     "expect": "counts that the net must have",
+    "accuracy": "the accuracy that its weights were published with, and where",
     "defaults": "values for fields of a layer type that the network does not set",
 }
+_OWN = ("source", "expect", "accuracy")  # they describe one net, and are not inherited from a base
 SWEEP = ("axes", "constraints", "objectives")  # keys of the file of a sweep, which `apart` names
 EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
 
@@ -57,6 +61,7 @@ class Loaded:
     items: dict[str, Item]
     source: str
     expect: dict[str, int]
+    accuracy: Accuracy | None
     origin: str  # lines for the head of the written files
 
     def values(self) -> list[Value]:
@@ -146,8 +151,19 @@ def load_found(
         items[first] = _placed(items.get(first), rest, item)
         origin.append(f"set: {setting}")
     config = _config(entry, items, found, apart)
-    expect = {} if sets else _expect(items)
-    return Loaded(found, entry, config, items, _source(items), expect, "\n".join(origin))
+    # Both are of the net as the file has it.
+    expect, accuracy = ({}, None) if sets else (_expect(items), read_accuracy(items.get("accuracy")))
+    return Loaded(found, entry, config, items, _source(items), expect, accuracy, "\n".join(origin))
+
+
+def settled(entry: Network, given: Mapping[str, Any], sets: Sequence[str]) -> NetConfig:
+    """The config of a network by these values of its options, with KEY=VALUE settings over them."""
+    items: dict[str, Item] = {}
+    for setting in sets:
+        keys, item = read_setting(setting)
+        first, *rest = _setting(keys, item, entry)
+        items[first] = _placed(items.get(first), rest, item)
+    return _config(entry, items, Found(entry.name, Path(), f"network {entry.name}"), (), given)
 
 
 def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict[str, Item]]:
@@ -176,8 +192,7 @@ def _base(item: Item, found: Found, folders: Sequence[str]) -> tuple[Found, dict
 
 def _over(own: dict[str, Item], under: dict[str, Item]) -> dict[str, Item]:
     """The keys of a file merged over those of its base; `defaults` are merged field by field."""
-    # `source` and `expect` describe the base's own net.
-    items = {key: item for key, item in under.items() if key not in ("source", "expect")} | own
+    items = {key: item for key, item in under.items() if key not in _OWN} | own
     upper, lower = own.get("defaults"), under.get("defaults")
     if upper and lower and isinstance(upper.value, dict) and isinstance(lower.value, dict):
         types = dict(lower.value)
@@ -279,8 +294,14 @@ def _network(items: dict[str, Item], found: Found) -> Network:
     return entry
 
 
-def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequence[str]) -> NetConfig:
-    """The config dataclass of a network, from the items of its fields."""
+def _config(
+    entry: Network,
+    items: dict[str, Item],
+    found: Found,
+    apart: Sequence[str],
+    given: Mapping[str, Any] = MappingProxyType({}),
+) -> NetConfig:
+    """The config dataclass of a network, from the items of its fields over the values in `given`."""
     fields = {f.name: f for f in flat_fields(entry.config) if f.name != "defaults"}
     for key, item in items.items():
         if key in SWEEP and not apart:
@@ -294,7 +315,8 @@ def _config(entry: Network, items: dict[str, Item], found: Found, apart: Sequenc
                 did_you_mean(key, [*fields, *KEYS, *apart]),
             )  # fmt: skip
     types = field_types(entry.config)
-    values = {name: convert(items[name], types[name], fields[name]) for name in fields if name in items}
+    values = dict(given)
+    values |= {name: convert(items[name], types[name], fields[name]) for name in fields if name in items}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:

@@ -10,6 +10,7 @@ import dataclasses
 import typing
 from typing import Any
 
+from netbuilder.config.accuracy import ACCURACY
 from netbuilder.config.layers import layer_fields
 from netbuilder.config.load import EXPECTED, KEYS
 from netbuilder.config.values import field_types, parses, tuple_items, without_none
@@ -59,6 +60,7 @@ def schema(networks: dict[str, Network]) -> dict[str, Any]:
 def _common(networks: dict[str, Network]) -> dict[str, Any]:
     text = {"type": "string", "minLength": 1}
     count = {"type": "integer"}
+    per_cent = {"type": "number", "exclusiveMinimum": 1, "maximum": 100}
     shapes: dict[str, Any] = {
         "network": {"enum": list(networks)},
         "base": text,
@@ -67,6 +69,15 @@ def _common(networks: dict[str, Network]) -> dict[str, Any]:
         "expect": {
             "type": ["object", "null"],
             "properties": dict.fromkeys(EXPECTED, count),
+            "additionalProperties": False,
+        },
+        "accuracy": {
+            "type": ["object", "null"],
+            "properties": {
+                key: {"description": about, **(per_cent if key.startswith("top") else text)}
+                for key, about in ACCURACY.items()
+            },
+            "required": ["top1", "data", "source"],
             "additionalProperties": False,
         },
         "defaults": {"$ref": "#/definitions/defaults"},

@@ -8,9 +8,11 @@ from typing import NamedTuple
 from netbuilder.schema import message
 from netbuilder.storage.wire import BYTES, VARINT, CutShort, WireError, fields, signed, varint
 
-__all__ = ["BadDatum", "Datum", "pack_encoded", "pack_planes", "pack_values", "read"]
+__all__ = ["BadDatum", "Datum", "Labels", "pack_encoded", "pack_planes", "pack_values", "read"]
 
 _NAMES = {1: "channels", 2: "height", 3: "width", 5: "label", 7: "encoded"}
+_DATA, _LABEL = 4, 5
+_LABEL_TAG = _LABEL << 3
 
 
 class BadDatum(Exception):
@@ -59,6 +61,36 @@ def pack_values(values: Sequence[float]) -> bytes:
     datum = message("Datum")(channels=len(values), height=1, width=1, float_data=values)
     packed: bytes = datum.SerializeToString()
     return packed
+
+
+class Labels:
+    """Reads the labels of records, most at once: they are where that of a record before was."""
+
+    def __init__(self) -> None:
+        self._head = self._tail = b""  # before the data, and after the label
+        self._size = self._at = -1  # of the record, and of the label in it
+
+    def __call__(self, record: memoryview) -> int:
+        """The label, 0 without one. Raises WireError."""
+        at = self._at
+        if (
+            len(record) == self._size
+            and record[: len(self._head)] == self._head
+            and record[at - 1] == _LABEL_TAG
+            and record[at] < 128
+            and record[at + 1 :] == self._tail
+        ):
+            return record[at]
+        places = [(number, at, end) for number, _, at, end in fields(record)]
+        found = [(at, end) for number, at, end in places if number == _LABEL]
+        data = [(at, end) for number, at, end in places if number == _DATA]
+        if not found:
+            return 0
+        at, end = found[-1]
+        if len(found) == len(data) == 1 and data[0][1] == at - 1 and end == at + 1:
+            self._head, self._tail = bytes(record[: data[0][0]]), bytes(record[end:])
+            self._size, self._at = len(record), at
+        return signed(varint(record, at, end)[0], 32)
 
 
 def read(record: memoryview) -> Datum:

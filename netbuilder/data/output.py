@@ -1,7 +1,7 @@
 """A folder that gets its name only once complete, and that a later run can continue after a kill.
 
-The work is done in `.NAME.partial` next to it. There `netbuilder.json` describes the job: a later run of the
-same job continues it, any other is refused. At the end the folder is renamed.
+The work is done in `.NAME.RANDOM.partial` next to it. There `netbuilder.json` describes the job: a later run
+of the same job continues it, any other is refused. At the end the folder is renamed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from netbuilder.errors import FileError
-from netbuilder.storage.files import reason
+from netbuilder.storage import temporary
+from netbuilder.storage.files import read_record, reason, rename_folder, replacing
 
 __all__ = ["ABOUT", "AlreadyMade", "Output", "about"]
 
@@ -42,7 +44,7 @@ class Output:
         if not place.name:
             raise FileError(f"'{place}' is not a name for a database", hint="choose another output")
         self.place = place
-        self.folder = place.with_name(f".{place.name}.partial")
+        self.folder = place  # the one to work in, once entered
         self.continued = False
         self._job = job
         self._about = {"version": 1, **more, "job": job}
@@ -50,14 +52,9 @@ class Output:
         self._lock = -1
 
     def __enter__(self) -> Output:
+        temporary.remove_left(str(self.place.parent), self.place.name)
         self._check_place()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError(
-                f"cannot make the folder '{self.folder}': {reason(error)}", hint="choose another output"
-            ) from None
-        self._take_lock()
+        self._make_folder()
         try:
             self._begin()
         except BaseException:
@@ -76,14 +73,8 @@ class Output:
 
     def finish(self) -> None:
         """Give the folder its name; only then is an old one removed."""
-        old = self.place.with_name(f".{self.place.name}.old")
         try:
-            if os.path.lexists(self.place):
-                if old.exists():
-                    shutil.rmtree(old)
-                self.place.rename(old)
-            self.folder.rename(self.place)
-            shutil.rmtree(old, ignore_errors=True)
+            rename_folder(self.folder, self.place)
         except OSError as error:
             raise FileError(
                 f"cannot rename '{self.folder}' to '{self.place}': {reason(error)}",
@@ -116,6 +107,32 @@ class Output:
             hint="--force replaces it, --resume keeps it if it is the same; or choose another output",
         )
 
+    def _make_folder(self) -> None:
+        """Make the folder, or find the one of a run that was killed, and lock it."""
+        import fcntl
+
+        parent, name = str(self.place.parent), self.place.name
+        try:
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            one_by_one = os.open(parent, os.O_RDONLY)
+        except OSError as error:
+            raise self._unmade(error) from None
+        try:
+            with suppress(OSError):  # where nothing can be locked, two runs make two folders
+                fcntl.flock(one_by_one, fcntl.LOCK_EX)
+            there = next(temporary.kept_folders(parent, name), None)
+            self.folder = Path(there or temporary.new_kept_folder(parent, name))
+            self._take_lock()
+        except OSError as error:
+            raise self._unmade(error) from None
+        finally:
+            os.close(one_by_one)
+
+    def _unmade(self, error: OSError) -> FileError:
+        return FileError(
+            f"cannot make a folder in '{self.place.parent}': {reason(error)}", hint="choose another output"
+        )
+
     def _take_lock(self) -> None:
         import fcntl
 
@@ -135,7 +152,7 @@ class Output:
         if there is not None and there.get("job") == self._about["job"]:
             self.continued = True
             return
-        if any(self.folder.iterdir()):
+        if not all(path.name.endswith(temporary.PARTIAL) for path in self.folder.iterdir()):
             if not self._force:
                 difference = _difference(there and there.get("job"), self._job)
                 raise FileError(
@@ -144,22 +161,17 @@ class Output:
                 )
             for path in self.folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        path = self.folder / ABOUT
-        draft = path.with_suffix(".draft")
         try:
-            draft.write_text(json.dumps(self._about, indent=2) + "\n", encoding="utf-8")
-            draft.replace(path)
-        except OSError as error:
-            raise FileError(f"cannot write '{path}': {reason(error)}", hint="is the disk full?") from None
+            with replacing(self.folder / ABOUT) as draft:
+                draft.write_text(json.dumps(self._about, indent=2) + "\n", encoding="utf-8")
+        except FileError as error:
+            error.hint = "is the disk full?"
+            raise
 
 
 def about(place: Path) -> dict[str, Any] | None:
     """The content of netbuilder.json in this folder, or None if it is missing or unreadable."""
-    try:
-        found = json.loads((place / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    return read_record(place / ABOUT) or None
 
 
 def _difference(old: object, new: Mapping[str, object]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ from netbuilder.data import images
 from netbuilder.data.lists import Listing
 from netbuilder.data.stored import BadRecord, Database
 from netbuilder.errors import FileError
-from netbuilder.storage.files import reason
+from netbuilder.storage.files import reason, replacing_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,12 +183,9 @@ def write(
     library = pyarrow()
     if folder.exists() and not force:
         raise FileError(f"'{folder}' exists already", hint="choose another name, or --force to replace it")
-    partial = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     schema = arrow.schema([(image, arrow.binary()), (label, arrow.int32())])
     total = files = 0
-    try:
-        partial.mkdir(parents=True)
+    with replacing_folder(folder) as partial:
         remaining = iter(rows)
         while part := list(islice(remaining, per_file)):
             table = arrow.table([[r[0] for r in part], [r[1] for r in part]], schema=schema)
@@ -198,10 +194,4 @@ def write(
             progress(total)
         if not total:
             raise FileError("there are no images to write")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    except OSError as error:
-        raise FileError(f"cannot write '{folder}': {reason(error)}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return total, files

@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from netbuilder.data import datum
 from netbuilder.errors import FileError
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.schema import LayerParameter
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader, open_database
-from netbuilder.storage.wire import WireError, fields, signed, varint
+from netbuilder.storage.wire import WireError
 
 __all__ = ["first_labels", "looks_sorted", "number_of_records"]
 
 _LMDB = 1
-_LABEL = 5  # of a Datum
 _FIRST, _MORE = 10_000, 20  # labels to read
 _SECONDS = 2.0
 _UNLIKELY = math.log(1e-6)
@@ -112,13 +112,11 @@ def _database(layer: LayerParameter, place: Path) -> Reader:
 
 
 def _labels_of_database(layer: LayerParameter, place: Path) -> Iterator[int]:
+    label = datum.Labels()
     for _, value in _database(layer, place):
-        label = 0
-        for number, _, at, end in fields(value):
-            if number == _LABEL:
-                label = signed(varint(value, at, end)[0], 32)
+        found = label(value)
         value.release()
-        yield label
+        yield found
 
 
 # -- lists -----------------------------------------------------------------------------------------------

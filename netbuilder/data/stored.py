@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from netbuilder.data import datum, images
 from netbuilder.errors import FileError
 from netbuilder.schema import message
+from netbuilder.storage import temporary
 from netbuilder.storage.files import reason
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader, open_database
 
@@ -137,8 +138,6 @@ class LevelDatabase:
             raise FileError(f"cannot read '{place}': it is damaged: {error}") from None
 
     def _opened(self) -> tuple[Any, Any]:
-        import tempfile
-
         try:
             import plyvel
         except ImportError:
@@ -146,7 +145,7 @@ class LevelDatabase:
                 f"reading the LevelDB '{self.name}' needs the package plyvel, which is not installed",
                 hint="pip install plyvel (Python 3.12 or older), or make an LMDB by `netbuilder data lmdb`",
             ) from None
-        folder = tempfile.TemporaryDirectory(prefix="netbuilder-")
+        folder = temporary.scratch()
         for file in self._place.absolute().iterdir():
             if file.name not in ("LOCK", "LOG", "LOG.old"):
                 (Path(folder.name) / file.name).symlink_to(file)

@@ -72,7 +72,7 @@ class Journal:
             if not line.endswith(b"\n") or chunk not in range(self._chunks):
                 return False
             self.tallies.setdefault(chunk, Tally.from_data(data))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return False
         return True
 
@@ -80,7 +80,7 @@ class Journal:
         try:
             data: Any = json.loads(text.partition(b"\n")[0])
             known = data["kind"] == KIND
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             known = False
         os.close(self._file)
         if known:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from netbuilder import report
 from netbuilder._version import __version__
+from netbuilder.config import Accuracy, reference_accuracy
 from netbuilder.designing.axes import plain, shown
 from netbuilder.designing.counting import Row, Tally, check_whole, whole_figures
 from netbuilder.designing.expressions import Number
@@ -15,8 +15,9 @@ from netbuilder.designing.plan import Sweep
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import FIGURES
 from netbuilder.networks import NetConfig
+from netbuilder.report.formats import Cell, Column, Table
 
-__all__ = ["Chosen", "Outcome", "as_csv", "as_data", "as_text", "outcome"]
+__all__ = ["Chosen", "Outcome", "as_csv", "as_data", "as_lines", "as_table", "outcome"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Outcome:
     tally: Tally
     front: tuple[Chosen, ...]
     reference: dict[str, Number]
+
+    def accuracy(self, config: NetConfig) -> Accuracy | None:
+        """The accuracy that was published for a net of this sweep, if a config states one."""
+        return reference_accuracy(self.sweep.loaded.entry.name, config)
 
 
 def outcome(sweep: Sweep, tally: Tally, told: Callable[[int], None]) -> Outcome:
@@ -108,17 +113,27 @@ def as_data(found: Outcome) -> dict[str, Any]:
             for c, n in zip(found.sweep.constraints, tally.unmet, strict=True)
         ],
         "kept": tally.kept,
-        "reference": {"name": found.sweep.loaded.config.title, "figures": found.reference},
+        "reference": {
+            "name": found.sweep.loaded.config.title,
+            "figures": found.reference,
+            **_published(found, found.sweep.loaded.config),
+        },
         "front": [
             {
                 "rank": chosen.rank,
                 "name": chosen.config.title,
                 "options": plain(chosen.values),
                 "figures": chosen.figures,
+                **_published(found, chosen.config),
             }
             for chosen in found.front
         ],
     }
+
+
+def _published(found: Outcome, config: NetConfig) -> dict[str, Any]:
+    accuracy = found.accuracy(config)
+    return {"accuracy": accuracy.as_data()} if accuracy else {}
 
 
 def as_csv(found: Outcome) -> str:
@@ -136,29 +151,39 @@ def as_csv(found: Outcome) -> str:
     return text.getvalue()
 
 
-def as_text(found: Outcome, most: int) -> str:
-    """The front as a table of limited length, and the numbers of the other candidates."""
-    sweep, tally = found.sweep, found.tally
+def as_table(found: Outcome, most: int) -> Table:
+    """The front, of limited length, and the reference below it."""
+    sweep = found.sweep
     named = [o.expression.figures for o in sweep.objectives]
     named += [side.figures for c in sweep.constraints for side in c.sides]
     figures = [name for name in FIGURES if any(name in names for names in named)]
     axes = [axis.name for axis in sweep.space.axes if axis.size > 1]
-    rows = [
-        (
-            str(c.rank),
-            *(shown(c.values[name]) for name in axes),
-            *(f"{c.figures[name]:,}" for name in figures),
-        )
-        for c in found.front
+    rows: list[tuple[Cell, ...]] = [
+        (str(c.rank), *(shown(c.values[name]) for name in axes), *(c.figures[name] for name in figures))
+        for c in found.front[:most]
     ]
-    left_out = len(rows) - most
-    rows = rows[:most]
-    rows.append(("ref", *("" for _ in axes), *(f"{found.reference[name]:,}" for name in figures)))
-    head = ("rank", *axes, *figures)
-    lines = [report.format_table(head, rows, right=(0, *range(len(axes) + 1, len(head))))]
+    rows.append(("ref", *("" for _ in axes), *(found.reference[name] for name in figures)))
+    columns = (
+        Column("rank", "rank", True),
+        *(Column(name, name) for name in axes),
+        *(Column(name, name, True) for name in figures),
+    )
+    return Table(columns, tuple(rows))
+
+
+def as_lines(found: Outcome, most: int) -> list[str]:
+    """What is said below the table: the reference, published accuracies, and the other candidates."""
+    sweep, tally = found.sweep, found.tally
+    lines = []
+    left_out = len(found.front) - most
     if left_out > 0:
         lines.append(f"and {left_out:,} more; front.csv has all")
     lines.append(f"ref: {sweep.loaded.config.title}, the config without axes")
+    places = {"ref": sweep.loaded.config} | {f"rank {c.rank}": c.config for c in found.front}
+    published = {found.accuracy(config): place for place, config in places.items()}
+    lines += [
+        f"published for {place}: top-1 {a.top1:.2f} %, {a.source}" for a, place in published.items() if a
+    ]
     invalid = sum(count for count, _, _ in tally.reasons.values())
     of = "" if tally.counted == sweep.space.size else f" of {sweep.space.size:,}"
     lines += ["", f"{tally.counted:,} candidates counted{of}"]
@@ -173,4 +198,4 @@ def as_text(found: Outcome, most: int) -> str:
         if sweep.constraints
         else f"  the front has {len(found.front):,} of them"
     )
-    return "\n".join(lines)
+    return lines

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.networks.registry import NetConfig, OptionSet, Words, group, option, options, parse_size
+from netbuilder.storage.files import read_record
 from netbuilder.transforms.data_layers import with_data
 
 if TYPE_CHECKING:
@@ -320,12 +321,7 @@ class DataOptions(OptionSet):
 
 def _channels(source: str) -> str:
     """The channel order of a database from its netbuilder.json; B, G, R if there is none."""
-    import json
-
     for folder in (Path(source), Path(source).parent):  # written there by `data lmdb` and `data cifar10`
-        try:
-            order = json.loads((folder / "netbuilder.json").read_text(encoding="utf-8"))["channels"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        return ", ".join(str(order))
+        if order := read_record(folder / "netbuilder.json").get("channels"):
+            return ", ".join(str(order))
     return "B, G, R"

@@ -127,10 +127,11 @@ def _first_of_leveldb(path: Path) -> bytes:
     Opening one locks it and writes next to its files. So this opens links to them in a temporary folder.
     """
     import os
-    import tempfile
+
+    from netbuilder.storage import temporary
 
     plyvel = _import("plyvel", "plyvel", "plyvel")
-    with tempfile.TemporaryDirectory(prefix="netbuilder-") as place:
+    with temporary.scratch() as place:
         for file in path.absolute().iterdir():
             if file.name not in ("LOCK", "LOG", "LOG.old"):
                 os.symlink(file, os.path.join(place, file.name))

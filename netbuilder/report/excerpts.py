@@ -7,9 +7,11 @@ import re
 from collections.abc import Collection
 from functools import cached_property
 
+from netbuilder.errors import FileError
 from netbuilder.findings import Finding
 from netbuilder.prototxt.spans import Span, spans
 from netbuilder.report.terminal import wrapped
+from netbuilder.storage.files import read_text
 
 __all__ = ["Excerpts"]
 
@@ -18,10 +20,17 @@ _MARGIN = 9  # columns before a line of the file
 
 
 class Excerpts:
-    """The lines of a text that findings are about, for a terminal of this width; --fix mends `mended`."""
+    """The lines of a text that findings are about, for a terminal of this width; --fix mends `mended`.
 
-    def __init__(self, text: str, width: int, *, color: bool, mended: Collection[Finding] = ()) -> None:
+    A finding about another file than that of the text, such as the net of a solver, has the line of that one.
+    """
+
+    def __init__(
+        self, text: str, width: int, *, color: bool, mended: Collection[Finding] = (), path: str = ""
+    ) -> None:
         self._text = text
+        self._path = path
+        self._others: dict[str, Excerpts] = {}
         self._width = width
         self._color = color
         self._mended = mended
@@ -44,8 +53,10 @@ class Excerpts:
         return lines
 
     def _excerpt(self, finding: Finding) -> list[str]:
+        if finding.file and finding.file != self._path:
+            return self._of(finding.file)._excerpt(finding)
         line, column = self._place(finding)
-        if not 0 < line <= len(self._lines):
+        if not 0 < line <= len(self._lines) or not self._text:
             return []
         text = self._lines[line - 1].rstrip("\r").replace("\t", " ")
         at = min(max(0, column - 1), len(text))
@@ -53,6 +64,15 @@ class Excerpts:
         begin = 0 if len(text) <= room else max(0, min(at - room // 2, len(text) - room))
         shown = "".join(c if c.isprintable() else "?" for c in text[begin : begin + room])
         return [f"{line:>6} | {shown}".rstrip(), f"{'':>6} | {' ' * (at - begin)}{self._painted('^')}"]
+
+    def _of(self, file: str) -> Excerpts:
+        if file not in self._others:
+            try:
+                text = read_text(file)
+            except FileError:
+                text = ""
+            self._others[file] = Excerpts(text, self._width, color=self._color, path=file)
+        return self._others[file]
 
     def _painted(self, text: str) -> str:
         return f"\x1b[1;32m{text}\x1b[0m" if self._color else text

@@ -49,6 +49,10 @@ def fitted(
         return sum(limits[i] for i in kept) + 2 * (len(kept) - 1) - width
 
     dropped = []
+    for i in sorted(kept, key=lambda i: -full[i]):  # heads on several lines
+        if excess() > 0:
+            least = max(map(columns_of, (*_parts(table.columns[i].head), *(t[i] for t in texts))))
+            limits[i] = max(least, limits[i] - excess())
     _cut(limits, [i for i in names if not table.columns[i].wrap], excess, _COMFORT)
     while excess() > 0:
         ranked = [i for i in kept if table.columns[i].rank and table.columns[i].key not in keep]
@@ -174,7 +178,7 @@ def _pieces(head: str, width: int) -> list[str]:
     if columns_of(head) <= width:
         return [head]
     lines = [""]
-    for part in re.findall(r"[^-_/. ]*[-_/. ]?", head):
+    for part in _parts(head):
         while part:
             if columns_of(lines[-1] + part) <= width:
                 lines[-1] += part
@@ -183,6 +187,11 @@ def _pieces(head: str, width: int) -> list[str]:
                 lines[-1], part = part[:width], part[width:]
             lines.append("")
     return [line for line in lines if line]
+
+
+def _parts(head: str) -> list[str]:
+    """The words of a head, or the parts of a name, each with the mark that ends it."""
+    return [part for part in re.findall(r"[^ ]* ?" if " " in head else r"[^-_/.]*[-_/.]?", head) if part]
 
 
 def _cut(limits: list[int], columns: Sequence[int], excess: Callable[[], int], least: int) -> None:

@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from netbuilder.errors import ConfigError, FieldError, did_you_mean
+from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import spark_resume
+from netbuilder.solvers.fields import SCALED, set_field
 
-__all__ = ["SCALED", "Plan", "Recipe", "extras_path", "plan", "set_field"]
-
-SCALED = ("SGD", "Nesterov")  # the others divide the gradient by its size
+__all__ = ["Plan", "Recipe", "plan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,21 +297,3 @@ def _schedule(
         if count:
             text = f"warmup {count} {word} {recipe.warmup_from * factor:g}, {text}"
     solver.lr_policy = text
-
-
-def set_field(solver: Any, name: str, value: Any) -> None:
-    """Set a field of a solver, or leave it out if the value is None. Raises FieldError."""
-    from netbuilder.schema.fields import assign
-
-    try:
-        solver.ClearField(name) if name in solver.DESCRIPTOR.fields_by_name else None
-        if value is None:
-            return
-        assign(solver, name, value)
-    except FieldError as error:
-        raise FieldError(f"solver: {error.text}", hint=error.hint) from None
-
-
-def extras_path(solver: str) -> Path:
-    """The file with the extras of a solver file, beside it."""
-    return Path(solver).with_suffix(".extras.yaml")

@@ -25,7 +25,7 @@ from netbuilder.errors import ConfigError, EngineError, FileError, NetBuilderErr
 from netbuilder.solvers import read_solver
 from netbuilder.spark import ranks, settings
 from netbuilder.spark.job import SUBMITTED, Job
-from netbuilder.storage.files import reason
+from netbuilder.storage.files import read_record, reason
 from netbuilder.training.snapshots import prefix_of
 
 __all__ = ["launch"]
@@ -91,10 +91,9 @@ def _snapshot(job: Job, folder: str, place: Path) -> str | None:
     try:
         if record.stat().st_mtime_ns < (place / _BEGUN).stat().st_mtime_ns:
             return None
-        data = json.loads(record.read_bytes())
-    except (OSError, ValueError):
+    except OSError:
         return None
-    return data.get("snapshot") if isinstance(data, dict) else None
+    return read_record(record).get("snapshot")
 
 
 def _distributor(job: Job, spark: Any) -> Any:

@@ -5,27 +5,30 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from zlib import crc32
+from typing import Any
 
 from netbuilder.errors import FileError, NetBuilderError
+from netbuilder.storage import temporary
 
 __all__ = [
     "HELD",
     "MARK",
+    "cache_folder",
     "is_file_name",
     "is_outside",
+    "read_record",
     "read_text",
     "reason",
+    "rename_folder",
     "replacing",
+    "replacing_folder",
     "write_files",
 ]
 
 _MAX_TEXT = 2**29
 _MAX_LINE = 2**10
-_MAX_NAME = 50  # characters of a name that its temporary one repeats: all may have 255 bytes
-_PARTIAL = ".partial"
 
 # How the first line of every file of netbuilder begins; in a script, the line after `#!`.
 MARK = "# Made by netbuilder"
@@ -60,6 +63,17 @@ def read_text(path: str | Path) -> str:
         raise FileError(f"cannot read {str(path)!r}: {reason(error)}") from None
 
 
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The content of a JSON file of netbuilder's own; {} if it is missing or is not one."""
+    import json
+
+    try:
+        data = json.loads(read_text(path))
+    except (FileError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> None:
     """Write all of the files, or none of them; missing folders are created.
 
@@ -92,6 +106,47 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
             file.close()
 
 
+def cache_folder() -> Path:
+    """Where netbuilder keeps what can be made again, in the user's own folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netbuilder"
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give a new folder to write in; it replaces the folder at `path` once complete, and goes after an error.
+
+    Raises FileError for an OSError.
+    """
+    folder = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = temporary.new_folder(str(path.parent), path.name)
+        yield Path(folder)
+        rename_folder(folder, path)
+    except OSError as error:
+        raise FileError(f"cannot write '{path}': {reason(error)}", hint="choose another place") from None
+    finally:
+        if folder:
+            temporary.remove(folder)
+
+
+def rename_folder(folder: str | Path, path: Path) -> None:
+    """Give a folder its name; only then is the one that had it removed, with all in it."""
+    if not os.path.lexists(path):
+        os.rename(folder, path)
+        return
+    old = temporary.new_folder(str(path.parent), path.name)
+    try:
+        os.rename(path, os.path.join(old, "old"))
+        try:
+            os.rename(folder, path)
+        except OSError:
+            os.rename(os.path.join(old, "old"), path)
+            raise
+    finally:
+        temporary.remove(old)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give the name of a file to write; it replaces the file at `path` once complete and on the disk.
@@ -113,48 +168,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 class _Begun:
-    """An empty file `partial` beside `path`, to be renamed to it, under a name that nobody can foresee.
-
-    The name says which process of which machine writes it, so that the next one can tell and remove what a
-    killed one left.
-    """
+    """An empty file `partial` beside `path`, to be renamed to it, under a name that nobody can foresee."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        start = f".{path.name[:_MAX_NAME]}.{_machine()}-"
-        _remove_left(path.parent, start)
-        self.partial = path.with_name(f"{start}{os.getpid()}.{os.urandom(8).hex()}{_PARTIAL}")
-        os.close(os.open(self.partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # follows no link
+        self.partial = Path(temporary.new_file(str(path.parent), path.name))
 
     def close(self) -> None:
         """Remove the file, unless it has its name; a folder that takes no file may refuse this, too."""
-        with suppress(OSError):
-            self.partial.unlink(missing_ok=True)
-
-
-def _machine() -> str:
-    return f"{crc32(os.uname().nodename.encode()):08x}" if hasattr(os, "uname") else "0"
-
-
-def _remove_left(folder: Path, start: str) -> None:
-    """Remove what processes of this machine left that are gone; nothing on Windows, where one cannot ask."""
-    with suppress(OSError):
-        for name in os.listdir(folder) if os.name == "posix" else ():
-            if name.startswith(start) and name.endswith(_PARTIAL):
-                pid = name[len(start) :].partition(".")[0]
-                if pid.isdecimal() and not _is_running(int(pid)):
-                    with suppress(OSError):
-                        os.unlink(folder / name)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # another user's
-        return True
-    return True
+        temporary.remove(str(self.partial))
 
 
 def _check_free(path: Path, content: bytes, force: bool) -> None:

@@ -23,6 +23,7 @@ _HEADER = 16  # bytes at the start of each page
 _BRANCH, _LEAF, _OVERFLOW = 1, 2, 4
 _BIG = 1  # flag of a node whose value has its own pages
 _NONE = 2**64 - 1  # the root of an empty tree
+_NODE = struct.Struct("<HHHH")  # the size of the value, in two halves; flags; the size of the key
 
 
 class DamagedDatabase(Exception):
@@ -89,14 +90,22 @@ class Reader:
         raise DamagedDatabase("it has no records")
 
     def __iter__(self) -> Iterator[tuple[bytes, memoryview]]:
-        """(key, value) of every record; a value is a view of the file: release it before the reader."""
-        return ((key, self._view[at : at + size]) for key, at, size in self.places())
+        return self.every(1)
 
-    def places(self) -> Iterator[tuple[bytes, int, int]]:
-        """The key of every record, the offset of its value in the file, and the value's size in bytes."""
+    def every(self, step: int) -> Iterator[tuple[bytes, memoryview]]:
+        """(key, value) of each `step`-th record; a value is a view of the file, to release before it."""
+        view = self._view
+        return ((key, view[at : at + size]) for key, at, size in self.places(step))
+
+    def places(self, step: int = 1) -> Iterator[tuple[bytes, int, int]]:
+        """The key of every record, the offset of its value in the file, and the value's size in bytes.
+
+        Of every `step`-th record only, where that is given: the others are counted, not looked at.
+        """
+        unpack, view = _NODE.unpack_from, self._view
         stack = [] if self._root == _NONE else [self._root]
         seen = found = 0
-        last = b""
+        last, begins = b"", True
         try:
             while stack:
                 page = stack.pop()
@@ -107,12 +116,20 @@ class Reader:
                 if flags & _BRANCH:
                     stack += [self._child(node) for node in reversed(nodes)]
                     continue
-                for node in nodes:
-                    key, at, size = self._record(node)
-                    if found and key <= last:
+                end = (page + 1) * self._page_size
+                for node in nodes[-found % step :: step]:
+                    low, high, flags, key_size = unpack(view, node)
+                    at, size = node + 8 + key_size, low | high << 16
+                    if flags:
+                        at = self._large(node, flags, at, size)
+                    elif at + size > end:
+                        raise DamagedDatabase(f"its page {page} is damaged")
+                    key = bytes(view[node + 8 : node + 8 + key_size])
+                    if not begins and key <= last:
                         raise DamagedDatabase(f"its page {page} is damaged: keys out of order")
-                    last, found = key, found + 1
+                    last, begins = key, False
                     yield key, at, size
+                found += len(nodes)
         except (struct.error, IndexError):
             raise DamagedDatabase(f"its page {page} is damaged") from None
         if found != self._entries:
@@ -127,7 +144,7 @@ class Reader:
         if flags & 0xF not in (_BRANCH, _LEAF) or not _HEADER < lower <= self._page_size:
             raise DamagedDatabase(f"its page {page} is damaged")
         pointers = struct.unpack_from(f"<{(lower - _HEADER) // 2}H", self._view, at + _HEADER)
-        if not all(_HEADER <= p <= self._page_size - 8 for p in pointers):
+        if pointers and not _HEADER <= min(pointers) <= max(pointers) <= self._page_size - 8:
             raise DamagedDatabase(f"its page {page} is damaged")
         return flags, [at + p for p in pointers]
 
@@ -135,21 +152,17 @@ class Reader:
         low, high, top = struct.unpack_from("<HHH", self._view, node)
         return int(low | high << 16 | top << 32)
 
-    def _record(self, node: int) -> tuple[bytes, int, int]:
-        low, high, flags, key_size = struct.unpack_from("<HHHH", self._view, node)
+    def _large(self, node: int, flags: int, at: int, size: int) -> int:
+        """The offset of a value that has pages of its own; at `at` in its node is the first one's number."""
         page = node // self._page_size
         if flags & ~_BIG:
             raise DamagedDatabase("it holds other databases, or several values for one key")
-        size, at = low | high << 16, node + 8 + key_size
-        key = bytes(self._view[node + 8 : at])
-        end = (page + 1) * self._page_size
-        if flags & _BIG:
-            if at + 8 > end:
-                raise DamagedDatabase(f"its page {page} is damaged")
-            (page,) = struct.unpack_from("<Q", self._view, at)
-            at, end = page * self._page_size + _HEADER, self.size
-            if not 2 <= page < self._pages or not self._view[at - 6] & _OVERFLOW:
-                raise DamagedDatabase(f"its record {key!r} is damaged")
-        if at + size > end:
+        if at + 8 > (page + 1) * self._page_size:
             raise DamagedDatabase(f"its page {page} is damaged")
-        return key, at, size
+        (first,) = struct.unpack_from("<Q", self._view, at)
+        begin = int(first) * self._page_size + _HEADER
+        if not 2 <= first < self._pages or not self._view[begin - 6] & _OVERFLOW:
+            raise DamagedDatabase(f"its record {bytes(self._view[node + 8 : at])!r} is damaged")
+        if begin + size > self.size:
+            raise DamagedDatabase(f"its page {first} is damaged")
+        return begin

@@ -1,4 +1,4 @@
-"""What a run reports while it works: one frozen class per kind of event, and the run itself.
+"""What a run reports while it works: one named tuple per kind of event, and the run itself.
 
 An engine translates its input (a log, messages of a worker, its own loop) into events. The record, the
 progress bar and the summaries see nothing else.
@@ -7,8 +7,8 @@ progress bar and the summaries see nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import IO, Literal, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import IO, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 __all__ = [
     "Ended",
@@ -19,6 +19,7 @@ __all__ = [
     "Pace",
     "Replaying",
     "Run",
+    "Saving",
     "Snapshot",
     "Started",
     "Tested",
@@ -27,55 +28,49 @@ __all__ = [
     "Timing",
 ]
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Started:
+
+class Started(NamedTuple):
     """Training begins after `iteration` iterations; `outputs` are the training net's, if known."""
 
     iteration: int
     outputs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Replaying:
+class Replaying(NamedTuple):
     """A resumed run reads its data again: iteration `done` of `of`."""
 
     done: int
     of: int
 
 
-@dataclass(frozen=True, slots=True)
-class Iteration:
+class Iteration(NamedTuple):
     """One update is done, numbered from 0; `outputs` has the first value of each output of the net."""
 
     iteration: int
     loss: float
     rate: float
-    outputs: Mapping[str, float] = field(default_factory=dict)
+    outputs: Mapping[str, float] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
+class Pace(NamedTuple):
     """How fast the training is now, in images per second, and the most memory it has used, in bytes."""
 
     images: float
     memory: int
 
 
-@dataclass(frozen=True, slots=True)
-class Testing:
+class Testing(NamedTuple):
     """A test is under way: pass `done` of `of`."""
 
-    __test__ = False  # pytest takes it for tests
     done: int
     of: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
+class Tested(NamedTuple):
     """The means of a test net's outputs and loss over `passes` passes, after `iteration` iterations."""
 
-    __test__ = False  # pytest takes it for tests
     iteration: int
     net: int
     passes: int
@@ -83,8 +78,17 @@ class Tested:
     loss: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+for _kind in (Testing, Tested):
+    _kind.__test__ = False  # type: ignore[union-attr]  # pytest takes them for tests
+
+
+class Saving(NamedTuple):
+    """The snapshot after `iteration` iterations is written next, once this event has been taken."""
+
+    iteration: int
+
+
+class Snapshot(NamedTuple):
     """The snapshot of an iteration is complete and has its final names."""
 
     iteration: int
@@ -92,16 +96,14 @@ class Snapshot:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """A timing is under way: pass `done` of `of`."""
 
     done: int
     of: int
 
 
-@dataclass(frozen=True, slots=True)
-class LayerTime:
+class LayerTime(NamedTuple):
     """The seconds of a layer, forward and backward, in each pass or as one mean."""
 
     name: str
@@ -110,8 +112,7 @@ class LayerTime:
     backward: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(NamedTuple):
     """The times of all layers; `figure` says how the passes are summarised.
 
     `memory` are bytes by what they are for, as far as the engine knows.
@@ -119,11 +120,10 @@ class Timed:
 
     layers: tuple[LayerTime, ...]
     figure: Literal["median", "mean"] = "median"
-    memory: Mapping[str, int] = field(default_factory=dict)
+    memory: Mapping[str, int] = _NONE
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """The last event of a run that did not fail: it is done, stopped as asked, or has diverged.
 
     `reason` says how it has diverged, if the losses do not show it.
@@ -135,7 +135,7 @@ class Ended:
 
 
 Event: TypeAlias = (
-    Started | Replaying | Iteration | Pace | Testing | Tested | Snapshot | Timing | Timed | Ended
+    Started | Replaying | Iteration | Pace | Testing | Tested | Saving | Snapshot | Timing | Timed | Ended
 )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from netbuilder.graph import loss_weights
@@ -145,7 +144,7 @@ def honest(test: Tested, names: Iterable[str]) -> Tested:
     if is_finite(test):
         return test
     hidden = {n: (math.nan,) * len(test.outputs[n]) for n in names if n in test.outputs}
-    return replace(test, outputs={**test.outputs, **hidden})
+    return test._replace(outputs={**test.outputs, **hidden})
 
 
 def finite_model(path: str | Path) -> bool:

@@ -12,7 +12,6 @@ leave out); multinomial_logistic_loss_layer.cpp and hinge_loss_layer.cpp (no che
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import re
@@ -21,9 +20,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from netbuilder.data import images
+from netbuilder.data import datum, images
 from netbuilder.data.datum import BadDatum
-from netbuilder.data.datum import read as read_datum
 from netbuilder.data.images import Unreadable
 from netbuilder.data.windows import read_windows
 from netbuilder.errors import FileError
@@ -31,9 +29,9 @@ from netbuilder.layers import RULES, Coverage, has_files
 from netbuilder.layers.traits import Shares
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.schema import message
-from netbuilder.storage.files import is_file_name
+from netbuilder.storage.files import is_file_name, read_record
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
-from netbuilder.storage.wire import WireError, fields, signed, varint
+from netbuilder.storage.wire import WireError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +43,6 @@ RECORDS = 20_000  # to read of a database, spread over all of it
 SECONDS = 5.0  # limit for one source
 _ABOUT = "netbuilder.json"
 _LMDB = 1
-_LABEL = 5  # of a Datum
 _CHUNK = 1_000_000
 # atoi, applied to the text after the last space of a line, and the rest, which it drops.
 _NUMBER = re.compile(rb"[ \t\n\v\f\r]*([-+]?\d+)?(.*)", re.DOTALL)
@@ -161,16 +158,15 @@ def _of_database(layer: Layer, top: str) -> Iterator[_Found]:
     except FileError:
         return
     step, end = -(-len(reader) // RECORDS), time.monotonic() + SECONDS
-    for i, (key, value) in enumerate(reader):
-        if i % step:
-            continue
+    label = datum.Labels()
+    for i, (key, value) in enumerate(reader.every(step)):
         where = f"record '{key.decode(errors='replace')}' of '{p.source}'"
         if pixels:
             yield from _of_pixels(layer, _pixels(value, layer), where)
         else:
-            label = _label(value)
+            found = label(value)
             value.release()
-            yield _Found(label, where)
+            yield _Found(found, where)
         if (pixels or not i % 64) and time.monotonic() > end:
             return
 
@@ -179,17 +175,17 @@ def _pixels(record: memoryview, layer: Layer) -> npt.NDArray[np.generic]:
     """The values of a record (channels, height, width), decoded. Raises BadDatum, Unreadable."""
     import numpy as np
 
-    datum = read_datum(record)
-    if datum.encoded:
+    image = datum.read(record)
+    if image.encoded:
         transform = layer.proto.transform_param
         gray = True if transform.force_gray else False if transform.force_color else None
-        with io.BytesIO(datum.data) as file:
+        with io.BytesIO(image.data) as file:
             return _decoded(file, gray)
-    if datum.floats:
+    if image.floats:
         values = np.array(message("Datum").FromString(bytes(record)).float_data, np.float32)
     else:
-        values = np.frombuffer(datum.data, np.uint8)
-    return values.reshape(datum.channels, datum.height, datum.width)
+        values = np.frombuffer(image.data, np.uint8)
+    return values.reshape(image.channels, image.height, image.width)
 
 
 def _decoded(file: IO[bytes], gray: bool | None) -> npt.NDArray[np.generic]:
@@ -225,19 +221,8 @@ def _found(value: float, place: str, note: str = "") -> _Found:
 
 def _classes(folder: Path) -> int:
     """The number of classes of a database that netbuilder made, 0 if unknown."""
-    try:
-        about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        return len(about["classes"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
-
-
-def _label(record: memoryview) -> int:
-    label = 0
-    for number, _, at, end in fields(record):
-        if number == _LABEL:
-            label = signed(varint(record, at, end)[0], 32)
-    return label
+    classes = read_record(folder / _ABOUT).get("classes")
+    return len(classes) if isinstance(classes, list) else 0
 
 
 def _of_list(layer: Layer, top: str) -> Iterator[_Found]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +13,15 @@ from netbuilder.net import Net
 from netbuilder.prototxt.solver_file import require_solver
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import check_file, how_to_find, require_fields
-from netbuilder.solvers.recipe import set_field
-from netbuilder.storage.files import read_text
+from netbuilder.solvers.fields import set_field
+from netbuilder.storage import temporary
+from netbuilder.storage.files import HELD, read_text, reason
 from netbuilder.training.labels import check_labels
 from netbuilder.training.preflight import NetInUse, error_of, of_inputs, of_layers, of_loss, of_records
 from netbuilder.training.ranks import ALONE, Ranks
 from netbuilder.training.sharing import dealt, divides, resumed
 from netbuilder.training.snapshots import SnapshotNames, old_snapshots, prefix_of, require_whole
 from netbuilder.training.sources import check_files
-from netbuilder.training.states import check_state
 from netbuilder.weights.model import model_files
 
 if TYPE_CHECKING:
@@ -42,16 +41,16 @@ __all__ = [
 Devices = tuple[int | str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
     """A training as the user wants it, independent of the engine.
 
     `nets` are the nets of the solver with their paths, the one to train first; `inline` are the texts of
-    those that the solver file holds, by field. Snapshots are written in the
-    folder `partial` and get their final names, which begin with `prefix`, once complete. `devices` are the
-    numbers of GPUs, or ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot
-    after `begin` iterations; with `replay` it first reads the data up to there again. `files` are those that
-    the engine must be able to read. `old` are snapshots of an earlier training that this one replaces.
+    those that the solver file holds, by field. Snapshots are written in the folder `partial`, named `begun`,
+    and get their final names, which begin with `prefix`, once complete. `devices` are the numbers of GPUs, or
+    ("all",), or none for the CPU. A run continues from `state` and `model`, the snapshot after `begin`
+    iterations; with `replay` it first reads the data up to there again. `files` are those that the engine
+    must be able to read. `old` are snapshots of an earlier training that this one replaces.
 
     `tests` are the names of the test nets: "test", and of several "test #0 on-train", with their stages or
     their files.
@@ -84,21 +83,26 @@ class TrainingPlan:
     ranks: Ranks = ALONE
     file_batch: int | None = None
     sync_bn: bool = False
+    begun: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.begun:
+            object.__setattr__(self, "begun", temporary.partial_name(Path(self.prefix).name))
 
     @property
     def partial(self) -> Path:
-        """The folder in which snapshots are written before they are renamed."""
-        return Path(self.prefix).with_name(f".{Path(self.prefix).name}.partial")
+        """The folder in which snapshots are written before they are renamed, of a name of its own."""
+        return Path(self.prefix).with_name(self.begun)
 
     def make_folder(self) -> None:
         """Make the folder of the snapshots, and in it an empty one to write them in. Raises FileError."""
+        folder = self.partial.parent
         try:
-            shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
-            self.partial.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary.remove_left(str(folder), Path(self.prefix).name)
+            self.partial.mkdir()
         except OSError as error:
-            raise FileError(
-                f"cannot make the folder '{self.partial.parent}' of the snapshots: {error.strerror}"
-            ) from None
+            raise FileError(f"cannot make the folder '{folder}' of the snapshots: {reason(error)}") from None
 
     def remove_old(self) -> None:
         """Remove the snapshots of an earlier training, now that the first iteration of this one is done.
@@ -118,14 +122,15 @@ class TrainingPlan:
 
     def clean(self) -> None:
         """Remove the folder in which snapshots are written before they are renamed."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        temporary.remove(str(self.partial))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class NetPlan:
     """A net to test or to time: `iterations` passes with these weights, computed in `dtype`.
 
-    `inline` is the text of a net inside a solver, the file at `path`; "" if the file is the net.
+    `inline` is the text of a net inside a solver, the file at `path`, or of a net without a file; "" if the
+    file is the net.
     """
 
     path: str
@@ -213,6 +218,8 @@ def plan_training(
     force = force or not ranks.first or ranks.restarts > 0  # rank 0 has decided, or has begun
     old = old_snapshots(prefix, names, force) if state is None and solver.max_iter else ()
     if state is not None:
+        from netbuilder.training.states import check_state
+
         require_whole(state, prefix, names)
         check_state(state, names.model_of(state), uses[0].net, solver.type)
     if devices is None:
@@ -279,7 +286,7 @@ def plan_net(
     return NetPlan(
         path=path,
         net=net,
-        inline=source.read_text() if source and source.inline else "",
+        inline=source.read_text() if source and (source.inline or str(source.path) in HELD) else "",
         level=source.own_level() if source else 0,
         stages=source.stages if source else (),
         weights=weights,

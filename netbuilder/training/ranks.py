@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from netbuilder.errors import ConfigError
 
@@ -13,8 +13,7 @@ _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _NO_RUN = ("", "none", "0")  # the run ids of launchers that were given none
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ranks:
+class Ranks(NamedTuple):
     """Which process of a training this is; `local` and `local_size` are its place on its machine.
 
     `restarts` says how often the launcher has started the processes again; `run` is its name for the

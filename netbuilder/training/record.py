@@ -17,16 +17,15 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from netbuilder.errors import FileError
-from netbuilder.storage.files import replacing
-from netbuilder.training.events import Ended, Event, Iteration, Tested
+from netbuilder.storage.files import read_record, replacing
+from netbuilder.training.events import Ended, Event, Iteration, Saving, Tested
 from netbuilder.training.snapshots import SnapshotNames, states
 
-__all__ = ["Record", "Row", "finite"]
+__all__ = ["Record", "Row", "finite", "read_tests", "read_train"]
 
 T = TypeVar("T")
 
@@ -39,12 +38,14 @@ _OLD_TRAIN = [
     "seconds",
 ]  # of earlier versions: all outputs as "a=1 b=2"
 _TEST = ["iteration", "net", "passes", "output", "value"]
+# What is wanted of a file that is not a record: the error's words, and its hint.
+_CONTINUED = ("cannot be continued, ", "move it away; the training then begins a new one")
+_READ = ("cannot be read, ", "it has no header of PREFIX_train.csv or PREFIX_test.csv")
 _FORMULA = re.compile("'*[=+@-]")  # a spreadsheet would compute such a name, so it gets one more quote
 _OLD_OUTPUT = re.compile(r"(.+?)=([-+]?(?:nan|inf|\d[\d.]*(?:e[-+]?\d+)?))(?: |$)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A row of the training's table; `loss` is the mean of the last `average_loss` iterations."""
 
     iteration: int
@@ -88,6 +89,7 @@ class Record:
         self._names = names
         self._folder = folder
         self._losses: collections.deque[float] = collections.deque(maxlen=average)
+        self._saved: dict[int, list[float]] = {}  # the losses at each snapshot
         self._start = time.monotonic()
         self._before = 0.0
         Path(prefix).parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +167,8 @@ class Record:
                 row = Row(event.iteration, self.loss, event.rate, seconds, event.outputs)
                 self._add(row)
                 return row
+        elif isinstance(event, Saving):
+            self._saved[event.iteration] = list(self._losses)
         elif isinstance(event, Tested):
             self.tests.append(event)
             self._test_csv.writelines(map(_line, _test_cells(event)))
@@ -180,14 +184,19 @@ class Record:
              "outputs": {name: list(values) for name, values in t.outputs.items()}}
             for t in self.tests
         ]  # fmt: skip
+        written = list(states(self.prefix, self._names))
+        kept = {*map(self._names.iteration, written), *list(self._saved)[-1:]}
         data: dict[str, Any] = {
             "version": 1,
             **more,
             "seconds": round(self.seconds, 3),
             "train": finite([row.as_json() for row in self.train]),
             "tests": finite(tests),
-            "snapshots": [str(state) for state in states(self.prefix, self._names)],
+            "snapshots": [str(state) for state in written],
         }
+        if self._losses.maxlen != 1:  # a resumed run goes on with their mean
+            saved = {str(at): losses for at, losses in sorted(self._saved.items()) if at in kept}
+            data["last_losses"] = finite(saved)
         path = self._place("_run.json")
         with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
@@ -214,19 +223,47 @@ class Record:
 
     def _read(self) -> None:
         """Read the rows before the iteration to continue from, from a run that may have been killed."""
-        for row in _read(self.path("_train.csv"), _train_row):
+        for row in _read(self.path("_train.csv"), _train_row, _CONTINUED):
             if row.iteration < self.begin:
                 self.train.append(row)
                 self._before = row.seconds
-        for test in _read(self.path("_test.csv"), _test_row):
-            if test.iteration >= self.begin:
-                continue
-            if self.tests and (self.tests[-1].iteration, self.tests[-1].net) == (test.iteration, test.net):
-                outputs = dict(self.tests.pop().outputs)
-                for name, values in test.outputs.items():
-                    outputs[name] = (*outputs.get(name, ()), *values)
-                test = Tested(test.iteration, test.net, test.passes, outputs)
-            self.tests.append(test)
+        rows = _read(self.path("_test.csv"), _test_row, _CONTINUED)
+        self.tests += _joined(test for test in rows if test.iteration < self.begin)
+        self._read_json()
+
+    def _read_json(self) -> None:
+        """Read what the tables lack: the last losses at each snapshot, and the losses of the tests."""
+        data = read_record(self.path("_run.json"))
+        for at, losses in _mapping(data.get("last_losses")).items():
+            if at.isdecimal() and len(at) < 10 and int(at) <= self.begin and isinstance(losses, list):
+                self._saved[int(at)] = list(map(_number, losses))
+        self._losses.extend(self._saved.get(self.begin, ()))
+        tests = data.get("tests")
+        known = {
+            (test.get("iteration"), test.get("net")): test.get("loss")
+            for test in map(_mapping, tests if isinstance(tests, list) else ())
+            if isinstance(test.get("loss"), float) and isinstance(test.get("iteration"), int)
+            and isinstance(test.get("net"), int)
+        }  # fmt: skip
+        self.tests = [test._replace(loss=known.get((test.iteration, test.net))) for test in self.tests]
+
+
+def read_train(path: Path) -> list[Row]:
+    """The rows of a `_train.csv`, the last of which may be cut short. Raises FileError for another file."""
+    return _read(str(path), _train_row, _READ)
+
+
+def read_tests(path: Path) -> list[Tested]:
+    """The tests of a `_test.csv`, likewise."""
+    return _joined(_read(str(path), _test_row, _READ))
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, float) else math.nan
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------
@@ -246,7 +283,7 @@ def _rewritten(path: str, rows: Iterable[Iterable[object]]) -> IO[str]:
     return open(path, "a", encoding="utf-8", newline="")
 
 
-def _read(path: str, read_row: Callable[[list[str], list[str]], T]) -> list[T]:
+def _read(path: str, read_row: Callable[[list[str], list[str]], T], wanted: tuple[str, str]) -> list[T]:
     """The rows of a CSV file, none if it does not exist; FileError if damaged before its last row."""
     if not os.path.exists(path):
         return []
@@ -264,8 +301,8 @@ def _read(path: str, read_row: Callable[[list[str], list[str]], T]) -> list[T]:
                     raise ValueError(f"row {i + 1} is {','.join(cells)!r}") from None
     except (ValueError, csv.Error) as error:
         raise FileError(
-            f"'{path}' cannot be continued, it is not the record of a training: {error}",
-            hint="move it away; the training then begins a new one",
+            f"'{path}' {wanted[0]}it is not the record of a training: {error}",
+            hint=wanted[1],
         ) from None
     return rows
 
@@ -293,6 +330,19 @@ def _test_row(head: list[str], cells: list[str]) -> Tested:
     if _FORMULA.match(name):
         name = name.removeprefix("'")
     return Tested(int(cells[0]), int(cells[1]), int(cells[2]), {name: (float(cells[-1]),)})
+
+
+def _joined(values: Iterable[Tested]) -> list[Tested]:
+    """Tests of single values as whole tests."""
+    found: list[Tested] = []
+    for test in values:
+        if found and (found[-1].iteration, found[-1].net) == (test.iteration, test.net):
+            outputs = dict(found.pop().outputs)
+            for name, more in test.outputs.items():
+                outputs[name] = (*outputs.get(name, ()), *more)
+            test = Tested(test.iteration, test.net, test.passes, outputs)
+        found.append(test)
+    return found
 
 
 def _test_cells(test: Tested) -> list[list[object]]:

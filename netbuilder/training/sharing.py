@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ from netbuilder.errors import EngineError
 from netbuilder.schema.dialects import dialect as find_dialect
 from netbuilder.solvers.batch import data_batch
 from netbuilder.solvers.checks import solver_type
-from netbuilder.solvers.recipe import SCALED
+from netbuilder.solvers.fields import SCALED
+from netbuilder.storage.files import read_record
 from netbuilder.training.preflight import NetInUse
 from netbuilder.training.snapshots import SnapshotNames, state_to_resume, states
-from netbuilder.transforms.rebatch import rebatched
 
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
@@ -35,6 +34,8 @@ def divides(uses: Sequence[NetInUse], dialect: str | None) -> bool:
 
 def dealt(uses: Sequence[NetInUse], ranks: int) -> list[NetInUse]:
     """The nets as each rank of NVCaffe runs them: the batch of TRAIN is divided, and rounded up."""
+    from netbuilder.transforms.rebatch import rebatched
+
     return [
         use._replace(net=rebatched(use.net, -(-batch // ranks)))
         if use.source.phase == "TRAIN" and (batch := data_batch(use.net))
@@ -108,10 +109,7 @@ def begun_by(prefix: str, ranks: Ranks, *, force: bool) -> dict[str, Any] | None
     """
     if not ranks.run or (force and not ranks.restarts):
         return None
-    try:
-        record = json.loads(Path(f"{prefix}_run.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(record, dict) or record.get("run") != ranks.run or record.get("end") == "done":
+    record = read_record(f"{prefix}_run.json")
+    if record.get("run") != ranks.run or record.get("end") == "done":
         return None
     return record

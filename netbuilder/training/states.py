@@ -7,7 +7,6 @@ Source: sgd_solver.cpp, RestoreSolverStateFromBinaryProto; blob.cpp, FromProto, 
 
 from __future__ import annotations
 
-import json
 import mmap
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from netbuilder.checks.weights import fit
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, counted, shape_text
 from netbuilder.net import Net
 from netbuilder.schema import BlobShape
+from netbuilder.storage.files import read_record
 from netbuilder.storage.wire import BYTES, VARINT, WireError, fields, signed, varint
 from netbuilder.weights.model import read_model
 
@@ -73,10 +73,7 @@ def _unfit(where: str, key: str) -> ConfigError:
 def _recorded_type(state: Path) -> str:
     """The type of solver by the record of the training that wrote a state; "" if it does not say."""
     record = state.with_name(f"{state.name.rpartition('_iter_')[0]}_run.json")
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8")).get("type", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
+    return str(read_record(record).get("type", ""))
 
 
 def histories(state: Path) -> list[tuple[int, ...]]:

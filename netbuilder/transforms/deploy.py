@@ -10,13 +10,13 @@ from netbuilder.graph import has_loss
 from netbuilder.layers import RULES, Shape, is_source, source_of
 from netbuilder.layers.traits import Tops, known
 from netbuilder.measure.counts import batch_size
-from netbuilder.net import Blob, Layer, Net
+from netbuilder.net import PHASES, Blob, Layer, Net
 from netbuilder.schema import LayerParameter
 
 __all__ = ["Deployed", "deployed"]
 
 # Fields of a layer that speak of phases and of training alone.
-_OF_TRAINING = ("include", "exclude", "phase", "loss_weight", "propagate_down")
+_OF_TRAINING = ("include", "exclude", "loss_weight", "propagate_down")
 
 
 class Deployed(NamedTuple):
@@ -281,6 +281,8 @@ def _bare(proto: LayerParameter) -> LayerParameter:
     copy.CopyFrom(proto)
     for field in _OF_TRAINING:
         copy.ClearField(field)
+    if PHASES[copy.phase] == "TEST":  # one that says TRAIN computes so in the TEST net, too
+        copy.ClearField("phase")
     return copy
 
 

@@ -47,7 +47,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             if length > min(_MAX_HEADER, size - 8):
                 raise FileError(f"'{path}' is cut short or damaged: its header would have {length} bytes")
             header = json.loads(file.read(length))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = reason(error) if isinstance(error, OSError) else "its header is not JSON"
         raise FileError(f"'{path}' is cut short or damaged: {why}") from None
     if not isinstance(header, dict):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import Command
+from tests.installation import require_torch
 
 NET = """\
 name: "small"
@@ -47,6 +48,16 @@ def test_diff_and_check_take_names(netbuilder: Command) -> None:
 def test_other_verbs_take_names(netbuilder: Command) -> None:
     assert netbuilder("deploy", "cifar_resnet_20", "-o", "deploy.prototxt").code == 0
     assert "MACs" in netbuilder("count", "deploy.prototxt").out
+
+
+def test_verbs_that_run_a_net_take_names_and_folders(netbuilder: Command) -> None:
+    require_torch()
+    words = ("--engine", "torch", "--phase", "TEST", "--iterations", "1", "--json")
+    named = json.loads(netbuilder("time", "cifar_resnet_20", *words).out)
+    assert netbuilder("build", "cifar_resnet_20", "-o", "built").code == 0
+    folder = json.loads(netbuilder("time", "built", *words).out)
+    assert [row["name"] for row in named["layers"]] == [row["name"] for row in folder["layers"]]
+    assert "did you mean 'cifar_resnet_" in netbuilder("time", "cifar_resnet_2O", *words).err
 
 
 def test_a_file_wins_over_a_config_of_its_name(netbuilder: Command, tmp_path: Path) -> None:
@@ -150,6 +161,22 @@ def test_a_config_takes_the_flags_of_its_network(netbuilder: Command, tmp_path: 
     help = netbuilder("build", "resnet_50", "--help").out
     assert "of the network resnet" in help
     assert "--main_branch" in help
+
+
+def test_a_network_by_flags_takes_set(netbuilder: Command, tmp_path: Path) -> None:
+    words = ("build", "cifar_resnet", "-m", "normal", "--depth", "20", "--set", "defaults.BatchNorm.eps=1e-4")
+    assert netbuilder(*words, "--set", "depth=32", "-o", "flags").code == 0
+    sets = ("--set", "defaults.BatchNorm.eps=1e-4")
+    assert netbuilder("build", "cifar_resnet_32", *sets, "-o", "config").code == 0
+    assert netbuilder("diff", "flags/train.prototxt", "config/train.prototxt").code == 0
+    assert "eps: 0.0001" in (tmp_path / "flags" / "train.prototxt").read_text()
+    assert "# set: depth=32" in (tmp_path / "flags" / "train.prototxt").read_text()
+    for wrong, said in (("depht=32", "did you mean 'depth'?"), ("depth=31", "--set depth=31"),
+                        ("defaults=1", "sets one field of defaults at a time")):  # fmt: skip
+        ran = netbuilder("build", "cifar_resnet", "-m", "normal", "-n", "3", "--set", wrong, "-o", "no")
+        assert ran.code == 2
+        assert said in ran.err
+    assert not (tmp_path / "no").exists()
 
 
 def test_a_wrong_flag_over_a_config_is_refused(netbuilder: Command, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from netbuilder.networks import find_network
 from netbuilder.prototxt import dumps
 from tests.command import Command
-from tests.terminal import in_terminal
+from tests.terminal import in_terminal, lines_of
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_count_fits_the_terminal_in_short_numbers(nets: Path) -> None:
     for words in ((), ("--by-block",), ("--per-layer",), ("--per-layer", "--exact")):
         code, shown = in_terminal("count", file, *words)
         assert code == 0
-        assert max(map(len, shown.splitlines())) <= 80
+        assert max(map(len, lines_of(shown))) <= 80
         assert (" G" in shown) == ("--exact" not in words)
 
 
@@ -56,7 +56,7 @@ def test_other_formats_are_the_same_on_a_terminal(netbuilder: Command, nets: Pat
 def test_list_fits_80_columns() -> None:
     code, shown = in_terminal("list", "resnet_50")
     assert code == 0
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, lines_of(shown))) <= 80
     assert "25.6 M" in shown
 
 
@@ -94,6 +94,13 @@ def test_check_shows_the_field_with_a_caret_and_one_finding_for_several_consumer
     assert lines[at + 2].index("^") == lines[at + 1].index("k: 2")
 
 
+def test_a_finding_in_the_net_of_a_solver_has_the_line_of_the_net(bad: Path) -> None:
+    solver = 'net: "bad.prototxt"\n\n\n\n\n\n\nbase_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 1\n'
+    (bad / "solver.prototxt").write_text(solver)
+    _, shown = in_terminal("check", "solver.prototxt", "--target", "opencv", cwd=bad, NO_COLOR="1")
+    assert "     7 |  lrn_param { alpha: 1 k: 2 local_size: 5 }\n" in shown
+
+
 def test_severities_are_coloured_on_a_terminal_alone(bad: Path, netbuilder: Command) -> None:
     assert "\x1b[1;31merror\x1b[0m: norm" in in_terminal(*CHECK, cwd=bad)[1]
     assert "\x1b" not in in_terminal(*CHECK, "--color", "never", cwd=bad)[1]
@@ -126,7 +133,7 @@ def test_a_syntax_error_has_its_caret(tmp_path: Path) -> None:
     (tmp_path / "a.prototxt").write_text('layer {\n  name "x"\n}\nlayer { nam: "y" ' + "# " * 80 + "\n")
     code, shown = in_terminal("check", "a.prototxt", cwd=tmp_path, NO_COLOR="1")
     assert code == 2
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, lines_of(shown))) <= 80
     assert "^" in shown
 
 
@@ -141,7 +148,7 @@ def test_diff_begins_with_its_summary(tmp_path: Path, netbuilder: Command) -> No
     assert ran.out.index("r bn -> other") > ran.out.index(second)
     code, shown = in_terminal("diff", "resnet_50", "resnet_101", cwd=tmp_path)
     assert code == 1
-    assert max(map(len, shown.splitlines())) <= 80
+    assert max(map(len, lines_of(shown))) <= 80
     assert "+19.0 M" in shown
 
 

@@ -370,13 +370,13 @@ def test_a_folder_called_configs_in_the_current_folder_is_not_searched(folder: P
 # ---- list --------------------------------------------------------------------------------------------------
 
 
-def test_list_prints_name_network_params_macs_and_source(netbuilder: Command, folder: Path) -> None:
+def test_list_prints_name_network_params_macs_accuracy_and_source(netbuilder: Command, folder: Path) -> None:
     ran = netbuilder("list", "resnet_50_1by2")
     assert (ran.code, ran.err) == (0, "")
     head, _, line = ran.out.splitlines()
-    assert head.split() == ["name", "network", "params", "MACs", "source"]
-    assert line.split(maxsplit=4) == [
-        "resnet_50_1by2", "resnet", "6,927,528", "1,069,572,096",
+    assert head.split() == ["name", "network", "params", "MACs", "top-1", "%", "source"]
+    assert line.split(maxsplit=5) == [
+        "resnet_50_1by2", "resnet", "6,927,528", "1,069,572,096", "66.79",
         "pynetbuilder, tutorial (without its biases before BatchNorm)",
     ]  # fmt: skip
 

@@ -87,6 +87,12 @@ def command(*words: object) -> list[str]:
     return [sys.executable, "-m", "netbuilder.cli.main", "data", *map(str, words)]
 
 
+def unfinished(folder: Path) -> Path:
+    """The hidden folder in which the database `db` is made."""
+    (found,) = folder.glob(".db.*.partial")
+    return found
+
+
 def children(pid: int) -> list[int]:
     return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -104,13 +110,12 @@ def test_killed_and_started_again_it_ends_with_the_same_database(
     os.mkfifo(blocked)
     words = ("lmdb", source, "-o", tmp_path / "db", "--jobs", 2, "--shuffle")
     process = subprocess.Popen(command(*words), cwd=ROOT, stderr=subprocess.DEVNULL)
-    partial = tmp_path / ".db.partial"
     stored, deadline = 0, time.monotonic() + 60
     while stored < 1000 and time.monotonic() < deadline:
         time.sleep(0.05)
         try:
-            stored = len(records(partial))
-        except FileError:  # not there yet, or just being written
+            stored = len(records(unfinished(tmp_path)))
+        except (FileError, ValueError):  # not there yet, or just being written
             pass
     # The workers are children of the one process; they must not outlive it.
     workers = children(process.pid)
@@ -121,6 +126,7 @@ def test_killed_and_started_again_it_ends_with_the_same_database(
     while any(Path(f"/proc/{pid}/exe").exists() and running(pid) for pid in workers):
         assert time.monotonic() < deadline, "workers go on"
         time.sleep(0.05)
+    partial = unfinished(tmp_path)
     blocked.unlink()
     os.link(small / "cat" / "3.png", blocked)
     code, _, err = data(*words)
@@ -154,11 +160,11 @@ def test_a_full_disk_is_reported_and_the_next_run_continues(
     done = subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, preexec_fn=small_disk)
     assert done.returncode == 2
     assert done.stderr == (
-        f"FileError: cannot write the database '{tmp_path}/.db.partial': input/output error\n"
+        f"FileError: cannot write the database '{unfinished(tmp_path)}': input/output error\n"
         "  hint:    is the disk full? Free some space; then the same command resumes where this one stopped\n"
     )
     assert not (tmp_path / "db").exists()
-    assert 1000 <= len(records(tmp_path / ".db.partial")) < 2100
+    assert 1000 <= len(records(unfinished(tmp_path))) < 2100
     assert data(*words)[0] == 0
     assert len(paths(records(tmp_path / "db"))) == 2100
 
@@ -231,7 +237,7 @@ def test_an_unfinished_database_of_something_else_is_not_mixed_in(
     code, _, err = data("lmdb", small, "-o", tmp_path / "db")
     assert code == 2
     assert err == (
-        f"FileError: '{tmp_path}/.db.partial' is unfinished and belongs to another job: list differs, "
+        f"FileError: '{unfinished(tmp_path)}' is unfinished and belongs to another job: list differs, "
         "images 2, now 24\n"
         "  hint:    run the command that started it, or --force to start over\n"
     )
@@ -246,7 +252,7 @@ def test_an_unfinished_database_that_is_damaged_is_not_gone_on_with(
     listing.write_text("ant/0.png 0\nant/none.png 0\n")
     words = ("lmdb", listing, "--root", small, "-o", tmp_path / "db")
     assert data(*words)[0] == 2
-    partial = tmp_path / ".db.partial"
+    partial = unfinished(tmp_path)
     whole = (partial / "data.mdb").read_bytes()
     (partial / "data.mdb").write_bytes(whole[:-4096])
     assert data(*words) == (
@@ -288,10 +294,11 @@ def test_an_unreadable_image_is_named_or_left_out(
         "  hint:    fix it and run the same command again, or skip such images with --skip-unreadable\n",
     )
     assert not (tmp_path / "db").exists()
+    begun = unfinished(tmp_path)
     code, _, err = data("lmdb", listing, "-o", tmp_path / "db", "--skip_unreadable")
     assert (code, err) == (
         0,
-        f"resuming from '{tmp_path}/.db.partial'\n"
+        f"resuming from '{begun}'\n"
         "left out: text.png\nleft out: cut.png\nleft out: gone.png\n"
         f"wrote {tmp_path}/db: 2 records, channels in the order B, G, R\n",
     )

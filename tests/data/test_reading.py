@@ -36,6 +36,8 @@ def test_a_database_is_read_as_lmdb_wrote_it(count: int, tmp_path: Path) -> None
     assert len(reader) == len(items)
     found = [(key, bytes(value)) for key, value in reader]
     assert found == sorted(items.items())
+    for step in (3, 1000):
+        assert [(key, bytes(value)) for key, value in reader.every(step)] == found[::step]
 
 
 def test_a_file_that_is_cut_short_or_no_database_is_refused(tmp_path: Path) -> None:
@@ -107,6 +109,26 @@ BAD: dict[str, Callable[[], bytes]] = {
     "it is cut short": lambda: message_of(channels=1, height=1, width=4, data=b"1234")[:-2],
     "it is not a Datum": lambda: b"\x0a\x05hello",
 }
+
+
+def test_labels_are_those_that_protobuf_reads() -> None:
+    """Of records alike, and of ones that differ in all that a reader could take for granted."""
+    draw = random.Random(5)
+    plain = {"channels": 1, "height": 2, "width": 2}
+    records = [message_of(**plain, data=draw.randbytes(4), label=i % 11) for i in range(40)]
+    for label in (0, 5, 127, 128, 999, -1):
+        records += [
+            message_of(**plain, data=b"\x28\x01\x28\x02", label=label),
+            message_of(**plain, data=draw.randbytes(300), label=label, encoded=False),
+            message_of(data=draw.randbytes(9), label=label, encoded=True),
+            message_of(**plain, label=label, float_data=[1, 2, 3, 4]),
+        ]
+    records += [message_of(**plain, data=b"abcd"), records[0] + b"\x28\x07", b"\x28\x03" + records[0][:-2]]
+    for _ in range(5):
+        draw.shuffle(records)
+        read = datum.Labels()
+        for record in records:
+            assert read(memoryview(record)) == message("Datum").FromString(record).label
 
 
 @pytest.mark.parametrize("text", BAD)

@@ -182,12 +182,14 @@ def test_the_pictures_are_the_same_bytes_each_time(sweep: Any) -> None:
     assert b">learnable_params<" in made[0][1]
 
 
-def test_without_matplotlib_a_note_replaces_the_picture(sweep: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+def test_without_pillow_the_picture_is_svg_and_a_note_says_why(
+    sweep: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
     ran = sweep(SMALL, "--draw")
     assert ran.code == 0
-    assert "no picture: matplotlib is missing; install caffe-netbuilder[draw]\n" in ran.err
-    assert not list(Path("out").glob("front.[ps]*g"))
+    assert "no front.png: a PNG needs Pillow 10.1 or newer, which is missing; pip install" in ran.err
+    assert [path.name for path in Path("out").glob("front.[ps]*g")] == ["front.svg"]
 
 
 # ---- going on ----------------------------------------------------------------------------------------------
@@ -218,7 +220,8 @@ def test_any_number_of_processes_gives_the_same_result(sweep: Any) -> None:
     assert outcome() == one
 
 
-def test_a_killed_sweep_resumes_and_ends_with_the_same_files(sweep: Any) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_sweep_resumes_and_ends_with_the_same_files(sweep: Any, number: signal.Signals) -> None:
     sweep(LARGE)
     whole, journal = outcome(), Path("out/sweep.journal").read_bytes()
     command = [
@@ -234,15 +237,19 @@ def test_a_killed_sweep_resumes_and_ends_with_the_same_files(sweep: Any) -> None
         "--no-draw",
     ]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     half = Path("killed/sweep.journal")
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (half.exists() and half.read_bytes().count(b"\n") >= 2):
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.send_signal(number)
+    _, err = process.communicate()
     done = half.read_bytes().count(b"\n") - 1
     assert 1 <= done < journal.count(b"\n") - 1, "it was not stopped in the middle"
+    if number == signal.SIGINT:  # what it prints is pasted into a shell
+        assert process.returncode == 130
+        (printed,) = [line for line in err.splitlines() if line.startswith("to go on: ")]
+        command = ["sh", "-c", printed.removeprefix("to go on: ")]
     resumed = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
     assert resumed.stderr.startswith("resuming after ")
     assert outcome("killed") == whole

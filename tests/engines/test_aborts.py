@@ -191,7 +191,7 @@ def test_an_abort_is_explained_in_plain_words_and_leaves_no_snapshot(
     change()
     assert refusal(["train", "solver.prototxt", "--no-draw"], capsys).startswith(plain)
     assert list(place.glob("out/*_iter_*")) == []
-    assert not (place / "out/.x.partial").exists()
+    assert not list((place / "out").glob(".*"))
 
 
 def test_a_snapshot_or_weights_of_another_net_are_reported(

@@ -90,7 +90,7 @@ def test_it_ends_with_the_weights_of_pycaffe_and_the_record_is_its_log(
         f"{test['outputs']['accuracy'][0]:.6g}" for test in data["tests"]
     ]
     assert data["end"] == "done"
-    assert not (folder / "out/.x.partial").exists()
+    assert not list((folder / "out").glob(".*"))
 
 
 def test_killed_it_leaves_whole_snapshots_and_goes_on_from_the_last(
@@ -108,7 +108,7 @@ def test_killed_it_leaves_whole_snapshots_and_goes_on_from_the_last(
     last = state_of(found[-1]).iter
     assert [state_of(p).iter for p in found] == list(range(60, last + 1, 60))
     assert all(model_of(p.with_suffix(".caffemodel"))["fc"] for p in found)
-    assert not (folder / "out/.x.partial").exists()
+    assert not list((folder / "out").glob(".*"))
 
     (folder / "solver.prototxt").write_text(STOCK.replace("max_iter: 200", f"max_iter: {last + 10}"))
     assert main(["train", "solver.prototxt", "--no-draw", "--resume", "latest", "--json"]) == 0
@@ -134,7 +134,7 @@ def test_ctrl_c_gives_a_snapshot_and_130(binary: str, folder: Path) -> None:
     data = json.loads(out)
     assert data["end"] == "stopped"
     assert data["snapshots"][-1] == f"out/x_iter_{data['iteration']}.solverstate"
-    assert not (folder / "out/.x.partial").exists()
+    assert not list((folder / "out").glob(".*"))
 
 
 def test_hdf5_snapshots_weights_and_a_solver_without_a_last_snapshot(binary: str, folder: Path) -> None:
@@ -225,6 +225,10 @@ exec(open("does.py").read())
 """
 
 
+# The folder in which snapshots of the prefix out/x are written.
+BEGUN = r"\.x\.[0-9a-f]{8}-\d+\.[0-9a-f]{16}\.partial"
+
+
 @pytest.fixture
 def fake(folder: Path) -> Install:
     """A program that says it is Caffe, and does what does.py in the folder says."""
@@ -245,10 +249,12 @@ def told(install: Install, does: str, **options: Any) -> list[Event]:
 
 
 SNAPSHOT = """
-log("Snapshotting to binary proto file out/.x.partial/snapshot_iter_60.caffemodel")
-open("out/.x.partial/snapshot_iter_60.caffemodel", "wb").write(b"\\x0a\\x01x")
-log("Snapshotting solver state to binary proto file out/.x.partial/snapshot_iter_60.solverstate")
-open("out/.x.partial/snapshot_iter_60.solverstate", "wb").write(STATE)
+import glob
+begun = max(glob.glob("out/.x.*.partial"), key=os.path.getmtime)
+log("Snapshotting to binary proto file " + begun + "/snapshot_iter_60.caffemodel")
+open(begun + "/snapshot_iter_60.caffemodel", "wb").write(b"\\x0a\\x01x")
+log("Snapshotting solver state to binary proto file " + begun + "/snapshot_iter_60.solverstate")
+open(begun + "/snapshot_iter_60.solverstate", "wb").write(STATE)
 """
 WHOLE = SNAPSHOT.replace("STATE", r'b"\x08\x3c\x12\x01m\x20\x00"')  # iter, learned_net, current_step
 
@@ -266,9 +272,9 @@ def test_a_snapshot_is_renamed_when_the_log_goes_on(fake: Install, folder: Path)
         Ended("done", 200),
     ]
     assert state_of(folder / "out/x_iter_60.solverstate").learned_net == "out/x_iter_60.caffemodel"
-    assert (folder / "arguments").read_text().split() == (
-        ["train", "-solver", "out/.x.partial/solver.prototxt", "-sigint_effect", "stop"]
-    )
+    train, flag, solver, *rest = (folder / "arguments").read_text().split()
+    assert (train, flag, *rest) == ("train", "-solver", "-sigint_effect", "stop")
+    assert re.fullmatch(rf"out/{BEGUN}/solver\.prototxt", solver)
 
 
 @pytest.mark.parametrize("state", [r'b"\x08\x3c\x12\x01m\x1a\x02"', r'b"\x08\x3c\x12\x01m"', 'b""'])
@@ -303,13 +309,18 @@ os.abort()"""
 
 def test_what_is_sent_says_what_a_flag_or_a_default_would_change(fake: Install, folder: Path) -> None:
     (folder / "solver.prototxt").write_text(STOCK + "train_state { level: 3 } average_loss: 20")
-    does = 'open("sent", "w").write(open("out/.x.partial/solver.prototxt").read()); log("Optimization Done.")'
+    does = """import glob
+(begun,) = glob.glob("out/.x.*.partial")
+open("sent", "w").write(open(begun + "/solver.prototxt").read())
+log("Optimization Done.")
+"""
     assert told(fake, does) == [Ended("done", 200)]
     sent = parse((folder / "sent").read_text(), SolverParameter).message
     assert (folder / "arguments").read_text().split()[-2:] == ["-level", "3"]
     assert sent.HasField("solver_mode")
     assert sent.solver_mode == 0
-    assert (sent.net, sent.snapshot_prefix) == ("net.prototxt", "out/.x.partial/snapshot")
+    assert sent.net == "net.prototxt"
+    assert re.fullmatch(rf"out/{BEGUN}/snapshot", sent.snapshot_prefix)
     assert (sent.display, sent.average_loss, sent.snapshot, sent.test_interval) == (1, 1, 60, 40)
 
 

@@ -14,6 +14,7 @@ import pytest
 from netbuilder.cli.main import main
 from netbuilder.engines.caffe import VARIABLE, Caffe
 from netbuilder.schema import message
+from tests.engines.case import start
 
 DATA = """layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param {
   shape { dim: 4 dim: 3 } shape { dim: 4 } data_filler { type: "constant" value: 1 }
@@ -73,7 +74,7 @@ def test_a_loss_that_is_not_finite_fails(engine: str, capsys: pytest.CaptureFixt
     from netbuilder.training.health import finite_model
 
     assert all(finite_model(model) for model in Path("out").glob("*.caffemodel"))
-    assert not Path("out/.x.partial").exists()
+    assert not list(Path("out").glob(".*"))
 
 
 def test_a_saturated_softmax_fails_at_the_end(engine: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +112,21 @@ def test_a_test_of_such_weights_fails(
     assert "error: the results are not finite\nhint: " in captured.err
     assert main([*words, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["outputs"]["a"] == [None]
+
+
+@pytest.mark.parametrize(("rate", "code", "end"), [("0.0001", 0, "done"), ("1e30", 1, "diverged")])
+def test_a_training_outlives_its_readers(
+    rate: str, code: int, end: str, real_caffe: Caffe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `netbuilder train solver.prototxt 2>&1 | head -1` leaves it."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(DATA + LEARNS + EXPLODES)
+    Path("solver.prototxt").write_text(SOLVER % rate)
+    process = start("solver.prototxt", "--engine", "caffe", "--set", "display=1")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    process.stdout.close()
+    assert process.wait(60) == code
+    assert json.loads(Path("out/x_run.json").read_text())["end"] == end

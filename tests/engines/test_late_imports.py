@@ -16,9 +16,11 @@ from netbuilder.engines.caffe.install import environment
 CODE = """
 with late_imports():
     import caffe
-assert not {"scipy", "skimage", "matplotlib", "pkg_resources"} & set(sys.modules), sys.modules
+assert not {"scipy", "skimage", "pkg_resources", "caffe.io", "caffe.proto.caffe_pb2"} & set(sys.modules)
+assert (caffe.TRAIN, caffe.TEST) == (0, 1)
 import numpy as np
 from caffe import layers, io, Classifier
+assert issubclass(Classifier, caffe.Net) and caffe.io is io
 # What io imports by name, and by module.
 resized = io.resize_image(np.random.rand(4, 4, 1).astype(np.float32), (8, 8))
 assert resized.shape == (8, 8, 1), resized.shape

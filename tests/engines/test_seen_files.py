@@ -141,3 +141,15 @@ def test_a_list_of_plain_relative_names_is_not_copied() -> None:
     lists = SeenLists(lambda path: path)
     assert 'source: "list.txt"' in seen_net(IMAGES % "", lambda path: path, lists)
     assert lists.files == {}
+
+
+def test_a_model_of_a_copied_list_is_the_same_in_every_run(train: Command, tmp_path: Path) -> None:
+    """Caffe writes the name of the copy, which is in a folder of another name each time, into the model."""
+    write(IMAGES, f"{tmp_path}/stored/")
+    Path("solver.prototxt").write_text(SOLVER.replace("after_train: false", "after_train: true") % "x")
+    models = []
+    for _ in range(2):
+        assert train("solver.prototxt", "--force").code == 0
+        models.append(Path("x_iter_3.caffemodel").read_bytes())
+    assert models[0] == models[1]
+    assert not list(tmp_path.glob(".*"))

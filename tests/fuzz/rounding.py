@@ -118,26 +118,61 @@ def _normalised(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.
     deviation = (
         (still.var(axes, correction=0, keepdim=True) + eps).sqrt() if divides else torch.ones_like(mean)
     )
+    shift = (moved(mean, noise) - mean) / deviation
     # 0, but with the gradient of what is lost.
     zero, y, ones = (x - still) / deviation, top.detach(), torch.ones_like(still)
     lost = (moved(ones, noise) - 1) * (zero + zero.mean(axes, keepdim=True))
     lost = lost + (moved(y, noise) - y) * (zero * y).mean(axes, keepdim=True)
-    return top + (moved(mean, noise) - mean) / deviation + lost
+    # The gradient reads the y that the rounded mean has shifted.
+    lost = lost + shift * (zero * y).mean(axes, keepdim=True) + y * (zero * shift).mean(axes, keepdim=True)
+    return top + shift + lost
 
 
 def _running_sum(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-    """LRN whose sums of squares are rounded at the size of the largest before them.
+    """LRN whose sums over the channels of a window are rounded at the size of the largest before them.
 
-    Caffe moves the window across the channels by adding a square and subtracting another.
+    Caffe moves the window across the channels by adding a value and subtracting another: squares, and in the
+    gradient dx = dy * scale^-beta - 2 * alpha * beta / size * x * sum(dy * y / scale), the terms of that sum.
+    Source: lrn_layer.cpp, CrossChannelForward_cpu and CrossChannelBackward_cpu.
     """
     p = operator.proto.lrn_param
     if p.norm_region != 0:
         return top
-    padded = torch.nn.functional.pad(x.detach() ** 2, (0, 0, 0, 0, p.local_size // 2, p.local_size // 2))
-    sums = padded.unfold(1, p.local_size, 1).sum(-1)
-    error = moved(largest := sums.cummax(1).values, noise) - largest
-    share = p.alpha / p.local_size
-    return top * (1 - p.beta * share * error / (p.k + share * sums))
+    still, share = x.detach(), p.alpha / p.local_size
+    sums = _window_sums(still**2, p.local_size)
+    scale = p.k + share * sums
+    y = top.detach()
+
+    def lost(dy: torch.Tensor) -> torch.Tensor:
+        largest = _largest(_window_sums(dy * y / scale, p.local_size))
+        return -2 * share * p.beta * still * (moved(largest, noise) - largest)
+
+    error = moved(largest := _largest(sums), noise) - largest
+    return top * (1 - p.beta * share * error / scale) + _Lost.apply(x, lost)
+
+
+def _window_sums(x: torch.Tensor, size: int) -> torch.Tensor:
+    """The sums over windows of so many channels around each."""
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 0, size // 2, size // 2))
+    return padded.unfold(1, size, 1).sum(-1)
+
+
+def _largest(sums: torch.Tensor) -> torch.Tensor:
+    """The largest so far, channel by channel."""
+    return sums.abs().cummax(1).values
+
+
+class _Lost(torch.autograd.Function):
+    """0, with this gradient to its bottom, which rounding loses."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, lost: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        ctx.lost = lost
+        return torch.zeros_like(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return ctx.lost(gradient), None
 
 
 def _one_by_one(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from legos import WhiteningLego, whitening_filter
+from legos import SignedWhiteningLego, WhiteningLego, whitening_filter
 from netbuilder import Net, prototxt
 from netbuilder.engines.caffe import Caffe
 from netbuilder.errors import ConfigError
@@ -130,6 +130,40 @@ def test_the_script_whitens_normalised_images_and_names_the_layer_of_the_net(tmp
     entry = find_network("davidnet")
     net = entry.stitch(entry.config(whitening=True), "train")
     assert net[layer.name].params[0].shape == tuple(layer.blobs[0].shape.dim)
+
+
+def test_each_filter_comes_with_both_signs_and_a_bias_that_learns() -> None:
+    net = Net("n", "TRAIN")
+    data = net.add("Input", name="data", shape={"dim": [1, 3, 8, 7]})
+    assert SignedWhiteningLego(name="a", bias_lr_mult=0.5).attach(net, data).shape == (1, 24, 7, 6)
+    weight, bias = net["whiten_a"].params
+    assert [(p.shape, p.learnable) for p in (weight, bias)] == [((24, 3, 2, 2), False), ((24,), True)]
+    assert net["whiten_a"].proto.param[1].lr_mult == 0.5
+
+
+def test_the_script_writes_what_cifar_94_starts_with(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", smooth_images(20))
+    ones = ["--for", "cifar_94", "--mean", "0", "0", "0", "--std", "1", "1", "1"]
+    done = script(tmp_path / "images.npy", *ones, "-o", tmp_path / "w.caffemodel")
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"wrote {tmp_path / 'w.caffemodel'}: 7 layers, from 20 images\n",
+    )
+    stored = NetParameter.FromString((tmp_path / "w.caffemodel").read_bytes()).layer
+    found = {layer.name: np.reshape(layer.blobs[0].data, layer.blobs[0].shape.dim) for layer in stored}
+    rows = patches(smooth_images(20), 2)
+    weights = found["whiten_prep"].reshape(24, 12)
+    assert np.array_equal(weights[12:], -weights[:12])
+    moment = weights[:12] @ (rows.T @ rows / len(rows)) @ weights[:12].T
+    values = np.linalg.eigvalsh(rows.T @ rows / len(rows))[::-1]
+    assert abs(moment - np.diag(values / (values + 5e-4))).max() <= 1e-3
+    # A filter that passes a channel on.
+    x = np.random.default_rng(2).normal(0, 1, (64, 4, 4))
+    filters = found["conv_block2_1"]
+    assert filters.shape == (256, 64, 3, 3)
+    for i in (0, 63):
+        assert abs((filters[i] * x[:, :3, :3]).sum() - x[i, 1, 1]) <= 1e-6
+    assert 0.9 / 24 <= abs(filters[64:]).max() <= 1 / 24
 
 
 def test_the_script_takes_arrays_too(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ NAMES = sorted(p.stem for p in RECIPES.glob("*.yaml"))
 
 def test_the_shipped_recipes_are_those_of_the_papers() -> None:
     assert NAMES == [
-        "assemble_r50", "assemble_resnet", "bl_resnet", "cifar_resnet", "cifar_resnet_110", "davidnet",
-        "davidnet_tricks", "dawnnet", "gcr_resnet", "gcr_resnet_110", "resnet",
+        "assemble_r50", "assemble_resnet", "bl_resnet", "cifar_94", "cifar_resnet", "cifar_resnet_110",
+        "davidnet", "davidnet_tricks", "dawnnet", "gcr_resnet", "gcr_resnet_110", "resnet",
     ]  # fmt: skip
 
 

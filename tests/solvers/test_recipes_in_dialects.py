@@ -26,6 +26,7 @@ NETS = {
     "assemble_r50": "assemble_r50",
     "assemble_resnet": "assemble_resnet50",
     "bl_resnet": "bl_resnet_50_a2_b4",
+    "cifar_94": "cifar_94",
     "cifar_resnet": "cifar_resnet_20_a",
     "cifar_resnet_110": "cifar_resnet_110_a",
     "davidnet": "davidnet",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from netbuilder.errors import FileError
-from netbuilder.storage.files import MARK, replacing, write_files
+from netbuilder.storage import temporary
+from netbuilder.storage.files import MARK, replacing, replacing_folder, write_files
 
 
 @pytest.mark.parametrize("text", [f"{MARK} 0.0.1\nold", f"#!/bin/sh\n{MARK} 0.0.1\nold"])
@@ -118,3 +120,61 @@ def test_a_new_file_has_the_rights_that_others_have(tmp_path: Path) -> None:
     finally:
         os.umask(old)
     assert (tmp_path / "net.prototxt").stat().st_mode & 0o777 == 0o640
+
+
+def test_temporary_names_cannot_be_foreseen_and_are_as_long_each_time() -> None:
+    first, second = (temporary.partial_name("x") for _ in range(2))
+    assert first != second
+    assert re.fullmatch(r"\.x\.[0-9a-f]{8}-\d{7}\.[0-9a-f]{16}\.partial", first)
+    assert temporary.same_name(first) == temporary.same_name(second)
+    assert len(temporary.same_name(first)) == len(first)
+    assert len(os.fsencode(temporary.partial_name("\U0001f600" * 60))) < 255
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_process_that_is_gone_left_is_removed_but_not_what_a_link_of_that_name_leads_to(
+    tmp_path: Path, kind: str
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "file").write_text("mine")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    start = temporary.partial_name("x").partition("-")[0]
+    left = tmp_path / f"{start}-{gone.pid:07d}.{0:016}.partial"
+    left.mkdir() if kind == "folder" else left.touch()
+    link = tmp_path / f"{start}-{gone.pid:07d}.{1:016}.partial"
+    link.symlink_to(mine, target_is_directory=True)
+    running = tmp_path / f"{start}-{os.getppid():07d}.{2:016}.partial"
+    running.mkdir()
+    made = Path((temporary.new_folder if kind == "folder" else temporary.new_file)(str(tmp_path), "x"))
+    assert sorted(tmp_path.iterdir()) == sorted([mine, running, made])
+    assert (mine / "file").read_text() == "mine"
+    temporary.remove(str(made))
+
+
+def test_a_folder_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> None:
+    place = tmp_path / "made" / "x"
+    for number in range(2):
+        with replacing_folder(place) as folder:
+            (folder / str(number)).touch()
+            assert place.exists() == bool(number)
+        assert [p.name for p in place.iterdir()] == [str(number)]
+    with pytest.raises(KeyboardInterrupt), replacing_folder(place):
+        raise KeyboardInterrupt
+    assert [p.name for p in place.iterdir()] == ["1"]
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_a_folder_that_somebody_else_planted_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files might be links to those of whoever goes on with it."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / f".db.{0:016}.partial").symlink_to(tmp_path / "mine")
+    assert list(temporary.kept_folders(str(tmp_path), "db")) == []
+    made = temporary.new_kept_folder(str(tmp_path), "db")
+    assert list(temporary.kept_folders(str(tmp_path), "db")) == [made]
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert list(temporary.kept_folders(str(tmp_path), "db")) == []

@@ -118,6 +118,12 @@ CASES = {
         "default_forward_type: FLOAT default_backward_type: FLOAT\n" + data() + BODY
         + layer("SoftmaxWithLoss", "loss", "fc label", NVCAFFE) + ACCURACY, SOFTMAX,
     ),
+    "a layer that is in TRAIN in either phase": Case(
+        data() + conv() + layer("BatchNorm", "bn", "conv1", "phase: TRAIN") + ip(bottom="bn") + LOSS, SOFTMAX
+    ),
+    "layers that say TEST": Case(
+        data() + conv() + layer("BatchNorm", "bn", "conv1", "phase: TEST") + ip(bottom="bn") + LOSS, SOFTMAX
+    ),
     "for TRAIN alone": Case(data("TRAIN") + BODY + LOSS, SOFTMAX, phase="TRAIN"),
     "InfogainLoss": Case(
         data() + MATRIX + BODY + layer("InfogainLoss", "loss", "fc label matrix"), SOFTMAX
@@ -290,7 +296,7 @@ def test_the_deploy_net_gives_the_probabilities_of_the_original(
     types = {layer.type for layer in net}
     assert not types & {"Data", "HDF5Data", "ImageData", "Accuracy", "Silence"}
     assert "label" not in net.blobs
-    assert not re.search("include|exclude|loss_weight", text)
+    assert not re.search("include|exclude|loss_weight|phase: TEST", text)
 
 
 def test_the_file_of_a_training_is_turned_into_that_of_its_user(

@@ -2,7 +2,8 @@
 
 netbuilder never imports it: its source is sent to the Python that has Caffe (3.7 or newer, numpy 1.x), so it
 imports nothing of netbuilder and works in a root where netbuilder is not installed. The sources of
-`_messages.py`, the protocol, and `_late_imports.py` are sent before this one and run in its namespace.
+`_messages.py`, the protocol, `_late_imports.py` and `storage/temporary.py` are sent before this one and run
+in its namespace.
 
 When Caffe refuses something it aborts the whole process. So each request is answered by a child, forked when
 Caffe has been imported, because starting Caffe again takes half a second. The child's death is an answer too,
@@ -23,6 +24,7 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netbuilder.engines.caffe._late_imports import late_imports
     from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
+    from netbuilder.storage.temporary import new_folder
 
 ANSWERS = reserve_stdout()  # before the first import that may print
 
@@ -212,7 +214,7 @@ def empty(folder: str) -> None:
 
 
 def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
-    folder = tempfile.mkdtemp(prefix="netbuilder-caffe-")
+    folder = new_folder(tempfile.gettempdir(), "netbuilder-caffe", 0o700)
     os.chdir(folder)  # relative sources of data layers are resolved here
     caffe.set_mode_cpu()
     hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}

@@ -1,6 +1,8 @@
-"""Import Caffe without what only `caffe.io` uses: SciPy and scikit-image take a second of processor time.
+"""Import Caffe without what a training does not use, which comes when it is asked for.
 
-pkg_resources, another eighth of one, only tells protobuf where it is, which that finds without.
+SciPy and scikit-image, which only `caffe.io` uses, take a second of processor time; the modules of Caffe's
+package that are Python alone, and the protobuf of them, a twentieth; pkg_resources, which only tells protobuf
+where it is, an eighth.
 
 Each worker in Caffe's Python (3.7 or newer) receives this source before its own, so it imports only the
 standard library.
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 WITHOUT = "pkg_resources"
 LATE = ("skimage", "skimage.io", "skimage.transform", "scipy", "scipy.ndimage")
+OF_CAFFE = (
+    "caffe.classifier", "caffe.detector", "caffe.io", "caffe.net_spec", "caffe.proto",
+    "caffe.proto.caffe_pb2",
+)  # fmt: skip
 
 
 class Late(types.ModuleType):
@@ -34,10 +40,33 @@ class Late(types.ModuleType):
         return call
 
 
+class Later(types.ModuleType):
+    """Stands in for a module of Caffe's package while that is imported; its names are stood in for too."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Name(self.__name__, name)
+
+
+class Name:
+    """Stands in for what a module of Caffe's package calls so."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def real(self) -> Any:
+        with late_imports():
+            return getattr(importlib.import_module(self.module), self.name)
+
+
 @contextmanager
 def late_imports() -> Iterator[None]:
     """While it lasts, these modules are stood in for, unless they are there already."""
-    made: dict[str, Any] = {name: Late(name) for name in LATE if name not in sys.modules}
+    kinds: dict[str, type[types.ModuleType]] = dict.fromkeys(LATE, Late)
+    if "caffe" not in sys.modules:
+        kinds.update((name, Later) for name in OF_CAFFE)
+    made: dict[str, Any] = {name: kind(name) for name, kind in kinds.items() if name not in sys.modules}
     for name, module in made.items():
         parent, _, child = name.rpartition(".")
         module.__path__ = []
@@ -52,3 +81,34 @@ def late_imports() -> Iterator[None]:
         for name, module in made.items():
             if name in sys.modules and sys.modules[name] is module:
                 del sys.modules[name]
+        if "caffe" in sys.modules and "caffe.io" in made:
+            come_when_asked_for(sys.modules["caffe"])
+
+
+def come_when_asked_for(package: types.ModuleType) -> None:
+    """Let Caffe's package import what was stood in for when it is looked up there; its modules do so now."""
+    late: dict[str, Any] = {}
+    for name, value in list(vars(package).items()):
+        if isinstance(value, (Later, Name)):
+            late[name] = value
+            delattr(package, name)
+    for own in [module for name, module in sys.modules.items() if name.startswith("caffe.")]:
+        for name, value in list(vars(own).items()):
+            if isinstance(value, Name):
+                setattr(own, name, value.real())
+            elif isinstance(value, Later):
+                setattr(own, name, importlib.import_module(value.__name__))
+
+    def look_up(name: str) -> Any:
+        if name not in late:
+            raise AttributeError(f"module '{package.__name__}' has no attribute '{name}'")
+        value = late[name]
+        if isinstance(value, Name):
+            found = value.real()
+        else:
+            with late_imports():
+                found = importlib.import_module(value.__name__)
+        setattr(package, name, found)
+        return found
+
+    vars(package)["__getattr__"] = look_up

@@ -16,7 +16,8 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-if __name__ != "__main__":  # there, the source of netbuilder/storage/wire.py has run before this one
+if __name__ != "__main__":  # there, the sources of these have run before this one
+    from netbuilder.storage.temporary import same_name
     from netbuilder.storage.wire import WireError, fields, packed
 
 if TYPE_CHECKING:
@@ -90,6 +91,21 @@ def resumable(state: str, model: str, target: str) -> None:
         raise Fault(f"{state} cannot be resumed from: {error}") from None
 
 
+def forget_folder(model: str, folder: str) -> None:
+    """Where a model names this folder, of lists of images perhaps, make its name the same in every run."""
+    import mmap
+
+    old, new = os.fsencode(folder), os.fsencode(same_name(folder))
+    with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = data.find(old)
+    if at < 0:
+        return  # another user's file, perhaps, that only that user may change
+    with open(model, "r+b") as changed, mmap.mmap(changed.fileno(), 0) as data:
+        while at >= 0:
+            data[at : at + len(old)] = new
+            at = data.find(old, at + len(old))
+
+
 def sync(path: str) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -112,6 +128,8 @@ def publish(job: dict[str, Any], iteration: int) -> tuple[str, str]:
     named = job["partial"] + name + ".named.solverstate" + ending
     try:
         check_whole(state)
+        if not job["hdf5"]:
+            forget_folder(model, os.path.basename(os.path.dirname(job["partial"])))
         retarget(state, named, job["written_prefix"] + name + KINDS[0] + ending)
         for path in (model, named):
             check_whole(path)

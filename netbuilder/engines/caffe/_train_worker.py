@@ -5,8 +5,8 @@ a root where netbuilder is not installed. The request comes on stdin; stdin then
 means that netbuilder is gone. Events go to stdout, Caffe's log to stderr, and a line with the request's mark
 in the log stands for each event, so that both keep their order.
 
-The sources of `_messages.py`, the protocol, `_late_imports.py`, `storage/wire.py` and `_snapshot_files.py`
-are sent before this one and run in its namespace.
+The sources of `_messages.py`, the protocol, `_late_imports.py`, `storage/wire.py`, `storage/temporary.py` and
+`_snapshot_files.py` are sent before this one and run in its namespace.
 """
 
 # ruff: noqa: B905 (zip has no `strict` before Python 3.10)
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netbuilder.engines.caffe._late_imports import late_imports
     from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
     from netbuilder.engines.caffe._snapshot_files import Fault, publish, resumable
+    from netbuilder.storage.temporary import new_folder
 
 EVENTS = reserve_stdout()  # before the first import that may print
 
@@ -73,6 +74,9 @@ def check_sound(net: Any) -> None:
 def snapshot(solver: Any, job: dict[str, Any]) -> None:
     """Write model and state under temporary names, and rename them when they are complete."""
     check_sound(solver.net)
+    tell("Saving", iteration=solver.iter)
+    if not os.read(0, 1):  # netbuilder has recorded what came before
+        raise Gone
     try:
         solver.snapshot()
     except (OSError, ValueError) as error:
@@ -320,7 +324,7 @@ def quoted(text: str) -> str:
 def write_files(job: dict[str, Any], folder: str) -> None:
     """Write the files of a job; the solver names the nets, which are in the same folder.
 
-    `_OWN` stands for a folder that a snapshot may name: for a training always the same one.
+    `_OWN` stands for a folder that a snapshot may name: of a training, `publish` makes its name the same.
     """
     own = os.path.dirname(job.get("partial", "")) or folder
     named = [f"{field}: {quoted(os.path.join(folder, name))}\n" for field, name in job["nets"]]
@@ -351,7 +355,7 @@ def main() -> None:
         )
         os._exit(0)
     signal.signal(signal.SIGINT, lambda number, frame: STOP.append(number))
-    folder = tempfile.mkdtemp(prefix="netbuilder-train-")
+    folder = new_folder(tempfile.gettempdir(), "netbuilder-train", 0o700)
     tell("Folder", path=folder)
     children: list[int] = []
     rank = 0

@@ -17,7 +17,7 @@ from netbuilder.engines.caffe.log import by_signal
 from netbuilder.engines.caffe.process import Process
 from netbuilder.engines.caffe.reasons import death
 from netbuilder.errors import EngineError, NetBuilderError
-from netbuilder.training.events import Ended, Event, Snapshot
+from netbuilder.training.events import Ended, Event, Saving, Snapshot
 from netbuilder.training.health import finite_model
 from netbuilder.training.snapshots import SNAPSHOTS
 
@@ -81,6 +81,7 @@ class BinaryWorker(Process):
                 yield Ended("diverged", event.iteration)
                 return
             elif self._wanted(event.iteration):
+                yield Saving(event.iteration)
                 try:
                     yield Snapshot(event.iteration, *publish(self._job, event.iteration))
                 except Fault as error:

@@ -15,12 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
 
-from netbuilder.engines.caffe.binary_worker import BinaryWorker
 from netbuilder.engines.caffe.install import VARIABLE, Install, find, how_to_get, missing
 from netbuilder.engines.caffe.jobs import NET_JOBS, TRAIN_JOBS, JobFields
 from netbuilder.engines.caffe.worker import Worker
 from netbuilder.errors import ConfigError, EngineError
-from netbuilder.measure.counts import batch_size
 from netbuilder.training.plan import NetPlan, TrainingPlan
 from netbuilder.training.snapshots import SNAPSHOTS
 
@@ -28,11 +26,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from netbuilder.engines.caffe.binary_worker import BinaryWorker
+
     Array = npt.NDArray[np.float32]
 
 __all__ = ["CaffeEngine", "CaffeJob"]
 
-_WORKERS: dict[str, type[Worker] | type[BinaryWorker]] = {"pycaffe": Worker, "binary": BinaryWorker}
 _ONLY_TORCH = "leave --dtype out, or use --engine torch"
 _NVIDIA = " (NVIDIA's Caffe divides the batch of the file instead)"
 
@@ -49,7 +48,11 @@ class CaffeJob:
 
     def start(self, log: IO[bytes] | None = None) -> Worker | BinaryWorker:
         """Start the worker; `log` receives Caffe's own lines. Raises EngineError if it does not start."""
-        return _WORKERS[self.install.kind](self.install, self.fields, log, self.threads)
+        if self.install.kind == "pycaffe":
+            return Worker(self.install, self.fields, log, self.threads)
+        from netbuilder.engines.caffe.binary_worker import BinaryWorker
+
+        return BinaryWorker(self.install, self.fields, log, self.threads)
 
 
 class CaffeEngine:
@@ -132,6 +135,8 @@ class CaffeEngine:
 
 def _batches(plan: TrainingPlan) -> tuple[str, ...]:
     """Notes on the global batch that results from several GPUs."""
+    from netbuilder.measure.counts import batch_size
+
     batch, passes = batch_size(plan.nets[0][1]), plan.solver.iter_size
     each = f"batch {batch} on each GPU"
     if "all" in plan.devices:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netbuilder.errors import EngineError
+from netbuilder.storage.files import cache_folder
 
 __all__ = [
     "INSTALL_COMMAND",
@@ -54,8 +55,7 @@ class Install:
 
 def default_root() -> Path:
     """The default target of tools/install_caffe.sh."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "netbuilder" / "caffe-bullseye"
+    return cache_folder() / "caffe-bullseye"
 
 
 def find() -> Install | None:

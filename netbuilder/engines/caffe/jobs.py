@@ -17,7 +17,7 @@ from netbuilder.engines.caffe.log import Displayed
 from netbuilder.errors import ConfigError, EngineError
 from netbuilder.layers import replayed_types
 from netbuilder.solvers import schedule_of
-from netbuilder.storage.files import read_text
+from netbuilder.storage.files import HELD, read_text
 from netbuilder.training.health import finite_model, metrics
 from netbuilder.training.plan import NetPlan, TrainingPlan, solver_models
 
@@ -102,7 +102,7 @@ def _pycaffe_net(do: str, plan: NetPlan, install: Install) -> JobFields:
         "python": _python_folders(seen, (plan.path, plan.net)),
         "nets": [],
         "names": {"net.prototxt": plan.path},
-        "visible": [seen(name) for name in (plan.path, *plan.weights)],
+        "visible": [seen(name) for name in (plan.path, *plan.weights) if name not in HELD],
         "gpus": _numbers(plan.devices),
         "phase": plan.net.phase,
         "level": plan.level,
@@ -330,8 +330,8 @@ def _binary_train(plan: TrainingPlan, install: Install) -> tuple[JobFields, list
 def _binary_net(do: str, plan: NetPlan, install: Install) -> JobFields:
     if plan.inline:
         raise ConfigError(
-            f"the caffe binary opens a net by its file, and '{plan.path}' is a solver that holds the net",
-            hint=f"move the net to a file of its own, or name a Python that can import caffe by {VARIABLE}",
+            f"the caffe binary opens a net by its file, and that of '{plan.path}' is not in one",
+            hint=f"write the net to a file of its own, or name a Python that can import caffe by {VARIABLE}",
         )
     arguments = [do, "-model", plan.path, "-iterations", str(plan.iterations), *_gpu_flag(plan.devices)]
     arguments += ["-level", str(plan.level)] if plan.level else []

@@ -66,6 +66,8 @@ __all__ = [
 
 Shape = tuple[int, ...]
 
+_MODULES = ("_messages.py", "_late_imports.py", "../../storage/temporary.py", "_judge_worker.py")
+
 
 class CaffeRefused(EngineError):
     """Caffe ended its process over a net: a failed check, a parse error, or a crash.
@@ -321,7 +323,7 @@ class Caffe:
         """Start the worker unless it is running, and wait until it has imported Caffe."""
         if self._process is not None:
             return
-        command, sources = boot(self.install, "_messages.py", "_late_imports.py", "_judge_worker.py")
+        command, sources = boot(self.install, *_MODULES)
         self._log = tempfile.TemporaryFile(buffering=0, prefix="netbuilder-caffe-log-")  # noqa: SIM115
         try:
             self._process = subprocess.Popen(

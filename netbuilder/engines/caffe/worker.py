@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -23,13 +22,14 @@ from netbuilder.training import events
 __all__ = ["Worker"]
 
 _MODULES = (
-    "_messages.py", "_late_imports.py", "../../storage/wire.py", "_snapshot_files.py", "_train_worker.py",
+    "_messages.py", "_late_imports.py", "../../storage/wire.py", "../../storage/temporary.py",
+    "_snapshot_files.py", "_train_worker.py",
 )  # fmt: skip
 _EVENTS = {
     kind.__name__: kind
     for kind in (
-        events.Started, events.Replaying, events.Testing, events.Tested, events.Snapshot, events.Timing,
-        events.Timed, events.Ended,
+        events.Started, events.Replaying, events.Testing, events.Tested, events.Saving, events.Snapshot,
+        events.Timing, events.Timed, events.Ended,
     )
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ class Worker(Process):
         self._root = install.root or Path("/")
         self._folder: Path | None = None
         self._job = job
-        self._mark = f"{MARK} {secrets.token_hex(8)}\n"  # no name of a layer, which Caffe logs, equals it
+        self._mark = f"{MARK} {os.urandom(8).hex()}\n"  # no name of a layer, which Caffe logs, equals it
         command, sources = boot(install, *_MODULES, threads=threads)
         # A descriptor opened before the chroot keeps the current directory reachable by relative names.
         directory = os.open(".", os.O_RDONLY) if install.root is not None else None
@@ -102,6 +102,8 @@ class Worker(Process):
             else:
                 ended = ended or kind == "Ended"
                 yield self._checked(_event(kind, fields))
+                if kind == "Saving":
+                    self._send(b"\n")
         code = self._process.wait()
         if not ended and self._ended_in_setup:
             yield events.Ended("stopped", self._job.get("begin", 0))

@@ -65,20 +65,23 @@ class Average:
 class Lookahead:
     """After every so many updates, slow = slow + share * (weights - slow), and weights = slow.
 
-    The momenta and the statistics of BatchNorm stay as they are. Source: Zhang 2019 (arXiv 1907.08610).
+    The momenta, the statistics of BatchNorm, and frozen weights stay as they are. Source: Zhang 2019 (arXiv
+    1907.08610).
     """
 
     def __init__(self, net: NetModule, every: int, share: float) -> None:
         self._every, self._share = every, share
-        self._blobs = [p.blob.detach() for p in learnables(net) if isinstance(p.blob, nn.Parameter)]
-        self._slow = [blob.clone() for blob in self._blobs]
+        self._blobs: list[Tensor] = [p.blob for p in learnables(net) if isinstance(p.blob, nn.Parameter)]
+        self._slow = [blob.detach().clone() for blob in self._blobs]
 
     @torch.no_grad()
     def update(self, done: int) -> None:
         """Take in the weights after so many updates."""
         if done % self._every == 0:
-            torch._foreach_lerp_(self._slow, self._blobs, self._share)
-            _copy(self._blobs, self._slow)
+            learning = [pair for pair in zip(self._slow, self._blobs, strict=True) if pair[1].requires_grad]
+            slow, blobs = [slow for slow, _ in learning], [blob for _, blob in learning]
+            torch._foreach_lerp_(slow, blobs, self._share)
+            _copy(blobs, slow)
 
     def state(self) -> list[Tensor]:
         """What a resumed run needs."""

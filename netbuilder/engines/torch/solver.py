@@ -6,18 +6,22 @@ Caffe's files of its state in `solver_state.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from netbuilder.engines.torch.muon import Muon
 from netbuilder.engines.torch.network import NetModule
-from netbuilder.engines.torch.updates import UPDATES, Batch
+from netbuilder.engines.torch.operators.convolution import Convolution
+from netbuilder.engines.torch.updates import UPDATES, Batch, Update
 from netbuilder.errors import ConfigError
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import checks
 from netbuilder.solvers.policies import float32, schedule_of
+from netbuilder.storage.files import cache_folder
 
 __all__ = ["Learnable", "Solver", "refuse"]
 
@@ -25,6 +29,20 @@ __all__ = ["Learnable", "Solver", "refuse"]
 _REFUSED = ("lr-policy", "momentum", "solver-type", "value", "warm-up")
 _TAKEN = ("average_loss", "clip_gradients", "device_id", "display", "gamma", "snapshot", "weight_decay")
 _NEEDED = ("max_iter", "stepsize")
+
+
+def _own_caches() -> None:
+    """Keep PyTorch, which does so for each optimizer, from making a folder in the system's temporary one.
+
+    Its name there is foreseeable, and what it compiles is read from it again.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        try:
+            folder = cache_folder() / "torchinductor"
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # no home
+            return
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 class Learnable(NamedTuple):
@@ -48,11 +66,16 @@ def learnables(net: NetModule) -> Iterator[Learnable]:
                 yield Learnable(operator.name, i, blob, operator.lr_mults[i], operator.decay_mults[i])
 
 
+def _is_filter(net: NetModule, p: Learnable) -> bool:
+    return p.number == 0 and isinstance(net.operators()[p.layer], Convolution)
+
+
 class Solver(torch.optim.Optimizer):
     """The update that a solver file asks for: SGD, Nesterov, AdaGrad, RMSProp, AdaDelta, Adam.
 
     `solver` is a SolverParameter, `max_iter` replaces its own. Made after the net is on its device. `fused`
-    allows PyTorch's kernels that compute a whole update at once. Raises ConfigError as `refuse` does.
+    allows PyTorch's kernels that compute a whole update at once. `muon` updates the filters of convolutions
+    that learn, instead. Raises ConfigError as `refuse` does.
 
     >>> import torch, netbuilder.engines.torch as engine
     >>> from netbuilder import Net
@@ -76,7 +99,13 @@ class Solver(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, net: NetModule, solver: SolverParameter, *, max_iter: int | None = None, fused: bool = True
+        self,
+        net: NetModule,
+        solver: SolverParameter,
+        *,
+        max_iter: int | None = None,
+        fused: bool = True,
+        muon: Muon | None = None,
     ) -> None:
         message = SolverParameter()
         message.CopyFrom(solver)
@@ -89,13 +118,22 @@ class Solver(torch.optim.Optimizer):
         self.current_step = 0
         self.learnable = list(learnables(net))
         self._update = UPDATES[self.type](message, fused=fused)
+        self._muon = muon
+        self._frozen: set[int] = set()
+        if muon is not None and self.type not in ("SGD", "Nesterov"):
+            raise ConfigError(
+                f"muon needs a solver of type SGD or Nesterov, whose history it takes, not {self.type}",
+                key="muon",
+            )
         self._decay: float = message.weight_decay
         self._clip: float = message.clip_gradients
         self._iter_size: int = message.iter_size
-        groups: dict[tuple[float, float], dict[str, Any]] = {}
+        groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
         for p in self.learnable:
-            group = {"params": [], "lr_mult": p.lr_mult, "decay_mult": p.decay_mult}
-            groups.setdefault((p.lr_mult, p.decay_mult), group)["params"].append(p.blob)
+            own = muon is not None and bool(p.lr_mult) and _is_filter(net, p)
+            group = {"params": [], "lr_mult": p.lr_mult, "decay_mult": p.decay_mult, "muon": own}
+            groups.setdefault((p.lr_mult, p.decay_mult, own), group)["params"].append(p.blob)
+        _own_caches()
         super().__init__(list(groups.values()) or [{"params": []}], {"lr": message.base_lr})
         for p in self.learnable:
             for name in self._names:
@@ -133,7 +171,7 @@ class Solver(torch.optim.Optimizer):
             batch = self._batch(group)
             if batch.weights:
                 decay = float32(self._decay * group["decay_mult"])
-                self._update.apply(batch, local, decay, scale, self.iteration)
+                self._update_of(group).apply(batch, local, decay, scale, self.iteration)
         self.current_step = self._coming_step()
         self.iteration += 1
         return loss
@@ -161,11 +199,21 @@ class Solver(torch.optim.Optimizer):
 
     def _batch(self, group: dict[str, Any]) -> Batch:
         """The parameters that the update may change, or their histories."""
-        params: list[Tensor] = group["params"]
+        params: list[Tensor] = [p for p in group["params"] if id(p) not in self._frozen]
         if group["asleep"]:
             params = [p for p in params if p.grad is not None] if self._squares else []
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
         return Batch(params, grads, tuple([self.state[p][name] for p in params] for name in self._names))
+
+    def _update_of(self, group: dict[str, Any]) -> Update:
+        return self._muon if self._muon is not None and group["muon"] else self._update
+
+    def freeze(self, blobs: Iterable[Tensor]) -> None:
+        """Leave these parameters as they are from now on: no gradient, no momentum, no decay."""
+        for blob in blobs:
+            blob.requires_grad_(False)
+            blob.grad = None
+            self._frozen.add(id(blob))
 
     @property
     def _squares(self) -> bool:

@@ -16,7 +16,17 @@ import torch
 from torch import Tensor
 
 from netbuilder.engines.torch.training import Training, tested
-from netbuilder.training.events import Ended, Event, Iteration, Pace, Snapshot, Started, Tested, Testing
+from netbuilder.training.events import (
+    Ended,
+    Event,
+    Iteration,
+    Pace,
+    Saving,
+    Snapshot,
+    Started,
+    Tested,
+    Testing,
+)
 
 if TYPE_CHECKING:
     from netbuilder.training.plan import TrainingPlan
@@ -199,6 +209,8 @@ class TrainRun:
         yield from self._settle()
         if not self._training.sound:
             raise _Diverged
+        if self._plan.ranks.first:
+            yield Saving(self._training.iteration)
         model, state = self._training.snapshot()
         if self._plan.ranks.first:
             yield Snapshot(self._training.iteration, model, state)

@@ -22,6 +22,7 @@ from netbuilder.engines.torch.averaging import Average, Lookahead
 from netbuilder.engines.torch.devices import device_of
 from netbuilder.engines.torch.feed import Deal, Feed
 from netbuilder.engines.torch.feed.memory import limit
+from netbuilder.engines.torch.freezing import Freezing
 from netbuilder.engines.torch.memory import out_of_memory, too_large
 from netbuilder.engines.torch.network import NetModule, Outputs
 from netbuilder.engines.torch.passes import DEFAULT
@@ -100,7 +101,7 @@ class Training:
         agree_on_state(plan, self.peers)
         seed = plan.solver.random_seed if plan.solver.random_seed >= 0 else torch.seed() % 2**31
         seed = self.peers.gather(seed)[0]
-        self.warnings = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
+        self.warnings = warnings_of(plan)
         self.extras = TrainingExtras.of(plan.extras)
         self.notes = [f"extra {line}" for line in self.extras.lines()]
         torch.manual_seed(seed + ranks.rank)
@@ -110,7 +111,8 @@ class Training:
         models = [*solver_models(plan.solver), *plan.weights] if plan.model is None else [plan.model]
         for path in models:
             self.net.load_caffemodel(path)
-        self.solver = Solver(self.net, plan.solver)
+        self.solver = Solver(self.net, plan.solver, muon=self.extras.muon_of(plan.solver))
+        self._freezing = Freezing(self.net, self.solver, self.extras.freeze, plan.solver.max_iter)
         if plan.state is not None:
             load_state(plan.state, self.solver)
         self._tests = [
@@ -201,6 +203,7 @@ class Training:
 
     def update(self, batches: Iterable[Mapping[str, Tensor]]) -> tuple[Tensor, Outputs] | None:
         """One update by the gradients of these batches; see `step`."""
+        self._freezing.update(self.iteration)
         losses: list[Tensor] = []
         last = self.plan.solver.iter_size
         for number, batch in enumerate(batches, 1):
@@ -413,6 +416,23 @@ def share(net: NetModule, other: NetModule) -> None:
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
     return " ".join(map(shape_text, shapes)) or "none"
+
+
+def warnings_of(plan: TrainingPlan) -> tuple[str, ...]:
+    """What the files ask for, and this engine does otherwise, by name."""
+    debug = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
+    half = {
+        field.name
+        for _, net in plan.nets
+        for message in (net.proto, *(layer.proto for layer in net))
+        for field, value in message.ListFields()
+        if field.name.endswith(("forward_type", "backward_type"))
+        and field.enum_type is not None
+        and field.enum_type.values_by_number[value].name == "FLOAT16"
+    }
+    if not half:
+        return debug
+    return (*debug, f"{', '.join(sorted(half))}: FLOAT16 is left out; --dtype says the precision here")
 
 
 def refuse(plan: TrainingPlan) -> None:

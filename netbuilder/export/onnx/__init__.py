@@ -5,8 +5,6 @@ Needs the packages onnx and NumPy, and to run the file onnxruntime. See docs/onn
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import EngineError, FileError
 from netbuilder.net import Net
+from netbuilder.storage import temporary
 from netbuilder.storage.files import reason
 
 if TYPE_CHECKING:
@@ -130,13 +129,17 @@ def _folded(net: Net, arrays: Mapping[str, Sequence[Array]]) -> tuple[Net, dict[
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
     """A place to write the model and its arrays, which replace those at the target once all went well."""
-    folder = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    folder = None
     try:
-        folder.mkdir()
+        folder = Path(temporary.new_folder(str(target.parent), target.name))
         yield folder / target.name
-        for file in sorted(folder.iterdir(), reverse=True):  # the arrays before the model that names them
+        arrays = sorted(file for file in folder.iterdir() if file.name != target.name)
+        if arrays:
+            target.unlink(missing_ok=True)  # with new arrays it would be wrong
+        for file in (*arrays, folder / target.name):
             file.replace(target.with_name(file.name))
     except OSError as error:
         raise FileError(f"cannot write '{target}': {reason(error)}", hint="choose another place") from None
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            temporary.remove(str(folder))

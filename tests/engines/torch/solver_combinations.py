@@ -130,7 +130,8 @@ def differences(
 ) -> dict[str, float]:
     """How far parameters and histories are from real Caffe's after one step, by name.
 
-    The update gets Caffe's gradients and statistics, or those computed here for a `whole` step.
+    The update gets Caffe's gradients and statistics, or those computed here for a `whole` step; these are
+    compared, too.
     """
     rng = np.random.default_rng(case.seed)
     net, solver, message = _prepared(case, rng, fused)
@@ -152,10 +153,11 @@ def differences(
         solver.zero_grad()
         for _ in range(message.iter_size):
             net(**{name: torch.from_numpy(array) for name, array in feed.items()}).loss.backward()
+        found = _gradients(net, theirs)
     else:
+        found = {}
         _take_over(net, theirs)
     solver.step()
-    found = {}
     for name, blobs in net.params.items():
         for i, blob in enumerate(blobs):
             found[f"{name} {i}"] = _apart(blob.detach().numpy(), theirs.params[name][i], before[name][i])
@@ -164,6 +166,16 @@ def differences(
     found["iteration"] = abs(solver.iteration - theirs.iteration)
     found["current_step"] = abs(solver.current_step - other.current_step)
     return found
+
+
+def _gradients(net: NetModule, theirs: Trained) -> dict[str, float]:
+    """How far the gradients are from Caffe's."""
+    return {
+        f"gradient of {name} {i}": _apart(blob.grad.numpy(), theirs.gradients[name][i], 0)
+        for name, blobs in net.params.items()
+        for i, blob in enumerate(blobs)
+        if blob.grad is not None
+    }
 
 
 def _take_over(net: NetModule, theirs: Trained) -> None:

@@ -127,6 +127,12 @@ def test_contrastive_loss_takes_more_labels_than_pairs(real_caffe: Caffe) -> Non
         ('type: "ArgMax" argmax_param { top_k: 1 }', (7,)),
         ('type: "Clip" clip_param { min: 0.5 max: -0.5 }', (3, 4)),
         ('type: "Clip" clip_param { min: -0.5 max: 0.5 }', (3, 4)),
+        (  # PyTorch 2.13 crashed
+            'type: "Convolution" convolution_param { num_output: 3 kernel_size: 1 pad: 1 stride: 2 '
+            'dilation: 3 weight_filler { type: "constant" value: 0.3 } '
+            'bias_filler { type: "constant" value: 2 } }',
+            (2, 8, 7, 1),
+        ),
     ],
 )
 def test_a_layer_computes_what_caffe_computes(real_caffe: Caffe, fields: str, shape: tuple[int, ...]) -> None:

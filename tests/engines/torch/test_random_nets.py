@@ -10,7 +10,7 @@ from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.torch.operators import OPERATORS
 from netbuilder.schema import NetParameter
 from tests.fuzz.generate import Case, case
-from tests.fuzz.numbers import judge
+from tests.fuzz.numbers import Rounding, judge
 
 NETS = 40
 
@@ -25,6 +25,36 @@ def test_numbers_of_random_nets_are_caffes(real_caffe: Caffe) -> None:
         backward += judged.backward
     assert compared > NETS // 2
     assert backward > NETS // 4
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param("33:450", id="Caffe's LRN adds up gradients over channels by a running sum"),
+        pytest.param("32:4673", id="a rounded mean shifts what BatchNorm's gradient reads, and 0 is left"),
+        pytest.param("r1:50", id="a HingeLoss leaves its margins in the gradient of a Parameter"),
+        pytest.param("33:128", id="oneDNN added up the gradient of a bias one by one"),
+    ],
+)
+def test_a_net_that_once_differed(real_caffe: Caffe, seed: str) -> None:
+    judged = judge(case(seed), real_caffe)
+    assert judged.errors
+    assert not judged.wrong, str(judged)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "moves", "explained"),
+    [
+        (1e-6, 1e-4, 1e-5, True),  # Caffe is off by what its order of sums may lose
+        (1e-4, 1e-4, 1e-5, True),
+        (0, 1e-3, 1e-5, False),  # by more than that: it computes something else
+        (1e-3, 0, 1e-5, False),
+        (1e-4, 1e-6, 1e-5, False),  # ours rounds worse than Caffe
+        (4e-6, 1e-7, 1e-9, True),
+    ],
+)
+def test_rounding_is_what_float64_says(ours: float, theirs: float, moves: float, explained: bool) -> None:
+    assert Rounding(ours, theirs, moves).explains is explained
 
 
 def net(type: str, fields: str = "") -> Case:

@@ -60,10 +60,17 @@ def test_an_update_is_that_of_real_caffe_from_an_equal_state(caffe_solver: Caffe
 
 
 def test_a_step_with_our_gradients_is_that_of_real_caffe(caffe_solver: CaffeSolver) -> None:
-    """Gradients differ in the order of their sums, which AdaDelta and Adam without history make larger."""
+    """Gradients differ in the order of their sums, which AdaDelta and Adam without history make larger.
+
+    A step further off than 2e-5 is exact from Caffe's gradients, and these are ours within 1e-6.
+    """
     for case in combinations(COMBINATIONS):
         found = differences(caffe_solver, case, whole=True)
-        assert max(found.values()) < 2e-5, (found, case)
+        gradients = max(found.pop(name) for name in list(found) if name.startswith("gradient of "))
+        assert gradients < 5e-6, case
+        if max(found.values()) >= 2e-5:
+            assert gradients < 1e-6, case
+            assert max(differences(caffe_solver, case).values()) < 1e-6, (found, case)
 
 
 LINE = """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from netbuilder.cli.main import main
 from netbuilder.engines.caffe import Caffe
 from netbuilder.schema import message
 from netbuilder.weights.arrays import read_arrays
+from tests.databases import noise, write_lmdb
 from tests.engines.case import NET, SOLVER, refusal, rows, start, state_of, wait_for
 
 # Nothing random, so that both engines see the same. The bias before BatchNorm is left out: its gradient is 0
@@ -205,7 +208,15 @@ def test_ctrl_c_gives_a_snapshot_and_130(folder: Path) -> None:
     assert data["end"] == "stopped"
     assert data["snapshots"][-1] == f"out/x_iter_{data['iteration']}.solverstate"
     assert "stopping after this iteration; once more ends at once" in err
-    assert not (folder / "out/.x.partial").exists()
+    assert not list((folder / "out").glob(".*"))
+
+    shorter = SOLVER.replace("max_iter: 200", f"max_iter: {data['iteration'] + 20}")
+    (folder / "long.prototxt").write_text(shorter)
+    (printed,) = [line for line in err.splitlines() if line.startswith("to go on: ")]
+    done = subprocess.run(printed.removeprefix("to go on: "), shell=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    gone_on = json.loads(done.stdout)
+    assert (gone_on["from"], gone_on["end"]) == (data["iteration"], "done")
 
 
 def test_a_stopped_run_that_is_resumed_ends_with_the_same_bytes(folder: Path) -> None:
@@ -289,12 +300,34 @@ def test_a_mistake_leaves_an_earlier_run_alone(folder: Path, capsys: pytest.Capt
 
     write_blob("mean.binaryproto", np.zeros((1, 3, 9, 9)))
     (folder / "net.prototxt").write_text(net.replace("scale: 0.01", 'mean_file: "mean.binaryproto"'))
-    assert "mean" in refused()
+    assert "'mean.binaryproto' is 3x9x9, and the images are 3x10x10 (channels x" in refused()
+    Path("mean.binaryproto").write_bytes(b"\xff\xff")
+    assert "mean_file 'mean.binaryproto' is not a mean image" in refused()
+    Path("mean.binaryproto").unlink()
+    assert "mean_file 'mean.binaryproto' is not there" in refused()
+    test_only = net.replace('"db" backend: LMDB batch_size: 10', '"nothing" backend: LMDB batch_size: 10')
+    (folder / "net.prototxt").write_text(test_only)
+    assert refused().startswith("layer 'data' reads 'nothing', which is not there\n")
+    write_lmdb("signed", noise(3, 3, 10, 10), [0, -1, 1])
+    (folder / "net.prototxt").write_text(net.replace('"db"', '"signed"'))
+    assert refused().startswith(
+        "label -1 of record '00001' of 'signed' is out of range: SoftmaxWithLoss 'loss'"
+    )
     (folder / "net.prototxt").write_text(net.replace('type: "ReLU"', 'type: "Pooling3D"'))
     assert "Pooling3D" in refused()
     memory = 'layer { name: "m" type: "MemoryData" top: "m" top: "l" memory_data_param { batch_size: 2 '
     (folder / "net.prototxt").write_text(f"{memory} channels: 1 height: 1 width: 1 }} }}\n{net}")
     assert refused().startswith("MemoryData 'm' gets its rows from a program: a training has none\n")
     (folder / "net.prototxt").write_text(net)
+    Path("cut.caffemodel").write_bytes(Path("start.caffemodel").read_bytes()[:-40])
+    assert refused("--weights", "cut.caffemodel").startswith("'cut.caffemodel' is cut short or damaged")
+    for kind in ("caffemodel", "solverstate", "runstate"):
+        Path("cut").mkdir()
+        for path in Path("out").glob("x_iter_20.*"):
+            whole = path.read_bytes()
+            (Path("cut") / path.name).write_bytes(whole[:-30] if path.name.endswith(kind) else whole)
+        words = ["train", "solver.prototxt", *TORCH, "--resume", "cut/x_iter_20.solverstate"]
+        assert "x_iter_20" in refusal(words, capsys)
+        shutil.rmtree("cut")
     (folder / "db/data.mdb").write_bytes((folder / "db/data.mdb").read_bytes()[:9000])
     assert refused().startswith("the data of Data 'data' cannot be used: ")

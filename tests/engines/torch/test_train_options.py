@@ -36,6 +36,21 @@ def test_a_float16_run_resumes_with_its_scale(folder: Path) -> None:
     assert Path("out/x_iter_20.caffemodel").read_bytes() == whole
 
 
+def test_types_of_numbers_of_nvcaffe_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain(folder, max_iter=1)
+    text = (
+        Path("net.prototxt")
+        .read_text()
+        .replace('name: "conv" type', 'name: "conv" backward_type: FLOAT16 type')
+    )
+    Path("net.prototxt").write_text(f"default_forward_type: FLOAT16\ndefault_backward_type: FLOAT\n{text}")
+    trained("torch")
+    assert (
+        "warning: backward_type, default_forward_type: FLOAT16 is left out; --dtype says the precision here\n"
+        in capsys.readouterr().err
+    )
+
+
 def test_a_seed_replaces_that_of_the_solver(folder: Path) -> None:
     models = []
     for words in ((), ("--seed", "3"), ("--seed", "4")):

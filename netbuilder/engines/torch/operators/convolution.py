@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,7 +43,10 @@ class _Sliding(Operator):
         super().__init__(layer, phase)
         p = self.message
         self._axes = self.blob(0).dim() - 2
-        self.window = conv_window(p, self._axes)
+        window = conv_window(p, self._axes)
+        # Of a kernel of 1 it is void, but oneDNN crashed of it (an image of width 1, padded, stride 2).
+        dilation = (1 if k == 1 else d for k, d in zip(window.kernel, window.dilation, strict=True))
+        self.window = window._replace(dilation=tuple(dilation))
         before, after = sides(p)
         # Where a fork pads the four sides differently, the image is padded, or the top cut, by itself.
         self.sides = (before[1], after[1], before[0], after[0]) if before != after else ()
@@ -76,7 +80,12 @@ class _Sliding(Operator):
 
     def slide(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The top for this weight and bias, in the shapes of the layer's own."""
-        top = (self._native if self.whole(x) else self._odd)(x, weight, bias)
+        if not self.whole(x):
+            top = self._odd(x, weight, bias)
+        elif bias is not None and _sums_badly(bias):
+            top = _graded(self._native(x, weight, bias.detach()), bias)
+        else:
+            top = self._native(x, weight, bias)
         return top if self.slope is None else functional.leaky_relu(top, self.slope)
 
     def whole(self, x: Tensor) -> bool:
@@ -96,6 +105,32 @@ class _Sliding(Operator):
 
     def _one_batch_axis(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
+
+
+def _sums_badly(bias: Tensor) -> bool:
+    """Whether PyTorch would add up the gradient of a bias value by value: oneDNN does, on the CPU.
+
+    Of 500,000 gradients of one sign that is off by 1e-3.
+    """
+    wanted = bias.requires_grad and torch.is_grad_enabled()
+    return wanted and bias.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _graded(top: Tensor, bias: Tensor) -> Tensor:
+    """A top to which a bias was added without its gradient, with it: the sum of the top's."""
+    return cast(Tensor, _Bias.apply(top, bias))  # type: ignore[no-untyped-call]
+
+
+class _Bias(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, top: Tensor, bias: Tensor) -> Tensor:
+        ctx.mark_dirty(top)  # no copy, and no view, which layers in place could not write over
+        ctx.kind = bias.dtype
+        return top
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, gradient.sum([0, *range(2, gradient.dim())], dtype=ctx.kind)
 
 
 class Convolution(_Sliding):
