@@ -46,10 +46,13 @@ VERBS: dict[str, list[str]] = {
     "check --fix": ["check", "{file}", "--fix", "--force"],
     "check --target": ["check", "{file}", "--target", "opencv"],
     "diff": ["diff", "{file}", "{file}"],
-    "train-val": ["train-val", "{file}", "{file}", "-o", "{folder}/both", "--force"],
+    "train-val": [
+        "train-val", "{file}", "-o", "{folder}/both.prototxt", "--force", "--data", "lmdb",
+        "--train_source", "a", "--test_source", "b", "--batch", "8",
+    ],
     "draw --tree": ["draw", "{file}", "--tree"],
     "deploy": ["deploy", "{file}", "-o", "{folder}/deploy.prototxt", "--force"],
-}
+}  # fmt: skip
 # The bars: seconds of the processor, by file and verb, for 100,000 layers and 1 MB.
 BARS = {
     **{(net, "count"): 6.0 for net in ("residual", "products")},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from netbuilder.errors import FieldError, NameClash, NetBuilderError, ShapeError, shape_text
@@ -59,13 +59,17 @@ class Origin(NamedTuple):
     column: int = 0
 
     def __str__(self) -> str:
-        file = self.file
-        if os.path.isabs(file):
-            relative = os.path.relpath(file)
-            file = file if relative.startswith("..") else relative
+        file = _relative(self.file, os.getcwd()) if os.path.isabs(self.file) else self.file
         return ", ".join(
             [f"{file}:{self.line}" if self.line else file, *(["/".join(self.scope)] if self.scope else [])]
         )
+
+
+@lru_cache(maxsize=64)  # a file may have thousands of errors
+def _relative(file: str, folder: str) -> str:
+    """A path as seen from a folder, if it is inside it."""
+    relative = os.path.relpath(file, folder)
+    return file if relative.startswith("..") else relative
 
 
 class Blob:
@@ -236,6 +240,8 @@ def writes_over(bottoms: Sequence[Blob], tops: Sequence[str]) -> tuple[int, ...]
     """The tops, by index, that have the name of the bottom at their place."""
     if not bottoms:
         return ()
+    if len(tops) == 1:
+        return (0,) if tops[0] == bottoms[0].name else ()
     return tuple([i for i, top in enumerate(tops[: len(bottoms)]) if top == bottoms[i].name])
 
 
@@ -268,6 +274,8 @@ def check_tops(
 
     `blobs` has the newest version of each name, `readers` the first reader of each version.
     """
+    if len(tops) == 1 and tops[0] not in blobs:
+        return
     given: set[str] = set()  # a set, since a layer may have a hundred thousand tops
     twice = _repeated(bottoms) if len(bottoms) > 1 else ()
     for i, name in enumerate(tops):

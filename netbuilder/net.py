@@ -265,7 +265,8 @@ class Net:
                     refuse_fork(name, self.dialect)
             rule = None if unknown else self._rule(proto.type, top_shapes is not None)
             names = proto.bottom if alike is None else alike.bottoms
-            bottoms = tuple([self._find(name) for name in names])
+            blobs = self._blobs
+            bottoms = tuple([blobs[name] if name in blobs else self._find(name) for name in names])
         except NetBuilderError as error:
             raise located(error, f"{proto.type} '{proto.name}'", origin, ()) from None
         tops, fields = (tuple(proto.top), None) if alike is None else (alike.tops, alike.fields)

@@ -13,10 +13,12 @@ import pytest
 
 from netbuilder.cli.build import script_parser
 from netbuilder.cli.main import verb_parser
+from netbuilder.config import all_configs
 from netbuilder.measure.counts import count
 from netbuilder.net import Net
 from netbuilder.networks import options
 from netbuilder.report import headline
+from tests import consumers
 from tests.installation import require_onnx, require_torch
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +34,8 @@ NOT_RUN = {"real-caffe.md"}
 NOT_RUN |= {"road-bl-net-to-mnn.md", "road-old-caffemodel.md", "road-torchvision-to-opencv.md"}
 IN_PYTORCH = {"training-data.md", "training-in-pytorch.md", "add-an-operator.md", "pycaffe.md", "pytorch.md"}
 
-IN_ONNX = {"onnx.md"}
+IN_ONNX = {"onnx.md", "hand-over.md"}
+IN_CONSUMERS = {"hand-over.md"}
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -71,9 +74,17 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_the_readme_links_to_every_page() -> None:
-    links = set(LINK.findall((ROOT / "README.md").read_text(encoding="utf-8")))
-    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} <= links
+def test_the_index_links_to_every_page_and_the_readme_to_the_index() -> None:
+    links = set(LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"} <= links
+    assert "docs/README.md" in LINK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_number_of_configs_is_that_of_the_shipped_ones(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"\b(\d+) (?:shipped )?configs\b", text) if page.name != "CHANGELOG.md" else []
+    assert {int(number) for number in named} <= {len(all_configs())}
 
 
 @pytest.mark.parametrize("page", with_blocks("python"), ids=lambda p: p.name)
@@ -82,6 +93,9 @@ def test_the_python_blocks_of_a_page_run_one_after_another(page: Path, tmp_path:
         require_torch()
     if page.name in IN_ONNX:
         require_onnx()
+    if page.name in IN_CONSUMERS:
+        for module in consumers.MODULES.values():
+            consumers.require(module)
     # In a process of its own, since a page may register a rule or a branch.
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks(page, "python")), encoding="utf-8")

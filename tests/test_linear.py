@@ -309,6 +309,17 @@ def test_nothing_is_taken_over_from_a_layer_that_is_refused() -> None:
         text_read.parse(right + 'layer { name: "b" type: "X" relu_param { } type: "ReLU" }\n', NetParameter)
 
 
+def test_layers_alike_are_upgraded_each() -> None:
+    """Caffe sets the multipliers of a BatchNorm with three `param` to 0, after it has read the file."""
+    body = "param { lr_mult: 1 } param { lr_mult: 2 } param { lr_mult: 3 }"
+    names = ["data", "a", "b", "c", "d"]
+    text = INPUT.replace("dim: 8", "dim: 8 dim: 8 dim: 8")
+    text += "".join(layer("BatchNorm", name, before, body) for before, name in pairwise(names))
+    for one in parse(text).layers[1:]:
+        assert [spec.lr_mult for spec in one.proto.param] == [0, 0, 0]
+        assert [p.learnable for p in one.params] == [False] * 3
+
+
 def test_checks_of_one_of_each_kind_find_what_checks_of_all_find(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a net that many of the checks complain about, twice at each kind."""
     bad = [
@@ -328,8 +339,9 @@ def test_checks_of_one_of_each_kind_find_what_checks_of_all_find(monkeypatch: py
     text += 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x0_6" bottom: "label" top: "loss" }\n'
     quick = examine_text(text, "x.prototxt", Wanted(targets=("opencv", "caffe-1.0"))).findings
     monkeypatch.setattr(checks, "OF_KINDS", frozenset())
-    monkeypatch.setattr(reader, "_MOST_PLAIN", 0)  # no layer has a kind
-    monkeypatch.setattr(reader, "unnamed", lambda layer: None)
+    monkeypatch.setattr(text_read, "_MOST_LIKES", 0)
+    monkeypatch.setattr(reader, "unnamed", lambda layer: None)  # no layer has a kind
+    assert not any(one.kind for one in parse(text, unknown="keep", refused=[], dialect="any"))
     slow = examine_text(text, "x.prototxt", Wanted(targets=("opencv", "caffe-1.0"))).findings
     assert quick == slow
     assert len({f.code for f in quick}) > 12

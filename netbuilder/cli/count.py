@@ -136,11 +136,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.by_block and args.receptive_field and args.format != "json":
         raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
     training = args.training or args.fit_memory or args.solver_type
-    args.files = net_files(args.files, solvers=bool(training))
     if training:
         from netbuilder.cli.training_memory import print_training
 
         return print_training(args)
+    args.files = net_files(args.files, solvers=False)
     if len(args.files) == 1 and is_binary(args.files[0]):
         return _count_model(args)
     sorts_memory = args.sort in table.MEMORY_KEYS[1:]

@@ -11,7 +11,17 @@ from typing import Any
 
 from netbuilder.checks.examine import PHASES, phases_of
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_input, add_output, add_state, given_inputs
+from netbuilder.cli.net_files import net_file
+from netbuilder.cli.options import (
+    Verbs,
+    add_bytes,
+    add_debug,
+    add_force,
+    add_input,
+    add_output,
+    add_state,
+    given_inputs,
+)
 from netbuilder.draw import Drawn, drawing, tree_lines
 from netbuilder.draw.drawing import format_of, write
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
@@ -35,7 +45,11 @@ def add_parser(verbs: Verbs) -> None:
         epilog="example: netbuilder draw resnet_50 -o resnet_50.html",
     )
     parser.add_argument(
-        "nets", metavar="NET", nargs="+", help="a prototxt file or solver, a .caffemodel, or a config"
+        "nets",
+        metavar="NET",
+        nargs="+",
+        type=_net,
+        help="a prototxt file or solver, a .caffemodel, a folder of one, or a config",
     )
     add_output(parser, "the file; its suffix says html, svg, png or pdf (default: NET.html)", "FILE")
     parser.add_argument("--tree", action="store_true", help="print the structure, and write nothing")
@@ -48,6 +62,7 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--phase", choices=PHASES, help="this phase only (default: those that the net is for)"
     )
+    add_bytes(parser)
     add_state(parser)
     add_input(parser)
     add_choice_of_config(parser)
@@ -75,6 +90,11 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _net(word: str) -> str:
+    """A word for a net; a folder stands for the net in it."""
+    return net_file(word) if Path(word).is_dir() else word
+
+
 def _print_trees(args: argparse.Namespace) -> None:
     import shutil
 
@@ -99,7 +119,7 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
             f"{name}: the shapes of its data are not in the file: give them, as in {given}", file=sys.stderr
         )
     if times is None:
-        return Drawn(title, nets)
+        return Drawn(title, nets, width=args.bytes)
     phase, by_layer = times
     found = {key: by_layer for key, net in nets.items() if net.phase == phase}
     if not found:
@@ -112,7 +132,7 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
         raise ConfigError(
             f"the times are of another net than {name}: no layer has the same name", path=args.times
         )
-    return Drawn(title, nets, found)
+    return Drawn(title, nets, found, args.bytes)
 
 
 def _nets(name: str, args: argparse.Namespace) -> dict[str, Net]:
@@ -157,10 +177,9 @@ def _paired(drawn: list[Drawn]) -> list[Drawn]:
         "first": [next(iter(one.nets)) for one in drawn]
     }
     return [
-        Drawn(
-            one.title,
-            {phase: one.nets[keys[i]] for phase, keys in pairs.items()},
-            {phase: one.times[keys[i]] for phase, keys in pairs.items() if keys[i] in one.times},
+        one._replace(
+            nets={phase: one.nets[keys[i]] for phase, keys in pairs.items()},
+            times={phase: one.times[keys[i]] for phase, keys in pairs.items() if keys[i] in one.times},
         )
         for i, one in enumerate(drawn)
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.options import Verbs, add_debug, add_force, add_json, add_output
+from netbuilder.cli.options import Verbs, add_bytes, add_debug, add_force, add_json, add_output
 from netbuilder.errors import ConfigError, counted, printable
 from netbuilder.networks import PHASES
 from netbuilder.storage.files import write_files
@@ -22,6 +22,9 @@ BUDGETS = {
     "params": ("learnable_params", "learnable parameters"),
     "activations": ("activations", "elements of all blobs, per image"),
     "memory": ("peak_bytes", "bytes alive at once in a forward pass"),
+    "working-set": ("working_bytes", "bytes that one layer works on: in, out and weights"),
+    "weight-memory": ("weight_bytes", "bytes of the weights"),
+    "training-memory": ("caffe_training_bytes", "bytes of a whole training in Caffe by SGD, with --batch"),
 }
 
 
@@ -44,6 +47,10 @@ def add_parser(verbs: Verbs) -> None:
     parser.add_argument(
         "--phase", choices=PHASES, default="train", help="the net to count (default: %(default)s)"
     )
+    parser.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="the batch of --training-memory (default: 1)"
+    )
+    add_bytes(parser)
     add_choice_of_config(parser)
     add_output(parser, "write the config as YAML", "FILE")
     add_force(parser)
@@ -58,8 +65,10 @@ def _run(args: argparse.Namespace) -> int:
     from netbuilder.designing.writing import as_command, as_yaml, distinct_name
 
     limits = _limits(args)
+    if args.batch < 1:
+        raise ConfigError(f"--batch must be at least 1, got {args.batch}", key="batch")
     loaded = load(args.config, args.set, args.configs)
-    found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase)
+    found = fit(loaded, limits, varied(loaded.config, args.vary), args.phase, args.bytes, args.batch)
     name = distinct_name(found.config)
     if args.output:
         path = Path(args.output)
@@ -72,7 +81,7 @@ def _run(args: argparse.Namespace) -> int:
     else:
         command = as_command(loaded, found.config, name)
     if args.json:
-        _print_json(found, limits, command, name)
+        _print_json(found, limits, command, name, args.bytes)
     else:
         _print(found, limits, command, (distinct_name(loaded.config), name))
     return 0
@@ -84,7 +93,7 @@ def _limits(args: argparse.Namespace) -> dict[str, int | float]:
 
     limits = {}
     for flag, (figure, _) in BUDGETS.items():
-        text = getattr(args, flag)
+        text = getattr(args, flag.replace("-", "_"))
         if text is not None:
             try:
                 limits[figure] = number(text)
@@ -125,7 +134,7 @@ def _print(found: Any, limits: dict[str, int | float], command: str, names: tupl
         print("\n" + "\n".join(command_lines(command)))
 
 
-def _print_json(found: Any, limits: dict[str, int | float], command: str, name: str) -> None:
+def _print_json(found: Any, limits: dict[str, int | float], command: str, name: str, width: int) -> None:
     import json
 
     from netbuilder.designing.axes import plain
@@ -139,6 +148,7 @@ def _print_json(found: Any, limits: dict[str, int | float], command: str, name: 
         "after": {"value": found.value, "figures": found.figures},
         "above": above,
         "limits": limits,
+        "bytes": width,
         "tried": found.tried,
         "options": plain(_options(found.config)),
         "command": command or None,

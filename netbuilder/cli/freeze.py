@@ -70,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _written(text: str, path: str, frozen: Frozen) -> str:
     """The text of the file, of all its phases, with the fields of the frozen layers."""
-    net, layers, places = upgrade(
+    net, layers, places, _ = upgrade(
         parse(text, NetParameter, path=path, lenient=True, dialect=ANY), text, path=path, lenient=True
     )
     comments = above_layers(text, (line for line, _ in places))

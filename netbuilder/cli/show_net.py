@@ -38,7 +38,7 @@ def add_parser(verbs: Verbs) -> None:
 def _run(args: argparse.Namespace) -> int:
     found = model_net(args.model)
     parsed = parse(found.text, NetParameter, path=args.model, lenient=True, dialect=ANY)
-    net, layers, _ = upgrade(parsed, found.text, path=args.model, lenient=True)
+    net, layers, *_ = upgrade(parsed, found.text, path=args.model, lenient=True)
     text = text_of(net, ((layer, "") for layer in layers), f"net of: {args.model}")
     if args.output and args.output != "-":
         write_files({Path(args.output): text}, force=args.force)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
-    from netbuilder.cli.options import Options
-
 __all__ = [
     "add_color",
     "add_exact",
@@ -56,14 +54,14 @@ def width(stream: TextIO | None = None) -> int | None:
         return 80
 
 
-def add_exact(parser: Options) -> None:
+def add_exact(parser: argparse._ActionsContainer) -> None:
     """Add --exact."""
     parser.add_argument(
         "--exact", action="store_true", help="all digits on a terminal, too, in place of 25.6 M and 3.86 G"
     )
 
 
-def add_color(parser: Options) -> None:
+def add_color(parser: argparse._ActionsContainer) -> None:
     """Add --color."""
     parser.add_argument(
         "--color", choices=("auto", "always", "never"), default="auto",

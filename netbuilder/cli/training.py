@@ -243,7 +243,9 @@ def _board(args: argparse.Namespace, plan: TrainingPlan) -> AbstractContextManag
         return nullcontext()
     from netbuilder.training.tensorboard import Board
 
-    return closing(Board(Path(args.tensorboard) / (Path(plan.prefix).name.strip("_.") or "run"), plan.begin))
+    folder = Path(args.tensorboard) / (Path(plan.prefix).name.strip("_.") or "run")
+    print(printable(f"events for TensorBoard: {folder}"), file=sys.stderr)
+    return closing(Board(folder, plan.begin))
 
 
 def _follow(

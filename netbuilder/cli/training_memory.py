@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netbuilder import report
+from netbuilder.cli.net_files import net_file
 from netbuilder.cli.options import given_inputs
 from netbuilder.cli.terminal import table_text
 from netbuilder.engines.memory import (
@@ -47,7 +48,8 @@ def print_training(args: argparse.Namespace) -> int:
     for option in _OTHER_TABLES:
         if getattr(args, option):
             raise ConfigError(f"--training is a table of its own: leave out --{option.replace('_', '-')}")
-    nets = _nets(args.files[0], args)
+    file = net_file(args.files[0])
+    nets = _nets(file, args)
     if args.batch:
         nets = nets.with_batch(args.batch)
     found = {engine: training_memory(nets, engine, args.bytes) for engine in _ENGINES}
@@ -61,7 +63,7 @@ def print_training(args: argparse.Namespace) -> int:
     if args.format != "table":
         print(report.render(rows, args.format))
         return 0
-    print(f"{_title(args.files[0], nets)}\n")
+    print(f"{_title(file, nets)}\n")
     print(table_text(rows, exact=args.exact))
     for name, why in found["caffe"].uncounted.items():
         print(printable(f"not all counted: {name}, {why}"))

@@ -14,13 +14,25 @@ from itertools import zip_longest
 from typing import Any
 
 from netbuilder.designing.cost_net import Memo, NotInPieces
-from netbuilder.designing.expressions import Number
+from netbuilder.designing.expressions import OF_TRAINING, Number
 from netbuilder.designing.plan import Sweep
 from netbuilder.errors import NetBuilderError
-from netbuilder.measure.counts import FIGURES, cost_of_net, figures
+from netbuilder.measure.counts import FIGURES, FLOAT_BYTES, cost_of_net, figures
+from netbuilder.measure.memory import figures_with_bytes
 from netbuilder.networks import NetConfig, Network
 
-__all__ = ["CHUNK", "Counter", "Row", "Tally", "added", "check_whole", "pareto", "tally", "whole_figures"]
+__all__ = [
+    "CHUNK",
+    "Counter",
+    "Row",
+    "Tally",
+    "added",
+    "check_whole",
+    "counter_of",
+    "pareto",
+    "tally",
+    "whole_figures",
+]
 
 CHUNK = 250
 POINTS = 2000  # most points in the picture's cloud
@@ -29,12 +41,37 @@ POINTS = 2000  # most points in the picture's cloud
 class Counter:
     """Counts nets of one family, and caches the costs of their pieces."""
 
-    def __init__(self, entry: Network, phase: str) -> None:
+    def __init__(
+        self,
+        entry: Network,
+        phase: str,
+        width: int = FLOAT_BYTES,
+        more: Iterable[str] = (),
+        batch: int = 1,
+    ) -> None:
+        """Memory is at `width` bytes per number, but for `more`, figures of OF_TRAINING with this batch."""
         self._entry = entry
         self._phase = phase
+        self._width = width
+        self._more = tuple(more)
+        self._batch = batch
         self._memo = Memo()
 
     def figures(self, config: NetConfig) -> dict[str, Number]:
+        """The figures of a config's net, and those of its training."""
+        return {**self._of_net(config), **self.of_training(config)}
+
+    def of_training(self, config: NetConfig) -> dict[str, Number]:
+        """The figures of a training by SGD, of whole nets; raises NetBuilderError as `stitch` does."""
+        if not self._more:
+            return {}
+        from netbuilder.engines.memory import Nets, training_memory
+
+        train, test = (self._entry.stitch(config, phase) for phase in ("train", "test"))
+        nets = Nets(train, (test,)).with_batch(self._batch)
+        return {name: training_memory(nets, OF_TRAINING[name]).total for name in self._more}
+
+    def _of_net(self, config: NetConfig) -> dict[str, Number]:
         """The FIGURES of a config's net, as `counts.count` has them; raises NetBuilderError as `stitch` does.
 
         The figures are added up from cached pieces. If that is impossible, or a piece is refused, the whole
@@ -45,27 +82,40 @@ class Counter:
             net: Any = self._entry.stitch(
                 config, self._phase
             )  # made by the memo, whatever type stitch expects
-            return figures(net.cost)
+            return figures_with_bytes(figures(net.cost), self._width)
         except (NotInPieces, NetBuilderError):
             pass
         finally:
             object.__delattr__(config, "net_type")
-        return whole_figures(self._entry, config, self._phase)
+        return whole_figures(self._entry, config, self._phase, self._width)
 
 
-def whole_figures(entry: Network, config: NetConfig, phase: str) -> dict[str, Number]:
-    """The FIGURES of a config's net, built whole; raises NetBuilderError if it cannot be built or counted."""
+def counter_of(sweep: Sweep) -> Counter:
+    """A counter of a sweep's candidates."""
+    more = [name for name in sweep.figures if name in OF_TRAINING]
+    return Counter(sweep.loaded.entry, sweep.phase, sweep.width, more, sweep.batch)
+
+
+def whole_figures(
+    entry: Network, config: NetConfig, phase: str, width: int = FLOAT_BYTES
+) -> dict[str, Number]:
+    """The FIGURES of a config's net, built whole; raises NetBuilderError if it cannot be built or counted.
+
+    Those of memory are at `width` bytes per number, except those of a training.
+    """
     net = entry.stitch(config, phase)
     for layer in net.layers:
         if layer.unknown:
             raise NetBuilderError(f"layer '{layer.name}' cannot be counted: {layer.unknown}")
-    return figures(cost_of_net(net))
+    return figures_with_bytes(figures(cost_of_net(net)), width)
 
 
-def check_whole(entry: Network, config: NetConfig, phase: str, known: dict[str, Number], named: str) -> None:
+def check_whole(
+    entry: Network, config: NetConfig, phase: str, known: dict[str, Number], named: str, width: int
+) -> None:
     """Raise NetBuilderError if the whole net is refused or has other figures."""
     try:
-        whole = whole_figures(entry, config, phase)
+        whole = whole_figures(entry, config, phase, width)
     except NetBuilderError as error:
         error.text = f"{named} is among the best, but its whole net is refused: {error.text}"
         raise
@@ -85,7 +135,7 @@ class Row:
 
     number: int
     key: tuple[Number, ...]  # its objectives; less is better
-    figures: tuple[Number, ...]  # in the order of FIGURES
+    figures: tuple[Number, ...]  # in the order of the sweep's
 
 
 @dataclass
@@ -160,7 +210,7 @@ def tally(sweep: Sweep, counter: Counter, begin: int, end: int) -> Tally:
         found.add_nearest([None if value is None else (value, number) for value in reached])
         if not unmet:
             found.kept += 1
-            rows.append(Row(number, key, tuple([counted[name] for name in FIGURES])))
+            rows.append(Row(number, key, tuple([counted[name] for name in sweep.figures])))
             if place % every == 0:
                 found.cloud.append((x, y))
     found.front = pareto(rows)

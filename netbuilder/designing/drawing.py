@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from netbuilder.designing.outcome import Chosen, Outcome
+from netbuilder.networks import NetConfig
 from netbuilder.report.axes import Axis
 from netbuilder.report.canvas import Canvas, Point, fitting, text_width
 from netbuilder.report.plots import COLOURS, Frame, short_value
@@ -44,7 +45,8 @@ class _Box(NamedTuple):
 
 
 def front_picture(found: Outcome, labels: Labels | None = None) -> Canvas:
-    """The picture; `labels` gives the text beside a net of the front, by default its values on the axes.
+    """The picture; `labels` gives the text beside a net of the front, by default its values on the axes
+    and the accuracy that was published for it.
 
     Equal outcomes give equal bytes.
     """
@@ -81,7 +83,10 @@ def front_picture(found: Outcome, labels: Labels | None = None) -> Canvas:
         for a, b in itertools.pairwise(steps)
     )
     _draw_reference(canvas, frame, reference, taken)
-    texts = [labels(c) if labels else _values(point) for c, point in zip(found.front, points, strict=True)]
+    texts = [
+        labels(chosen) if labels else _values(point) + _published(found, chosen.config)
+        for chosen, point in zip(found.front, points, strict=True)
+    ]
     _label(canvas, frame, points, texts, taken)
     canvas.text((frame.right, _HEIGHT - 22), fitting(along.name, 12, 600), size=12, anchor="right")
     side = (16, (frame.top + frame.bottom) / 2)
@@ -105,6 +110,7 @@ def _head(canvas: Canvas, found: Outcome, reference: Point, has_cloud: bool) -> 
         at += 34 + text_width(text, 12)
     canvas.polygon(_star((at, y), 7), _REFERENCE)
     name, values = fitting(found.sweep.loaded.config.title, 12, room - at - 120), _values(reference)
+    values += _published(found, found.sweep.loaded.config)
     canvas.text((at + 12, y), name)
     canvas.text((at + 20 + text_width(name, 12), y), values, colour="#555555")
     return y + 16
@@ -126,6 +132,11 @@ def _holds(frame: Frame, point: Point) -> bool:
 
 def _values(point: Point) -> str:
     return ", ".join(map(short_value, point))
+
+
+def _published(found: Outcome, config: NetConfig) -> str:
+    accuracy = found.accuracy(config)
+    return f", top-1 {accuracy.top1:.2f} %" if accuracy else ""
 
 
 def _around(at: Point, size: float) -> _Box:

@@ -20,7 +20,21 @@ from typing import NamedTuple, NoReturn
 from netbuilder.errors import ConfigError, did_you_mean
 from netbuilder.measure.counts import FIGURES
 
-__all__ = ["Bound", "Constraint", "Expression", "Number", "Objective", "constraint", "number", "objective"]
+__all__ = [
+    "OF_TRAINING",
+    "Bound",
+    "Constraint",
+    "Expression",
+    "Number",
+    "Objective",
+    "constraint",
+    "number",
+    "objective",
+]
+
+# Figures of a whole training, by engine. They need the whole nets, so they are counted only where named.
+OF_TRAINING = {"caffe_training_bytes": "caffe", "torch_training_bytes": "torch"}
+NAMES = (*FIGURES, *OF_TRAINING)
 
 Number = int | float
 Figures = Mapping[str, Number]
@@ -105,7 +119,7 @@ def constraint(text: str) -> Constraint:
         reader.refuse(f"compares nothing at {reader.place}", "for example macs <= 1.5G")
     reader.end()
     if not any(side.figures for side in sides):
-        reader.refuse("names no figure", f"the figures are {', '.join(FIGURES)}")
+        reader.refuse("names no figure", f"the figures are {', '.join(NAMES)}")
     return Constraint(" ".join(text.split()), tuple(sides), tuple(operators))
 
 
@@ -122,7 +136,7 @@ def objective(text: str) -> Objective:
     expression = reader.sum()
     reader.end()
     if not expression.figures:
-        reader.refuse("names no figure", f"the figures are {', '.join(FIGURES)}")
+        reader.refuse("names no figure", f"the figures are {', '.join(NAMES)}")
     name = " ".join(rest.split())
     word = "minimise" if _SENSES[sense] == 1 else "maximise"
     return Objective(f"{word} {name}", name, expression, _SENSES[sense])
@@ -212,10 +226,10 @@ class _Reader:
             self.next()
             return Expression(lambda figures: constant, frozenset())
         if token.isidentifier():
-            if token not in FIGURES:
+            if token not in NAMES:
                 self.refuse(
                     f"names '{token}', which is not a figure",
-                    did_you_mean(token, FIGURES) or f"the figures are {', '.join(FIGURES)}",
+                    did_you_mean(token, NAMES) or f"the figures are {', '.join(NAMES)}",
                 )
             self.next()
             return Expression(operator.itemgetter(token), frozenset((token,)))

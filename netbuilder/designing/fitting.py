@@ -15,9 +15,10 @@ from typing import Any
 from netbuilder.config import Loaded
 from netbuilder.designing.axes import shown
 from netbuilder.designing.counting import Counter, check_whole, whole_figures
-from netbuilder.designing.expressions import Number
+from netbuilder.designing.expressions import OF_TRAINING, Number
 from netbuilder.designing.plan import all_options
 from netbuilder.errors import ConfigError, NetBuilderError, did_you_mean
+from netbuilder.measure.counts import FLOAT_BYTES
 from netbuilder.networks import NetConfig, options
 
 __all__ = ["Fit", "fit", "varied"]
@@ -75,14 +76,25 @@ def varied(config: NetConfig, name: str | None) -> str:
     return name
 
 
-def fit(loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> Fit:
+def fit(
+    loaded: Loaded,
+    limits: Mapping[str, Number],
+    name: str,
+    phase: str,
+    width: int = FLOAT_BYTES,
+    batch: int = 1,
+) -> Fit:
     """Find the value of an option that brings the net as near to the limits as possible, within all of them.
 
+    Memory is that of so many bytes per number, except for a training, whose batch is `batch`.
     Raises ConfigError if no value fits, or if all of them do.
     """
-    search = _Search(loaded, limits, name, phase)
+    more = [key for key in limits if key in OF_TRAINING]
+    counter = Counter(loaded.entry, phase, width, more, batch)
+    search = _Search(loaded, limits, name, counter)
     with loaded.located():
-        before = whole_figures(loaded.entry, loaded.config, phase)
+        before = whole_figures(loaded.entry, loaded.config, phase, width)
+        before |= counter.of_training(loaded.config)
     low = search.first(range(1, GAP + 1))
     if low is None:
         raise ConfigError(f"the config accepts none of the {GAP} smallest values of {name}", key=name)
@@ -101,7 +113,7 @@ def fit(loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> 
     figures = search.figures(best)
     config = search.config(best)
     assert figures
-    check_whole(loaded.entry, config, phase, figures, f"{name} {shown(best)}")
+    check_whole(loaded.entry, config, phase, figures, f"{name} {shown(best)}", width)
     above = search.above(best)
     return Fit(name, search.reference, best, config, before, figures, above, search.tried)
 
@@ -109,12 +121,12 @@ def fit(loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> 
 class _Search:
     """The nets of an option's values, each counted once. A step is a number, or a scale of a list."""
 
-    def __init__(self, loaded: Loaded, limits: Mapping[str, Number], name: str, phase: str) -> None:
+    def __init__(self, loaded: Loaded, limits: Mapping[str, Number], name: str, counter: Counter) -> None:
         self._loaded = loaded
         self._limits = limits
         self._name = name
         self._options = all_options(loaded.config)
-        self._counter = Counter(loaded.entry, phase)
+        self._counter = counter
         self._known: dict[Any, dict[str, Number] | None] = {}
         self.reference = self._options[name]
         reference = self.reference

@@ -9,11 +9,10 @@ from typing import Any
 from netbuilder._version import __version__
 from netbuilder.config import Accuracy, reference_accuracy
 from netbuilder.designing.axes import plain, shown
-from netbuilder.designing.counting import Row, Tally, check_whole, whole_figures
+from netbuilder.designing.counting import Row, Tally, check_whole, counter_of, whole_figures
 from netbuilder.designing.expressions import Number
 from netbuilder.designing.plan import Sweep
 from netbuilder.errors import ConfigError
-from netbuilder.measure.counts import FIGURES
 from netbuilder.networks import NetConfig
 from netbuilder.report.formats import Cell, Column, Table
 
@@ -55,12 +54,13 @@ def outcome(sweep: Sweep, tally: Tally, told: Callable[[int], None]) -> Outcome:
         raise _nothing(sweep, tally)
     entry, phase = sweep.loaded.entry, sweep.phase
     with sweep.loaded.located():
-        reference = whole_figures(entry, sweep.loaded.config, phase)
+        reference = whole_figures(entry, sweep.loaded.config, phase, sweep.width)
+        reference |= counter_of(sweep).of_training(sweep.loaded.config)
     front = []
     for rank, row in enumerate(tally.front, 1):
         config, values = sweep.config(row.number), sweep.space.candidate(row.number)
-        figures = dict(zip(FIGURES, row.figures, strict=True))
-        check_whole(entry, config, phase, figures, _named(values))
+        figures = dict(zip(sweep.figures, row.figures, strict=True))
+        check_whole(entry, config, phase, figures, _named(values), sweep.width)
         front.append(Chosen(rank, row, config, values, figures))
         told(rank)
     return Outcome(sweep, tally, tuple(front), reference)
@@ -144,7 +144,7 @@ def as_csv(found: Outcome) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     axes = [axis.name for axis in found.sweep.space.axes]
-    writer.writerow(["rank", "name", *axes, *FIGURES])
+    writer.writerow(["rank", "name", *axes, *found.sweep.figures])
     for chosen in found.front:
         options = [shown(chosen.values[name]) for name in axes]
         writer.writerow([chosen.rank, chosen.config.title, *options, *chosen.row.figures])
@@ -156,7 +156,7 @@ def as_table(found: Outcome, most: int) -> Table:
     sweep = found.sweep
     named = [o.expression.figures for o in sweep.objectives]
     named += [side.figures for c in sweep.constraints for side in c.sides]
-    figures = [name for name in FIGURES if any(name in names for names in named)]
+    figures = [name for name in sweep.figures if any(name in names for names in named)]
     axes = [axis.name for axis in sweep.space.axes if axis.size > 1]
     rows: list[tuple[Cell, ...]] = [
         (str(c.rank), *(shown(c.values[name]) for name in axes), *(c.figures[name] for name in figures))

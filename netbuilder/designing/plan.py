@@ -17,9 +17,9 @@ from netbuilder._version import __version__
 from netbuilder.config import Loaded, find_config, load_found
 from netbuilder.config.items import Item, refusal
 from netbuilder.designing.axes import Space, plain, read_axes
-from netbuilder.designing.expressions import Constraint, Objective, constraint, objective
+from netbuilder.designing.expressions import OF_TRAINING, Constraint, Objective, constraint, objective
 from netbuilder.errors import ConfigError, did_you_mean
-from netbuilder.measure.counts import FIGURES
+from netbuilder.measure.counts import FIGURES, FLOAT_BYTES
 from netbuilder.networks import PHASES, NetConfig
 from netbuilder.networks.registry import flat_fields
 
@@ -31,6 +31,8 @@ KEYS = {
     "constraints": "conditions on a candidate, for example macs <= 1.5G",
     "objectives": "what to minimise or maximise, for example minimise macs",
     "phase": "the net to count: train (the default), test or deploy",
+    "batch": "the batch of caffe_training_bytes and torch_training_bytes (default: 1)",
+    "bytes": "bytes per number, for the memory: 1, 2 or 4 (the default)",
     "limit": "the size of a sample of the candidates, which is always the same; all if missing",
 }
 
@@ -47,6 +49,15 @@ class Sweep:
     objectives: tuple[Objective, ...]
     phase: str
     limit: int | None
+    width: int
+    batch: int
+
+    @cached_property
+    def figures(self) -> tuple[str, ...]:
+        """The figures of a candidate: all, and of a training those that are named."""
+        named = {name for o in self.objectives for name in o.expression.figures}
+        named |= {name for c in self.constraints for side in c.sides for name in side.figures}
+        return (*FIGURES, *(name for name in OF_TRAINING if name in named))
 
     @cached_property
     def numbers(self) -> Sequence[int]:
@@ -93,6 +104,8 @@ class Sweep:
             [o.text for o in self.objectives],
             self.phase,
             self.limit,
+            self.width,
+            self.batch,
         ]
         return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
 
@@ -105,6 +118,8 @@ class Sweep:
             "constraints": [c.text for c in self.constraints],
             "objectives": [o.text for o in self.objectives],
             "phase": self.phase,
+            "bytes": self.width,
+            **({"batch": self.batch} if self.figures != FIGURES else {}),
             "space": self.space.size,
         }
 
@@ -129,7 +144,9 @@ def read_sweep(
         tuple(_each(items.get("constraints"), "constraints", constraint)),
         tuple(_each(items.get("objectives"), "objectives", objective)) or _usual(items.get("objectives")),
         _phase(items.get("phase")),
-        limit if limit is not None else _limit(items.get("limit")),
+        limit if limit is not None else _whole(items.get("limit"), "limit"),
+        _width(items.get("bytes")),
+        _whole(items.get("batch"), "batch") or 1,
     )
 
 
@@ -167,9 +184,17 @@ def _phase(item: Item | None) -> str:
     return str(item.value)
 
 
-def _limit(item: Item | None) -> int | None:
+def _width(item: Item | None) -> int:
+    if item is None:
+        return FLOAT_BYTES
+    if item.value not in (1, 2, 4) or isinstance(item.value, bool):
+        raise refusal(f"bytes must be 1, 2 or 4, got {item.shown}", item.place, "bytes")
+    return int(item.value)
+
+
+def _whole(item: Item | None, key: str) -> int | None:
     if item is None or item.value is None:
         return None
     if not isinstance(item.value, int) or isinstance(item.value, bool) or item.value < 1:
-        raise refusal(f"limit must be an integer of at least 1, got {item.shown}", item.place, "limit")
+        raise refusal(f"{key} must be an integer of at least 1, got {item.shown}", item.place, key)
     return item.value

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from netbuilder.designing.counting import CHUNK, Counter, Tally, added, tally
+from netbuilder.designing.counting import CHUNK, Counter, Tally, added, counter_of, tally
 from netbuilder.designing.journal import Journal
 from netbuilder.designing.plan import Sweep
 from netbuilder.errors import NetBuilderError
@@ -41,7 +41,7 @@ def run(sweep: Sweep, journal: Journal, jobs: int, told: Told) -> Tally:
     if jobs > 1 and hasattr(os, "fork"):
         _share(sweep, journal, todo, jobs, told)
     else:
-        counter = Counter(sweep.loaded.entry, sweep.phase)
+        counter = counter_of(sweep)
         for chunk in todo:
             found = _counted(sweep, counter, chunk)
             journal.add(chunk, found)
@@ -121,7 +121,7 @@ def _work(sweep: Sweep, there: Any, others: Sequence[Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent reports it and ends this process
     for connection in others:
         connection.close()
-    counter = Counter(sweep.loaded.entry, sweep.phase)
+    counter = counter_of(sweep)
     try:
         while (chunk := there.recv()) is not None:
             there.send((chunk, _counted(sweep, counter, chunk).as_data()))

@@ -19,14 +19,16 @@ FORMATS = ("html", "svg", "png", "pdf")
 _ENDS = 2**11  # bytes at both ends of a file among which the mark stands
 
 
-def draw(net: Net, path: str | Path, *, depth: int | None = None, force: bool = False) -> None:
-    """Draw a net into a file: .html, .svg, .png or .pdf.
+def draw(net: Net, path: str | Path = "", *, depth: int | None = None, force: bool = False) -> Path:
+    """Draw a net into a file, .html, .svg, .png or .pdf, and return its path: by default a page like the net.
 
     `depth` is how many levels of blocks a picture shows open, by default as many as can be read at a glance.
     Raises ConfigError for another suffix or without Graphviz, FileError if the file is not netbuilder's.
     """
-    kind = format_of(Path(path))
-    write(Path(path), drawing([Drawn(net.name, {net.phase: net})], kind, depth=depth), force=force)
+    file = Path(path or f"{Path(net.name).name or 'net'}.html")
+    kind = format_of(file)
+    write(file, drawing([Drawn(net.name, {net.phase: net})], kind, depth=depth), force=force)
+    return file
 
 
 def format_of(path: Path) -> str:

@@ -16,10 +16,22 @@ from typing import Any
 
 from netbuilder.draw.structure import Group, Node, Unit, groups, units
 from netbuilder.errors import ConfigError
+from netbuilder.layers import RULES
+from netbuilder.layers.traits import Unknown
 from netbuilder.net import Blob, Layer
 from netbuilder.report.table import kernel_text
 
-__all__ = ["Edge", "Inside", "chip", "graphviz", "inside_of", "quiet", "second_line", "shortened"]
+__all__ = [
+    "Edge",
+    "Inside",
+    "chip",
+    "graphviz",
+    "inside_of",
+    "quiet",
+    "second_line",
+    "shortened",
+    "sizes_only",
+]
 
 _PIXELS = 72  # Graphviz gives inches
 _LETTER = 7.3  # the width of a bold letter in the page's 12 pixel type
@@ -29,7 +41,10 @@ _LONGEST = 34  # letters of a name in a box
 
 @dataclass
 class Edge:
-    """A line between two boxes of a group, by their numbers; `points` are those of a Bezier curve."""
+    """A line between two boxes of a group, by their numbers; `points` are those of a Bezier curve.
+
+    A `shape` of "" is of a blob that is read for its size alone: such a line is faint, and moves no box.
+    """
 
     tail: int
     head: int
@@ -98,19 +113,19 @@ def _lines(root: Group) -> dict[Group, tuple[list[str], set[int], list[Edge]]]:
     found: dict[Group, tuple[dict[tuple[str, bool], int], list[Edge]]] = {g: ({}, []) for g in groups(root)}
     seen: set[tuple[Group, int, int, str]] = set()
 
-    def add(group: Group, tail: int | None, head: int | None, blob: Blob) -> None:
+    def add(group: Group, tail: int | None, head: int | None, blob: Blob, shape: str) -> None:
         ports, edges = found[group]
         if tail is None:
             tail = ports.setdefault((blob.name, False), len(group.children) + len(ports))
         if head is None:
             head = ports.setdefault((blob.name, True), len(group.children) + len(ports))
-        shape = _shape(blob)
         if (group, tail, head, shape) not in seen:
             seen.add((group, tail, head, shape))
             edges.append(Edge(tail, head, blob.name, shape))
 
     for unit in units(root):
-        for blob in (blob for layer in unit.layers for blob in layer.bottoms):
+        for layer, i, blob in ((x, i, blob) for x in unit.layers for i, blob in enumerate(x.bottoms)):
+            shape = "" if i in sizes_only(layer) else _shape(blob)
             source = unit_of[blob.layer]
             if source is unit:
                 continue
@@ -118,15 +133,22 @@ def _lines(root: Group) -> dict[Group, tuple[list[str], set[int], list[Edge]]]:
             same = 0
             while here[same] == there[same]:
                 same += 1
-            add(here[same][0], there[same][1], here[same][1], blob)
+            add(here[same][0], there[same][1], here[same][1], blob, shape)
             for group, child in there[same + 1 :]:
-                add(group, child, None, blob)
+                add(group, child, None, blob, shape)
             for group, child in here[same + 1 :]:
-                add(group, None, child, blob)
+                add(group, None, child, blob, shape)
     return {
         group: ([name for name, _ in ports], {n for (_, out), n in ports.items() if out}, edges)
         for group, (ports, edges) in found.items()
     }
+
+
+def sizes_only(layer: Layer) -> tuple[int, ...]:
+    """The bottoms of which a layer reads the shape alone, as PriorBox does of the image."""
+    rule = RULES.get(layer.type)
+    found = rule.traits.sizes_only if rule else ()
+    return () if isinstance(found, Unknown) else found
 
 
 def _paths(root: Group) -> tuple[dict[Unit, list[tuple[Group, int]]], dict[Layer, Unit]]:
@@ -194,8 +216,10 @@ def _laid_out(group: Group, ports: list[str], going: set[int], edges: list[Edge]
     for rank, wanted in (("source", False), ("sink", True)):
         names = [f"n{i};" for i in range(len(group.children), len(sizes)) if (i in going) is wanted]
         text.append(f"{{ rank={rank}; {' '.join(names)} }}" if names else "")
-    lines = dict.fromkeys((edge.tail, edge.head) for edge in edges)
-    text += (f"n{tail} -> n{head};" for tail, head in lines)
+    faint: dict[tuple[int, int], bool] = {}
+    for edge in edges:
+        faint[edge.tail, edge.head] = not edge.shape and faint.get((edge.tail, edge.head), True)
+    text += (f"n{tail} -> n{head}{' [weight=0]' * light};" for (tail, head), light in faint.items())
     size, places, curves = _dot("digraph { " + " ".join(text) + " }")
     boxes = [(*places[i], float(w), float(h)) for i, (w, h) in enumerate(sizes)]
     for edge in edges:

@@ -1,6 +1,13 @@
 "use strict";
 // The page of `netbuilder draw`. Text from the net is only ever set by textContent.
 const DATA = JSON.parse(document.getElementById("data").textContent);
+// A table has the numbers of its values by column, since the phases of a net share most of them.
+for (const { phases } of DATA.nets) for (const net of Object.values(phases))
+  for (const name of ["layers", "units", "blocks"]) net[name] = rowsOf(Object.entries(net[name]));
+function rowsOf(columns) {
+  return columns.length ? columns[0][1].map((_, i) =>
+    Object.fromEntries(columns.filter(([, at]) => at[i] >= 0).map(([key, at]) => [key, DATA.values[at[i]]]))) : [];
+}
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const PAD = 14, TITLE = 22, AT_FIRST = 40;
@@ -28,18 +35,24 @@ function short(n) {
     if (n >= size) return (n / size).toPrecision(3) + " " + unit;
   return String(+n.toPrecision(4));
 }
+function mebibytes(n) {
+  const power = n >= 2 ** 30 ? 3 : n >= 2 ** 20 ? 2 : n >= 2 ** 10 ? 1 : 0;
+  return +(n / 1024 ** power).toPrecision(3) + [" B", " KiB", " MiB", " GiB"][power];
+}
 const dims = (s) => s === null || s === undefined ? "?" : s.length ? s.join("×") : "scalar";
 const milliseconds = (n) => n === null || n === undefined ? "?" : n.toFixed(3);
 
 // ---- figures ------------------------------------------------------------------------------------------
 
 const COLOURS = [["macs", "MACs"], ["learnable_params", "Parameters"], ["activations", "Activations"],
-  ["time", "Measured time"], ["", "Nothing"]];
+  ["working", "Working set"], ["time", "Measured time"], ["", "Nothing"]];
 let colour = "macs";
 let phase = "";
 const timeOf = (row) => row.forward_ms === null || row.forward_ms === undefined ? null
   : row.forward_ms + row.backward_ms;
-const figure = (row, key) => key === "time" ? timeOf(row) : row[key];
+const figure = (row, key) => key === "time" ? timeOf(row) : key === "working" ? row.memory.working_bytes : row[key];
+// Of several layers: memory is used again, everything else adds up.
+const together = (values, key) => values.reduce((a, b) => key === "working" ? Math.max(a, b) : a + b, 0);
 const share = (net, value, key) => {
   const whole = figure(net.blocks[0], key);
   return value && whole ? value / whole : 0;
@@ -179,11 +192,11 @@ class View {
     edge.start = [edge.a.X, edge.a.Y + edge.a.H / 2];
     edge.end = [edge.b.X, edge.b.Y - edge.b.H / 2];
     const at = ([x, y]) => (left + x).toFixed(1) + "," + (top + y).toFixed(1);
-    const tip = [edge.end[0], edge.end[1] - 5];
-    shape("path", { d: "M" + at(edge.start) + "L" + at(points[0]) + "C" + points.slice(1).map(at).join(" ")
+    const tip = [edge.end[0], edge.end[1] - 5], kind = edge.text ? "" : "faint";  // read for its size alone
+    shape("path", { class: kind, d: "M" + at(edge.start) + "L" + at(points[0]) + "C" + points.slice(1).map(at).join(" ")
       + "L" + at(tip) }, layer);
     const [x, y] = [left + edge.end[0], top + edge.end[1]];
-    shape("path", { class: "tip", d: `M${x},${y}L${x - 3.5},${y - 7}L${x + 3.5},${y - 7}Z` }, layer);
+    shape("path", { class: "tip " + kind, d: `M${x},${y}L${x - 3.5},${y - 7}L${x + 3.5},${y - 7}Z` }, layer);
   }
 
   paintNode(box, layer, left, top) {
@@ -191,7 +204,7 @@ class View {
     const unit = this.isUnit(ref), item = unit ? net.units[ref] : net.blocks[-ref];
     const row = unit ? net.layers[item.layers[0]] : item;
     const x = left + box.X - W / 2, y = top + box.Y - H / 2;
-    const value = unit ? item.layers.reduce((sum, i) => sum + (figure(net.layers[i], colour) || 0), 0)
+    const value = unit ? together(item.layers.map((i) => figure(net.layers[i], colour) || 0), colour)
       : figure(row, colour);
     const part = colour ? share(net, value, colour) : 0;
     const mark = this.markOf(ref);
@@ -403,7 +416,8 @@ class View {
   }
 }
 
-const colourName = () => COLOURS.find(([key]) => key === colour)[1];
+const colourName = () => colour === "working" ? "the largest working set"
+  : COLOURS.find(([key]) => key === colour)[1];
 function twinOf(name, number) {
   const found = DATA.differences && DATA.differences[phase];
   const pair = found && found.renamed.find((names) => names[number] === name);
@@ -472,10 +486,54 @@ function showSide(view) {
     element("h3", {}, "Measured, whole batch", side);
     list(side, times(view, row));
   }
+  showMemory(side, view, row);
   if (!layer) return;
   element("h3", {}, row.line ? "Prototxt, line " + row.line : "Prototxt", side);
   element("pre", { tabindex: 0, "aria-label": "Prototxt of the layer" }, row.prototxt, side);
   if (row.from) element("p", {}, "made in " + row.from + ", " + row.scope, side);
+}
+
+const perNumber = (net) => net.bytes + (net.bytes === 1 ? " byte" : " bytes") + " per number";
+const MEMORY = [["input_bytes", "in"], ["output_bytes", "out"], ["weight_bytes", "weights"],
+  ["working_bytes", "working set"], ["alive_bytes", "alive while it runs"]];
+
+function showMemory(side, view, row) {
+  const net = view.net, layer = view.picked.layer !== undefined;
+  element("h3", {}, (layer ? "Memory" : "Memory of the layer with most") + ", whole batch, " + perNumber(net), side);
+  list(side, MEMORY.filter(([key]) => row.memory[key] !== undefined).map(([key, text]) =>
+    [text, (key === "alive_bytes" && !net.complete ? "≥ " : "") + exact(row.memory[key])]));
+}
+
+// What is alive while each layer runs, in the order of the net, with its peak named.
+function showTimeline(side, view) {
+  const net = view.net, alive = net.layers.map((row) => row.memory.alive_bytes);
+  const most = Math.max(...alive), at = alive.indexOf(most);
+  if (!most) return;
+  element("h3", {}, "Memory alive, layer by layer", side);
+  const [width, height] = [300, 80], x = (i) => i * width / alive.length, y = (n) => height - n / most * (height - 6);
+  const said = (net.complete ? "" : "at least ") + mebibytes(most) + " at " + net.layers[at].name;
+  const plot = shape("svg", { class: "timeline", viewBox: `0 0 ${width} ${height}`, role: "img",
+    "aria-label": "Memory alive while each layer runs; the peak is " + said }, side);
+  shape("path", { d: `M0,${height}` + alive.map((n, i) => `V${y(n).toFixed(1)}H${x(i + 1).toFixed(1)}`).join("")
+    + `V${height}Z` }, plot);
+  shape("circle", { cx: x(at + 0.5), cy: y(most), r: 3 }, plot);
+  const layerAt = (event) => {
+    const box = plot.getBoundingClientRect();
+    return Math.min(alive.length - 1, Math.max(0, Math.floor((event.clientX - box.x) / box.width * alive.length)));
+  };
+  const under = shape("title", {}, plot);
+  plot.addEventListener("pointermove", (event) => {
+    const i = layerAt(event);
+    under.textContent = net.layers[i].name + ": " + mebibytes(alive[i]);
+  });
+  plot.addEventListener("click", (event) => view.pick({ layer: layerAt(event) }, true));
+  const sets = net.layers.map((row) => row.memory.working_bytes || 0), large = sets.indexOf(Math.max(...sets));
+  for (const [text, i, size] of [["peak: ", at, said], ["largest working set: ", large,
+    mebibytes(sets[large]) + " at " + net.layers[large].name]]) {
+    const line = element("p", {}, text, side);
+    element("button", { "data-peak": net.layers[i].name }, size, line)
+      .addEventListener("click", (event) => { event.stopPropagation(); view.pick({ layer: i }, true); });
+  }
 }
 
 function showTotals(side, view) {
@@ -498,9 +556,11 @@ function showTotals(side, view) {
     element("small", {}, CONVENTIONS[key] || "", name);
     element("dd", { "data-total": key }, exact(value), made);
   }
-  element("p", {}, "Operations and activations are per image, bytes for the whole batch.", side);
+  element("p", {}, "Operations and activations are per image, bytes for the whole batch, at "
+    + perNumber(net) + (net.bytes === 4 ? "." : ", but train bytes and caffe data bytes."), side);
   if (!net.complete) element("p", { class: "mark-changed" }, "Not counted are "
     + net.uncounted.map((layer) => layer.name).join(", "), side);
+  showTimeline(side, view);
   if (timeOf(net.blocks[0]) !== null) {
     element("h3", {}, "Measured, whole batch", side);
     list(side, times(view, net.blocks[0]));
@@ -527,6 +587,8 @@ function columns(view) {
     ["parameters", (row) => row.learnable_params, exact], ["MACs", (row) => row.macs, exact],
     ["% of MACs", (row) => part(row, "macs"), percent], ["operations", (row) => row.total_flops, exact],
     ["activations", (row) => row.activations, exact],
+    ["working set", (row) => row.memory.working_bytes, exact],
+    ["alive", (row) => row.memory.alive_bytes, (n) => (net.complete ? "" : "≥ ") + exact(n)],
     ...(timed ? [["ms", timeOf, milliseconds], ["% of time", (row) => part(row, "time"), percent],
       ["time : MACs", (row) => part(row, "macs") ? part(row, "time") / part(row, "macs") : null,
         (x) => x === null ? "" : x.toFixed(2)]] : []),

@@ -17,9 +17,10 @@ from netbuilder._version import __version__
 from netbuilder.draw.layout import Inside, chip, inside_of, second_line, shortened
 from netbuilder.draw.structure import Unit, groups, structure, units
 from netbuilder.measure.blocks import Block
-from netbuilder.measure.counts import count
+from netbuilder.measure.counts import FLOAT_BYTES, count
 from netbuilder.measure.diff import diff
 from netbuilder.measure.geometry import receptive_fields
+from netbuilder.measure.memory import LayerMemory, memory, with_bytes
 from netbuilder.net import Layer, Net
 from netbuilder.prototxt.text_write import format_layer
 from netbuilder.report.data import as_data
@@ -28,14 +29,19 @@ from netbuilder.report.table import kernel_text
 __all__ = ["Drawn", "page", "page_data"]
 
 _HERE = Path(__file__).parent
+_TABLES = ("layers", "units", "blocks")
 
 
 class Drawn(NamedTuple):
-    """What one pane shows: the nets of a file or config by phase, and measured times by phase and layer."""
+    """What one pane shows: the nets of a file or config by phase, and measured times by phase and layer.
+
+    Memory is that of `width` bytes per number.
+    """
 
     title: str
     nets: Mapping[str, Net]
     times: Mapping[str, Mapping[str, tuple[float, float]]] = {}
+    width: int = FLOAT_BYTES
 
 
 def page(drawn: Sequence[Drawn]) -> str:
@@ -48,7 +54,7 @@ def page(drawn: Sequence[Drawn]) -> str:
         "HASH": digest,
         "STYLE": (_HERE / "page.css").read_text(encoding="utf-8"),
         "SCRIPT": script,
-        "DATA": _for_script(page_data(drawn)),  # the last: it may hold the word of another part
+        "DATA": _for_script(_packed(page_data(drawn))),  # the last: it may hold the word of another part
     }
     for name, part in parts.items():
         before, _, after = text.partition(f"@{name}@")
@@ -61,7 +67,10 @@ def page_data(drawn: Sequence[Drawn]) -> dict[str, Any]:
     data: dict[str, Any] = {
         "version": __version__,
         "nets": [
-            {"title": one.title, "phases": {p: _net(net, one.times.get(p)) for p, net in one.nets.items()}}
+            {
+                "title": one.title,
+                "phases": {p: _net(net, one.times.get(p), one.width) for p, net in one.nets.items()},
+            }
             for one in drawn
         ],
     }
@@ -70,23 +79,50 @@ def page_data(drawn: Sequence[Drawn]) -> dict[str, Any]:
     return data
 
 
+def _packed(data: dict[str, Any]) -> dict[str, Any]:
+    """The same with each value of a table stored once: the phases of a net share most of theirs.
+
+    A table has the numbers of its values, by column; -1 where a row lacks one. `page.js` undoes it.
+    """
+    numbers: dict[str, int] = {}
+    values: list[object] = []
+
+    def number(value: object) -> int:
+        text = json.dumps(value)
+        if text not in numbers:
+            numbers[text] = len(values)
+            values.append(value)
+        return numbers[text]
+
+    def packed(rows: list[dict[str, Any]]) -> dict[str, list[int]]:
+        keys = dict.fromkeys(key for row in rows for key in row)
+        return {key: [number(row[key]) if key in row else -1 for row in rows] for key in keys}
+
+    for net in data["nets"]:
+        for phase in net["phases"].values():
+            phase.update({name: packed(phase[name]) for name in _TABLES})
+    return {**data, "values": values}
+
+
 def _for_script(data: object) -> str:
     """JSON that ends no script element and begins no comment in it."""
     text = json.dumps(data, separators=(",", ":"))  # in ASCII, so U+2028 is escaped too
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _net(net: Net, times: Mapping[str, tuple[float, float]] | None) -> dict[str, Any]:
+def _net(net: Net, times: Mapping[str, tuple[float, float]] | None, width: int) -> dict[str, Any]:
     root = structure(net)
     all_groups = list(groups(root))
     all_units = list(units(root))
     number = {layer: i for i, layer in enumerate(net)}
     # A unit is its number, a group the negative of its.
     refs = {unit: i for i, unit in enumerate(all_units)} | {g: -i for i, g in enumerate(all_groups)}
-    counted = count(net)
+    used = memory(net, width)
     data = as_data(
-        net, counted, fields=receptive_fields(net), blocks=[Block(g.name, g.layers) for g in all_groups]
-    )
+        net, with_bytes(count(net), width), fields=receptive_fields(net),
+        blocks=[Block(g.name, g.layers) for g in all_groups], memory=used,
+    )  # fmt: skip
+    data["bytes"] = width
     for row, layer in zip(data["layers"], net, strict=True):
         row |= {"words": kernel_text(layer), "prototxt": format_layer(layer.proto), **_where(layer)}
         if times is not None:
@@ -100,6 +136,7 @@ def _net(net: Net, times: Mapping[str, tuple[float, float]] | None) -> dict[str,
             "under": second_line(group),
             "children": [refs[child] for child in group.children],
             "inside": _inside(places[group]),
+            "memory": _most(used[number[layer]] for layer in group.layers),
         }
         if times is not None:
             row["forward_ms"], row["backward_ms"] = _time_of(group.layers, times)
@@ -114,6 +151,13 @@ def _unit(unit: Unit, number: Mapping[Layer, int]) -> dict[str, Any]:
         "under": second_line(unit),
         "chips": [chip(layer) for layer in unit.layers[1:]],
     }
+
+
+def _most(rows: Iterable[LayerMemory]) -> dict[str, int | None]:
+    """The memory of a block: what the layer that needs most of it works on, and most that is alive."""
+    rows = tuple(rows)
+    working = [row.working for row in rows if row.working is not None]
+    return {"working_bytes": max(working, default=None), "alive_bytes": max(row.alive for row in rows)}
 
 
 def _where(layer: Layer) -> dict[str, Any]:

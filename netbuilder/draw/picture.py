@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netbuilder.draw.layout import chip, graphviz, quiet, second_line, shortened
+from netbuilder.draw.layout import chip, graphviz, quiet, second_line, shortened, sizes_only
 from netbuilder.draw.structure import Group, Node, Unit, structure, units
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import Counts, LayerCounts, count
@@ -19,6 +19,7 @@ graph [fontname="Helvetica", fontsize=11, labeljust=l, nodesep=0.2, ranksep=0.3,
 node [fontname="Helvetica", fontsize=10, shape=box, style="rounded,filled", color="#7d8792"];
 edge [fontname="Helvetica", fontsize=8, color="#7d8792", fontcolor="#57606a", arrowsize=0.6];
 """
+_FAINT = 'weight=0, style=dashed, color="#d0d7de"'  # of a blob that is read for its size alone
 
 
 def picture(net: Net, kind: str, depth: int | None = None) -> bytes:
@@ -68,10 +69,13 @@ def _lines(net: Net, root: Group, depth: int) -> Iterator[str]:
         yield from lines(child, depth - 1)
     seen = set()
     for layer in net:
-        for blob in layer.bottoms:
+        for i, blob in enumerate(layer.bottoms):
             line = (box_of[blob.layer], box_of[layer])
             if line[0] != line[1] and line not in seen:
                 seen.add(line)
+                if i in sizes_only(layer):
+                    yield f"n{line[0]} -> n{line[1]} [{_FAINT}];"
+                    continue
                 shape = "?" if blob.shape is None else "×".join(map(str, blob.shape))
                 yield f"n{line[0]} -> n{line[1]} [label={_quoted(' ' + shape)}];"
 

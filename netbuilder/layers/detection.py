@@ -29,7 +29,7 @@ _REGIONS = Unknown("its regions are known only at run time")
     "PriorBox",
     "prior_box_param",
     bottoms=2,
-    traits=_FORK._replace(sees=Unknown("its boxes depend only on sizes, not on pixels"), sizes_only=()),
+    traits=_FORK._replace(sees=Unknown("its boxes depend only on sizes, not on pixels"), sizes_only=(1,)),
 )
 def prior_box(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Boxes at each place of a feature map, (n, c, h, w) and the image -> (1, 2, h*w*priors*4).

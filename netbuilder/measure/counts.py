@@ -147,9 +147,9 @@ class Counts(NamedTuple):
 
 # The totals of `Counts`, in its order.
 TOTALS = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
-# The figures that a sweep may name: the totals and two more. `depth` is the most layers with learned weights
-# on any path, `layers` the number of layers.
-FIGURES = (*TOTALS, "depth", "layers")
+# The figures that a sweep may name: the totals and three more. `working_bytes` is the largest working set of
+# a layer, `depth` the most layers with learned weights on any path, `layers` the number of layers.
+FIGURES = (*TOTALS, "working_bytes", "depth", "layers")
 
 
 def count(net: Net) -> Counts:
@@ -197,6 +197,7 @@ def figures(cost: Cost) -> dict[str, int | float]:
         "caffe_data_bytes": FLOAT_BYTES * s.data,
         "pynetbuilder_params": s.pynetbuilder_params,
         "pynetbuilder_flops": s.pynetbuilder_flops,
+        "working_bytes": FLOAT_BYTES * cost.working,
         "depth": cost.deepest[-1],
         "layers": s.layers,
     }
@@ -234,10 +235,12 @@ def _ledger(net: Net) -> Ledger:
     numbers: dict[Blob, int] = {}  # in the ledger
     entries: dict[int, _Entry] = {}  # by the kind of layer
     for layer in net.layers:
-        entry = entries.get(id(layer.kind))
+        bottoms = layer.bottoms  # its kind does not say whether two of them are one
+        alike = len(bottoms) < 2 or len(set(bottoms)) == len(bottoms)
+        entry = entries.get(id(layer.kind)) if alike else None
         if entry is None:
             entry = _entry(layer)
-            if layer.kind is not None:
+            if layer.kind is not None and alike:
                 entries[id(layer.kind)] = entry
         number = ledger.layer(entry[0], entry[1], [numbers[blob] for blob in layer.bottoms], *entry[2:])
         for top in layer.tops:
@@ -254,6 +257,7 @@ class _Entry(NamedTuple):
     tops: list[tuple[Shape | None, int, int, int]]
     overwrites: list[int]
     batch: int
+    working: int
 
 
 def _entry(layer: Layer) -> _Entry:
@@ -261,9 +265,11 @@ def _entry(layer: Layer) -> _Entry:
     bottoms = len(layer.bottoms)
     params, macs, loss_weight = layer.params, layer.macs, layer.proto.loss_weight
     learnable = stored = fixed_params = fixed_macs = ancestral = ancestral_flops = activations = scalars = 0
+    working = sum([prod(blob.shape) for blob in dict.fromkeys(layer.bottoms) if blob.shape])
     weight = 1 if macs > 0 else 0
     if params:
         learnable, stored, fixed_params, fixed = _params(params)
+        working += sum([prod(param.shape) for param in params])
         if fixed:
             weight, macs, fixed_macs = 0, 0, macs
         else:
@@ -287,7 +293,8 @@ def _entry(layer: Layer) -> _Entry:
         learnable, stored, fixed_params, macs, fixed_macs, layer.ops, activations, scalars,
         ancestral, ancestral_flops, 0 if tops else _auto_tops(layer), 1,
     )  # fmt: skip
-    return _Entry(sums, weight, tops, overwrites, 0 if bottoms else _batch(layer))
+    batch = 0 if bottoms else _batch(layer)
+    return _Entry(sums, weight, tops, overwrites, batch, working + activations + scalars)
 
 
 def totals(counts: Counts) -> dict[str, int | float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import NamedTuple
 
 from netbuilder.measure.counts import FLOAT_BYTES, Counts, alive_elements, shares_memory
 from netbuilder.net import Blob, Layer, Net
 
-__all__ = ["LayerMemory", "memory", "with_bytes"]
+__all__ = ["LayerMemory", "figures_with_bytes", "memory", "with_bytes"]
 
-_SCALED = ("activation_bytes", "peak_bytes", "weight_bytes")
+Number = int | float
+
+_SCALED = ("activation_bytes", "peak_bytes", "weight_bytes", "working_bytes")
 
 
 class LayerMemory(NamedTuple):
@@ -48,8 +50,14 @@ def memory(net: Net, width: int = FLOAT_BYTES) -> tuple[LayerMemory, ...]:
 
 def with_bytes(counts: Counts, width: int) -> Counts:
     """The counts at so many bytes per number; training and Caffe's own figure remain those of floats."""
-    scaled = {name: getattr(counts, name) // FLOAT_BYTES * width for name in _SCALED}
-    return counts._replace(**scaled)
+    return counts._replace(**{name: getattr(counts, name) // FLOAT_BYTES * width for name in _SCALED[:-1]})
+
+
+def figures_with_bytes(figures: Mapping[str, Number], width: int) -> dict[str, Number]:
+    """The figures of a net (`counts.FIGURES`) at so many bytes per number, in the same way."""
+    return {
+        name: value // FLOAT_BYTES * width if name in _SCALED else value for name, value in figures.items()
+    }
 
 
 def _bytes(blobs: Iterable[Blob], width: int) -> int | None:

@@ -78,7 +78,8 @@ class Cost(NamedTuple):
     `reads` counts the readers of each bottom inside, `overwrites` lists the bottoms that are overwritten in
     place. `left` counts the elements that nobody reads, which live to the end; `kept` lists the slots whose
     memory does. `deepest` is like a top's `paths`, to any blob inside; empty if the tops' paths say it all.
-    `batch` is that of the first data inside, 0 if there are none.
+    `batch` is that of the first data inside, 0 if there are none. `working` is the largest working set of a
+    layer inside, in elements: its bottoms, the tops with memory of their own, and all its parameters.
     """
 
     sums: Sums
@@ -90,6 +91,7 @@ class Cost(NamedTuple):
     kept: tuple[int, ...]
     deepest: tuple[int, ...]
     batch: int
+    working: int
 
     @property
     def peak(self) -> int:
@@ -113,6 +115,7 @@ class Mark(NamedTuple):
     data: int
     deepest: tuple[int, ...]
     batch: int
+    working: int
 
 
 class Ledger:
@@ -149,6 +152,7 @@ class Ledger:
         self._data = 0
         self._deepest = (0,) * (n + 1)
         self._batch = 0
+        self._working = 0
 
     def readers(self, blob: int) -> int:
         """How many layers read a blob so far."""
@@ -177,13 +181,14 @@ class Ledger:
         tops: Sequence[tuple[Shape | None, int, int, int]],
         overwrites: Sequence[int] = (),
         batch: int = 0,
+        working: int = 0,
     ) -> int:
         """Enter a layer on these blobs; return the number of its first top.
 
         `sums` is a `Sums`, `weight` 1 if the layer has weights, else 0. A top is its shape, its size, the
         index of the bottom in whose memory it lives, -1 for its own, and its loss weights as in `Top`.
-        `overwrites` are the bottoms, by index, that are overwritten in place. Equal to entering the layer's
-        cost, and several times as fast.
+        `overwrites` are the bottoms, by index, that are overwritten in place; `working` is as in `Cost`.
+        Equal to entering the layer's cost, and several times as fast.
         """
         blobs, readers, unread, freed, last = (
             self._blobs, self._readers, self._unread, self._freed, self._last,
@@ -231,13 +236,15 @@ class Ledger:
         for i in overwrites:
             self._overwritten.add(bottoms[i])
         self._sums.append(sums)
+        if working > self._working:
+            self._working = working
         if batch:
             self._batch = self._batch or batch
         return begin
 
     def enter(self, cost: Cost, bottoms: Sequence[int]) -> range:
         """Enter a cost on these blobs, each given once; return the numbers of its tops."""
-        sums, tops, all_reads, overwrites, steps, left, kept, deepest, batch = cost
+        sums, tops, all_reads, overwrites, steps, left, kept, deepest, batch, working = cost
         blobs, readers, unread, freed = self._blobs, self._readers, self._unread, self._freed
         sizes, begin, data = self._sizes, len(blobs), self._data
         homes = []  # of the slots
@@ -285,6 +292,8 @@ class Ledger:
         if deepest:
             self._deepen(self._through(deepest, bottoms))
         self._batch = self._batch or batch
+        if working > self._working:
+            self._working = working
         return range(begin, len(blobs))
 
     def total(self, given: Sequence[int] = ()) -> Cost:
@@ -316,6 +325,7 @@ class Ledger:
             tuple([slot for home, slot in slots.items() if unread[home]]),
             () if tops and deepest == _longest([top.paths for top in tops]) else deepest,
             self._batch,
+            self._working,
         )
 
     def mark(self) -> Mark:
@@ -324,7 +334,7 @@ class Ledger:
         return Mark(
             len(self._blobs), len(self._sizes), self._readers.copy(), self._overwritten.copy(),
             self._unread.copy(), self._freed.copy(), self._last.copy(), self._levels.copy(), self._alive,
-            len(self._sums), self._data, self._deepest, self._batch,
+            len(self._sums), self._data, self._deepest, self._batch, self._working,
         )  # fmt: skip
 
     def rewind(self, mark: Mark) -> None:
@@ -336,7 +346,7 @@ class Ledger:
         self._levels, self._alive = mark.levels.copy(), mark.alive
         self._rises.clear()
         self._data = mark.data
-        self._deepest, self._batch = mark.deepest, mark.batch
+        self._deepest, self._batch, self._working = mark.deepest, mark.batch, mark.working
 
     # -- memory over time ----------------------------------------------------------------------------
 

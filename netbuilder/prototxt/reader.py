@@ -20,7 +20,7 @@ from netbuilder.prototxt.upgrade import upgrade
 from netbuilder.schema import NetParameter
 from netbuilder.schema.dialects import FORK
 from netbuilder.schema.dialects import dialect as find_dialect
-from netbuilder.schema.fields import assign, unnamed
+from netbuilder.schema.fields import Unnamed, assign, unnamed
 from netbuilder.storage.files import read_text
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Written(NamedTuple):
     proto: NetParameter
     layers: list[LayerParameter]
     places: list[tuple[int, int]]
+    unnamed: list[Unnamed | None]
     old_inputs: list[str]
 
 
@@ -199,10 +200,10 @@ def read_layers(
     parsed = parse_text(text, NetParameter, path=path, lenient=lenient, dialect=find_dialect(dialect))
     if inline and (old := not_upgraded(parsed, inline, path)):
         raise old
-    proto, layers, places = upgrade(parsed, text, path=path, lenient=lenient)
+    proto, layers, places, alike = upgrade(parsed, text, path=path, lenient=lenient)
     if not layers and (other := not_a_net(text)):
         raise PrototxtError(f"this is {other}", path=path)
-    return Written(text, path, dialect, lenient, proto, layers, places, list(parsed.message.input))
+    return Written(text, path, dialect, lenient, proto, layers, places, alike, list(parsed.message.input))
 
 
 def net_of(
@@ -216,18 +217,18 @@ def net_of(
     computes: str = "",
 ) -> Net:
     """The net of one phase. Nets of one text share their layers, unless `inputs` give them other shapes."""
-    text, path, dialect, lenient, proto, layers, places, old_inputs = written
+    text, path, dialect, lenient, proto, layers, places, all_unnamed, old_inputs = written
     active = {*stages, *proto.state.stage}
     level = proto.state.level if level is None else level
     wanted, left_out = [], []
-    for layer, (line, column) in zip(layers, places, strict=True):
+    for layer, (line, column), alike in zip(layers, places, all_unnamed, strict=True):
         include, exclude = layer.include, layer.exclude
         if include and exclude and refused is None:
             raise PrototxtError(f"layer '{layer.name}' has both include and exclude", path=path, line=line)
         both = include and exclude  # Caffe refuses it in any phase
         ruled = include or exclude
         if not ruled or both or _kept(layer, PHASE_NUMBER.get(phase, 1), level, active):
-            wanted.append((layer, Origin(path or "<text>", line, (), column)))
+            wanted.append((layer, Origin(path or "<text>", line, (), column), alike))
         else:
             left_out.append(layer)
     net = Net(proto.name, as_phase(phase), dialect=dialect, computes=computes)
@@ -236,7 +237,7 @@ def net_of(
             assign(net.proto, field.name, value)
     for kept_text in kept(proto):
         keep(net.proto, kept_text)
-    shapes = given_inputs.checked(inputs or {}, [layer for layer, _ in wanted], path) if inputs else {}
+    shapes = given_inputs.checked(inputs or {}, [layer for layer, *_ in wanted], path) if inputs else {}
     folder = Path(path).parent
     makers: dict[str, list[LayerParameter]] = {}
     for layer in left_out:
@@ -244,14 +245,14 @@ def net_of(
             makers.setdefault(top, []).append(layer)
     inputs_of_old = frozenset(old_inputs)
     plain: set[bytes] = set()
-    comments = above_layers(text, (origin.line for _, origin in wanted))
-    for layer, origin in wanted:
+    comments = above_layers(text, (origin.line for _, origin, _ in wanted))
+    for layer, origin, alike in wanted:
         try:
             if origin.line in comments:
                 with net.scope("", comments[origin.line]):
-                    _append(net, layer, origin, shapes, folder, lenient, plain)
+                    _append(net, layer, origin, shapes, folder, lenient, plain, alike)
             else:
-                _append(net, layer, origin, shapes, folder, lenient, plain)
+                _append(net, layer, origin, shapes, folder, lenient, plain, alike)
         except NetBuilderError as error:
             if isinstance(error, StaleBlob):
                 _explain(error, net, layer, makers, inputs_of_old)
@@ -274,17 +275,18 @@ def _append(
     folder: Path,
     lenient: bool,
     plain: set[bytes],
+    alike: Unnamed | None,
 ) -> None:
     """Append a layer of the file, with the shapes of its tops that `inputs` or its data provide.
 
     `plain` remembers the fields of layers that need nothing but to be appended.
     """
-    alike = None
-    if layer.bottom and (not shapes or shapes.keys().isdisjoint(layer.top)):
-        alike = unnamed(layer)
-        if alike and alike.fields in plain:
-            net.append(layer, origin=origin, of_dialect=True, alike=alike)
-            return
+    alike = alike or unnamed(layer)
+    if alike and (not alike.bottoms or (shapes and not shapes.keys().isdisjoint(alike.tops))):
+        alike = None
+    if alike and alike.fields in plain:
+        net.append(layer, origin=origin, of_dialect=True, alike=alike)
+        return
     why = _why_unknown(net, layer) if lenient else ""
     facts = _facts_despite(net, layer) if why else None
     if facts and not facts.params:

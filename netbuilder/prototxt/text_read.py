@@ -11,6 +11,7 @@ from netbuilder.prototxt.text_fields import TYPE_STRING, Field, Fields, filled
 from netbuilder.prototxt.text_values import ESCAPES, unescape
 from netbuilder.prototxt.unknown import keep
 from netbuilder.schema.dialects import Dialect
+from netbuilder.schema.fields import Unnamed, unnamed
 
 __all__ = ["Parsed", "parse"]
 
@@ -21,11 +22,13 @@ class Parsed(NamedTuple):
     """A message read from text, and the positions of its parts.
 
     `locations["layer"][3]` is the (line, column), counted from 1, of the fourth `layer` of a net; every
-    repeated message field of the top level has such a list.
+    repeated message field of the top level has such a list. `unnamed` has each `layer` of a net without its
+    names, None where that was not found on the way.
     """
 
     message: Any
     locations: dict[str, list[tuple[int, int]]]
+    unnamed: list[Unnamed | None]
 
 
 # No part of these matches the same text in two ways, so no file can make the search slow. re keeps state for
@@ -89,7 +92,9 @@ class _Reader(Reports):
         self.lenient = lenient
         self.dialect = dialect
         self.starts: dict[str, list[int]] = {}
-        self.likes: dict[tuple[str, bool, str | None, str], Any] = {}  # layers without their names
+        # Layers without their names, as messages and as bytes.
+        self.likes: dict[tuple[str, bool, str | None, str], tuple[Any, bytes]] = {}
+        self.unnamed: list[Unnamed | None] = []
         self.open_layer: _Likes | None = None
         self.kept = 0
 
@@ -139,7 +144,8 @@ class _Reader(Reports):
                     setattr(message, name, value)
             at = m.end()
         self.check_closed()
-        return Parsed(root, {name: list(self.positions(starts)) for name, starts in self.starts.items()})
+        places = {name: list(self.positions(starts)) for name, starts in self.starts.items()}
+        return Parsed(root, places, self.unnamed)
 
     # -- the parts of the grammar; each returns where the next token begins
 
@@ -208,6 +214,8 @@ class _Reader(Reports):
             inner = getattr(message, f.name).add()
             if len(self.stack) == 1:
                 self.starts[f.name].append(start)
+                if f.name == "layer":
+                    self.unnamed.append(None)
         else:
             inner = getattr(message, f.name)
             inner.SetInParent()
@@ -229,21 +237,24 @@ class _Reader(Reports):
                     break
             else:
                 if text[rest] not in "\"'#":  # a string may continue there
-                    bottoms = (first is not None) + (second is not None)
+                    given = (first is not None) + (second is not None)
                     kind = field, name is None, type
-                    self.open_layer = _Likes(kind, rest, bottoms, int(top is not None), self.kept)
+                    self.open_layer = _Likes(kind, rest, given, int(top is not None), self.kept)
                 return at
             layers = getattr(root, field)
-            layers.append(like)
+            message, fields = like
+            layers.append(message)
             layer = layers[-1]
             if name is not None:
                 layer.name = name
-            if first is not None:
-                layer.bottom.append(first)
-                if second is not None:
-                    layer.bottom.append(second)
-            if top is not None:
+            bottoms = () if first is None else (first,) if second is None else (first, second)
+            if bottoms:
+                layer.bottom.extend(bottoms)
+            tops = () if top is None else (top,)
+            if tops:
                 layer.top.append(top)
+            if field == "layer":
+                self.unnamed.append(Unnamed(fields, bottoms, tops))
             self.starts[field].append(at)
             at = self.end_of_message(end - 1)
         return at
@@ -256,10 +267,13 @@ class _Reader(Reports):
         if len(layer.bottom) > likes.bottoms or len(layer.top) > likes.tops:
             return  # there are more in the text that is alike, and the order counts
         key = (*likes.kind, self.text[likes.at : end])
-        like = self.likes[key] = type(layer)()
+        like = type(layer)()
         like.CopyFrom(layer)
-        for names in ("bottom", "top", *([] if likes.kind[1] else ["name"])):
+        for names in ("bottom", "top", "name")[: 2 if likes.kind[1] else 3]:
             like.ClearField(names)
+        alike = unnamed(like)
+        if alike is not None:
+            self.likes[key] = like, alike.fields
 
     def end_of_message(self, at: int) -> int:
         at = _match_close(self.text, at).end()  # type: ignore[union-attr]  # a closer stands here

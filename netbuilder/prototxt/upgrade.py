@@ -20,6 +20,7 @@ from netbuilder.prototxt.text_read import Parsed
 from netbuilder.prototxt.unknown import keep, kept
 from netbuilder.schema import LayerParameter, NetParameter, message
 from netbuilder.schema.dialects import FORK
+from netbuilder.schema.fields import Unnamed
 from netbuilder.schema.old_types import C3D_TYPES, V0_TYPES, V1_TYPES
 
 __all__ = ["Upgraded", "upgrade"]
@@ -54,12 +55,14 @@ _TRANSFORMATION = ("scale", "mean_file", "crop_size", "mirror")
 class Upgraded(NamedTuple):
     """The layers of a net as today's `LayerParameter`s, with the (line, column) of each.
 
+    `unnamed` has them without their names, None where that is not known.
     `net` holds the fields of the net besides its layers and inputs.
     """
 
     net: NetParameter
     layers: list[LayerParameter]
     places: list[tuple[int, int]]
+    unnamed: list[Unnamed | None]
 
 
 def upgrade(parsed: Parsed, text: str = "", *, path: str = "", lenient: bool = False) -> Upgraded:
@@ -97,14 +100,16 @@ def upgrade(parsed: Parsed, text: str = "", *, path: str = "", lenient: bool = F
             _copy(proto, field.name, net, field.name)
     for text in kept(proto):
         keep(net, text)
-    for layer in layers:
+    unnamed: list[Unnamed | None] = list(parsed.unnamed) if proto.layer else [None] * len(layers)
+    for i, layer in enumerate(layers):
         if layer.type == "BatchNorm" and len(layer.param) == 3:
+            unnamed[i] = None  # what was read is not what it has now
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
     inputs = _input_layer(proto, text, path, legacy=bool(proto.layers) and is_v0)
     if inputs is None:
-        return Upgraded(net, list(layers), places)
-    return Upgraded(net, [inputs, *layers], [(0, 0), *places])
+        return Upgraded(net, list(layers), places, unnamed)
+    return Upgraded(net, [inputs, *layers], [(0, 0), *places], [None, *unnamed])
 
 
 # ---- V0 --------------------------------------------------------------------------------------------------

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 from netbuilder.errors import ConfigError, printable
 from netbuilder.storage.files import MARK
 
-__all__ = ["KINDS", "Canvas", "Point", "fitting", "shade", "text_width"]
+__all__ = ["Canvas", "Point", "fitting", "shade", "text_width"]
 
-KINDS = ("png", "svg", "pdf")
 Point = tuple[float, float]
 
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
@@ -128,7 +127,7 @@ class Canvas:
         self._marks.append(_Text(at, printable(text), size, colour, anchor, upright))
 
     def saved(self, kind: str) -> bytes:
-        """The bytes of the drawing as one of KINDS. Raises ConfigError without Pillow, for PNG."""
+        """The bytes of the drawing as "svg", "png" or "pdf". Raises ConfigError without Pillow, for PNG."""
         return {"svg": self.svg, "png": self.png, "pdf": self.pdf}[kind]()
 
     # ---- SVG ----------------------------------------------------------------------------------------------

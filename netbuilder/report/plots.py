@@ -115,7 +115,7 @@ def crisp(place: float) -> float:
 
 
 def moving_mean(values: Sequence[float], width: int) -> list[float]:
-    """The mean of the `width` values around each one, of fewer at the ends; an even width takes one more.
+    """The mean of the `width` values around each one, of one more if that is even, and of fewer at the ends.
 
     The window is symmetric, so the mean does not lag. Values that are not finite part the curve.
     """
@@ -139,8 +139,8 @@ def plotted(plot: Plot) -> Canvas:
     room = _WIDTH - _LEFT - _RIGHT
     labels = [fitting(panel.label, 13, room / 3) for panel in plot.panels]
     heads = [
-        _flow(panel.curves if panel.legend is None else panel.legend, room, 24 + text_width(panel.label, 13))
-        for panel in plot.panels
+        _flow(panel.curves if panel.legend is None else panel.legend, room, 24 + text_width(label, 13))
+        for label, panel in zip(labels, plot.panels, strict=True)
     ]
     runs = _flow(plot.runs, room, 0)
     top = 18 + _LINE * (bool(plot.title) + (max(line for *_, line in runs) + 1 if runs else 0))
@@ -348,7 +348,8 @@ def _outside(curve: Curve, axis: Axis, above: bool) -> Iterator[tuple[Curve, Poi
     """Points in a row that are outside: the furthest of them, and their number."""
     group: list[Point] = []
     for point in (*curve.points, (math.nan, math.nan)):
-        if math.isfinite(point[1]) and (point[1] > axis.high if above else point[1] < axis.low):
+        finite = math.isfinite(point[0]) and math.isfinite(point[1])
+        if finite and (point[1] > axis.high if above else point[1] < axis.low):
             group.append(point)
         elif group:
             yield curve, (max if above else min)(group, key=lambda p: p[1]), len(group)
@@ -366,7 +367,7 @@ def _draw_gaps(canvas: Canvas, frame: Frame, curves: Sequence[Curve]) -> None:
     for curve in curves:
         before = False
         for x, y in curve.points:
-            gap = not math.isfinite(y)
+            gap = math.isfinite(x) and not math.isfinite(y)
             count += gap
             if gap and not before:
                 first = min(first, x)

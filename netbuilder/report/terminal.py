@@ -186,7 +186,7 @@ def _pieces(head: str, width: int) -> list[str]:
             if not lines[-1]:  # longer than a line
                 lines[-1], part = part[:width], part[width:]
             lines.append("")
-    return [line for line in lines if line]
+    return [line.rstrip(" ") for line in lines if line]
 
 
 def _parts(head: str) -> list[str]:

@@ -105,25 +105,35 @@ class Unnamed(NamedTuple):
 
 def unnamed(layer: LayerParameter) -> Unnamed | None:
     """The fields of a layer without its names; None if a name is longer than 127 bytes."""
-    data = layer.SerializePartialToString() + b"\0"  # a tag that ends it
+    data = layer.SerializePartialToString() + b"\0\0"  # a tag that ends it
     at, type = 0, b""
     bottoms: list[str] = []
     tops: list[str] = []
-    while (tag := data[at]) in _NAMES:  # the first fields on the wire, as they have the lowest numbers
-        size = data[at + 1]
-        if size > 127:
+    # The first fields on the wire, as they have the lowest numbers; a tag, a size, and the text.
+    if data[0] == _NAME:
+        at = data[1] + 2
+        if at > _LONGEST:
             return None
-        start, at = at, at + 2 + size
+    if data[at] == _TYPE:
+        end = at + 2 + data[at + 1]
+        if end - at > _LONGEST:
+            return None
+        type = data[at:end]
+        at = end
+    while (tag := data[at]) == _BOTTOM or tag == _TOP:
+        end = at + 2 + data[at + 1]
+        if end - at > _LONGEST:
+            return None
         if tag == _BOTTOM:
-            bottoms.append(data[start + 2 : at].decode())
-        elif tag == _TOP:
-            tops.append(data[start + 2 : at].decode())
-        elif tag == _TYPE:
-            type = data[start:at]
+            bottoms.append(data[at + 2 : end].decode())
+        else:
+            tops.append(data[at + 2 : end].decode())
+        at = end
     return Unnamed(type + data[at:], tuple(bottoms), tuple(tops))
 
 
-_NAMES = _NAME, _TYPE, _BOTTOM, _TOP = tuple(
+_LONGEST = 127 + 2  # whose size is one byte
+_NAME, _TYPE, _BOTTOM, _TOP = tuple(
     LayerParameter.DESCRIPTOR.fields_by_name[name].number << 3 | 2  # its tag on the wire
     for name in ("name", "type", "bottom", "top")
 )

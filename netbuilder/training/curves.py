@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from netbuilder.training.events import Tested
     from netbuilder.training.record import Row
 
-__all__ = ["ALONG", "SHOWN", "curves_plot", "draw"]
+__all__ = ["SHOWN", "curves_plot", "draw"]
 
-ALONG = ("iterations", "epochs", "time", "images")
 SHOWN = {"loss": "the losses", "accuracy": "the other outputs", "rate": "the learning rate"}
 
 _MARKS = ("o", "s", "d")
@@ -61,10 +60,11 @@ def curves_plot(
     smooth: int | None = None,
     shown: Sequence[str] = (),
 ) -> Plot:
-    """The plot of these trainings over one of ALONG; `smooth` rows are averaged, by default some of many.
+    """The plot of these trainings over iterations, epochs, time or images.
 
-    `shown` are keys of SHOWN or names of outputs, a panel each; all of SHOWN if there are none. Raises
-    ConfigError if a training lacks what is shown, or what the lower axis needs.
+    `smooth` rows are averaged, by default some of many. `shown` are keys of SHOWN or names of outputs, a
+    panel each; all of SHOWN if there are none. Raises ConfigError if a training lacks what is shown, or what
+    the lower axis needs.
     """
     name, scales = _scales(runs, along)
     drawer = _Drawer(runs, scales, smooth)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "images_of", "names_apart", "read_history"]
 
+_MOST = 2**53  # an iteration that a plot can tell from the next
 _TELL_NOTHING = ("caffe", "log", "nohup", "out", "output", "run", "train", "training")  # names of files
 _RUN, _TRAIN, _TEST = "run.json", "train.csv", "test.csv"
 
@@ -84,17 +85,18 @@ def read_history(path: Path, name: str) -> History:
     prefix = str(path)
     for ending in (_RUN, _TRAIN, _TEST):
         prefix = prefix.removesuffix(ending)
-    if prefix == str(path):
-        return History(name, read_train(path), [])
-    run, train, test = (Path(prefix + ending) for ending in (_RUN, _TRAIN, _TEST))
+    if prefix == str(path):  # a table or a summary under another name
+        run, train, test = (path if path.suffix == kind else Path() for kind in (".json", ".csv", ""))
+    else:
+        run, train, test = (Path(prefix + ending) for ending in (_RUN, _TRAIN, _TEST))
     data = _read_run(run) if run.is_file() else {}
-    return History(
-        name,
-        read_train(train) if train.is_file() else _rows(data.get("train", ()), run),
-        read_tests(test) if test.is_file() else _tests(data.get("tests", ()), run),
-        _count(data.get("batch")),
-        _count(data.get("images")),
-    )
+    rows = read_train(train) if train.is_file() else _rows(data.get("train", ()), run)
+    tests = read_tests(test) if test.is_file() else _tests(data.get("tests", ()), run)
+    iterations = [row.iteration for row in rows] + [test.iteration for test in tests]
+    if any(not 0 <= iteration < _MOST for iteration in iterations):
+        raise _no_record(path)
+    rows.sort(key=lambda row: row.iteration)
+    return History(name, rows, tests, _count(data.get("batch")), _count(data.get("images")))
 
 
 def _read_run(path: Path) -> dict[str, Any]:

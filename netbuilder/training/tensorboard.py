@@ -93,8 +93,8 @@ def write_history(folder: Path, history: History, end: float) -> Path:
     records.sort(key=lambda record: record[0])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for _, old in _ours(folder):
-            if _ != 0:
+        for first, old in _ours(folder):
+            if first:
                 old.unlink()
     except OSError as error:
         raise FileError(f"cannot write the events in '{folder}': {reason(error)}") from None

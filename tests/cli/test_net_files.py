@@ -47,6 +47,8 @@ def test_diff_and_check_take_names(netbuilder: Command) -> None:
 
 def test_other_verbs_take_names(netbuilder: Command) -> None:
     assert netbuilder("deploy", "cifar_resnet_20", "-o", "deploy.prototxt").code == 0
+    assert netbuilder("build", "cifar_resnet_20", "-o", "built").code == 0
+    assert "cifar_resnet_20, TEST, 96 layers" in netbuilder("draw", "built", "--tree", "--depth", "0").out
     assert "MACs" in netbuilder("count", "deploy.prototxt").out
 
 

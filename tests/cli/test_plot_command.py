@@ -77,6 +77,12 @@ def test_without_its_tables_a_record_is_read_from_its_summary(plot: Command) -> 
     assert (run["name"], run["rows"], run["tests"], run["loss"], run["lr"]) == ("y", 1, 1, None, 0.5)
 
 
+def test_a_table_under_another_name_is_read(plot: Command) -> None:
+    Path("mine.csv").write_text(TRAIN)
+    (run,) = json.loads(plot("mine.csv", "--x", "time", "--json").out)["runs"]
+    assert (run["name"], run["rows"], run["tests"]) == ("mine", 21, 0)
+
+
 def test_a_training_under_way_is_drawn_up_to_a_row_cut_short(plot: Command) -> None:
     with open("runs/b/x_train.csv", "a") as file:
         file.write("210,0.5")
@@ -140,6 +146,7 @@ def test_a_picture_of_ours_is_replaced_and_another_file_is_not(plot: Command) ->
         (("bad_run.json",), "cannot read 'bad_run.json'"),
         (("list_run.json",), "'list_run.json' is not the record of a training"),
         (("rows_run.json",), "'rows_run.json' is not the record of a training"),
+        (("huge_run.json",), "'huge_run.json' is not the record of a training"),
         (("other.csv",), "'other.csv' cannot be read, it is not the record of a training"),
         (("runs/a", "-o", "a.gif"), "png, svg or pdf"),
         (("runs/a", "--smooth", "0"), "--smooth is 1 or more, got 0"),
@@ -154,6 +161,8 @@ def test_mistakes_are_said_in_a_line(words: tuple[str, ...], said: str, plot: Co
     Path("bad_run.json").write_text("{")
     Path("list_run.json").write_text("[]")
     Path("rows_run.json").write_text('{"train": [{"iteration": "x"}]}')
+    row = {"iteration": 10**400, "loss": 1, "lr": 1, "seconds": 1, "outputs": {}}
+    Path("huge_run.json").write_text(json.dumps({"train": [row]}))
     Path("other.csv").write_text("a,b\n1,2\n")
     ran = plot(*words)
     assert ran.code == 2

@@ -29,7 +29,8 @@ def outcome(front: list[Point], reference: Point, cloud: list[Point] = [], objec
     sweep = SimpleNamespace(drawn=drawn, objectives=drawn[:objectives], constraints=(), loaded=loaded)
     return SimpleNamespace(
         sweep=sweep,
-        front=[SimpleNamespace(figures=figures(point)) for point in front],
+        front=[SimpleNamespace(figures=figures(point), config=point) for point in front],
+        accuracy=lambda config: SimpleNamespace(top1=76.13) if config == (3e9, 9.5e6) else None,
         reference=figures(reference),
         tally=SimpleNamespace(cloud=cloud, kept=5, counted=9),
     )
@@ -88,7 +89,7 @@ def test_labels_do_not_overlap_and_stay_inside(front: list[Point], far: float) -
 def test_labels_are_values_and_those_of_all_nets_if_there_is_room() -> None:
     canvas = front_picture(outcome([(1.5e9, 4e6), (3e9, 9.5e6)], (2e9, 5e6)))
     texts = {text["text"] for text in nodes(canvas, "text")}
-    assert {"1.50 G, 4.00 M", "3.00 G, 9.50 M"} <= texts
+    assert {"1.50 G, 4.00 M", "3.00 G, 9.50 M, top-1 76.13 %"} <= texts  # the second has a published one
     assert not {"1", "2"} & texts  # ranks
     named = front_picture(outcome([(1.5e9, 4e6)], (2e9, 5e6)), lambda chosen: "top-1 76.1 %")
     assert "top-1 76.1 %" in {text["text"] for text in nodes(named, "text")}

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from netbuilder.cli.main import main
+from netbuilder.engines.memory import Nets, training_memory
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import Counts, count
+from netbuilder.measure.memory import memory, with_bytes
 from netbuilder.networks import find_network
 
 
@@ -113,7 +115,8 @@ def test_the_command_that_is_printed_builds_the_net(fit: Any, capsys: pytest.Cap
     [
         (
             ["resnet_50"],
-            "the budget is missing: give one or more of --macs, --params, --activations, --memory\n"
+            "the budget is missing: give one or more of --macs, --params, --activations, --memory, "
+            "--working-set, --weight-memory, --training-memory\n"
             "  hint:    for example --macs 1G",
         ),
         (
@@ -155,3 +158,51 @@ def test_a_foreign_file_is_not_overwritten(fit: Any) -> None:
         "FileError: 'mine.yaml' is in the way, and netbuilder did not write it\n"
         "  hint:    choose another output folder, or use --force to replace it\n"
     )
+
+
+def test_a_chip_limits_what_one_layer_works_on_in_bytes_of_its_own(fit: Any) -> None:
+    Path("tiny.yaml").write_text(TINY)
+    words = (
+        "--working-set",
+        "400Ki",
+        "--weight-memory",
+        "2Mi",
+        "--memory",
+        "1M",
+        "--phase",
+        "deploy",
+        "--json",
+    )
+    found = {width: json.loads(fit("tiny.yaml", *words, "--bytes", str(width))[1]) for width in (1, 4)}
+    assert found[1]["after"]["value"] > found[4]["after"]["value"]
+    for width, data in found.items():
+        assert data["bytes"] == width
+        for side in ("after", "above"):
+            value, figures = data[side]["value"], data[side]["figures"]
+            config = find_network("resnet").config(
+                main_branch="bottleneck", blocks=(2, 3), input_size=(32, 32), num_output_stage1=value
+            )
+            net = find_network("resnet").stitch(config, "deploy")
+            whole = with_bytes(count(net), width)
+            working = max(row.working or 0 for row in memory(net, width))
+            assert (figures["working_bytes"], figures["weight_bytes"]) == (working, whole.weight_bytes)
+            assert (figures["peak_bytes"], figures["train_bytes"]) == (whole.peak_bytes, whole.train_bytes)
+            fits = all(figures[name] <= limit for name, limit in data["limits"].items())
+            assert fits == (side == "after")
+
+
+def test_a_training_within_the_memory_of_a_gpu(fit: Any) -> None:
+    Path("tiny.yaml").write_text(TINY)
+    words = ("--training-memory", "400M", "--batch", "64", "--json")
+    data = json.loads(fit("tiny.yaml", *words)[1])
+    entry, totals = find_network("resnet"), {}
+    for side in ("after", "above"):
+        config = entry.config(
+            main_branch="bottleneck", blocks=(2, 3), input_size=(32, 32),
+            num_output_stage1=data[side]["value"],
+        )  # fmt: skip
+        train, test = (entry.stitch(config, phase) for phase in ("train", "test"))
+        totals[side] = training_memory(Nets(train, (test,)).with_batch(64), "caffe").total
+        assert data[side]["figures"]["caffe_training_bytes"] == totals[side]
+    assert totals["after"] <= 400_000_000 < totals["above"]
+    assert fit("tiny.yaml", "--training-memory", "1G", "--batch", "0")[0] == 2

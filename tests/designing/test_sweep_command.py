@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 
 from netbuilder.cli.main import main
+from netbuilder.engines.memory import Nets, training_memory
 from netbuilder.errors import ConfigError
 from netbuilder.measure.counts import count
+from netbuilder.measure.memory import memory
 from netbuilder.networks import find_network
+from netbuilder.transforms.rebatch import rebatched
 from tests.command import Ran
 
 ROOT = Path(__file__).parents[2]
@@ -309,6 +312,48 @@ def test_processes_stop_when_their_parent_is_killed(sweep: Any, tmp_path: Path) 
     assert time.monotonic() - begin < 30
 
 
+def test_a_chip_is_a_budget_and_an_objective(sweep: Any) -> None:
+    """The same nets at a byte and at four bytes per number: another front, of figures of whole nets."""
+    chip = SMALL.replace(
+        "macs <= 4.8M, learnable_params > 0.39M", "working_bytes <= 600Ki, weight_bytes <= 2M"
+    )
+    chip = chip.replace("maximise depth", "minimise peak_bytes") + "phase: deploy\n"
+    entry = find_network("resnet")
+    for width in (1, 2):
+        data = json.loads(sweep(f"{chip}bytes: {width}\n", "--json", "--force").out)
+        assert data["sweep"]["bytes"] == width
+        for chosen in data["front"]:
+            options = {
+                **chosen["options"],
+                "blocks": tuple(chosen["options"]["blocks"]),
+                "input_size": (32, 32),
+            }
+            rows = memory(entry.stitch(entry.config(**options), "deploy"), width)
+            figures = chosen["figures"]
+            assert figures["working_bytes"] == max(row.working or 0 for row in rows) <= 600 * 1024
+            assert figures["peak_bytes"] == max(row.alive for row in rows)
+            assert figures["weight_bytes"] == width * figures["stored_params"] <= 2_000_000
+    assert sweep(f"{chip}bytes: 3\n", "--force").err.startswith("ConfigError: bytes must be 1, 2 or 4, got 3")
+
+
+def test_the_memory_of_a_training_is_that_of_whole_nets(sweep: Any) -> None:
+    text = SMALL.replace("learnable_params > 0.39M", "caffe_training_bytes <= 25M") + "batch: 8\n"
+    ran = sweep(text, "--json")
+    data, entry = json.loads(ran.out), find_network("resnet")
+    assert data["sweep"]["batch"] == 8
+    assert data["front"]
+    for chosen in data["front"]:
+        options = {**chosen["options"], "blocks": tuple(chosen["options"]["blocks"]), "input_size": (32, 32)}
+        train, test = (entry.stitch(entry.config(**options), phase) for phase in ("train", "test"))
+        nets = Nets(rebatched(train, 8), (test,))
+        total = training_memory(nets, "caffe").total
+        assert chosen["figures"]["caffe_training_bytes"] == total <= 25_000_000
+        assert "torch_training_bytes" not in chosen["figures"]
+    reference = data["reference"]["figures"]
+    assert reference["caffe_training_bytes"] > 10_000_000
+    assert "caffe_training_bytes" in Path("out/front.csv").read_text().splitlines()[0]
+
+
 # ---- what it refuses ---------------------------------------------------------------------------------------
 
 HEAD = "network: resnet\nmain_branch: bottleneck\n"
@@ -316,7 +361,7 @@ AXES = HEAD + "axes: {num_output_stage1: [64]}\n"
 FIGURES = (
     "learnable_params, stored_params, fixed_params, macs, fixed_macs, flops, total_flops, activations, "
     "activation_bytes, peak_bytes, weight_bytes, train_bytes, caffe_data_bytes, pynetbuilder_params, "
-    "pynetbuilder_flops, depth, layers"
+    "pynetbuilder_flops, working_bytes, depth, layers, caffe_training_bytes, torch_training_bytes"
 )
 
 # A sweep file, and its error: the text, the place, and the hint.

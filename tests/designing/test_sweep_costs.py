@@ -16,6 +16,7 @@ from netbuilder.designing.cost_net import CandidateNet, Memo, NotInPieces
 from netbuilder.designing.counting import Counter, whole_figures
 from netbuilder.errors import ConfigError, NetBuilderError
 from netbuilder.measure.counts import FIGURES, cost_of_net, count, figures, totals
+from netbuilder.measure.memory import memory
 from netbuilder.net import Blob, Net
 from netbuilder.networks import PHASES, find_network
 
@@ -69,6 +70,7 @@ def test_a_random_sample_of_a_networks_nets_costs_the_same_in_pieces(network: st
         assert {name: found[name] for name in counted} == counted, options
         assert found["layers"] == len(net)
         assert found["depth"] == depth(net)
+        assert found["working_bytes"] == max(row.working or 0 for row in memory(net))
         compared += 1
         if compared == 6:
             break
@@ -86,10 +88,11 @@ def depth(net: Net) -> int:
     return max(known.values())
 
 
-def test_the_figures_are_those_of_counts_and_two_more() -> None:
+def test_the_figures_are_those_of_counts_and_three_more() -> None:
     net = Net("one")
     net.add("Input", name="data", shape={"dim": [1, 3, 8, 8]})
-    assert tuple(figures(cost_of_net(net))) == FIGURES == (*totals(count(net)), "depth", "layers")
+    more = ("working_bytes", "depth", "layers")
+    assert tuple(figures(cost_of_net(net))) == FIGURES == (*totals(count(net)), *more)
 
 
 # ---- random nets of random legos ---------------------------------------------------------------------------
@@ -281,9 +284,11 @@ def test_a_net_that_pieces_cannot_form_is_counted_whole(monkeypatch: pytest.Monk
         raise NotInPieces
 
     monkeypatch.setattr(CandidateNet, "attach", refuse)
-    assert Counter(entry, "deploy").figures(config) == totals(
-        count(entry.stitch(entry.config(**options), "deploy"))
-    ) | {"depth": 6, "layers": 30}
+    net = entry.stitch(entry.config(**options), "deploy")
+    working = max(row.working or 0 for row in memory(net))
+    assert Counter(entry, "deploy").figures(config) == totals(count(net)) | {
+        "working_bytes": working, "depth": 6, "layers": 30,
+    }  # fmt: skip
 
 
 def test_an_error_of_the_whole_net_keeps_its_text() -> None:

@@ -44,16 +44,41 @@ def data_of(page: Path) -> dict[str, Any]:
     )
     assert found
     data: dict[str, Any] = json.loads(found[1])
+    for net in data["nets"]:
+        for phase in net["phases"].values():
+            phase.update(
+                {name: rows_of(phase[name], data["values"]) for name in ("layers", "units", "blocks")}
+            )
     return data
 
 
-def test_the_figures_of_the_page_are_those_of_count(tmp_path: Path, run: Command, graphviz: None) -> None:
+def rows_of(columns: dict[str, list[int]], values: list[Any]) -> list[dict[str, Any]]:
+    """The rows of a table, which holds the numbers of its values by column."""
+    rows = zip(*columns.values(), strict=True)
+    return [{key: values[n] for key, n in zip(columns, row, strict=True) if n >= 0} for row in rows]
+
+
+@pytest.mark.parametrize("width", ["4", "1"])
+def test_the_figures_of_the_page_are_those_of_count(
+    tmp_path: Path, run: Command, graphviz: None, width: str
+) -> None:
     page = tmp_path / "net.html"
     file = ZOO / "se_blocks.prototxt"
-    assert run("draw", file, "-o", page).code == 0
+    assert run("draw", file, "-o", page, "--bytes", width).code == 0
     (net,) = data_of(page)["nets"]
     for phase, shown in net["phases"].items():
-        counted = json.loads(run("count", file, "--phase", phase, "--receptive-field", "--json").out)
+        both = [
+            json.loads(run("count", file, "--phase", phase, "--bytes", width, *words, "--json").out)
+            for words in (("--receptive-field",), ("--memory",))
+        ]
+        counted = both[0]
+        for mine, other in zip(counted["layers"], both[1]["layers"], strict=True):
+            mine["memory"] = other["memory"]
+        assert shown["bytes"] == int(width)
+        assert shown["peak_layer"] == both[1]["peak_layer"]
+        # A block has what the layer needs that needs most.
+        for key in ("working_bytes", "alive_bytes"):
+            assert shown["blocks"][0]["memory"][key] == max(x["memory"][key] for x in counted["layers"])
         for key in ("name", "phase", "batch", "totals", "complete", "uncounted"):
             assert shown[key] == counted[key]
         for mine, other in zip(shown["layers"], counted["layers"], strict=True):
@@ -181,7 +206,7 @@ def test_keys_search_phase_and_colour(resnet: Path, chromium: None) -> None:
     assert (said["opened"], said["closed"]) == ("true", "false")
     assert said["found"] == "conv_stage3_block2_branch2b"
     assert "of MACs" in said["picked"]
-    assert said["colours"] == ["MACs", "Parameters", "Activations", "Nothing"]
+    assert said["colours"] == ["MACs", "Parameters", "Activations", "Working set", "Nothing"]
     assert "of Parameters" in said["params"]
     assert said["phases"] == ["deploy", "train"]
     assert said["rows"].endswith(" rows")
@@ -252,7 +277,8 @@ def test_what_is_not_known_is_no_zero(tmp_path: Path, run: Command, chromium: No
         """,
     )
     assert "Totals, at least" in seen.said["side"]
-    assert seen.said["row"][4:] == ["?"] * 6
+    assert seen.said["row"][4:11] == ["?"] * 7
+    assert seen.said["row"][11].startswith("≥ ")
     assert seen.console == []
 
 
@@ -316,6 +342,59 @@ def test_two_nets_side_by_side_have_their_differences_marked(
     assert "do not fit B" in said["side"]
     assert said["picked"] == 2  # the same layer of both
     assert seen.console == []
+
+
+def test_the_memory_is_a_timeline_a_colour_and_columns(
+    resnet: Path, tmp_path: Path, run: Command, chromium: None
+) -> None:
+    assert run("build", "resnet_50", "-o", tmp_path).code == 0
+    counted = json.loads(run("count", tmp_path / "deploy.prototxt", "--memory", "--json").out)
+    memory = [layer["memory"] for layer in counted["layers"]]
+    seen = visit(
+        resnet,
+        """
+        const side = () => document.getElementById("side");
+        const plot = document.querySelector("svg.timeline");
+        said.plot = plot.getAttribute("aria-label");
+        said.steps = plot.querySelector("path").getAttribute("d").split("H").length - 1;
+        said.peaks = [...document.querySelectorAll("[data-peak]")].map((found) => found.dataset.peak);
+        said.net = { layers: views[0].net.layers, totals: views[0].net.totals };
+        const colour = document.getElementById("colour");
+        colour.value = "working";
+        colour.dispatchEvent(new Event("change"));
+        document.querySelector("[data-peak]").click();
+        said.panel = side().textContent;
+        said.node = document.querySelector("svg g.picked").getAttribute("aria-label");
+        const head = [...document.querySelectorAll("#table th")].map((cell) => cell.textContent);
+        const rows = [...document.querySelectorAll("#table tbody tr")];
+        said.columns = ["working set", "alive"].map((name) =>
+          rows.map((row) => row.cells[head.indexOf(name)].textContent));
+        """,
+    )
+    said = seen.said
+    assert "error" not in said, said
+    peak = counted["peak_layer"]
+    assert said["plot"].startswith("Memory alive while each layer runs; the peak is 9.19 MiB at " + peak)
+    assert said["steps"] == len(memory)
+    largest = max(counted["layers"], key=lambda layer: layer["memory"]["working_bytes"])["name"]
+    assert said["peaks"] == [peak, largest]
+    for mine, other in zip(said["net"]["layers"], counted["layers"], strict=True):
+        assert {key: mine[key] for key in other} == other  # as the script of the page has them
+    assert said["net"]["totals"] == counted["totals"]
+    assert f"alive while it runs{counted['totals']['peak_bytes']:,}" in said["panel"]
+    assert "of the largest working set" in said["node"]
+    assert said["columns"] == [
+        [f"{layer[key]:,}" for layer in memory] for key in ("working_bytes", "alive_bytes")
+    ]
+    assert seen.console == []
+
+
+def test_what_two_phases_share_is_stored_once(tmp_path: Path, run: Command, graphviz: None) -> None:
+    page = tmp_path / "large.html"
+    assert run("draw", "assemble_resnet152", "-o", page).code == 0
+    assert page.stat().st_size < 2.5e6  # 4,174 layers in two phases
+    phases = data_of(page)["nets"][0]["phases"]
+    assert [len(phase["layers"]) for phase in phases.values()] == [2157, 2017]
 
 
 def test_a_net_of_a_thousand_layers_is_small_and_opens_at_once(tmp_path: Path, chromium: None) -> None:

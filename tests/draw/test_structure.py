@@ -8,7 +8,8 @@ import pytest
 
 from netbuilder import Net, prototxt
 from netbuilder.config import load
-from netbuilder.draw import tree_lines
+from netbuilder.draw import Drawn, drawing, tree_lines
+from netbuilder.draw.layout import inside_of
 from netbuilder.draw.structure import Group, Unit, groups, structure, units
 
 ZOO = Path(__file__).parents[1] / "zoo"
@@ -79,6 +80,19 @@ def test_a_long_level_without_names_is_split_by_the_size_of_its_maps() -> None:
             x = net.add("Pooling", x, name="half", kernel_size=2, stride=2)
         x = net.add("Power", x, name="abcdefghijklmnopqrstuvwxyz"[i % 26] * (1 + i // 26) + "x")
     assert [node.name for node in structure(net).children] == ["maps of 32x32", "maps of 16x16"]
+
+
+def test_a_line_to_a_layer_that_reads_only_the_size_is_faint(graphviz: None) -> None:
+    """PriorBox reads the size of the image; such lines from the top of an SSD would cover the net."""
+    net = Net("boxes", phase="TEST", dialect="ssd")
+    data = net.add("Input", name="data", shape={"dim": [1, 3, 16, 16]})
+    conv = net.add("Convolution", data, name="conv", num_output=4, kernel_size=3)
+    net.add("PriorBox", conv, data, name="boxes", prior_box_param={"min_size": [4]})
+    root = structure(net)
+    names = [child.name for child in root.children]
+    shapes = {(names[e.tail], names[e.head]): e.shape for e in inside_of(root)[root].edges}
+    assert shapes == {("data", "conv"): "1×3×16×16", ("conv", "boxes"): "1×4×14×14", ("data", "boxes"): ""}
+    assert drawing([Drawn("boxes", {"deploy": net})], "svg").count(b"stroke-dasharray") == 1
 
 
 @pytest.mark.parametrize("file", sorted(ZOO.glob("*.prototxt")), ids=lambda path: path.stem)

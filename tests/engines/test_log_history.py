@@ -141,6 +141,13 @@ def test_compressed_logs_are_read(pack: Callable[[bytes], bytes], tmp_path: Path
     assert read_log(path, "x").train == read_log(RESUMED, "x").train
 
 
+def test_a_log_kept_by_powershell_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text(gzip.decompress(RESUMED.read_bytes()).decode(), encoding="utf-16", newline="\r\n")
+    assert is_log(path)
+    assert read_log(path, "x").train == read_log(RESUMED, "x").train
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -148,7 +155,7 @@ def test_compressed_logs_are_read(pack: Callable[[bytes], bytes], tmp_path: Path
         b"\x1f\x8b\x08cut",
         b"BZhnot",
         b"\xfd7zXZ\0bad",
-        gzip.compress(b"x" * 99)[:-9],
+        gzip.compress(b"x" * 99, mtime=0)[:-9],
         bytes(range(256)) * 99,
     ],
 )

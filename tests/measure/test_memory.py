@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netbuilder import prototxt
-from netbuilder.measure.counts import count
+from netbuilder.measure.counts import cost_of_net, count, figures
 from netbuilder.measure.memory import memory, with_bytes
 from netbuilder.net import Net
 from tests.command import Command
@@ -103,3 +103,19 @@ def test_what_is_not_known_is_no_number() -> None:
     assert rows["sum"].outputs is None
     assert rows["sum"].working is None
     assert rows["fc"].inputs is None
+
+
+def test_a_blob_that_a_layer_reads_twice_is_at_hand_once() -> None:
+    net = Net("twice")
+    x = net.add("Input", name="data", shape={"dim": [1, 4, 8, 8]})
+    y = net.add("Convolution", x, name="y", num_output=4, kernel_size=1)
+    z = net.add("Convolution", x, name="z", num_output=4, kernel_size=1)
+    net.add("Eltwise", y, y, name="double")
+    net.add("Eltwise", y, z, name="sum")
+    used = memory(net)
+    assert [row.working for row in used[-2:]] == [4 * 2 * 256, 4 * 3 * 256]
+    assert figures(cost_of_net(net))["working_bytes"] == 4 * 3 * 256
+    alone = Net("twice")
+    x = alone.add("Input", name="data", shape={"dim": [1, 4, 8, 8]})
+    alone.add("Eltwise", x, x, name="double")
+    assert figures(cost_of_net(alone))["working_bytes"] == 4 * 2 * 256

@@ -32,7 +32,7 @@ LOADABLE += [("lenet_v1", "TEST"), ("batch_norm_v2", "TEST")]
 
 def upgraded(text: str) -> str:
     """Our upgrade of a text, as text."""
-    net, layers, _ = upgrade(text_format.parse(text, NetParameter))
+    net, layers, *_ = upgrade(text_format.parse(text, NetParameter))
     net.layer.extend(layers)
     return text_format.format_fields(net)
 
@@ -195,5 +195,5 @@ def test_a_fault_in_an_old_file_is_reported_at_its_line(text: str, expected: str
 @pytest.mark.parametrize("spelling", ["type: WARP", "type:WARP", "type : # of a fork\n  WARP"])
 def test_a_forks_type_of_v1_is_kept_in_any_spelling(spelling: str) -> None:
     text = f'layers {{ name: "w" {spelling} top: "w" }}'
-    _, layers, _ = upgrade(text_format.parse(text, NetParameter, lenient=True), lenient=True)
+    _, layers, *_ = upgrade(text_format.parse(text, NetParameter, lenient=True), lenient=True)
     assert [(layer.name, layer.type) for layer in layers] == [("w", "WARP")]

@@ -34,6 +34,7 @@ _COMPRESSED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")  # as Windows' PowerShell keeps what a program prints
 _BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 _GLOG = re.compile(r"[IWEF](?:\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)? +\d+ ")
@@ -47,7 +48,7 @@ _IS_LOSS = re.compile(rf"\(\* {NUMBER} = {NUMBER} loss\)\s*$")
 _GPUS = re.compile(r"\] Using GPUs (\d+(?:, \d+)*)\s*$")
 _BATCH = re.compile(r"^ +batch_size: (\d{1,9})\s*$|^iter_size: (\d{1,9})\s*$")
 _START = "] Starting Optimization"
-_WORDS = ("Iteration ", " net output #", "Test score #", "Using GPUs", "batch_size: ", "iter_size: ")
+_WORDS = ("Iteration ", " net output #", _START, "Test score #", "Using GPUs", "batch_size: ", "iter_size: ")
 _DAY = 86400.0
 
 
@@ -83,7 +84,8 @@ def _opened(path: Path) -> Iterator[IO[str]]:
         with path.open("rb") as file:
             start = file.read(6)
         opener = next((one for magic, one in _COMPRESSED.items() if start.startswith(magic)), open)
-        with opener(path, "rt", encoding="utf-8", errors="replace", newline="\n") as text:
+        encoding = "utf-16" if start[:2] in _UTF_16 else "utf-8"
+        with opener(path, "rt", encoding=encoding, errors="replace", newline="\n") as text:
             yield text
     except _BROKEN as error:
         why = reason(error) if isinstance(error, OSError) else str(error)
@@ -93,7 +95,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 def _lines(file: IO[str]) -> Iterable[str]:
     """The lines that may say something."""
     while line := file.readline(_LONGEST):
-        if any(word in line for word in _WORDS) or _GLOG.match(line):
+        if any(word in line for word in _WORDS):
             yield line
 
 
@@ -119,27 +121,28 @@ class _Log:
 
     def take(self, line: str) -> None:
         """Take in a line."""
-        if m := _GLOG.match(line):
-            self._clock(m)
-            if _START in line:  # the time before, and between a stop and the next start, does not count
-                self._now = self.train[-1].seconds if self.train else 0.0
-        if m := _LOSS.search(line):
+        if " loss = " in line and (m := _LOSS.search(line)):
+            self._clock(line)
             self.end_test()
             self._at(int(m[1]))
             self.train.append(Row(int(m[1]), float(m[2]), math.nan, self._now, {}))
-        elif (m := _RATE.search(line)) and self.train and self.train[-1].iteration == int(m[1]):
-            row = self.train[-1]
-            self.train[-1] = Row(row.iteration, row.loss, float(m[2]), row.seconds, row.outputs)
+        elif " lr = " in line and (m := _RATE.search(line)):
+            if self.train and self.train[-1].iteration == int(m[1]):
+                row = self.train[-1]
+                self.train[-1] = Row(row.iteration, row.loss, float(m[2]), row.seconds, row.outputs)
+        elif m := _VALUE.search(line):
+            self._take_value(m[1], m[2])
         elif m := _TESTING.search(line):
             self.end_test()
             self._at(int(m[1]), test=True)
             self._test = (int(m[1]), int(m[2]))
-        elif m := _VALUE.search(line):
-            self._take_value(m[1], m[2])
         elif (m := _SCORE.search(line)) and self._test:
             self._outputs[f"score #{m[1]}"] = (float(m[2]),)
         elif m := _GPUS.search(line):
             self._gpus = m[1].count(",") + 1
+        elif _START in line:  # the time before, and between a stop and the next start, does not count
+            self._clock(line)
+            self._now = self.train[-1].seconds if self.train else 0.0
         elif m := _BATCH.match(line):
             if m[2]:
                 self._iter_size = int(m[2])
@@ -179,8 +182,11 @@ class _Log:
             self._now = self.train[-1].seconds if self.train else 0.0
         self._newest = iteration
 
-    def _clock(self, m: re.Match[str]) -> None:
-        """The time of a line, in seconds from the first one; glog's lines have no year."""
+    def _clock(self, line: str) -> None:
+        """Read the time of a line, in seconds from the first one; glog's lines have no year."""
+        m = _GLOG.match(line)
+        if m is None:
+            return
         try:
             day = datetime.date(2000, int(m[1]), int(m[2])).toordinal()
         except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from netbuilder.checks.backward import Step as Planned
 from netbuilder.checks.backward import backward
+from netbuilder.engines.torch.cuts import cut_bottoms, lends
 from netbuilder.engines.torch.fillers import fill
 from netbuilder.engines.torch.operator import Operator
 from netbuilder.engines.torch.operators import OPERATORS
@@ -20,9 +22,9 @@ from netbuilder.engines.torch.passes.precision import lowered, precision, widene
 from netbuilder.engines.torch.steps import Step, freed
 from netbuilder.errors import EngineError, did_you_mean
 from netbuilder.graph import is_loss
-from netbuilder.layers import RULES, is_source, of_layer
-from netbuilder.layers.traits import Diff
+from netbuilder.layers import RULES, is_source
 from netbuilder.net import Blob, Layer, Net
+from netbuilder.storage.files import cache_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +115,11 @@ class NetModule(nn.Module):
         if "compile" in self.passes:
             self.compile()
 
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Compile the passes to come, as `torch.nn.Module.compile` does."""
+        _own_caches()
+        super().compile(*args, **options)
+
     # -- building ------------------------------------------------------------------------------------------
 
     def _build(self, net: Net, generator: torch.Generator) -> None:
@@ -120,7 +127,7 @@ class NetModule(nn.Module):
         owners: dict[str, tuple[Operator, int]] = {}
         steps: list[Step] = []
         plan = backward(net)
-        needs = {step.layer: step.needs for step in plan}
+        cuts = cut_bottoms(plan)
         losses, replaced = _loss_weights(plan)
         for layer in net:
             operator = self._operator(layer, net, generator)
@@ -140,10 +147,7 @@ class NetModule(nn.Module):
             for _ in range(len(weights) - len(tops)):  # the top of a loss that the file omits
                 tops.append(self._size)
                 self._size += 1
-            down = layer.proto.propagate_down
-            # `force_backward` asks for gradients that propagate_down cuts off.
-            cut = tuple(i for i, flag in enumerate(down) if not flag and not needs[layer][i])
-            steps.append(Step(operator, bottoms, tuple(tops), (), cut, weights, operator.precise))
+            steps.append(Step(operator, bottoms, tuple(tops), (), cuts[layer], weights, operator.precise))
         self._replaced = {slots[layer.tops[0]]: weight for layer, weight in replaced.items()}
         self._outputs = {blob.name: slots[blob] for blob in net.outputs}
         self._steps = steps
@@ -408,7 +412,7 @@ def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
     found: set[str] = set()
     weights: dict[str, float] = {}
     for step in reversed(plan):
-        lent = step.layer is not None and _lends(step.layer)
+        lent = step.layer is not None and lends(step.layer)
         if lent and step.bottoms and (weight := weights.get(step.tops[0], step.losses[0])):
             weights[step.bottoms[0]] = weight
         if step.runs and (not lent or any(step.losses) or not found.isdisjoint(step.tops)):
@@ -416,6 +420,15 @@ def _asked(plan: Sequence[Planned]) -> tuple[set[str], dict[str, float]]:
     return found, weights
 
 
-def _lends(layer: Layer) -> bool:
-    rule = RULES.get(layer.type)
-    return rule is not None and of_layer(rule.traits.diff, layer.proto, Diff.OWN) is Diff.LENT
+def _own_caches() -> None:
+    """Keep PyTorch's compiler from making a folder in the system's temporary one.
+
+    Its name there is foreseeable, and what it compiles is read from it again.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        try:
+            folder = cache_folder() / "torchinductor"
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, RuntimeError):  # no home
+            return
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)

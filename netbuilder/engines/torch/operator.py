@@ -40,6 +40,9 @@ class Operator(nn.Module):
 
     # Whether the top is a new tensor that its own gradient does not read, so that a reader may write over it.
     fresh = False
+    # Whether Caffe computes the gradients of its bottoms in spite of propagate_down (see `cuts.py`), or what
+    # says so of a layer, as traits do.
+    insists: Any = False
     # The bottoms of which only the size is read.
     sizes: tuple[int, ...] = ()
 

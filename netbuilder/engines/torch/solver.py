@@ -6,7 +6,7 @@ Caffe's files of its state in `solver_state.py`.
 
 from __future__ import annotations
 
-import os
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,7 +21,6 @@ from netbuilder.errors import ConfigError
 from netbuilder.schema import SolverParameter
 from netbuilder.solvers import checks
 from netbuilder.solvers.policies import float32, schedule_of
-from netbuilder.storage.files import cache_folder
 
 __all__ = ["Learnable", "Solver", "refuse"]
 
@@ -29,20 +28,6 @@ __all__ = ["Learnable", "Solver", "refuse"]
 _REFUSED = ("lr-policy", "momentum", "solver-type", "value", "warm-up")
 _TAKEN = ("average_loss", "clip_gradients", "device_id", "display", "gamma", "snapshot", "weight_decay")
 _NEEDED = ("max_iter", "stepsize")
-
-
-def _own_caches() -> None:
-    """Keep PyTorch, which does so for each optimizer, from making a folder in the system's temporary one.
-
-    Its name there is foreseeable, and what it compiles is read from it again.
-    """
-    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
-        try:
-            folder = cache_folder() / "torchinductor"
-            folder.mkdir(parents=True, exist_ok=True)
-        except (OSError, RuntimeError):  # no home
-            return
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
 
 
 class Learnable(NamedTuple):
@@ -98,6 +83,10 @@ class Solver(torch.optim.Optimizer):
     2
     """
 
+    # Without the wrapper that keeps them from being compiled: it imports the compiler, seconds of each start.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
     def __init__(
         self,
         net: NetModule,
@@ -133,7 +122,6 @@ class Solver(torch.optim.Optimizer):
             own = muon is not None and bool(p.lr_mult) and _is_filter(net, p)
             group = {"params": [], "lr_mult": p.lr_mult, "decay_mult": p.decay_mult, "muon": own}
             groups.setdefault((p.lr_mult, p.decay_mult, own), group)["params"].append(p.blob)
-        _own_caches()
         super().__init__(list(groups.values()) or [{"params": []}], {"lr": message.base_lr})
         for p in self.learnable:
             for name in self._names:

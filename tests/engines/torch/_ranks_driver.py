@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo
 import torch.distributed  # noqa: F401
 
 import netbuilder.engines.torch.training  # noqa: F401

@@ -186,3 +186,75 @@ def test_a_recurrent_layer_that_shares_a_weight(real_caffe: Caffe, phase: str, s
         assert difference(ours, theirs) <= MOST
     for step in theirs[1:] if phase == "TRAIN" else ():
         np.testing.assert_allclose(step, np.broadcast_to(np.tanh(params["r"][4]), step.shape), rtol=MOST)
+
+
+CUT = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
+layer { name: "cont" type: "DummyData" top: "cont"
+  dummy_data_param { shape { dim: 2 dim: %d } data_filler { value: 1 } } }
+layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+  convolution_param { num_output: 4 kernel_size: 1 bias_term: false } }
+%s
+layer { name: "r" bottom: "%s" top: "r" propagate_down: false %s }
+layer { name: "s" type: "Sigmoid" bottom: "r" top: "s" }
+layer { name: "q" type: "InnerProduct" bottom: "s" top: "q" inner_product_param { num_output: 3 } }
+layer { name: "l1" type: "Reduction" bottom: "q" top: "l1" loss_weight: 1
+  reduction_param { operation: SUMSQ } }
+layer { name: "l2" type: "Reduction" bottom: "%s" top: "l2" loss_weight: 1
+  reduction_param { operation: SUMSQ } }
+"""
+SLICED = 'layer { name: "cut" type: "Slice" bottom: "c" top: "a" top: "b" slice_param { axis: 1 } }'
+# Before: nothing but the cut layer asks for the gradient of the ReLU, so that it does not run.
+BEFORE = 'layer { name: "before" type: "ReLU" bottom: "c" top: "a" relu_param { negative_slope: 0.5 } }'
+FLAT = (
+    'layer { name: "before" type: "Reshape" bottom: "c" top: "a" reshape_param { shape { dim: 0 dim: -1 } } }'
+)
+INNER = """layer { name: "before" type: "LSTM" bottom: "c" bottom: "cont" top: "a"
+  recurrent_param { num_output: 4 } }"""
+# After these two: they need more axes; and Caffe loses the gradient of a Flatten after a Reshape.
+UNFIT = ("LRN", "Im2col", "MVN", "Pooling", "Flatten", "LSTM", "RNN")
+
+
+@pytest.mark.parametrize(
+    ("way", "read", "other"),
+    [("", "c", "c"), (SLICED, "a", "b"), (BEFORE, "a", "c"), (FLAT, "a", "c"), (INNER, "a", "c")],
+    ids=["split", "slice", "one", "reshaped", "recurrent"],
+)
+def test_layers_that_propagate_down_does_not_cut(real_caffe: Caffe, way: str, read: str, other: str) -> None:
+    """Some types compute the gradient all the same; it counts where the layer before runs."""
+    passed = {}
+    for fields in (
+        'type: "BatchNorm"', 'type: "BatchNorm" batch_norm_param { use_global_stats: true }', 'type: "LRN"',
+        'type: "LRN" lrn_param { norm_region: WITHIN_CHANNEL }', 'type: "Softmax"', 'type: "MVN"',
+        'type: "Flatten"', 'type: "Concat"', 'type: "Slice"',
+        'type: "Im2col" convolution_param { kernel_size: 2 }',
+        'type: "LSTM" bottom: "cont" propagate_down: false recurrent_param { num_output: 3 }',
+        'type: "RNN" bottom: "cont" propagate_down: false recurrent_param { num_output: 3 }',
+        'type: "TanH"', 'type: "PReLU"', 'type: "Pooling" pooling_param { kernel_size: 2 }', 'type: "Bias"',
+    ):  # fmt: skip
+        if way in (FLAT, INNER) and any(word in fields for word in UNFIT):
+            continue
+        text = CUT % (2 if way == SLICED else 4, way, read, fields, other)
+        rng = np.random.default_rng(1)
+        x = rng.normal(0, 1, (2, 3, 4, 4)).astype(np.float32)
+        m = module(prototxt.parse(text, "TRAIN"))
+        with torch.no_grad():
+            for blobs in m.params.values():
+                for blob in blobs:
+                    blob.copy_(torch.from_numpy(rng.uniform(0.5, 1.5, tuple(blob.shape))))
+        params = {name: [blob.detach().numpy().copy() for blob in blobs] for name, blobs in m.params.items()}
+        theirs = real_caffe.run(
+            text, phase="TRAIN", inputs={"x": x}, params=params, backward=True, fetch_params=True
+        ).param_diffs["c"][0]
+        uncut = module(prototxt.parse(text.replace("propagate_down: false", ""), "TRAIN"))
+        uncut.load_state_dict(m.state_dict())
+        found = []
+        for one in (m, uncut):
+            one(torch.from_numpy(x)).loss.backward()
+            gradient = one.params["c"][0].grad
+            assert gradient is not None
+            found.append(difference(gradient, theirs) <= 5e-5)  # a BatchNorm of two values rounds that much
+        assert found[0], fields
+        passed[fields] = found[1]
+    assert any(passed.values()) == (way not in (BEFORE, INNER))
+    assert not passed['type: "TanH"']

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from netbuilder.engines.caffe import Caffe
 from netbuilder.schema import message
 from netbuilder.weights.arrays import read_arrays
 from tests.databases import noise, write_lmdb
-from tests.engines.case import NET, SOLVER, refusal, rows, start, state_of, wait_for
+from tests.engines.case import NET, ROOT, SOLVER, refusal, rows, start, state_of, wait_for
 
 # Nothing random, so that both engines see the same. The bias before BatchNorm is left out: its gradient is 0
 # up to rounding, which Adam would divide by itself.
@@ -331,3 +333,19 @@ def test_a_mistake_leaves_an_earlier_run_alone(folder: Path, capsys: pytest.Capt
         shutil.rmtree("cut")
     (folder / "db/data.mdb").write_bytes((folder / "db/data.mdb").read_bytes()[:9000])
     assert refused().startswith("the data of Data 'data' cannot be used: ")
+
+
+def test_a_training_imports_no_compiler(folder: Path) -> None:
+    """PyTorch's optimizers import it when they are made: two seconds of processor time at every start."""
+    Path("short.prototxt").write_text(SOLVER.replace("max_iter: 200", "max_iter: 21"))
+    code = (
+        "import sys\nfrom netbuilder.cli.main import main\n"
+        f"assert main(['train', 'short.prototxt', *{TORCH}]) == 0\n"
+        "print(sorted({'torch._dynamo', 'sympy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -186,6 +186,7 @@ class PReLU(Operator):
 class Softmax(Operator):
     """Exponentials normalised to sum 1 along an axis."""
 
+    insists = True
     precise = True
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

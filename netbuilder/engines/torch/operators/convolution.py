@@ -215,6 +215,8 @@ class Deconvolution(_Sliding):
 class Im2col(Operator):
     """The windows of a convolution, unrolled into channels."""
 
+    insists = True
+
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.message
         axis = canonical(p.axis, x.shape)

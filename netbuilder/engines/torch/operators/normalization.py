@@ -24,6 +24,8 @@ class BatchNorm(Operator):
     instead of sums: the last of the first two batches, and then decaying ones.
     """
 
+    insists = True
+
     def __init__(self, layer: Layer, phase: str) -> None:
         super().__init__(layer, phase)
         p = self.proto.batch_norm_param
@@ -199,6 +201,7 @@ class LRN(Operator):
     """
 
     precise = True
+    insists = staticmethod(lambda proto: proto.lrn_param.norm_region != _WITHIN)  # that is an inner net
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         p = self.proto.lrn_param
@@ -239,6 +242,7 @@ class _Standardised(torch.autograd.Function):
 class MVN(Operator):
     """Each channel of each image, or each image, to mean 0 and deviation 1."""
 
+    insists = True
     precise = True
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]

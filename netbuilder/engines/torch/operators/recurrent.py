@@ -59,6 +59,7 @@ class LSTMUnit(Operator):
 class _Recurrent(Operator):
     """What RNN and LSTM share: where their bottoms are, and the states between passes."""
 
+    insists = True
     states: tuple[str, ...]
 
     def __init__(self, layer: Layer, phase: str) -> None:
