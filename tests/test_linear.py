@@ -30,6 +30,7 @@ from netbuilder.prototxt.reader import net_of, parse, read_layers
 from netbuilder.schema import NetParameter
 from netbuilder.storage.files import MARK
 from netbuilder.transforms.train_val import _in_both, dumps_train_val
+from netbuilder.transforms.training import _dropped
 
 ROOT = Path(__file__).parents[1]
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 8 } } }\n'
@@ -371,3 +372,13 @@ def test_memory_of_a_layer(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "netbuilder", "check", str(file)]
         peaks.append(measure(command, {**os.environ, "PYTHONPATH": str(ROOT)}).memory)
     assert peaks[1] - peaks[0] < LAYERS * MOST_OF_A_LAYER / 1e6
+
+
+def test_layers_that_heads_drop() -> None:
+    """Which layers read what a dropped one gave was asked of all of them."""
+
+    def work(n: int) -> Callable[[], object]:
+        net = parse(INPUT + "".join(layer("ReLU", f"r{i}", "data") for i in range(n)))
+        return lambda: _dropped(net, [])
+
+    assert grows_linearly(work, 100)

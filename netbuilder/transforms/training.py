@@ -211,10 +211,12 @@ def _dropped(net: Net, heads: Sequence[Head]) -> set[Layer]:
     """The layers that the heads drop and that no other layer reads."""
     named = {name for head in heads for name in head.dropped}
     dropped: set[Layer] = set()
+    read: set[Blob] = set()  # by the layers that stay
     for layer in reversed(net.layers):
-        readers = [other for other in net if any(top in other.bottoms for top in layer.tops)]
-        if layer.name in named and all(other in dropped for other in readers):
+        if layer.name in named and read.isdisjoint(layer.tops):
             dropped.add(layer)
+        else:
+            read.update(layer.bottoms)
     return dropped
 
 
