@@ -287,7 +287,8 @@ class Net:
             over, key = writes_over(bottoms, tops), None
             if alike is not None and top_shapes is None and rule and rule.traits.code is None:
                 caffes = self.dialect.name, self.computes
-                key = alike, rule.infer, caffes, tuple([b.shape for b in bottoms]), len(tops), over
+                shapes = tuple([b.shape or type(b.shape) for b in bottoms])  # () may be Unshaped
+                key = alike, rule.infer, caffes, shapes, len(tops), over
             kind = _KINDS.get(key)
             if kind is None:
                 check_numbers(rule, bottoms, tops)

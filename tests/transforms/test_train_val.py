@@ -19,6 +19,7 @@ CONFIGS: dict[str, list[dict[str, Any]]] = {
     "bl_resnet": [{"depth": "50"}],
     "cifar_resnet": [{"main_branch": "normal", "N": 1}],
     "davidnet": [{}, {"ghost": 4, "label_smoothing": 0.2}],
+    "airbench": [{}],
     "dawnnet": [{}],
     "assemble_resnet": [{}],
 }  # fmt: skip
