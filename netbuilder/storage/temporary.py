@@ -81,11 +81,13 @@ def remove_left(folder: str, name: str) -> None:
 def remove(path: str) -> None:
     """Remove a file, a link or a folder with all in it, as far as that is allowed; follows no link."""
     _BEGUN.discard(os.path.basename(path))
-    with suppress(OSError):
+    try:
         os.unlink(path)
         return
-    import shutil
-
+    except FileNotFoundError:
+        return
+    except OSError:
+        import shutil
     shutil.rmtree(path, ignore_errors=True)  # refuses a link
 
 
