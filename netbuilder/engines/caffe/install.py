@@ -148,7 +148,7 @@ def _command(named: str, path: Path, hint: str) -> tuple[str, ...]:
 
 
 def _chroot(root: Path) -> tuple[str, ...]:
-    """The Python of a root; who is not root enters it in namespaces."""
+    """The command of a root's Python; a user other than root enters it in namespaces."""
     return ("chroot", str(root), _PYTHON) if _is_root() else (*entering(root, None, (), (_PYTHON,)),)
 
 
@@ -157,9 +157,9 @@ def _may_enter(root: Path) -> bool:
 
 
 def entering(root: Path, descriptor: int | None, folders: Sequence[str], command: Sequence[str]) -> list[str]:
-    """The command that starts another in a root, where it can write into these folders only.
+    """The command that starts another in a root, where that can write into these folders only.
 
-    The descriptor is its one of the current folder.
+    `descriptor` will be that command's descriptor of the current folder.
     """
     enter = str(Path(__file__).with_name("_enter.py"))
     here = "-" if descriptor is None else str(descriptor)
