@@ -135,8 +135,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError("--sort and --top are for tables: JSON has every layer, in file order")
     if args.by_block and args.receptive_field and args.format != "json":
         raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
-    training = args.training or args.fit_memory or args.solver_type
-    if training:
+    if args.training or args.fit_memory or args.solver_type:
         from netbuilder.cli.training_memory import print_training
 
         return print_training(args)

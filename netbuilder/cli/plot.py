@@ -176,17 +176,6 @@ def _data(runs: Sequence[History], files: Sequence[tuple[str, Path]], written: S
     """What was drawn, as JSON data."""
     from netbuilder.training.record import finite
 
-    def last_tests(run: History) -> list[dict[str, Any]]:
-        last = {test.net: test for test in run.tests}
-        return [
-            {
-                "net": test.net,
-                "iteration": test.iteration,
-                "outputs": {k: list(v) for k, v in test.outputs.items()},
-            }
-            for _, test in sorted(last.items())
-        ]
-
     entries = []
     for run, (_, path) in zip(runs, files, strict=True):
         last = run.train[-1] if run.train else None
@@ -203,7 +192,20 @@ def _data(runs: Sequence[History], files: Sequence[tuple[str, Path]], written: S
                 "least_loss": min((r.loss for r in run.train if math.isfinite(r.loss)), default=None),
                 "batch": run.batch,
                 "images": run.images,
-                "last_tests": last_tests(run),
+                "last_tests": _last_tests(run),
             }
         )
     return finite({"version": 1, "runs": entries, "files": [str(path) for path in written]})
+
+
+def _last_tests(run: History) -> list[dict[str, Any]]:
+    """The last test of each test net."""
+    last = {test.net: test for test in run.tests}
+    return [
+        {
+            "net": test.net,
+            "iteration": test.iteration,
+            "outputs": {k: list(v) for k, v in test.outputs.items()},
+        }
+        for _, test in sorted(last.items())
+    ]

@@ -283,8 +283,8 @@ def _follow(
         if board:
             board.take(event, row)
         match event:
-            case events.Started() if getattr(run, "entered", ""):
-                head["entered"] = getattr(run, "entered", "")
+            case events.Started() if entered := getattr(run, "entered", ""):
+                head["entered"] = entered
             case events.Iteration(i, _, rate):
                 if i == plan.begin:
                     plan.remove_old()
