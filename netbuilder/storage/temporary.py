@@ -81,12 +81,14 @@ def remove_left(folder: str, name: str) -> None:
 def remove(path: str) -> None:
     """Remove a file, a link or a folder with all in it, as far as that is allowed; follows no link."""
     _BEGUN.discard(os.path.basename(path))
-    with suppress(OSError):
+    try:
         os.unlink(path)
-        return
-    import shutil
+    except FileNotFoundError:  # it was renamed
+        pass
+    except OSError:
+        import shutil
 
-    shutil.rmtree(path, ignore_errors=True)  # refuses a link
+        shutil.rmtree(path, ignore_errors=True)  # refuses a link
 
 
 def kept_folders(folder: str, name: str) -> Iterator[str]:
