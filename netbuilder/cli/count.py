@@ -183,7 +183,7 @@ def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]
     """The net to count, and the state that a solver gives it, "" if none."""
     if is_binary(file):
         raise ConfigError(
-            f"'{file}' is no text; a .caffemodel holds stored parameters, and no net to set beside others",
+            f"'{file}' is not text; a .caffemodel holds stored parameters, and no net to set beside others",
             hint=f"give it alone: netbuilder count {shlex.quote(file)}",
         )
     net, source = read_for(

@@ -144,7 +144,7 @@ def _histories(files: Sequence[tuple[str, Path]]) -> list[History]:
 
 
 def _history(path: Path, name: str) -> History:
-    """The history of a training by what is in a file. Raises FileError if it is of no training."""
+    """The history of a training, from its record or its log. Raises FileError for another file."""
     from netbuilder.engines.caffe.log_history import is_log, read_log
     from netbuilder.training.history import read_history
 
@@ -152,7 +152,7 @@ def _history(path: Path, name: str) -> History:
         return read_history(path, name)
     if not is_log(path):
         raise FileError(
-            f"'{path}' is no log of a training, and no record of one",
+            f"'{path}' is neither the log of a training nor the record of one",
             hint="a RUN is the folder of a training, its run.json or train.csv, or a log of caffe train",
         )
     return read_log(path, name)

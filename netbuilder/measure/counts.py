@@ -267,7 +267,7 @@ def _enter(ledger: Ledger, entry: _Entry, numbers: list[int]) -> int:
 
 
 def _entry(layer: Layer) -> _Entry:
-    """A layer as it is entered: the same for all layers of its kind."""
+    """What a ledger takes of a layer, the same for all layers of its kind without a bottom twice."""
     bottoms = len(layer.bottoms)
     params, macs, loss_weight = layer.params, layer.macs, layer.proto.loss_weight
     learnable = stored = fixed_params = fixed_macs = ancestral = ancestral_flops = activations = scalars = 0

@@ -140,7 +140,7 @@ def _command(named: str, path: Path, hint: str) -> tuple[str, ...]:
     try:
         words = shlex.split(named)
     except ValueError as error:
-        raise EngineError(f"{VARIABLE}={named} is no command line: {error}", hint=hint) from None
+        raise EngineError(f"{VARIABLE}={named} is not a command line: {error}", hint=hint) from None
     if not words or shutil.which(words[0]) is None:
         what = "a folder nor a program" if len(words) < 2 else f"a folder, nor is '{words[0]}' a program"
         raise EngineError(f"{VARIABLE}={named} is neither {what} that can be run", hint=hint)
