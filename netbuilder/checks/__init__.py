@@ -28,8 +28,8 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     *trust.CHECKS,
 )
 
-# Checks that look only at the fields of a layer and the shapes of its blobs: all layers of a kind then have the
-# same findings.
+# Checks that look only at the fields of a layer and the shapes of its blobs: all layers of a kind then have
+# the same findings.
 OF_KINDS = {*fields.CHECKS, *fillers.CHECKS, *training.OF_KINDS, *wiring.OF_KINDS}
 
 
