@@ -219,10 +219,10 @@ class Net:
             proto = LayerParameter(name=name, type=type, bottom=[b.name for b in bottoms], top=tops)
             if rule and rule.in_place == "wrong" and writes_over(bottoms, tops):
                 raise FieldError(f"{type} computes wrong values in place: give the top a name of its own")
-            given = self._assign(proto, rule, fields)
+            alike = self._assign(proto, rule, fields)
         except NetBuilderError as error:
             raise located(error, f"{type} '{name}'", origin, bottoms) from None
-        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "", given).tops
+        made = self._append(proto, rule, bottoms, tuple(tops), origin, top_shapes, "", alike).tops
         return made[0] if len(made) == 1 else cast("Blob", made)
 
     def add_many(
@@ -281,13 +281,13 @@ class Net:
         origin: Origin,
         top_shapes: Sequence[Sequence[int]] | None,
         unknown: str,
-        fields: Hashable = None,
+        alike: Hashable = None,
     ) -> Layer:
         try:
             over, key = writes_over(bottoms, tops), None
-            if fields is not None and top_shapes is None and rule and rule.traits.code is None:
+            if alike is not None and top_shapes is None and rule and rule.traits.code is None:
                 caffes = self.dialect.name, self.computes
-                key = fields, rule.infer, caffes, tuple([b.shape for b in bottoms]), len(tops), over
+                key = alike, rule.infer, caffes, tuple([b.shape for b in bottoms]), len(tops), over
             kind = _KINDS.get(key)
             if kind is None:
                 check_numbers(rule, bottoms, tops)

@@ -83,12 +83,12 @@ def remove(path: str) -> None:
     _BEGUN.discard(os.path.basename(path))
     try:
         os.unlink(path)
-    except FileNotFoundError:  # it was renamed
-        pass
+        return
+    except FileNotFoundError:
+        return
     except OSError:
         import shutil
-
-        shutil.rmtree(path, ignore_errors=True)  # refuses a link
+    shutil.rmtree(path, ignore_errors=True)  # refuses a link
 
 
 def kept_folders(folder: str, name: str) -> Iterator[str]:
