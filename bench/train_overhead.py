@@ -3,8 +3,8 @@
 Both train from one LMDB, on one thread, in turns. Their whole processor time is compared, of all processes,
 which a busy machine changes less than the wall time: a short run gives the fixed cost, the rest of a long one
 the cost of its iterations. Both test at the start and at the end: a short run's test_interval is its length,
-since netbuilder also tests where max_iter is no multiple of it. What drawing the curves adds is told apart.
-The binary is that of the root which tools/install_caffe.sh makes.
+since netbuilder also tests where max_iter is not a multiple of it. Drawing the curves is timed
+apart. The binary is that of the root which tools/install_caffe.sh makes.
 
     python bench/train_overhead.py [--pairs 3] [--iterations 1500] [--json]
 

@@ -299,8 +299,12 @@ def check_tops(
 
 
 def _repeated(bottoms: tuple[Blob, ...]) -> set[Blob]:
+    """The blobs that are several of these bottoms."""
     once: set[Blob] = set()
-    return {blob for blob in bottoms if blob in once or once.add(blob)}  # type: ignore[func-returns-value]
+    twice: set[Blob] = set()
+    for blob in bottoms:
+        (twice if blob in once else once).add(blob)
+    return twice
 
 
 def has_loss(layer: Layer) -> bool:

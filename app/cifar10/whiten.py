@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LAYER = "whiten_prep"  # its name in the nets of `netbuilder build davidnet --whitening`, and in cifar_94
 RECORD = 1 + 3 * 32 * 32  # a label, and the red, green and blue plane
+EPSILONS = {"davidnet": 0.01, "cifar_94": 0.0005}
 MEAN, DEVIATION = (125.31, 122.95, 113.87), (62.99, 62.09, 66.70)
 
 
@@ -40,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, type=Path, help="the .caffemodel to write")
     parser.add_argument(
-        "--for", dest="net", choices=("davidnet", "cifar_94"), default="davidnet",
+        "--for", dest="net", choices=tuple(EPSILONS), default="davidnet",
         help="the net: davidnet, or cifar_94, whose other filters are written, too (default: davidnet)",
     )  # fmt: skip
     parser.add_argument(
@@ -56,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--epsilon", type=float, metavar="X",
-        help="added to the eigenvalues (default: 0.01; of cifar_94, 0.0005)",
+        help="added to the eigenvalues (default: 0.01; for cifar_94, 0.0005)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace an existing file")
     parser.add_argument("--debug", action="store_true", help="show a traceback on errors")
@@ -112,10 +113,11 @@ def _run(args: argparse.Namespace) -> int:
     images = np.concatenate(batches)[: args.first].astype(np.float32)
     mean, std = (np.reshape(v, (3, 1, 1)).astype(np.float32) for v in (args.mean, args.std))
     images = (images - mean) / std
+    epsilon = EPSILONS[args.net] if args.epsilon is None else args.epsilon
     if args.net == "davidnet":
-        params = {LAYER: [whitening_filter(images, epsilon=0.01 if args.epsilon is None else args.epsilon)]}
+        params = {LAYER: [whitening_filter(images, epsilon=epsilon)]}
     else:
-        params = start_of_cifar_94(images, 5e-4 if args.epsilon is None else args.epsilon)
+        params = start_of_cifar_94(images, epsilon)
     write_model(args.output, params, force=args.force)
     names = f"layer {LAYER}" if len(params) == 1 else f"{len(params)} layers"
     print(f"wrote {args.output}: {names}, from {len(images)} images", file=sys.stderr)
@@ -123,9 +125,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def start_of_cifar_94(images: npt.NDArray[Any], epsilon: float) -> dict[str, list[npt.NDArray[Any]]]:
-    """The whitening of cifar_94, and its filters, of which the first of each layer pass a channel on.
+    """The whitening of cifar_94, and its filters: the first of each layer each pass one channel on.
 
-    Whichever are left are uniform within 1/sqrt(fan-in), as the bias of the whitening is.
+    The other filters, and the bias of the whitening, are uniform within 1/sqrt(fan-in).
     """
     import numpy as np
 

@@ -28,9 +28,8 @@ CHECKS: tuple[Callable[[Graph], Iterator[Finding]], ...] = (
     *trust.CHECKS,
 )
 
-
-# Those that look at the fields of a layer and the shapes of its blobs alone: they find the same in all layers
-# of one kind.
+# Checks that look only at the fields of a layer and the shapes of its blobs: all layers of a kind then have
+# the same findings.
 OF_KINDS = {*fields.CHECKS, *fillers.CHECKS, *training.OF_KINDS, *wiring.OF_KINDS}
 
 

@@ -52,7 +52,7 @@ class Graph:
         return {step.layer: step for step in steps if step.layer is not None}
 
     def of_samples(self) -> Graph:
-        """The same with the samples as its layers, for checks of single layers."""
+        """This graph with only the samples as its layers, for the checks in OF_KINDS."""
         other = copy(self)
         other.layers = self.samples
         return other

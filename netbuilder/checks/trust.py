@@ -46,7 +46,7 @@ def _code(graph: Graph) -> Iterator[Finding]:
     for layer in graph.net:
         if code := code_of(layer):
             yield found(
-                "runs-code", layer, f"to run it is to import {code} and run it, with all rights of the user",
+                "runs-code", layer, f"running it imports {code} and runs it, with all rights of the user",
                 "read that code first; `train`, `test`, `time` and `run` refuse it without --trust",
             )  # fmt: skip
 

@@ -31,7 +31,7 @@ def add_parser(verbs: Verbs) -> None:
         "check",
         description="What Caffe would refuse or silently get wrong in a file, and who else can load it.",
         epilog="example: netbuilder check train_val.prototxt --target opencv --fix. "
-        "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is no prototxt.",
+        "Exit code: 0 no errors, 1 errors, 2 a file cannot be read, or is not a prototxt.",
     )
     parser.add_argument("files", metavar="FILE", nargs="*", help=f"{NET}, a solver file, or a folder")
     parser.add_argument(
@@ -109,7 +109,7 @@ def _run(args: argparse.Namespace) -> int:
     args.files = net_files(args.files, solvers=True)
     if args.fix and (held := [file for file in args.files if is_held(file)]):
         raise ConfigError(
-            f"--fix writes beside a file, and {held[0]} is none", hint="write the net into a file first"
+            f"--fix writes beside a file, and {held[0]} is not one", hint="write the net into a file first"
         )
     models = model_files(model_file(args.weights, args.files[0])) if args.weights else []
     wanted = Wanted(

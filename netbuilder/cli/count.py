@@ -135,8 +135,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError("--sort and --top are for tables: JSON has every layer, in file order")
     if args.by_block and args.receptive_field and args.format != "json":
         raise ConfigError("--receptive-field is a figure of layers: give --per-layer, not --by-block")
-    training = args.training or args.fit_memory or args.solver_type
-    if training:
+    if args.training or args.fit_memory or args.solver_type:
         from netbuilder.cli.training_memory import print_training
 
         return print_training(args)
@@ -184,7 +183,7 @@ def _read(file: str, args: argparse.Namespace, inputs: dict[str, tuple[int, ...]
     """The net to count, and the state that a solver gives it, "" if none."""
     if is_binary(file):
         raise ConfigError(
-            f"'{file}' is no text; a .caffemodel holds stored parameters, and no net to set beside others",
+            f"'{file}' is not text; a .caffemodel holds stored parameters, and no net to set beside others",
             hint=f"give it alone: netbuilder count {shlex.quote(file)}",
         )
     net, source = read_for(

@@ -134,11 +134,11 @@ def _lines(found: Difference, args: argparse.Namespace) -> list[str]:
     color = in_color(args)
     if color:
         lines[0] = painted(lines[0], "bold")
-    return (
-        [*lines, "", *(part for line in layers for part in _layer_lines(printable(line), color))]
-        if layers
-        else lines
-    )
+    if layers:
+        lines.append("")
+    for line in layers:
+        lines += _layer_lines(printable(line), color)
+    return lines
 
 
 def _layer_lines(line: str, color: bool) -> list[str]:

@@ -179,7 +179,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     import atexit
     import gc
 
-    from netbuilder.cli.streams import outlive_readers, silence
+    from netbuilder.cli.streams import error_text, outlive_readers, silence
     from netbuilder.errors import NetBuilderError
 
     # Modules and nets are large graphs without garbage. Searching them repeatedly, and once more at exit,
@@ -194,7 +194,7 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except NetBuilderError as error:
         if debug:
             raise
-        print(_error_text(type(error).__name__, error), file=sys.stderr)
+        print(error_text(error), file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         package = _REQUIRED.get((error.name or "").partition(".")[0])
@@ -230,14 +230,6 @@ def _guarded(action: Callable[[], int], *, debug: bool) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-
-
-def _error_text(name: str, error: Exception) -> str:
-    if not sys.stderr.isatty():
-        return f"{name}: {error}"
-    from netbuilder.cli.terminal import error_text
-
-    return error_text(name, error)
 
 
 if __name__ == "__main__":

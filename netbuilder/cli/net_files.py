@@ -1,8 +1,8 @@
-"""What stands for a net on the command line: a file, a folder of them, `-` for stdin, a config or its name;
-and `latest`, which stands for a model.
+"""What names a net on the command line: a file, a folder of them, `-` for stdin, a config or its name; and
+`latest`, which names a model.
 
-A verb gives `net_file` to argparse as the type of its word. The text of a net that is no file of its own is
-held under its name, and everything that reads files finds it there. What is on the disk wins.
+A verb gives `net_file` to argparse as the type of its word. The text of a net without a file of its own is
+held under its name, and everything that reads files finds it there. A file on the disk wins.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def net_files(words: Iterable[str], *, solvers: bool) -> list[str]:
 
 
 def is_held(name: str) -> bool:
-    """Whether a name of a net is no file."""
+    """Whether the name of a net is not that of a file."""
     return name in HELD
 
 
@@ -97,7 +97,7 @@ def _stdin() -> str | FileError:
 
 
 def _may_be_name(word: str) -> bool:
-    """Whether a word that is no file can name a config, as `resnet_50` and `imagenet/resnet_50` do."""
+    """Whether a word that is not a file can name a config, as `resnet_50` and `imagenet/resnet_50` do."""
     return bool(word) and "." not in word and word.count("/") < 2 and not word.startswith("/")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+from netbuilder.cli.streams import error_text
 from netbuilder.errors import ConfigError, did_you_mean, printable
 
 __all__ = [
@@ -88,11 +89,7 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse(self, text: str, hint: str) -> NoReturn:
         error = ConfigError(text, hint=hint or f"{self.prog} --help")
-        if sys.stderr.isatty():
-            from netbuilder.cli.terminal import error_text
-
-            self.exit(2, f"{error_text(type(error).__name__, error)}\n")
-        self.exit(2, f"{type(error).__name__}: {error}\n")
+        self.exit(2, f"{error_text(error)}\n")
 
     def _example(self) -> str:
         """The example of the help, which ends at the first sentence after it."""

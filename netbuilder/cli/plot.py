@@ -144,7 +144,7 @@ def _histories(files: Sequence[tuple[str, Path]]) -> list[History]:
 
 
 def _history(path: Path, name: str) -> History:
-    """The history of a training by what is in a file. Raises FileError if it is of no training."""
+    """The history of a training, from its record or its log. Raises FileError for another file."""
     from netbuilder.engines.caffe.log_history import is_log, read_log
     from netbuilder.training.history import read_history
 
@@ -152,7 +152,7 @@ def _history(path: Path, name: str) -> History:
         return read_history(path, name)
     if not is_log(path):
         raise FileError(
-            f"'{path}' is no log of a training, and no record of one",
+            f"'{path}' is neither the log of a training nor the record of one",
             hint="a RUN is the folder of a training, its run.json or train.csv, or a log of caffe train",
         )
     return read_log(path, name)
@@ -176,17 +176,6 @@ def _data(runs: Sequence[History], files: Sequence[tuple[str, Path]], written: S
     """What was drawn, as JSON data."""
     from netbuilder.training.record import finite
 
-    def last_tests(run: History) -> list[dict[str, Any]]:
-        last = {test.net: test for test in run.tests}
-        return [
-            {
-                "net": test.net,
-                "iteration": test.iteration,
-                "outputs": {k: list(v) for k, v in test.outputs.items()},
-            }
-            for _, test in sorted(last.items())
-        ]
-
     entries = []
     for run, (_, path) in zip(runs, files, strict=True):
         last = run.train[-1] if run.train else None
@@ -203,7 +192,20 @@ def _data(runs: Sequence[History], files: Sequence[tuple[str, Path]], written: S
                 "least_loss": min((r.loss for r in run.train if math.isfinite(r.loss)), default=None),
                 "batch": run.batch,
                 "images": run.images,
-                "last_tests": last_tests(run),
+                "last_tests": _last_tests(run),
             }
         )
     return finite({"version": 1, "runs": entries, "files": [str(path) for path in written]})
+
+
+def _last_tests(run: History) -> list[dict[str, Any]]:
+    """The last test of each test net."""
+    last = {test.net: test for test in run.tests}
+    return [
+        {
+            "net": test.net,
+            "iteration": test.iteration,
+            "outputs": {k: list(v) for k, v in test.outputs.items()},
+        }
+        for _, test in sorted(last.items())
+    ]

@@ -1,4 +1,7 @@
-"""The output of the command when nobody reads it any more: `netbuilder train solver.prototxt 2>&1 | head`."""
+"""The streams of the command: errors on stderr, and output that nobody reads any more.
+
+An example of the latter is `netbuilder train solver.prototxt 2>&1 | head`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import sys
 from typing import TextIO
 
-__all__ = ["Outliving", "outlive_readers", "silence"]
+__all__ = ["Outliving", "error_text", "outlive_readers", "silence"]
 
 
 class Outliving(io.TextIOWrapper):
@@ -42,3 +45,12 @@ def silence(stream: TextIO) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
+
+
+def error_text(error: Exception) -> str:
+    """An error for stderr, fitted to the terminal if it is one; only then is there more to import."""
+    if not sys.stderr.isatty():
+        return f"{type(error).__name__}: {error}"
+    from netbuilder.cli import terminal
+
+    return terminal.error_text(error)

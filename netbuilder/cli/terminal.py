@@ -1,8 +1,8 @@
-"""What a verb knows of the person who watches: whether stdout is a terminal, its width, and its colours.
+"""What a verb knows of the terminal: whether stdout is one, how wide it is, and whether it shows colours.
 
-Colours are few: heads and totals are bold, rules are dim, and a difference has the colours of every diff.
-Pipes and files get none, unless --color says always. There is no library for this: what it takes are the
-escape codes below, and a plain command starts as fast as before.
+Colours are few: heads and totals are bold, rules are dim, and a difference has the usual colours of a diff.
+Pipes and files get none, unless --color says always. The escape codes below are all this needs; a library
+would slow the start of every command.
 """
 
 from __future__ import annotations
@@ -164,9 +164,9 @@ def say(text: str) -> None:
         print(line, file=sys.stderr)
 
 
-def error_text(name: str, error: object) -> str:
-    """An error for stderr. On a terminal it fits its width, with the name in colour."""
-    columns = width(sys.stderr)
+def error_text(error: Exception) -> str:
+    """An error for stderr. On a terminal it fits the width, and its name is in colour."""
+    columns, name = width(sys.stderr), type(error).__name__
     text = f"{name}: {error}"
     if columns is None:
         return text

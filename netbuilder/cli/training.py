@@ -134,34 +134,12 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
     models = () if plan.state or not plan.nets else (*solver_models(plan.solver), *plan.weights)
     taken = report_weights([plan.nets[0][1]], models) if models else None
     plan.make_folder()
-    for text in (*plan.warnings, *job.warnings):
-        say(f"warning: {text}")
-    for text in (description, *job.notes):
-        say(text)
-    if plan.ranks.restarts:
-        begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
-        print(
-            printable(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}"),
-            file=sys.stderr,
-        )
-    solver = plan.solver
-    head = {
-        "solver": args.solver,
-        args.engine: description,
-        "type": solver.type,
-        "from": plan.begin,
-        "max_iter": solver.max_iter,
-    }
-    if len(plan.tests) > 1:
-        head["test_nets"] = plan.tests
-    if taken is not None:
-        head["model"] = taken
-    if plan.ranks.launched:
-        head |= {"ranks": plan.ranks.size, "run": plan.ranks.run}
+    _announce(description, plan, job)
+    head = _head(args, description, plan, taken)
     end: dict[str, object] = {"end": "failed", "iteration": plan.begin}
     try:
         with Record(
-            plan.prefix, plan.begin, solver.display, solver.average_loss, names=engine.snapshots,
+            plan.prefix, plan.begin, plan.solver.display, plan.solver.average_loss, names=engine.snapshots,
             engine=args.engine, folder=plan.partial,
         ) as record:  # fmt: skip
             try:
@@ -190,6 +168,48 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         ) from None
     finally:
         plan.clean()
+    _report(args, data, record, plan)
+    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
+        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
+    return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
+
+
+def _announce(description: str, plan: TrainingPlan, job: Job) -> None:
+    """Print what trains, what it warns of, and whether the launcher has restarted it."""
+    for text in (*plan.warnings, *job.warnings):
+        say(f"warning: {text}")
+    for text in (description, *job.notes):
+        say(text)
+    if plan.ranks.restarts:
+        begin = "begins again" if plan.state is None else f"goes on from {plan.state}"
+        print(
+            printable(f"restart {plan.ranks.restarts} of {plan.ranks.most_restarts}: {begin}"),
+            file=sys.stderr,
+        )
+
+
+def _head(
+    args: argparse.Namespace, description: str, plan: TrainingPlan, taken: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the record says of a training before its first iteration."""
+    head: dict[str, Any] = {
+        "solver": args.solver,
+        args.engine: description,
+        "type": plan.solver.type,
+        "from": plan.begin,
+        "max_iter": plan.solver.max_iter,
+    }
+    if len(plan.tests) > 1:
+        head["test_nets"] = plan.tests
+    if taken is not None:
+        head["model"] = taken
+    if plan.ranks.launched:
+        head |= {"ranks": plan.ranks.size, "run": plan.ranks.run}
+    return head
+
+
+def _report(args: argparse.Namespace, data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
+    """Print how the training ended; without a reader, that is in the record and in the exit code."""
     try:
         if args.json:
             import json
@@ -198,11 +218,8 @@ def _lead(args: argparse.Namespace, engine: Engine, plan: TrainingPlan, job: Job
         else:
             _summary(data, record, plan)
         sys.stdout.flush()
-    except BrokenPipeError:  # how it ended is in the record, and in the exit code
+    except BrokenPipeError:
         silence(sys.stdout)
-    if end["end"] == "stopped" and latest(plan.prefix, engine.snapshots):
-        print_command(args, "--resume", "latest", flags=["--force"], values=["--resume", "--weights"])
-    return Trained(_code(str(end["end"])), data | _of_ranks(plan, job))
 
 
 def _code(end: str) -> int:
@@ -266,8 +283,8 @@ def _follow(
         if board:
             board.take(event, row)
         match event:
-            case events.Started() if getattr(run, "entered", ""):
-                head["entered"] = getattr(run, "entered", "")
+            case events.Started() if entered := getattr(run, "entered", ""):
+                head["entered"] = entered
             case events.Iteration(i, _, rate):
                 if i == plan.begin:
                     plan.remove_old()

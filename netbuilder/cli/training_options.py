@@ -182,7 +182,7 @@ def add_trust(parser: Options) -> None:
         help="trust whoever made the files: run the code of Python layers, and write where the files say, "
         "outside this folder and theirs too (docs/security.md)",
     )  # fmt: skip
-    # What it was called for PyTorch alone.
+    # Its earlier name, when it was for PyTorch only.
     parser.add_argument("--python-layers", dest="trust", action="store_true", help=argparse.SUPPRESS)
 
 

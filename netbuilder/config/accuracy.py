@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from netbuilder.config.items import Item, refusal
 from netbuilder.errors import did_you_mean
 
-__all__ = ["ACCURACY", "Accuracy", "read_accuracy"]
+__all__ = ["ACCURACY", "NEEDED", "PER_CENT", "Accuracy", "read_accuracy"]
 
-# The keys of `accuracy`, as the schema explains them; the first three are needed.
+# The keys of `accuracy`, as the schema explains them.
 ACCURACY = {
     "top1": "images whose best class is right, in per cent",
     "data": "the data set, such as imagenet or cifar10",
@@ -17,8 +17,8 @@ ACCURACY = {
     "top5": "images with the right class among the five best, in per cent",
     "test": "how it was measured, if not on one center crop of the net's size: 10 crops",
 }
-_NEEDED = tuple(ACCURACY)[:3]
-_FIGURES = ("top1", "top5")
+NEEDED = ("top1", "data", "source")
+PER_CENT = ("top1", "top5")
 
 
 class Accuracy(NamedTuple):
@@ -47,11 +47,11 @@ def read_accuracy(item: Item | None) -> Accuracy | None:
     for key, value in item.value.items():
         if key not in ACCURACY:
             raise refusal(f"unknown key '{key}'", value.place, f"accuracy.{key}", did_you_mean(key, ACCURACY))
-    for key in _NEEDED:
+    for key in NEEDED:
         if key not in item.value:
             raise refusal(f"accuracy lacks {key}: {ACCURACY[key]}", item.place, "accuracy")
     values: dict[str, Any] = {
-        key: _per_cent(key, value) if key in _FIGURES else _text(key, value)
+        key: _per_cent(key, value) if key in PER_CENT else _text(key, value)
         for key, value in item.value.items()
     }
     found = Accuracy(**values)

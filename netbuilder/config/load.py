@@ -38,7 +38,7 @@ KEYS = {
     "accuracy": "the accuracy that its weights were published with, and where",
     "defaults": "values for fields of a layer type that the network does not set",
 }
-_OWN = ("source", "expect", "accuracy")  # they describe one net, and are not inherited from a base
+_OWN = ("source", "expect", "accuracy")  # these describe one net, and are not inherited from a base
 SWEEP = ("axes", "constraints", "objectives")  # keys of the file of a sweep, which `apart` names
 EXPECTED = tuple(name for name in Counts._fields if name not in ("batch", "layers", "uncounted"))
 
@@ -147,22 +147,19 @@ def load_found(
     entry = _network(_over(own, under), found)
     items = _over(_flat(own, entry), _flat(under, entry))
     for setting, keys, item in settings:
-        first, *rest = _setting(keys, item, entry)
-        items[first] = _placed(items.get(first), rest, item)
+        _set(items, keys, item, entry)
         origin.append(f"set: {setting}")
     config = _config(entry, items, found, apart)
-    # Both are of the net as the file has it.
+    # Both describe the net of the file, which settings change.
     expect, accuracy = ({}, None) if sets else (_expect(items), read_accuracy(items.get("accuracy")))
     return Loaded(found, entry, config, items, _source(items), expect, accuracy, "\n".join(origin))
 
 
 def settled(entry: Network, given: Mapping[str, Any], sets: Sequence[str]) -> NetConfig:
-    """The config of a network by these values of its options, with KEY=VALUE settings over them."""
+    """The config of a network with these values of its options, and KEY=VALUE settings over them."""
     items: dict[str, Item] = {}
     for setting in sets:
-        keys, item = read_setting(setting)
-        first, *rest = _setting(keys, item, entry)
-        items[first] = _placed(items.get(first), rest, item)
+        _set(items, *read_setting(setting), entry)
     return _config(entry, items, Found(entry.name, Path(), f"network {entry.name}"), (), given)
 
 
@@ -240,6 +237,12 @@ def _flat(items: dict[str, Item], entry: Network) -> dict[str, Item]:
                 raise refusal(f"'{name}' and '{key}' are the same option", inner.place, key, "give one")
             flat[name] = inner
     return flat
+
+
+def _set(items: dict[str, Item], keys: list[str], item: Item, entry: Network) -> None:
+    """Put the value of a --set in its place among the items."""
+    first, *rest = _setting(keys, item, entry)
+    items[first] = _placed(items.get(first), rest, item)
 
 
 def _setting(keys: list[str], item: Item, entry: Network) -> list[str]:

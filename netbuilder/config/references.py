@@ -1,4 +1,4 @@
-"""The accuracy that some config states of a net, whoever builds it."""
+"""The published accuracy of a net that some config states, however the net is built."""
 
 from __future__ import annotations
 

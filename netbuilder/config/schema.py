@@ -10,7 +10,7 @@ import dataclasses
 import typing
 from typing import Any
 
-from netbuilder.config.accuracy import ACCURACY
+from netbuilder.config.accuracy import ACCURACY, NEEDED, PER_CENT
 from netbuilder.config.layers import layer_fields
 from netbuilder.config.load import EXPECTED, KEYS
 from netbuilder.config.values import field_types, parses, tuple_items, without_none
@@ -74,10 +74,10 @@ def _common(networks: dict[str, Network]) -> dict[str, Any]:
         "accuracy": {
             "type": ["object", "null"],
             "properties": {
-                key: {"description": about, **(per_cent if key.startswith("top") else text)}
+                key: {"description": about, **(per_cent if key in PER_CENT else text)}
                 for key, about in ACCURACY.items()
             },
-            "required": ["top1", "data", "source"],
+            "required": list(NEEDED),
             "additionalProperties": False,
         },
         "defaults": {"$ref": "#/definitions/defaults"},

@@ -64,7 +64,7 @@ def pack_values(values: Sequence[float]) -> bytes:
 
 
 class Labels:
-    """Reads the labels of records, most at once: they are where that of a record before was."""
+    """Reads the labels of records, most of them directly: where the label of an earlier record was."""
 
     def __init__(self) -> None:
         self._head = self._tail = b""  # before the data, and after the label

@@ -97,7 +97,7 @@ class Frame:
         try:
             number = int(label)
         except (TypeError, ValueError):
-            raise BadRecord(f"its label is no whole number: {label!r}") from None
+            raise BadRecord(f"its label is not a whole number: {label!r}") from None
         try:
             pixels = images.decode_bytes(image, gray=self.gray)
         except images.Unreadable as error:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from netbuilder.data import datum, images
 from netbuilder.errors import FileError
 from netbuilder.schema import message
-from netbuilder.storage import temporary
 from netbuilder.storage.files import reason
+from netbuilder.storage.leveldb import linked
 from netbuilder.storage.lmdb_file import DamagedDatabase, Reader, open_database
 
 if TYPE_CHECKING:
@@ -145,10 +145,7 @@ class LevelDatabase:
                 f"reading the LevelDB '{self.name}' needs the package plyvel, which is not installed",
                 hint="pip install plyvel (Python 3.12 or older), or make an LMDB by `netbuilder data lmdb`",
             ) from None
-        folder = temporary.scratch()
-        for file in self._place.absolute().iterdir():
-            if file.name not in ("LOCK", "LOG", "LOG.old"):
-                (Path(folder.name) / file.name).symlink_to(file)
+        folder = linked(self._place)
         try:
             return plyvel.DB(folder.name), folder
         except (plyvel.Error, OSError) as error:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from netbuilder.designing.expressions import Number
 from netbuilder.designing.outcome import Chosen, Outcome
 from netbuilder.networks import NetConfig
 from netbuilder.report.axes import Axis
@@ -45,19 +46,13 @@ class _Box(NamedTuple):
 
 
 def front_picture(found: Outcome, labels: Labels | None = None) -> Canvas:
-    """The picture; `labels` gives the text beside a net of the front, by default its values on the axes
-    and the accuracy that was published for it.
+    """The picture; equal outcomes give equal bytes.
 
-    Equal outcomes give equal bytes.
+    `labels` gives the text beside a net of the front, by default its values on the axes and the accuracy that
+    was published for it.
     """
-    along, up = found.sweep.drawn
-    points = [
-        (float(along.expression.value(c.figures)), float(up.expression.value(c.figures))) for c in found.front
-    ]
-    reference = (
-        float(along.expression.value(found.reference)),
-        float(up.expression.value(found.reference)),
-    )
+    points = [_point(found, chosen.figures) for chosen in found.front]
+    reference = _point(found, found.reference)
     cloud = [(float(x), float(y)) for x, y in found.tally.cloud]
     canvas = Canvas(_WIDTH, _HEIGHT)
     top = _head(canvas, found, reference, bool(cloud))
@@ -69,29 +64,24 @@ def front_picture(found: Outcome, labels: Labels | None = None) -> Canvas:
     for point in cloud:
         if _holds(frame, point):
             canvas.circle(frame.at(point), 2, _OTHERS)
-    steps: list[Point] = []
-    if len(found.sweep.objectives) == 2:
-        corners = [corner for a, b in itertools.pairwise(points) for corner in (a, (b[0], a[1]))]
-        steps = [frame.at(point) for point in (*corners, points[-1])]
-        canvas.line(steps, _FRONT, 1)
-    frame.border(canvas)
-    for point in points:
-        canvas.circle(frame.at(point), 4, _FRONT, "#ffffff")
-    taken = [_around(frame.at(point), 4) for point in points]
-    taken += (
-        _Box(min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
-        for a, b in itertools.pairwise(steps)
-    )
+    taken = _draw_front(canvas, frame, points, steps=len(found.sweep.objectives) == 2)
     _draw_reference(canvas, frame, reference, taken)
     texts = [
         labels(chosen) if labels else _values(point) + _published(found, chosen.config)
         for chosen, point in zip(found.front, points, strict=True)
     ]
     _label(canvas, frame, points, texts, taken)
+    along, up = found.sweep.drawn
     canvas.text((frame.right, _HEIGHT - 22), fitting(along.name, 12, 600), size=12, anchor="right")
     side = (16, (frame.top + frame.bottom) / 2)
     canvas.text(side, fitting(up.name, 12, 400), size=12, anchor="middle", upright=True)
     return canvas
+
+
+def _point(found: Outcome, figures: Mapping[str, Number]) -> Point:
+    """A net's values on the two axes."""
+    along, up = found.sweep.drawn
+    return float(along.expression.value(figures)), float(up.expression.value(figures))
 
 
 def _head(canvas: Canvas, found: Outcome, reference: Point, has_cloud: bool) -> float:
@@ -149,6 +139,25 @@ def _star(at: Point, radius: float) -> list[Point]:
     return [
         (at[0] + math.cos(angle) * r, at[1] + math.sin(angle) * r)
         for angle, r in zip(angles, (radius, radius * 0.4) * 5, strict=True)
+    ]
+
+
+def _draw_front(canvas: Canvas, frame: Frame, points: Sequence[Point], *, steps: bool) -> list[_Box]:
+    """Draw the nets of the front, joined in steps if asked for; returns the rectangles that they take."""
+    corners: list[Point] = []
+    if steps:
+        between = [corner for a, b in itertools.pairwise(points) for corner in (a, (b[0], a[1]))]
+        corners = [frame.at(point) for point in (*between, points[-1])]
+        canvas.line(corners, _FRONT, 1)
+    frame.border(canvas)
+    for point in points:
+        canvas.circle(frame.at(point), 4, _FRONT, "#ffffff")
+    return [
+        *(_around(frame.at(point), 4) for point in points),
+        *(
+            _Box(min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
+            for a, b in itertools.pairwise(corners)
+        ),
     ]
 
 

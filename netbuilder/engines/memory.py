@@ -33,6 +33,7 @@ __all__ = [
     "training_memory",
 ]
 
+_MOST = 1 << 20  # the largest batch that is tried
 # The parts of the memory of a training, in the order of a table.
 PARTS = {
     "weights": "weights",
@@ -150,9 +151,6 @@ def largest_batch(nets: Nets, engine: str, limit: int | float, width: int = FLOA
         middle = (low + high) // 2
         low, high = (middle, high) if total(middle) <= limit else (low, middle)
     return Fitting(low, total(low), total(high))
-
-
-_MOST = 1 << 20
 
 
 def _stored(net: Net) -> int:

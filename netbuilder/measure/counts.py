@@ -214,7 +214,7 @@ def cost_of_layer(layer: Layer) -> Cost:
     numbers = {blob: i for i, blob in enumerate(distinct)}
     ledger = Ledger([blob.shape or () for blob in distinct])
     entry = _entry(layer)
-    begin = ledger.layer(entry[0], entry[1], [numbers[blob] for blob in layer.bottoms], *entry[2:])
+    begin = _enter(ledger, entry, [numbers[blob] for blob in layer.bottoms])
     return ledger.total(range(begin, begin + len(layer.tops)))
 
 
@@ -242,7 +242,7 @@ def _ledger(net: Net) -> Ledger:
             entry = _entry(layer)
             if layer.kind is not None and alike:
                 entries[id(layer.kind)] = entry
-        number = ledger.layer(entry[0], entry[1], [numbers[blob] for blob in layer.bottoms], *entry[2:])
+        number = _enter(ledger, entry, [numbers[blob] for blob in bottoms])
         for top in layer.tops:
             numbers[top] = number
             number += 1
@@ -250,7 +250,7 @@ def _ledger(net: Net) -> Ledger:
 
 
 class _Entry(NamedTuple):
-    """What `Ledger.layer` takes of a layer besides its bottoms."""
+    """What `Ledger.layer` takes besides the blobs of a layer's bottoms."""
 
     sums: tuple[int, ...]
     weight: int
@@ -260,8 +260,14 @@ class _Entry(NamedTuple):
     working: int
 
 
+def _enter(ledger: Ledger, entry: _Entry, numbers: list[int]) -> int:
+    """Enter a layer on the blobs of these numbers; return the number of its first top."""
+    sums, weight, tops, overwrites, batch, working = entry
+    return ledger.layer(sums, weight, numbers, tops, overwrites, batch, working)
+
+
 def _entry(layer: Layer) -> _Entry:
-    """A layer as it is entered: the same for all layers of its kind."""
+    """What a ledger takes of a layer, the same for all layers of its kind without a bottom twice."""
     bottoms = len(layer.bottoms)
     params, macs, loss_weight = layer.params, layer.macs, layer.proto.loss_weight
     learnable = stored = fixed_params = fixed_macs = ancestral = ancestral_flops = activations = scalars = 0

@@ -50,7 +50,8 @@ def memory(net: Net, width: int = FLOAT_BYTES) -> tuple[LayerMemory, ...]:
 
 def with_bytes(counts: Counts, width: int) -> Counts:
     """The counts at so many bytes per number; training and Caffe's own figure remain those of floats."""
-    return counts._replace(**{name: getattr(counts, name) // FLOAT_BYTES * width for name in _SCALED[:-1]})
+    scaled = [name for name in _SCALED if name in Counts._fields]
+    return counts._replace(**{name: getattr(counts, name) // FLOAT_BYTES * width for name in scaled})
 
 
 def figures_with_bytes(figures: Mapping[str, Number], width: int) -> dict[str, Number]:

@@ -122,19 +122,11 @@ def _database(layer: LayerParameter, folder: Path) -> list[Shape]:
 
 
 def _first_of_leveldb(path: Path) -> bytes:
-    """The first record of a LevelDB.
-
-    Opening one locks it and writes next to its files. So this opens links to them in a temporary folder.
-    """
-    import os
-
-    from netbuilder.storage import temporary
+    """The first record of a LevelDB."""
+    from netbuilder.storage.leveldb import linked
 
     plyvel = _import("plyvel", "plyvel", "plyvel")
-    with temporary.scratch() as place:
-        for file in path.absolute().iterdir():
-            if file.name not in ("LOCK", "LOG", "LOG.old"):
-                os.symlink(file, os.path.join(place, file.name))
+    with linked(path) as place:
         try:
             opened = plyvel.DB(place)
         except plyvel.Error:

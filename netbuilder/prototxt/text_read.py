@@ -23,7 +23,7 @@ class Parsed(NamedTuple):
 
     `locations["layer"][3]` is the (line, column), counted from 1, of the fourth `layer` of a net; every
     repeated message field of the top level has such a list. `unnamed` has each `layer` of a net without its
-    names, None where that was not found on the way.
+    names, None where reading did not yield that.
     """
 
     message: Any
@@ -75,7 +75,7 @@ def parse(
 
 
 class _Likes(NamedTuple):
-    """What a layer says besides its names: of which kind it is, and the text from `at` on."""
+    """A layer under way, to be remembered without its names: its kind, and where the other text begins."""
 
     kind: tuple[str, bool, str | None]  # the field, whether a name was left out, the type
     at: int
@@ -223,7 +223,7 @@ class _Reader(Reports):
         return inner, f.children
 
     def repeated_layers(self, at: int) -> int:
-        """Read layers for as long as each has the text of one before it, but for its names."""
+        """Read layers as long as each has the same text as an earlier one, except for its names."""
         text, likes, root = self.text, self.likes, self.stack[0].message
         self.open_layer = None
         while m := _match_names(text, at):
@@ -260,12 +260,12 @@ class _Reader(Reports):
         return at
 
     def remember(self, layer: Any, likes: _Likes, end: int) -> None:
-        """Keep what was read of a layer, without its names, for those like it."""
+        """Keep a layer without its names, for later ones with the same text."""
         self.open_layer = None
         if end - likes.at > _LONGEST_LIKE or len(self.likes) == _MOST_LIKES or self.kept > likes.kept:
             return
         if len(layer.bottom) > likes.bottoms or len(layer.top) > likes.tops:
-            return  # there are more in the text that is alike, and the order counts
+            return  # the remaining text has more names, whose order counts
         key = (*likes.kind, self.text[likes.at : end])
         like = type(layer)()
         like.CopyFrom(layer)

@@ -1,4 +1,4 @@
-"""The axes of a plot: their limits, which no single outlier decides, and round numbers along them."""
+"""The axes of a plot: their limits, which no single outlier determines, and round numbers along them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plots: panels of curves above one another, with one axis along. Nothing is left out unseen.
+"""Plots: panels of curves above one another, with one axis along. Nothing is left out silently.
 
 A value outside of its panel is marked at the edge, and a value that is not finite by a cross at the bottom.
 """

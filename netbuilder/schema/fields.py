@@ -95,8 +95,16 @@ def fill(
     return key
 
 
+# The tags of these fields on the wire.
+_NAME, _TYPE, _BOTTOM, _TOP = tuple(
+    LayerParameter.DESCRIPTOR.fields_by_name[name].number << 3 | 2
+    for name in ("name", "type", "bottom", "top")
+)
+_LONGEST = 127 + 2  # bytes of such a field, so that its size takes one byte
+
+
 class Unnamed(NamedTuple):
-    """A layer's fields as bytes that are equal for layers alike, and apart from them its bottoms and tops."""
+    """A layer's fields as bytes, equal for layers that differ only in names; and its bottoms and tops."""
 
     fields: bytes
     bottoms: tuple[str, ...]
@@ -130,13 +138,6 @@ def unnamed(layer: LayerParameter) -> Unnamed | None:
             tops.append(data[at + 2 : end].decode())
         at = end
     return Unnamed(type + data[at:], tuple(bottoms), tuple(tops))
-
-
-_LONGEST = 127 + 2  # whose size is one byte
-_NAME, _TYPE, _BOTTOM, _TOP = tuple(
-    LayerParameter.DESCRIPTOR.fields_by_name[name].number << 3 | 2  # its tag on the wire
-    for name in ("name", "type", "bottom", "top")
-)
 
 
 def _is_plain(value: object) -> bool:

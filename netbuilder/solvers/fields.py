@@ -1,4 +1,4 @@
-"""The fields of a solver that options and recipes set, and the file of those that no solver has."""
+"""The fields of a solver that options and recipes set, and the file of extras that no solver can hold."""
 
 from __future__ import annotations
 

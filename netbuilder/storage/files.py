@@ -107,13 +107,13 @@ def write_files(files: Mapping[Path, str | bytes], *, force: bool = False) -> No
 
 
 def cache_folder() -> Path:
-    """Where netbuilder keeps what can be made again, in the user's own folder."""
+    """The folder of the user for what netbuilder can make again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netbuilder"
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give a new folder to write in; it replaces the folder at `path` once complete, and goes after an error.
+    """Give a new folder to write in; it replaces the folder at `path` once complete. An error removes it.
 
     Raises FileError for an OSError.
     """

@@ -1,7 +1,7 @@
-"""Temporary files and folders: names that nobody can foresee, and what killed processes left under them.
+"""Temporary files and folders: names that nobody can predict, and the removal of what killed processes left.
 
-`.NAME.MACHINE-PROCESS.RANDOM.partial` says who works in it, so that the next process that begins the same
-NAME can tell what nobody will finish, and removes it.
+`.NAME.MACHINE-PROCESS.RANDOM.partial` names the process that writes it. The next process that begins the same
+NAME removes what nobody will finish.
 
 The source of this module is also sent to the Python that has Caffe (3.7 or newer), ahead of other sources
 and in one namespace with them. So it imports the standard library only.
@@ -59,7 +59,7 @@ def new_folder(folder: str, name: str, mode: int = 0o777) -> str:
 
 
 def scratch(name: str = "netbuilder") -> tempfile.TemporaryDirectory[str]:
-    """A folder of this process alone in the system's folder for such."""
+    """A temporary folder of this process alone."""
     import tempfile  # here and below: each start of the command would pay for it
 
     remove_left(tempfile.gettempdir(), name)
@@ -69,7 +69,7 @@ def scratch(name: str = "netbuilder") -> tempfile.TemporaryDirectory[str]:
 
 
 def remove_left(folder: str, name: str) -> None:
-    """Remove what processes of this machine left that are gone; nothing on Windows, where one cannot ask."""
+    """Remove what processes of this machine left when they died; on Windows none, as that cannot be asked."""
     named = re.compile(rf"{re.escape(_start(name))}(\d+)\.[^.]+{re.escape(PARTIAL)}")
     with suppress(OSError):
         for left in os.listdir(folder or ".") if os.name == "posix" else ():
@@ -92,7 +92,7 @@ def remove(path: str) -> None:
 
 
 def kept_folders(folder: str, name: str) -> Iterator[str]:
-    """The folders that `new_kept_folder` made for this name, and nobody else: a link is none."""
+    """The folders that this user's `new_kept_folder` made for this name; a link is not one."""
     named = re.compile(rf"\.{re.escape(_short(name))}\.{_RANDOM}{re.escape(PARTIAL)}")
     with suppress(OSError):
         for found in sorted(os.listdir(folder or ".")):

@@ -23,13 +23,14 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from netbuilder.data import datum, images
 from netbuilder.data.datum import BadDatum
 from netbuilder.data.images import Unreadable
+from netbuilder.data.output import ABOUT, about
 from netbuilder.data.windows import read_windows
 from netbuilder.errors import FileError
 from netbuilder.layers import RULES, Coverage, has_files
 from netbuilder.layers.traits import Shares
 from netbuilder.net import Blob, Layer, Net
 from netbuilder.schema import message
-from netbuilder.storage.files import is_file_name, read_record
+from netbuilder.storage.files import is_file_name
 from netbuilder.storage.lmdb_file import DamagedDatabase, open_database
 from netbuilder.storage.wire import WireError
 
@@ -41,7 +42,6 @@ __all__ = ["READERS", "check_labels"]
 
 RECORDS = 20_000  # to read of a database, spread over all of it
 SECONDS = 5.0  # limit for one source
-_ABOUT = "netbuilder.json"
 _LMDB = 1
 _CHUNK = 1_000_000
 # atoi, applied to the text after the last space of a line, and the rest, which it drops.
@@ -151,7 +151,7 @@ def _of_database(layer: Layer, top: str) -> Iterator[_Found]:
     pixels = layer.proto.top[1:2] != [top]
     for folder in (place.absolute(), place.absolute().parent):
         if not pixels and (classes := _classes(folder)):
-            yield _Found(classes - 1, f"'{p.source}', by its {_ABOUT},")
+            yield _Found(classes - 1, f"'{p.source}', by its {ABOUT},")
             return
     try:
         reader = open_database(place)
@@ -221,7 +221,7 @@ def _found(value: float, place: str, note: str = "") -> _Found:
 
 def _classes(folder: Path) -> int:
     """The number of classes of a database that netbuilder made, 0 if unknown."""
-    classes = read_record(folder / _ABOUT).get("classes")
+    classes = (about(folder) or {}).get("classes")
     return len(classes) if isinstance(classes, list) else 0
 
 

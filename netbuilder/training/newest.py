@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.prototxt.solver_file import is_solver, parse_solver
-from netbuilder.storage.files import read_text
+from netbuilder.storage.files import read_record, read_text
 from netbuilder.training.snapshots import SNAPSHOTS, prefix_of
 
 __all__ = ["newest_model"]
@@ -83,10 +82,7 @@ def _prefix(solver: Path) -> str | None:
 
 def _is_of(record: Path, solver: Path) -> bool:
     """Whether the record is that of a training by this solver."""
-    try:
-        named = json.loads(record.read_bytes()).get("solver", "")
-    except (OSError, ValueError, AttributeError):
-        return False
+    named = read_record(record).get("solver", "")
     return isinstance(named, str) and Path(named).resolve() == solver.resolve()
 
 

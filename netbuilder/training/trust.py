@@ -31,7 +31,7 @@ def require_trust(
             where = f"{file}:{layer.origin.line}" if layer.origin.line else file
             if code := code_of(layer):
                 raise ConfigError(
-                    f"to run layer '{layer.name}' is to import {code} and run it", path=where, hint=hint
+                    f"running layer '{layer.name}' imports {code} and runs it", path=where, hint=hint
                 )
             for name in written_outside(layer, file):
                 raise ConfigError(

@@ -41,10 +41,11 @@ def _layers(train: Net, test: Net) -> Iterator[tuple[Any, str]]:
 
 
 def _in_both(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
-    """The places of layers that stand in both nets in one order, as many as there can be.
+    """The places of as many layers as possible that both nets have, in the same order.
 
-    The nth of equal layers is that of the other net. This is the longest increasing run of places, found by
-    patience sorting: of all runs of a length, the one that ends first is kept.
+    The nth of several equal layers is paired with the nth in the other net. The result is the longest
+    increasing run of places, found by patience sorting: of all runs of a length, the one that ends first is
+    kept.
     """
     places = {key: j for j, key in enumerate(_numbered(theirs))}
     ends: list[int] = []  # of the runs of each length, in the other net
@@ -67,7 +68,7 @@ def _in_both(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, 
 
 
 def _numbered(keys: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
-    """Each with how often it was there before."""
+    """Each key, with how often it has occurred before."""
     seen: Counter[bytes] = Counter()
     for key in keys:
         yield key, seen[key]

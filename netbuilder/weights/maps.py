@@ -185,7 +185,7 @@ def _shipped(name: str) -> NamingMap:
 
 
 def _check_forms(path: Path, data: Mapping[str, Any]) -> None:
-    """Raise ConfigError for a value of another kind, and for a pattern that is none."""
+    """Raise ConfigError for a value of the wrong kind, and for an invalid pattern."""
     rules = data.get("expects", [])
     lists = [data.get(key, []) for key in ("needs", "lacks", "convolutions")]
     if not all(isinstance(part, list) for part in (rules, *lists)) or not (
@@ -199,7 +199,7 @@ def _check_forms(path: Path, data: Mapping[str, Any]) -> None:
         try:
             _pattern(str(text))
         except re.error as error:
-            raise ConfigError(f"'{path}': '{text}' is no pattern: {error}", key="map") from None
+            raise ConfigError(f"'{path}': '{text}' is not a pattern: {error}", key="map") from None
 
 
 def _is_rule(rule: object) -> bool:

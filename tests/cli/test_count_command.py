@@ -92,7 +92,7 @@ def test_a_model_among_nets_is_refused_and_the_nets_are_shown(capsys: Printed) -
     code, out, err = run(capsys, "small.prototxt", "net.caffemodel", "wide.prototxt")
     assert (code, out.splitlines()[0].split()) == (2, ["figure", "small", "wide"])
     assert err == (
-        "net.caffemodel: ConfigError: 'net.caffemodel' is no text; a .caffemodel holds stored parameters, "
+        "net.caffemodel: ConfigError: 'net.caffemodel' is not text; a .caffemodel holds stored parameters, "
         "and no net to set beside others\n"
         "  hint:    give it alone: netbuilder count net.caffemodel\n"
     )

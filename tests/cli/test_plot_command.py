@@ -142,7 +142,7 @@ def test_a_picture_of_ours_is_replaced_and_another_file_is_not(plot: Command) ->
     [
         (("nosuch",), "there is no file or folder 'nosuch'"),
         (("empty",), "there is no training in 'empty'"),
-        (("notes.txt",), "'notes.txt' is no log of a training"),
+        (("notes.txt",), "'notes.txt' is neither the log of a training nor the record of one"),
         (("bad_run.json",), "cannot read 'bad_run.json'"),
         (("list_run.json",), "'list_run.json' is not the record of a training"),
         (("rows_run.json",), "'rows_run.json' is not the record of a training"),

@@ -143,7 +143,7 @@ def test_no_code_runs_that_a_net_names(
     Path("net.prototxt").write_text(body(verb) + PYTHON)
     done = asked(run, verb, engine)
     assert done.code == 2
-    assert "ConfigError: to run layer 'evil' is to import evil.Evil and run it\n" in done.err
+    assert "ConfigError: running layer 'evil' imports evil.Evil and runs it\n" in done.err
     assert "add --trust; docs/security.md explains it" in done.err
     assert not marker.exists()
     for trusted in ("--trust", "--python-layers"):  # an old name
@@ -155,7 +155,7 @@ def test_no_code_runs_that_a_net_names(
 
 def test_a_model_is_not_verified_by_a_net_that_names_code(elsewhere: Path) -> None:
     net = parse(body("run") + PYTHON, unknown="keep")
-    with pytest.raises(ConfigError, match=r"to run layer 'evil' is to import evil\.Evil and run it"):
+    with pytest.raises(ConfigError, match=r"running layer 'evil' imports evil\.Evil and runs it"):
         verify(net, "none.caffemodel", None, {}, None)
 
 

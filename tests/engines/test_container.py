@@ -112,7 +112,7 @@ def test_files_that_are_not_mounted_are_named(
             "sh -c 'echo docker: no daemon is running >&2; exit 125'",
             ".* has no usable Caffe: docker: no daemon is running",
         ),
-        ("docker run 'image", ".* is no command line: No closing quotation"),
+        ("docker run 'image", ".* is not a command line: No closing quotation"),
     ],
 )
 def test_a_command_that_does_not_start_is_reported(

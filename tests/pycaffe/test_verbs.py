@@ -74,7 +74,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_without_the_option_they_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", "net.prototxt", "--weights", "w.caffemodel", "--engine", "torch"]) == 2
     said = capsys.readouterr().err
-    assert "to run layer 'times' is to import layers_of_verbs.Times and run it" in said
+    assert "running layer 'times' imports layers_of_verbs.Times and runs it" in said
     assert "add --trust" in said
     assert "layers_of_verbs" not in sys.modules
 

@@ -1,9 +1,9 @@
 """Enters a Debian root without the rights of root: run as a program, by whoever starts Caffe in it.
 
 `_enter.py ROOT DESCRIPTOR FOLDER... -- COMMAND...` starts the command in the root, in namespaces of its own:
-it has no right over anything but files, all is read-only but these folders and the root's /tmp, and
+its only rights are those over files, everything except these folders and the root's /tmp is read-only, and
 DESCRIPTOR is the current folder, from which relative names lead to the user's files (-: none). Where the
-kernel forbids that, root enters by a plain chroot. The variable ENTERED says to the command which it was.
+kernel forbids that, root enters by a plain chroot. The variable ENTERED tells the command which it was.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _allowed(folders: list[str]) -> bool:
-    """Whether the kernel allows it all: a child tries, since half of it could not be taken back."""
+    """Whether the kernel allows all of it: a child tries, because a part of it could not be undone."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] == 0
@@ -78,16 +78,16 @@ def _checked(result: int) -> None:
 
 
 def _namespaces() -> None:
-    """Leave for namespaces in which all users are who they were; an ordinary one can map but himself."""
+    """Enter namespaces in which every user keeps their number; an ordinary user can map only themselves."""
     user, group = os.geteuid(), os.getegid()
-    waits, told = os.pipe()
+    reader, writer = os.pipe()
     parent = os.getpid()
     child = 0 if user else os.fork()
     if not user and not child:  # only a process outside may map all users
-        os.close(told)
+        os.close(writer)
         status = 1
         try:
-            if os.read(waits, 1):
+            if os.read(reader, 1):
                 for name in ("uid_map", "gid_map"):
                     _write(f"/proc/{parent}/{name}", "0 0 4294967295")
                 status = 0
@@ -95,9 +95,9 @@ def _namespaces() -> None:
             os._exit(status)
     try:
         _checked(_LIBC.unshare(_NEWUSER | _NEWNS))
-        os.write(told, b"x")
+        os.write(writer, b"x")
     finally:
-        os.close(told)
+        os.close(writer)
         failed = child and os.waitpid(child, 0)[1]
     if failed:
         raise OSError(1, "users cannot be mapped")
@@ -113,7 +113,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _read_only_but(folders: list[str]) -> None:
-    """Make all read-only but these folders."""
+    """Make everything read-only except these folders."""
     _checked(_LIBC.mount(b"none", b"/", None, _REC | _PRIVATE, None))
     for folder in folders:
         place = os.fsencode(os.path.realpath(folder))
@@ -130,8 +130,8 @@ def _set(place: bytes, attributes: _Attributes, flags: int) -> None:
 
 
 def _drop_rights() -> None:
-    """Keep the rights over files, and none by which the mounts could be changed, for the command too."""
-    for right in range(64):  # more than there are
+    """Keep only the rights over files, so that neither this process nor the command can change the mounts."""
+    for right in range(64):  # more than exist
         if right not in _KEPT:
             _LIBC.prctl(_DROP, right, 0, 0, 0)
     _checked(_LIBC.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))

@@ -1,8 +1,8 @@
-"""Import Caffe without what a training does not use, which comes when it is asked for.
+"""Import Caffe without the modules that a training does not use; each is imported when it is first used.
 
 SciPy and scikit-image, which only `caffe.io` uses, take a second of processor time; the modules of Caffe's
-package that are Python alone, and the protobuf of them, a twentieth; pkg_resources, which only tells protobuf
-where it is, an eighth.
+package that are only Python, and their protobuf, a twentieth; pkg_resources, which only tells protobuf where
+it is, an eighth.
 
 Each worker in Caffe's Python (3.7 or newer) receives this source before its own, so it imports only the
 standard library.
@@ -50,7 +50,7 @@ class Later(types.ModuleType):
 
 
 class Name:
-    """Stands in for what a module of Caffe's package calls so."""
+    """Stands in for an object of a module of Caffe's package, by its name there."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
@@ -86,7 +86,7 @@ def late_imports() -> Iterator[None]:
 
 
 def come_when_asked_for(package: types.ModuleType) -> None:
-    """Let Caffe's package import what was stood in for when it is looked up there; its modules do so now."""
+    """Give Caffe's package its stand-ins' originals when they are looked up, and its modules at once."""
     late: dict[str, Any] = {}
     for name, value in list(vars(package).items()):
         if isinstance(value, (Later, Name)):

@@ -140,7 +140,7 @@ def _command(named: str, path: Path, hint: str) -> tuple[str, ...]:
     try:
         words = shlex.split(named)
     except ValueError as error:
-        raise EngineError(f"{VARIABLE}={named} is no command line: {error}", hint=hint) from None
+        raise EngineError(f"{VARIABLE}={named} is not a command line: {error}", hint=hint) from None
     if not words or shutil.which(words[0]) is None:
         what = "a folder nor a program" if len(words) < 2 else f"a folder, nor is '{words[0]}' a program"
         raise EngineError(f"{VARIABLE}={named} is neither {what} that can be run", hint=hint)
@@ -148,7 +148,7 @@ def _command(named: str, path: Path, hint: str) -> tuple[str, ...]:
 
 
 def _chroot(root: Path) -> tuple[str, ...]:
-    """The Python of a root; who is not root enters it in namespaces."""
+    """The command of a root's Python; a user other than root enters it in namespaces."""
     return ("chroot", str(root), _PYTHON) if _is_root() else (*entering(root, None, (), (_PYTHON,)),)
 
 
@@ -157,9 +157,9 @@ def _may_enter(root: Path) -> bool:
 
 
 def entering(root: Path, descriptor: int | None, folders: Sequence[str], command: Sequence[str]) -> list[str]:
-    """The command that starts another in a root, where it can write into these folders only.
+    """The command that starts another in a root, where that can write into these folders only.
 
-    The descriptor is its one of the current folder.
+    `descriptor` will be that command's descriptor of the current folder.
     """
     enter = str(Path(__file__).with_name("_enter.py"))
     here = "-" if descriptor is None else str(descriptor)

@@ -1,7 +1,7 @@
-"""The history of a training from a log of Caffe, also by other hands: another version, a fork, a resumed one.
+"""The history of a training from a log of Caffe: any version, NVCaffe, and trainings that were resumed.
 
-Source: solver.cpp, sgd_solver.cpp and tools/caffe.cpp of BVLC; solver.cpp of NVCaffe, whose lines have the
-epoch between; Test score, of 2013's versions.
+Source: solver.cpp, sgd_solver.cpp and tools/caffe.cpp of BVLC; solver.cpp of NVCaffe, whose lines also have
+the epoch; the versions of 2013, which print `Test score`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def is_log(path: Path) -> bool:
 
 
 def read_log(path: Path, name: str) -> History:
-    """The history of a log. Raises FileError if it cannot be read, or tells of no iteration and no test."""
+    """The history of a log. Raises FileError if it cannot be read, or has no iteration and no test."""
     log = _Log()
     with _opened(path) as file:
         for line in _lines(file):
@@ -172,7 +172,7 @@ class _Log:
         self._test, self._outputs = None, {}
 
     def _at(self, iteration: int, *, test: bool = False) -> None:
-        """The log is at an iteration: what it told of later ones was given up, by a start from a snapshot."""
+        """The log is at an iteration: a start from a snapshot has discarded its later ones."""
         if iteration < self._newest or not test:
             while self.train and self.train[-1].iteration >= iteration:
                 self.train.pop()

@@ -19,11 +19,11 @@ __all__ = ["Freezing"]
 
 
 class Freezing:
-    """After the share of the iterations that each name has, the layers of that name keep their parameters.
+    """The layers of each name keep their parameters after that name's share of the iterations.
 
-    A name may have wildcards, as in `layer1_*`. Neither their gradients are computed, nor, where all layers
-    before are frozen, those of their tops; momentum and decay end, too. BatchNorm's statistics go on. Raises
-    ConfigError for a name of no layer with parameters.
+    A name may have wildcards, as in `layer1_*`. Frozen parameters have no gradient, momentum or decay; where
+    all layers before are frozen too, no gradients of blobs are computed. BatchNorm's statistics go on. Raises
+    ConfigError for a name that no layer with parameters has.
     """
 
     def __init__(self, net: NetModule, solver: Solver, shares: Mapping[str, float], iterations: int) -> None:

@@ -86,7 +86,8 @@ class TrainingExtras:
             )
         if not isinstance(self.muon_steps, int) or isinstance(self.muon_steps, bool) or self.muon_steps < 1:
             raise ConfigError(f"muon_steps must be at least 1, got {self.muon_steps}", key="muon_steps")
-        if self.muon is None and (self.muon_momentum, self.muon_steps) != (0.6, 3):
+        usual = TrainingExtras.muon_momentum, TrainingExtras.muon_steps
+        if self.muon is None and (self.muon_momentum, self.muon_steps) != usual:
             raise ConfigError("muon_momentum and muon_steps need muon", key="muon", hint="as in muon: 0.24")
 
     def _check_freeze(self) -> None:

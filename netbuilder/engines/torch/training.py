@@ -419,7 +419,7 @@ def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def warnings_of(plan: TrainingPlan) -> tuple[str, ...]:
-    """What the files ask for, and this engine does otherwise, by name."""
+    """What the files ask for that this engine leaves out or does differently."""
     debug = ("debug_info prints nothing here",) if plan.solver.debug_info else ()
     half = {
         field.name

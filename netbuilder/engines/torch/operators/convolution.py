@@ -44,7 +44,7 @@ class _Sliding(Operator):
         p = self.message
         self._axes = self.blob(0).dim() - 2
         window = conv_window(p, self._axes)
-        # Of a kernel of 1 it is void, but oneDNN crashed of it (an image of width 1, padded, stride 2).
+        # Dilation has no effect on a kernel of 1, but oneDNN crashed (an image of width 1, padded, stride 2).
         dilation = (1 if k == 1 else d for k, d in zip(window.kernel, window.dilation, strict=True))
         self.window = window._replace(dilation=tuple(dilation))
         before, after = sides(p)
@@ -110,14 +110,14 @@ class _Sliding(Operator):
 def _sums_badly(bias: Tensor) -> bool:
     """Whether PyTorch would add up the gradient of a bias value by value: oneDNN does, on the CPU.
 
-    Of 500,000 gradients of one sign that is off by 1e-3.
+    For 500,000 gradients of one sign the error is 1e-3.
     """
     wanted = bias.requires_grad and torch.is_grad_enabled()
     return wanted and bias.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _graded(top: Tensor, bias: Tensor) -> Tensor:
-    """A top to which a bias was added without its gradient, with it: the sum of the top's."""
+    """A top whose bias was added without a gradient; the bias gets the sum of the top's gradient."""
     return cast(Tensor, _Bias.apply(top, bias))  # type: ignore[no-untyped-call]
 
 
