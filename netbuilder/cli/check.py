@@ -14,7 +14,7 @@ from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
 from netbuilder.cli.net_files import NET, is_held, model_file, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
-from netbuilder.cli.terminal import add_color, in_color, width
+from netbuilder.cli.terminal import add_color, error_text, in_color, say, width
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
 from netbuilder.findings import Finding
 from netbuilder.prototxt.solver_file import SolverFile, is_solver, parse_solver
@@ -144,10 +144,10 @@ def _run(args: argparse.Namespace) -> int:
             print("".join(f"{line}\n" for line in _lines(c, args)), end="")
     sys.stdout.flush()
     for missing in unread:
-        print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
+        print(error_text(type(missing).__name__, missing), file=sys.stderr)
     for c in checked:
         for line in c.examined.fit.lines() if c.examined.fit else ():
-            print(printable(f"{c.file}: {line}" if len(checked) > 1 else line), file=sys.stderr)
+            say(f"{c.file}: {line}" if len(checked) > 1 else line)
         if args.fix:
             inline = c.examined.inline  # of a solver, which is named for itself
             if not inline:

@@ -30,6 +30,7 @@ __all__ = [
     "painted",
     "painted_table",
     "say",
+    "say_error",
     "table_text",
     "width",
 ]
@@ -162,6 +163,11 @@ def say(text: str) -> None:
     """Print a note to stderr, on as many lines as its terminal needs."""
     for line in fitted_lines(printable(text), stream=sys.stderr):
         print(line, file=sys.stderr)
+
+
+def say_error(file: str, error: object) -> None:
+    """Print to stderr what is wrong with one of several files."""
+    print(error_text(printable(file), error), file=sys.stderr)
 
 
 def error_text(name: str, error: object) -> str:
