@@ -14,7 +14,7 @@ from netbuilder.checks import fixes
 from netbuilder.checks.examine import PHASES, Examined, Wanted, examine, examine_text
 from netbuilder.cli.net_files import NET, is_held, model_file, net_files
 from netbuilder.cli.options import Verbs, add_debug, add_force, add_format, add_input, add_state, given_inputs
-from netbuilder.cli.terminal import add_color, in_color, width
+from netbuilder.cli.terminal import add_color, error_text, in_color, say, width
 from netbuilder.errors import ConfigError, FileError, NetBuilderError, PrototxtError, printable
 from netbuilder.findings import Finding
 from netbuilder.prototxt.solver_file import SolverFile, is_solver, parse_solver
@@ -131,6 +131,8 @@ def _run(args: argparse.Namespace) -> int:
             unread.append(error)
             continue
         checked += [_mended(e, args) if args.fix and not e.inline else _Checked(e.path, e) for e in examined]
+    if args.format != "json":
+        checked = _each_once(checked)
     findings = [f for c in checked for f in c.examined.findings]
     if args.format == "json":
         print(json.dumps(_as_data(checked, models), indent=2))
@@ -144,10 +146,10 @@ def _run(args: argparse.Namespace) -> int:
             print("".join(f"{line}\n" for line in _lines(c, args)), end="")
     sys.stdout.flush()
     for missing in unread:
-        print(f"{type(missing).__name__}: {missing}", file=sys.stderr)
+        print(error_text(missing), file=sys.stderr)
     for c in checked:
         for line in c.examined.fit.lines() if c.examined.fit else ():
-            print(printable(f"{c.file}: {line}" if len(checked) > 1 else line), file=sys.stderr)
+            say(f"{c.file}: {line}" if len(checked) > 1 else line)
         if args.fix:
             inline = c.examined.inline  # of a solver, which is named for itself
             if not inline:
@@ -159,6 +161,20 @@ def _run(args: argparse.Namespace) -> int:
     if unread or any(f.code == "syntax" for f in findings):
         return 2
     return 1 if any(f.severity == "error" for f in findings) else 0
+
+
+def _each_once(checked: list[_Checked]) -> list[_Checked]:
+    """Without what was found before: a folder has the net that its solver names too."""
+    phases: dict[tuple[str, str, Finding], set[str]] = {}
+    kept = []
+    for c in checked:
+        keys = [(c.file, c.examined.inline, dataclasses.replace(f, phases=())) for f in c.examined.findings]
+        findings = list(zip(keys, c.examined.findings, strict=True))
+        new = tuple(f for key, f in findings if key not in phases or not phases[key].issuperset(f.phases))
+        for key, finding in findings:
+            phases.setdefault(key, set()).update(finding.phases)
+        kept.append(dataclasses.replace(c, examined=dataclasses.replace(c.examined, findings=new)))
+    return kept
 
 
 def _model(args: argparse.Namespace, files: list[str]) -> Model | None:

@@ -20,7 +20,16 @@ from netbuilder.cli.options import (
     add_state,
     given_inputs,
 )
-from netbuilder.cli.terminal import add_color, add_exact, painted_table, table_text, width
+from netbuilder.cli.terminal import (
+    add_color,
+    add_exact,
+    fitted_lines,
+    painted_table,
+    say,
+    say_error,
+    table_text,
+    width,
+)
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.measure import counts
@@ -173,7 +182,7 @@ def _run(args: argparse.Namespace) -> int:
         print(_text(args, found, errors))
         sys.stdout.flush()
     for file, text in errors.items():
-        print(f"{printable(file)}: {text}", file=sys.stderr)
+        say_error(file, text)
     for counted in found:
         _talk(args, counted, several=len(args.files) > 1)
     return 2 if errors else 0
@@ -219,15 +228,15 @@ def _talk(args: argparse.Namespace, counted: _Counted, *, several: bool) -> None
     """What is to be said besides the figures, on stderr."""
     about = f"{counted.file}: " if several else ""
     if counted.state:
-        print(printable(f"{about}counted in {counted.state}"), file=sys.stderr)
+        say(f"{about}counted in {counted.state}")
     missing = how_to_give(counted.net)
     if missing:
         given = f"give them, as in {_as_options(missing)}"
-        print(printable(f"{about}the shapes of its data are not in the file: {given}"), file=sys.stderr)
+        say(f"{about}the shapes of its data are not in the file: {given}")
     unknown = unknown_makers(counted.net)
     if unknown:
         text = f"{about}what comes after unknown layers is not counted: give the shapes of their tops, as in"
-        print(printable(f"{text} {_as_options(unknown)}"), file=sys.stderr)
+        say(f"{text} {_as_options(unknown)}")
     if args.format in ("markdown", "latex", "csv") and counted.counts.uncounted:
         print(
             "\n".join([f"{about}figures are at least", *table.not_counted(counted.counts)]), file=sys.stderr
@@ -236,10 +245,7 @@ def _talk(args: argparse.Namespace, counted: _Counted, *, several: bool) -> None
         from netbuilder.measure.blocks import blocks, named
 
         if not named(blocks(counted.net)):
-            print(
-                f"{about}the file names no blocks: a row is a layer, and what works on it in place",
-                file=sys.stderr,
-            )
+            say(f"{about}the file names no blocks: a row is a layer, and what works on it in place")
 
 
 def _as_options(inputs: list[str]) -> str:
@@ -266,13 +272,13 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
                 parts.append(f"{_title(counted)}\n{text}" if several else text)
         if several:
             parts.append(_compared(args, table.comparison(named)))
-            lists = [(c.label, table.not_counted(c.counts)) for c in found]
+            lists = [(c.label, _not_counted(c.counts)) for c in found]
             parts += ["\n".join([f"{label}: {lines[0]}", *lines[1:]]) for label, lines in lists if lines]
         else:
             (only,) = found
             parts.append(report.headline(only.counts))
             totals = _fitted(args, table.total_rows(only.counts))
-            parts.append("\n".join([_title(only), totals, *table.not_counted(only.counts)]))
+            parts.append("\n".join([_title(only), totals, *_not_counted(only.counts)]))
         return "\n\n".join(parts)
     if args.per_layer or args.by_block or args.memory:
         tables = [(counted.label, _rows(args, counted)) for counted in found]
@@ -282,6 +288,10 @@ def _text(args: argparse.Namespace, found: list[_Counted], errors: Mapping[str, 
         return report.render(table.plain_totals(named), "csv")
     figures = table.comparison(named) if several else table.total_rows(found[0].counts)
     return report.render(figures, args.format)
+
+
+def _not_counted(counted: Counts) -> list[str]:
+    return [part for line in table.not_counted(counted) for part in fitted_lines(line, " " * 4)]
 
 
 def _fitted(args: argparse.Namespace, rows: Table) -> str:

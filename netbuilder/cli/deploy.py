@@ -18,6 +18,7 @@ from netbuilder.cli.options import (
     add_state,
 )
 from netbuilder.cli.reading import read_test_net, read_train_net
+from netbuilder.cli.terminal import fitted_lines
 from netbuilder.errors import printable, shape_text
 from netbuilder.prototxt.writer import write
 from netbuilder.transforms.deploy import Deployed, deployed
@@ -78,7 +79,7 @@ def _lines(found: Deployed, layers: int) -> list[str]:
     lines.append(f"layers   {len(found.net.layers)}, of {layers}")
     lines += [f"dropped  {dropped}"] if dropped else []
     lines += [f"assumed  {what}" for what in found.assumed]
-    return lines
+    return [part for line in lines for part in fitted_lines(line, " " * 9)]
 
 
 def _as_data(found: Deployed, path: str) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from netbuilder.checks.examine import PHASES, phases_of
 from netbuilder.cli.config_options import add_choice_of_config
-from netbuilder.cli.net_files import net_file
+from netbuilder.cli.net_files import is_held, net_file
 from netbuilder.cli.options import (
     Verbs,
     add_bytes,
@@ -22,6 +22,7 @@ from netbuilder.cli.options import (
     add_state,
     given_inputs,
 )
+from netbuilder.cli.terminal import say
 from netbuilder.draw import Drawn, drawing, tree_lines
 from netbuilder.draw.drawing import format_of, write
 from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
@@ -49,7 +50,7 @@ def add_parser(verbs: Verbs) -> None:
         metavar="NET",
         nargs="+",
         type=_net,
-        help="a prototxt file or solver, a .caffemodel, a folder of one, or a config",
+        help="a prototxt file or solver, a .caffemodel, a folder of one, - for stdin, or a config",
     )
     add_output(parser, "the file; its suffix says html, svg, png or pdf (default: NET.html)", "FILE")
     parser.add_argument("--tree", action="store_true", help="print the structure, and write nothing")
@@ -76,10 +77,12 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"one net is drawn, or two side by side; got {len(args.nets)}")
     if args.depth is not None and args.depth < 0:
         raise ConfigError(f"--depth must be at least 0, got {args.depth}", key="depth")
+    if args.set and not any(map(_is_config, args.nets)):
+        raise ConfigError(f"--set changes values of a config, and {args.nets[0]} is a file", key="set")
     if args.tree:
         _print_trees(args)
         return 0
-    path = Path(args.output or f"{Path(args.nets[0]).stem}.html")
+    path = Path(args.output or f"{Path(args.nets[0]).stem.strip('<>')}.html")
     kind = format_of(path)
     times = _read_times(args.times) if args.times else None
     drawn = [_drawn(name, args, times) for name in args.nets]
@@ -91,8 +94,8 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _net(word: str) -> str:
-    """A word for a net; a folder stands for the net in it."""
-    return net_file(word) if Path(word).is_dir() else word
+    """A word for a net; a config stays one, for --set."""
+    return net_file(word) if word == "-" or Path(word).is_dir() else word
 
 
 def _print_trees(args: argparse.Namespace) -> None:
@@ -115,9 +118,7 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
     missing = how_to_give(next(iter(nets.values())))
     if missing:
         given = " ".join(f"--input {text}" for text in missing)
-        print(
-            f"{name}: the shapes of its data are not in the file: give them, as in {given}", file=sys.stderr
-        )
+        say(f"{name}: the shapes of its data are not in the file: give them, as in {given}")
     if times is None:
         return Drawn(title, nets, width=args.bytes)
     phase, by_layer = times
@@ -137,8 +138,7 @@ def _drawn(name: str, args: argparse.Namespace, times: _Times | None) -> Drawn:
 
 def _nets(name: str, args: argparse.Namespace) -> dict[str, Net]:
     """The nets of a file by phase, TEST first; those of a config: deploy, and the one that is trained."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or not (path.exists() or path.suffix or len(path.parts) > 1):
+    if _is_config(name):
         return _nets_of_config(name, args)
     inputs = given_inputs(args)
     nets: dict[str, Net] = {}
@@ -154,6 +154,12 @@ def _nets(name: str, args: argparse.Namespace) -> dict[str, Net]:
     if not nets:
         raise first or PrototxtError("there is no layer in this file", path=name)
     return {phase: nets[phase] for phase in reversed(PHASES) if phase in nets}
+
+
+def _is_config(name: str) -> bool:
+    path = Path(name)
+    is_file = is_held(name) or path.exists() or path.suffix or len(path.parts) > 1
+    return path.suffix in (".yaml", ".yml") or not is_file
 
 
 def _nets_of_config(name: str, args: argparse.Namespace) -> dict[str, Net]:

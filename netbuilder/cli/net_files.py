@@ -104,7 +104,6 @@ def _may_be_name(word: str) -> bool:
 def _of_config(word: str) -> str | NetBuilderError:
     """The net that `netbuilder build` makes of a config, both phases in one text."""
     from netbuilder.config import load
-    from netbuilder.networks import is_network
     from netbuilder.transforms.train_val import dumps_train_val
 
     try:
@@ -113,10 +112,7 @@ def _of_config(word: str) -> str | NetBuilderError:
     except ConfigError as error:
         if error.key != "name":
             return error
-        hint = error.hint
-        if is_network(word):
-            hint = f"{word} is a network: netbuilder build {word} --help lists what it needs"
-        return FileError(f"cannot read '{word}': no such file, and no config has that name", hint=hint)
+        return FileError(f"cannot read '{word}': no such file, and no config has that name", hint=error.hint)
     except NetBuilderError as error:
         return error
     return dumps_train_val(train, test, header=loaded.origin)

@@ -30,6 +30,7 @@ __all__ = [
     "painted",
     "painted_table",
     "say",
+    "say_error",
     "table_text",
     "width",
 ]
@@ -164,9 +165,14 @@ def say(text: str) -> None:
         print(line, file=sys.stderr)
 
 
-def error_text(error: Exception) -> str:
-    """An error for stderr. On a terminal it fits the width, and its name is in colour."""
-    columns, name = width(sys.stderr), type(error).__name__
+def say_error(file: str, error: Exception | str) -> None:
+    """Print to stderr what is wrong with one of several files."""
+    print(error_text(error, printable(file)), file=sys.stderr)
+
+
+def error_text(error: Exception | str, name: str = "") -> str:
+    """An error for stderr, of its type or of this name. On a terminal it fits; the name is in colour."""
+    columns, name = width(sys.stderr), name or type(error).__name__
     text = f"{name}: {error}"
     if columns is None:
         return text

@@ -61,10 +61,16 @@ def find_config(target: str, folders: Sequence[str] = (), *, skip: Path | None =
             )  # fmt: skip
         if found:
             return found[0]
-    raise ConfigError(
-        f"unknown config '{target}'", key="name",
-        hint=did_you_mean(target, _names(folders)) or "netbuilder list prints the names",
-    )  # fmt: skip
+    raise ConfigError(f"unknown config '{target}'", key="name", hint=_instead(target, folders))
+
+
+def _instead(target: str, folders: Sequence[str]) -> str:
+    """What to do about a word that names no config."""
+    from netbuilder.networks import is_network
+
+    if is_network(target):
+        return f"{target} is a network: netbuilder build {target} --help lists what it needs"
+    return did_you_mean(target, _names(folders)) or "netbuilder list prints the names"
 
 
 def all_configs(folders: Sequence[str] = ()) -> list[Found]:

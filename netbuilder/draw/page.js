@@ -706,10 +706,13 @@ function start() {
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   const phases = [...new Set(DATA.nets.flatMap((net) => Object.keys(net.phases)))];
-  phase = phases[0];
+  const isTimed = (name) =>
+    DATA.nets.some((net) => net.phases[name] && timeOf(net.phases[name].blocks[0]) !== null);
+  phase = phases.find(isTimed) || phases[0];
   for (const name of phases) element("option", { value: name }, name, $("phase"));
+  $("phase").value = phase;
   $("phase").disabled = phases.length < 2;
-  const timed = DATA.nets.some((net) => Object.values(net.phases).some((one) => timeOf(one.blocks[0]) !== null));
+  const timed = phases.some(isTimed);
   for (const [key, text] of COLOURS) if (key !== "time" || timed) element("option", { value: key }, text, $("colour"));
   if (timed) $("colour").value = colour = "time";
   DATA.nets.forEach((net, i) => {

@@ -25,6 +25,14 @@ layer { name: "a_convolution_with_a_name_longer_than_most_people_would_give"
         type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
 """
 
+UNFED = """\
+name: "unfed"
+layer { name: "data" type: "Data" top: "data" top: "label" transform_param { crop_size: 8 }
+        data_param { source: "a/database/that/is/not/here/with_images_for_training_lmdb" batch_size: 1 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 4 kernel_size: 8 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "conv" bottom: "label" top: "loss" }
+"""
 
 SWEEP = """\
 network: cifar_resnet
@@ -108,6 +116,12 @@ SHOWN = [
     "build resnet_5O",
     "list nothing_of_this_name",
     "count no/such/folder/with/a/long/name/train_val_of_mine.prototxt",
+    "count no/such/folder/with/a/long/name/train_val_of_mine.prototxt long.prototxt",
+    "check no/such/folder/with/a/long/name/train_val_of_mine.prototxt long.prototxt",
+    "count unfed.prototxt",
+    "count unfed.prototxt long.prototxt",
+    "draw unfed.prototxt --tree",
+    "deploy unfed.prototxt -o deploy.prototxt",
 ]
 
 
@@ -115,6 +129,7 @@ SHOWN = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("wide")
     (path / "long.prototxt").write_text(NET)
+    (path / "unfed.prototxt").write_text(UNFED)
     (path / "sweep.yaml").write_text(SWEEP)
     return path
 

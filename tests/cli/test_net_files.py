@@ -107,6 +107,21 @@ def test_a_folder_is_the_files_in_it(netbuilder: Command, tmp_path: Path) -> Non
     assert "nets/.git/hidden.prototxt" not in checked
 
 
+def test_a_net_that_its_solver_names_is_checked_once(netbuilder: Command, tmp_path: Path) -> None:
+    (tmp_path / "nets").mkdir()
+    data = 'layer { name: "data" type: "Data" top: "data" data_param { source: "db" batch_size: 1 } }\n'
+    loss = 'layer { name: "loss" type: "EuclideanLoss" bottom: "data" bottom: "data" top: "loss" }\n'
+    (tmp_path / "nets" / "train_val.prototxt").write_text(data + loss)
+    (tmp_path / "nets" / "solver.prototxt").write_text(
+        'net: "nets/train_val.prototxt"\nbase_lr: 0.1\nlr_policy: "fixed"\n'
+    )
+    alone = netbuilder("check", "nets/train_val.prototxt").out.splitlines()
+    found = netbuilder("check", "nets").out.splitlines()
+    about_the_net = [line for line in alone if "[uncounted" in line]
+    assert about_the_net
+    assert [found.count(line) for line in about_the_net] == [1] * len(about_the_net)
+
+
 def test_a_folder_without_a_net_or_with_several(netbuilder: Command, tmp_path: Path) -> None:
     (tmp_path / "nets").mkdir()
     ran = netbuilder("check", "nets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -46,6 +47,13 @@ def test_the_name_of_the_page_is_that_of_the_net(run: Command, graphviz: None) -
     assert Path("cifar_resnet_20.html").exists()
 
 
+def test_a_net_comes_from_stdin(run: Command, monkeypatch: pytest.MonkeyPatch, graphviz: None) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(NET.read_text("utf-8")))
+    assert run("-").err == "wrote stdin.html\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(NET.read_text("utf-8")))
+    assert run("-", "--tree").out == run(NET, "--tree").out
+
+
 def test_equal_nets_give_equal_pages_and_pictures(run: Command, graphviz: None) -> None:
     for suffix in ("html", "svg", "png"):
         run(NET, "-o", f"a.{suffix}")
@@ -71,6 +79,8 @@ def test_what_cannot_be_drawn_is_refused_with_a_way_out(run: Command, graphviz: 
         ((NET, "--depth", "-1"), "at least 0"),
         (("nothing.prototxt",), "no such file"),
         (("resnet_5000",), "unknown config 'resnet_5000'"),
+        (("davidnet",), "davidnet is a network: netbuilder build davidnet --help"),
+        ((NET, "--set", "classes=10"), "--set changes values of a config"),
         ((NET, "--times", "nothing.json"), "nothing.json"),
         (("cifar_resnet_1202_a", "--depth", "9", "-o", "net.png"), "smaller --depth"),
     ):

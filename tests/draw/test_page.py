@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from netbuilder import Net, prototxt
+from netbuilder.config import load
 from netbuilder.draw import draw
+from netbuilder.transforms.train_val import dumps_train_val
 from tests.command import Command
 from tests.draw.browser import opened, visit
 
@@ -307,6 +309,26 @@ def test_measured_times_stand_beside_the_macs(tmp_path: Path, run: Command, chro
     assert "phase TEST" in refused.err
     times.write_text("{}", "utf-8")
     assert "not the JSON of `netbuilder time`" in run("draw", file, "--times", times, "-o", page).err
+
+
+def test_a_page_opens_in_the_phase_that_was_timed(tmp_path: Path, run: Command, chromium: None) -> None:
+    file, page, times = tmp_path / "net.prototxt", tmp_path / "net.html", tmp_path / "times.json"
+    loaded = load("cifar_resnet_20")
+    file.write_text(dumps_train_val(loaded.stitch("train"), loaded.stitch("test")), "utf-8")
+    rows = [{"name": x.name, "forward_ms": 1, "backward_ms": 2} for x in loaded.stitch("train")]
+    times.write_text(json.dumps({"version": 1, "phase": "TRAIN", "layers": rows}), "utf-8")
+    assert run("draw", file, "--times", times, "-o", page).code == 0
+    seen = visit(
+        page,
+        """
+        said.phases = [...document.getElementById("phase").options].map((option) => option.value);
+        said.phase = document.getElementById("phase").value;
+        said.shares = document.querySelectorAll("svg text.share").length;
+        """,
+    )
+    assert set(seen.said["phases"]) == {"TRAIN", "TEST"}
+    assert seen.said["phase"] == "TRAIN"
+    assert seen.said["shares"] > 0
 
 
 def test_two_nets_side_by_side_have_their_differences_marked(
