@@ -64,7 +64,7 @@ def _run(args: argparse.Namespace) -> int:
 
         print(json.dumps(_as_data(found, args.output), indent=2))
     else:
-        print("\n".join(_lines(found, len(net.layers))))
+        print("\n".join(map(printable, _lines(found, len(net.layers)))))
         print(printable(f"wrote {args.output}"), file=sys.stderr)
     return 0
 

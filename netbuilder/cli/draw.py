@@ -25,7 +25,7 @@ from netbuilder.cli.options import (
 from netbuilder.cli.terminal import say
 from netbuilder.draw import Drawn, drawing, tree_lines
 from netbuilder.draw.drawing import format_of, write
-from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError
+from netbuilder.errors import ConfigError, NetBuilderError, PrototxtError, printable
 from netbuilder.errors import counted as number_of
 from netbuilder.net import Net
 from netbuilder.prototxt.inputs import how_to_give
@@ -104,7 +104,8 @@ def _print_trees(args: argparse.Namespace) -> None:
     width = max(60, min(100, shutil.get_terminal_size().columns)) if sys.stdout.isatty() else 80
     for i, name in enumerate(args.nets):
         net = next(iter(_nets(name, args).values()))
-        print(f"{chr(10) if i else ''}{net.name or name}, {net.phase}, {number_of(len(net), 'layer')}")
+        title = printable(net.name or name)
+        print(f"{chr(10) if i else ''}{title}, {net.phase}, {number_of(len(net), 'layer')}")
         for line in tree_lines(net, depth=args.depth, width=width):
             print(line)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from netbuilder.cli.net_files import model_file
 from netbuilder.cli.options import add_force
-from netbuilder.errors import ConfigError, FileError
+from netbuilder.errors import ConfigError, FileError, printable
 
 if TYPE_CHECKING:
     from netbuilder.engines import Computes, Engine
@@ -204,7 +204,7 @@ def _write(args: argparse.Namespace, found: Evaluation, names: Sequence[str]) ->
     content = {Path(name): confusion_file(name, found.confusion, names, title) for name in args.confusion}
     if content:
         write_files(content, force=args.force)
-        print(f"wrote {', '.join(args.confusion)}", file=sys.stderr)
+        print(printable(f"wrote {', '.join(args.confusion)}"), file=sys.stderr)
 
 
 # -- what is printed ------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _print(
     if found[0].ignored:
         print(f"{found[0].ignored} images have the label that the net ignores: they do not count")
     for model, each in zip(models, found, strict=True) if args.per_class else ():
-        print(f"\n{', '.join(model)}" if len(models) > 1 else "")
+        print(f"\n{printable(', '.join(model))}" if len(models) > 1 else "")
         head = ("class", *(("label",) if names else ()), "images", *(f"top-{k} %" for k in top), "taken for")
         first = 2 if names else 1
         lines = [_line(row, top, names) for row in each.per_class(names)]

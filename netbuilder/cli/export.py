@@ -110,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
 
         print(json.dumps(_as_data(written), indent=2))
     else:
-        print("\n".join(_lines(written)))
+        print("\n".join(map(printable, _lines(written))))
         for file in written.files:
             print(printable(f"wrote {file}"), file=sys.stderr)
     if wrong:

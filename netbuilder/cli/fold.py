@@ -150,9 +150,9 @@ def _lines(net: Net, found: Folding, difference: float | None) -> list[str]:
     rows = [(key, f"{before[key]:,}", f"{after[key]:,}") for key in before]
     lines = [columns_text(("figure", "before", "folded"), rows, right=(1, 2))]
     lines.append("")
-    lines.append(f"folded into others: {_some(list(found.merged))}")
-    lines += [f"dropped: {_some(found.dropped)}"] if found.dropped else []
-    lines += [f"kept: {name}: {why}" for name, why in found.kept.items()]
+    lines.append(printable(f"folded into others: {_some(list(found.merged))}"))
+    lines += [printable(f"dropped: {_some(found.dropped)}")] if found.dropped else []
+    lines += [printable(f"kept: {name}: {why}") for name, why in found.kept.items()]
     if difference is not None:
         lines.append(f"largest difference on random inputs: {difference:.1e} of the largest output")
     return lines

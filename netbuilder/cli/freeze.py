@@ -63,7 +63,7 @@ def _run(args: argparse.Namespace) -> int:
         found = {"frozen": frozen.layers, "params": frozen.params, "moving": frozen.moving}
         print(json.dumps({"version": 1, "file": args.output, **found}, indent=2))
     else:
-        print("\n".join(frozen.lines(train)))
+        print("\n".join(map(printable, frozen.lines(train))))
         print(printable(f"wrote {args.output}"), file=sys.stderr)
     return 0
 

@@ -97,7 +97,8 @@ def _kind(path: Path) -> str:
     if kind not in _KINDS:
         raise ConfigError(
             f"curves are drawn as png, svg or pdf, by the suffix of the file; got '{path}'",
-            hint=did_you_mean(kind, _KINDS) or f"name it {path.with_suffix('.png')}",
+            hint=did_you_mean(kind, _KINDS)
+            or f"name it {path / 'curves.png' if path.is_dir() else path.with_suffix('.png')}",
         )
     return kind
 

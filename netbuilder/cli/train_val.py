@@ -107,7 +107,7 @@ def _run(args: argparse.Namespace) -> int:
 
         print(json.dumps(_as_data(args, data, made), indent=2))
     else:
-        print("\n".join([*_lines(made), "", data.table(made.fed)]))
+        print("\n".join([*map(printable, _lines(made)), "", data.table(made.fed)]))
     for line in (*finding_lines(findings), *(f"note: {note}" for note in data.notes())):
         print(line, file=sys.stderr)
     print(printable(f"wrote {args.output}"), file=sys.stderr)

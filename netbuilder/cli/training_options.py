@@ -189,11 +189,16 @@ def add_trust(parser: Options) -> None:
 def require_trust(
     args: argparse.Namespace, nets: Iterable[tuple[str, Net]], solver: str = "", prefix: str = ""
 ) -> None:
-    """Raise ConfigError for code that would run and files outside their folder, unless --trust is given."""
-    if not args.trust:
-        from netbuilder.training import trust
+    """Raise ConfigError for code that would run and files outside their folder, unless --trust is given.
 
+    With it, too, nothing may be written over a file that is read.
+    """
+    from netbuilder.training import trust
+
+    nets = list(nets)
+    if not args.trust:
         trust.require_trust(nets, solver, prefix)
+    trust.require_other_files(nets, solver)
 
 
 def weights_files(args: argparse.Namespace) -> tuple[str, ...]:

@@ -240,7 +240,7 @@ def _import(args: argparse.Namespace) -> int:
     for name, value in verified.items():
         print(f"{name}: {value if isinstance(value, str) else f'{value:.1e} of the largest score'}")
     said = [f"note: {note}" for note in notes] + [f"wrote {file}" for file in (shifted, target) if file]
-    print("\n".join(said), file=sys.stderr)
+    print("\n".join(map(printable, said)), file=sys.stderr)
     return 0
 
 

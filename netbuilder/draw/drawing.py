@@ -39,7 +39,7 @@ def format_of(path: Path) -> str:
         raise ConfigError(
             f"a net is drawn as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, by the suffix of the file; "
             f"got '{path}'",
-            hint=near or f"name it {path.with_suffix('.html')}",
+            hint=near or f"name it {path / 'net.html' if path.is_dir() else path.with_suffix('.html')}",
         )
     return kind
 

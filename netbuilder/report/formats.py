@@ -70,7 +70,7 @@ def render(table: Table, form: str) -> str:
     """
     if form == "csv":
         return _csv(table)
-    heads = tuple(c.head for c in table.columns)
+    heads = tuple(printable(c.head) for c in table.columns)
     rows = [
         tuple(cell_text(cell, c.number) for cell, c in zip(row, table.columns, strict=True))
         for row in (*table.rows, *((table.last,) if table.last else ()))
@@ -85,7 +85,7 @@ def render(table: Table, form: str) -> str:
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Columns separated by two spaces under a rule; those in `right` are aligned to the right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
+    head, *rows = ([printable(cell) for cell in row] for row in (head, *rows))
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     lines = []
     for row in (head, ["-" * w for w in widths], *rows):
@@ -133,7 +133,7 @@ def _plain(text: str) -> str:
 
 
 def _csv(table: Table) -> str:
-    lines = [_csv_line([c.key for c in table.columns])]
+    lines = [_csv_line([_plain(c.key) for c in table.columns])]
     for row in table.rows:
         lines.append(_csv_line([_plain(cell) if isinstance(cell, str) else known(cell) for cell in row]))
     return "\n".join(lines)

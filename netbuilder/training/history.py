@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "images_of", "names_apart", "read_history"]
 
-_MOST = 2**53  # an iteration that a plot can tell from the next
+_MOST = 2**53  # up to it a plot can tell a number from the next
 _TELL_NOTHING = ("caffe", "log", "nohup", "out", "output", "run", "train", "training")  # names of files
 _RUN, _TRAIN, _TEST = "run.json", "train.csv", "test.csv"
 
@@ -152,7 +152,7 @@ def _number(value: Any) -> float:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value > 0 else None
+    return value if isinstance(value, int) and 0 < value < _MOST else None
 
 
 def names_apart(paths: Sequence[Path]) -> list[str]:

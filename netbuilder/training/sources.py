@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from netbuilder.layers.traits import Form
 from netbuilder.net import Layer, Net
 from netbuilder.storage.files import is_file_name
 
-__all__ = ["check_files", "missing_files"]
+__all__ = ["check_files", "missing_files", "reads"]
 
 SECONDS = 2.0  # limit for the files of one list
 
@@ -50,6 +52,25 @@ def missing_files(net: Net, path: str) -> Iterator[tuple[Layer, FileError]]:
             )  # fmt: skip
         if error := _missing_of_list(layer, path):
             yield layer, error
+
+
+def reads(net: Net, path: str) -> bool:
+    """Whether a data layer of a net reads this file, under any name; two seconds at most for each list."""
+    try:
+        wanted = os.stat(path)
+    except OSError:
+        return False
+    for layer in net:
+        end = time.monotonic() + SECONDS
+        own = (_source(layer), layer.proto.transform_param.mean_file)
+        listed = (name for _, name, _ in _listed(layer))
+        for name in itertools.chain(map(os.fsencode, own), listed):
+            with contextlib.suppress(OSError, ValueError):
+                if name and os.path.samestat(os.stat(name), wanted):
+                    return True
+            if time.monotonic() > end:
+                break
+    return False
 
 
 def _shown(name: bytes) -> str:

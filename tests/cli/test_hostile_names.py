@@ -163,6 +163,50 @@ def test_a_suggested_command_quotes_the_file(hostile: Path, run: Command, name: 
     assert words.count("./" + name) == 2
 
 
+FORGED = "x\nfoo: error: forged\x1b[2J"
+SOURCES = ("--train_source", "l", "--test_source", "l")
+SHORT = (
+    ("draw", "net.prototxt", "--tree"), ("deploy", "net.prototxt", "-o", "out"),
+    ("freeze", "net.prototxt", "*", "-o", "frozen.prototxt"), ("count", "net.prototxt", "other.prototxt"),
+    ("count", "net.prototxt", "other.prototxt", "--format", "markdown"),
+    ("count", "net.prototxt", "--training"),
+    ("fold", "net.prototxt", "--weights", "x.caffemodel", "-o", "out", "--no-verify"),
+    ("export", "onnx", "net.prototxt", "--weights", "x.caffemodel", "-o", "x.onnx", "--no-verify"),
+    ("train-val", "deploy.prototxt", "-o", "tv.prototxt", "--data", "hdf5", *SOURCES, "--batch", "2"),
+    ("diff", "net.prototxt", "other.prototxt"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", SHORT, ids=" ".join)
+def test_names_in_the_lines_of_a_summary_forge_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Command, command: tuple[str, ...]
+) -> None:
+    """Of few layers: a summary names the first three."""
+    monkeypatch.chdir(tmp_path)
+    one, two, three = (json.dumps(f"{FORGED}{i}").replace("\\u001b", "\\033") for i in range(3))
+    net = (
+        f'name: {one} layer {{ name: "data" type: "Input" top: {one} '
+        f"input_param {{ shape {{ dim: 2 dim: 3 }} }} }}"
+        f'layer {{ name: {three} type: "InnerProduct" bottom: {one} top: {two} '
+        f"inner_product_param {{ num_output: 2 }} }}"
+    )
+    Path("deploy.prototxt").write_text(net)
+    loss = f'layer {{ name: "l" type: "EuclideanLoss" bottom: {two} bottom: {two} top: {three} }}'
+    Path("net.prototxt").write_text(net + loss)
+    other = (
+        Path("net.prototxt")
+        .read_text()
+        .replace(f"name: {one}", f"name: {two}", 1)
+        .replace("num_output: 2", "num_output: 3")
+    )
+    Path("other.prototxt").write_text(other)
+    Path("x.caffemodel").write_bytes(model_of("net.prototxt").SerializeToString())
+    done = run(*command)
+    assert done.code == (command[0] == "diff"), done.err
+    assert not raw(done.out + done.err)
+    assert not [line for line in (done.out + done.err).splitlines() if line.startswith("foo: error")]
+
+
 def test_printable_leaves_what_can_be_printed() -> None:
     assert printable("añ 漢 'q'") == "añ 漢 'q'"
     assert printable("a\nb\udc80") == "a\\nb\\udc80"

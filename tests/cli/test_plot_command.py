@@ -149,6 +149,10 @@ def test_a_picture_of_ours_is_replaced_and_another_file_is_not(plot: Command) ->
         (("huge_run.json",), "'huge_run.json' is not the record of a training"),
         (("other.csv",), "'other.csv' cannot be read, it is not the record of a training"),
         (("runs/a", "-o", "a.gif"), "png, svg or pdf"),
+        (("runs/a", "-o", "."), "name it curves.png"),
+        (("runs/a", "-o", "/"), "name it /curves.png"),
+        (("runs/a", "-o", "empty"), "name it empty/curves.png"),
+        (("huge_batch_run.json", "--x", "images"), "takes is not known"),
         (("runs/a", "--smooth", "0"), "--smooth is 1 or more, got 0"),
         (("runs/a", "--epoch-images", "-1"), "--epoch-images is 1 or more, got -1"),
         (("runs/a", "--y", "acuracy"), "no run has an output 'acuracy'"),
@@ -163,6 +167,8 @@ def test_mistakes_are_said_in_a_line(words: tuple[str, ...], said: str, plot: Co
     Path("rows_run.json").write_text('{"train": [{"iteration": "x"}]}')
     row = {"iteration": 10**400, "loss": 1, "lr": 1, "seconds": 1, "outputs": {}}
     Path("huge_run.json").write_text(json.dumps({"train": [row]}))
+    record = {"train": [row | {"iteration": 1}], "batch": 10**400, "images": 1}
+    Path("huge_batch_run.json").write_text(json.dumps(record))
     Path("other.csv").write_text("a,b\n1,2\n")
     ran = plot(*words)
     assert ran.code == 2

@@ -112,6 +112,32 @@ def test_nothing_is_written_outside_the_folder_of_a_net(
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.parametrize("name", ["data.h5", "link/data.h5", "list.txt", "net.prototxt", "solver.prototxt"])
+@pytest.mark.parametrize("verb", ["train", "test"])
+def test_no_layer_writes_over_what_is_read(elsewhere: Path, run: Command, verb: str, name: str) -> None:
+    """Real Caffe truncates the file before it reads it: the data would be lost."""
+    h5py = pytest.importorskip("h5py")
+    data = elsewhere / "data.h5" if name.startswith("link/") else Path("data.h5")
+    with h5py.File(data, "w") as file:
+        file["data"], file["label"] = [[1.0]] * 4, [0.0] * 4
+    Path("list.txt").write_text(f"{data}\n")
+    Path("none.caffemodel").write_bytes(b"")
+    source = 'hdf5_data_param { source: "list.txt" batch_size: 2 }'
+    _, *rest = DATA.splitlines(keepends=True)
+    reads = f'layer {{ name: "data" type: "HDF5Data" top: "data" top: "label" {source} }}\n'
+    Path("net.prototxt").write_text(reads + "".join(rest) + writing(name))
+    solver()
+    files = [data, Path("list.txt"), Path("net.prototxt"), Path("solver.prototxt")]
+    before = [path.read_bytes() for path in files]
+    given = ("solver.prototxt",) if verb == "train" else ("net.prototxt", "--weights", "none.caffemodel")
+    if (verb, name) != ("test", "solver.prototxt"):  # which the test does not read
+        done = run(verb, *given, "--trust")
+        assert done.code == 2
+        assert f"layer 'out' writes '{name}', over a file that is read" in done.err
+        assert "net.prototxt:4" in done.err
+    assert [path.read_bytes() for path in files] == before
+
+
 @pytest.mark.parametrize("prefix", ["{there}/x", "../there/x", "link/x", "{there}"])
 def test_no_snapshot_is_written_outside(elsewhere: Path, run: Command, engine: str, prefix: str) -> None:
     Path("net.prototxt").write_text(DATA)

@@ -74,6 +74,8 @@ def test_depth_opens_the_blocks_of_a_picture(run: Command, graphviz: None) -> No
 def test_what_cannot_be_drawn_is_refused_with_a_way_out(run: Command, graphviz: None) -> None:
     for words, said in (
         ((NET, "-o", "net.jpg"), "html, svg, png or pdf"),
+        ((NET, "-o", "."), "name it net.html"),
+        ((NET, "-o", "/"), "name it /net.html"),
         ((NET, NET, NET), "two side by side; got 3"),
         ((NET, NET, "-o", "net.png"), "are a page"),
         ((NET, "--depth", "-1"), "at least 0"),
