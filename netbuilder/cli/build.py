@@ -103,11 +103,16 @@ def _add_options(parser: argparse.ArgumentParser, entry: Network) -> None:
         )  # fmt: skip
     add_options(parser, entry.config)
     needed = [field for field in options(entry.config) if field.default is dataclasses.MISSING]
-    words = [f"{field.metadata['flags'][0]} {min(field.metadata['choices'] or 'N')}" for field in needed]
+    words = [f"{_flag(field)} {min(field.metadata['choices'] or 'N')}" for field in needed]
     parser.epilog = " ".join(["example: netbuilder build", entry.name, *words, "-o net"])
     add_set(parser)
     _add_output_options(parser)
     parser.set_defaults(run=_run, entry=entry)
+
+
+def _flag(option: dataclasses.Field[Any]) -> str:
+    """The first flag of an option; its long one if it has no other."""
+    return next(iter(option.metadata["flags"]), f"--{option.name}")
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
