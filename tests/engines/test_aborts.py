@@ -130,6 +130,7 @@ def hdf5(*names: str) -> Callable[[], None]:
                 if rows:
                     file["label"] = np.zeros(rows, np.float32)
         Path("no.h5").write_bytes(b"no HDF5")
+        Path("cut.h5").write_bytes(Path("good.h5").read_bytes()[:-20])
         Path("list.txt").write_text("\n".join(names))
         Path("net.prototxt").write_text(data(HDF5, "HDF5Data") + REST)
 
@@ -172,7 +173,8 @@ def layer(fields: str) -> Callable[[], None]:
         (hdf5("good.h5", "gone.h5"), "layer 'data' reads 'gone.h5', which is not there"),
         (hdf5("good.h5", "lacks.h5"), "an HDF5 file has no dataset 'label'"),
         (hdf5("good.h5", "short.h5"), "the datasets of an HDF5 file differ in length: 3 rows and 4"),
-        (hdf5("good.h5", "no.h5"), "'no.h5' does not exist, or is not an HDF5 file"),
+        (hdf5("good.h5", "no.h5"), "'no.h5' does not exist, or is not a whole HDF5 file"),
+        (hdf5("good.h5", "cut.h5"), "'cut.h5' does not exist, or is not a whole HDF5 file"),
         (layer('type: "Permute"'), "this Caffe has no layer type 'Permute'"),
         (
             layer('type: "Softmax" softmax_param { engine: CUDNN }'),

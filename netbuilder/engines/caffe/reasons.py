@@ -143,7 +143,7 @@ _DATA = (
     ),
     (r"!lines_\.empty\(\) File is empty", "the list of images is empty", ""),
     (r"Failed to open source file: (.*)", "the list '{0}' of HDF5 files cannot be read", ""),
-    (r"Failed opening HDF5 file: *(.*)", "'{0}' does not exist, or is not an HDF5 file", ""),
+    (r"Failed opening HDF5 file: *(.*)", "'{0}' does not exist, or is not a whole HDF5 file", ""),
     (r"Failed to find HDF5 dataset (.*)", "an HDF5 file has no dataset '{0}'", _HDF5),
     (
         r"hdf_blobs_\[i\]->shape\(0\) == num \((\d+) vs\. (\d+)\)",
@@ -274,7 +274,7 @@ def _unseen(reason: str) -> tuple[str, str] | None:
         return None
     if m[1] == "Could not load" and not _is_image(m[2]):
         return None
-    if m[1] == "Failed opening HDF5 file" and not _begins(m[2], b"\x89HDF"):
+    if m[1] == "Failed opening HDF5 file" and not _is_hdf5(m[2]):
         return None
     return f"Caffe does not see the file '{m[2]}', which is there", _MOUNT
 
@@ -291,12 +291,15 @@ def _is_image(path: str) -> bool:
     return True
 
 
-def _begins(path: str, start: bytes) -> bool:
+def _is_hdf5(path: str) -> bool:
+    """Whether HDF5 opens a file, so that Caffe would have; one that is cut short it does not."""
     try:
-        with open(path, "rb") as file:
-            return file.read(len(start)) == start
-    except OSError:
+        import h5py
+
+        h5py.File(path, "r").close()
+    except (OSError, ImportError):
         return False
+    return True
 
 
 def _misread(reason: str, log: str, names: Mapping[str, str]) -> EngineError | None:
