@@ -1,4 +1,4 @@
-"""Missing files of a net's data layers, reported before an engine looks for them."""
+"""Files of a net's data layers that are missing or do not fit, reported before an engine reads them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from netbuilder.data.list_lines import why_missing
 from netbuilder.data.windows import read_windows
-from netbuilder.errors import FileError
+from netbuilder.errors import FileError, shape_text
 from netbuilder.layers import source_of
 from netbuilder.layers.traits import Form
 from netbuilder.net import Layer, Net
@@ -25,8 +25,8 @@ SECONDS = 2.0  # limit for the files of one list
 def check_files(net: Net, path: str) -> list[str]:
     """The files that the data layers of a net name. Raises FileError if one is missing.
 
-    The files in the lists of ImageData, HDF5Data and WindowData are checked too, for at most two seconds per
-    list.
+    The files in the lists of ImageData, HDF5Data and WindowData are checked too, and the rows of HDF5 files,
+    for at most two seconds per list.
     """
     for _, error in missing_files(net, path):
         raise error
@@ -50,7 +50,7 @@ def missing_files(net: Net, path: str) -> Iterator[tuple[Layer, FileError]]:
                 f"layer '{layer.name}' takes the mean from '{mean}', which is not there", where=path,
                 hint="netbuilder data --mean makes it; names are relative to the current directory",
             )  # fmt: skip
-        if error := _missing_of_list(layer, path):
+        if error := _missing_of_list(layer, path) or _other_rows(layer, path):
             yield layer, error
 
 
@@ -96,6 +96,44 @@ def _missing_of_list(layer: Layer, path: str) -> FileError | None:
         if time.monotonic() > end:
             break
     return None
+
+
+def _other_rows(layer: Layer, path: str) -> FileError | None:
+    """The first HDF5 file whose rows have another shape: Caffe cuts its numbers into rows of the first one's.
+
+    Source: hdf5_data_layer.cpp, Next and Forward_cpu, where `data_dim` is that of the top.
+    """
+    source = source_of(layer.type)
+    if source is None or source.form is not Form.HDF5_LIST:
+        return None
+    end = time.monotonic() + SECONDS
+    rows: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for place, name, _ in _listed(layer):
+        for top, shape in _row_shapes(os.fsdecode(name), layer.proto.top):
+            first, wanted = rows.setdefault(top, (os.fsdecode(name), shape))
+            if shape != wanted:
+                return FileError(
+                    f"the rows of dataset '{top}' are {shape_text(shape)} in '{_shown(name)}', and "
+                    f"{shape_text(wanted)} in '{_shown(os.fsencode(first))}'", where=f"{path}; {place}",
+                    hint="Caffe would cut the numbers into rows as long as the first file's",
+                )  # fmt: skip
+        if time.monotonic() > end:
+            break
+    return None
+
+
+def _row_shapes(name: str, tops: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The datasets of an HDF5 file and the shapes of their rows; none of a file that cannot be read."""
+    try:
+        import h5py
+
+        with h5py.File(name, "r") as file:
+            for top in tops:
+                found = file.get(top)
+                if isinstance(found, h5py.Dataset) and found.shape:
+                    yield top, found.shape[1:]
+    except (OSError, RuntimeError, ValueError, ImportError):
+        return  # whoever reads it says why
 
 
 def _listed(layer: Layer) -> Iterator[tuple[str, bytes, str]]:

@@ -349,3 +349,19 @@ def test_only_the_layer_that_was_being_made_is_named() -> None:
     assert death(-6, making + other).where == "y.cpp:2 in Caffe"
     done = f"{making}{head} Network initialization done.\n{head} loss needs backward computation.\n"
     assert death(-6, done + fatal).where == "y.cpp:2 in Caffe"
+
+
+def test_hdf5_files_with_other_rows_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Caffe aborts on nothing here: it cuts the 20 numbers of the second file into rows of 3."""
+    import h5py
+    import numpy as np
+
+    for name, width in (("a.h5", 3), ("b.h5", 5)):
+        with h5py.File(name, "w") as file:
+            file["data"], file["label"] = np.zeros((4, width), np.float32), np.zeros(4, np.float32)
+    Path("list.txt").write_text("a.h5\nb.h5\n")
+    Path("net.prototxt").write_text(data(HDF5, "HDF5Data") + REST)
+    assert main(["train", "solver.prototxt", "--engine", "caffe"]) == 2
+    said = capsys.readouterr().err
+    assert "the rows of dataset 'data' are (5) in 'b.h5', and (3) in 'a.h5'" in said
+    assert "line 2 of 'list.txt'" in said
