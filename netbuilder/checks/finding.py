@@ -27,7 +27,7 @@ CODES: dict[str, Code] = {
     # What Caffe refuses when it builds the net.
     **_codes(
         "error",
-        syntax="The file is no prototxt that Caffe can parse.",
+        syntax="The file is not a prototxt that Caffe can parse.",
         shape="Shapes, numbers of blobs or fields do not fit; Caffe aborts.",
         field="A field has a value that Caffe does not take.",
         name_clash="Two layers give a blob of one name.",
