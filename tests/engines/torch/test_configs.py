@@ -20,12 +20,12 @@ from netbuilder.transforms.rebatch import rebatched
 from tests.engines.torch.given import give
 
 CONFIGS = {found.name: found for found in all_configs()}
-TEN = (
-    "assemble_resnet50", "bl_resnet_50_a2_b4", "bl_seresnext_50_32x4d_a2_b4", "cifar_resnet_20",
+SPREAD = (
+    "assemble_resnet50", "bl_resnet_50_a2_b4", "bl_seresnext_50_32x4d_a2_b4", "cifar_94", "cifar_resnet_20",
     "cifar_resnet_110_a_preactivation", "davidnet_tricks", "dawnnet_tuned", "gcr_resnet_20", "resnet_50",
     "resnet_34_inception_trick",
 )  # fmt: skip
-NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_ALL") == "1" else TEN
+NAMES = tuple(CONFIGS) if os.environ.get("NETBUILDER_ALL") == "1" else SPREAD
 
 
 def stitch(name: str, phase: str) -> Net:
@@ -92,6 +92,6 @@ def test_a_config_runs_as_in_real_caffe(real_caffe: Caffe, name: str) -> None:
     assert tested.phase == "TEST"
 
 
-def test_the_ten_are_shipped_and_of_every_network() -> None:
-    assert set(TEN) <= set(CONFIGS)
-    assert {load(name).entry.name for name in TEN} == {load(name).entry.name for name in CONFIGS}
+def test_the_spread_is_shipped_and_of_every_network() -> None:
+    assert set(SPREAD) <= set(CONFIGS)
+    assert {load(name).entry.name for name in SPREAD} == {load(name).entry.name for name in CONFIGS}
