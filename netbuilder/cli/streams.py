@@ -35,7 +35,7 @@ def outlive_readers() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    if type(sys.stderr) is io.TextIOWrapper:
+    if type(sys.stderr) is io.TextIOWrapper and sys.stderr is sys.__stderr__:
         encoding = sys.stderr.encoding
         sys.stderr = Outliving(sys.stderr.detach(), encoding, "backslashreplace", line_buffering=True)
 
