@@ -35,7 +35,9 @@ def resnet(tmp_path_factory: pytest.TempPathFactory, graphviz: None) -> Path:
     from netbuilder.cli.main import main
 
     page = tmp_path_factory.mktemp("page") / "resnet_50.html"
-    assert main(["draw", "resnet_50", "-o", str(page)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(page.parent)  # a folder resnet_50 would be drawn instead
+        assert main(["draw", "resnet_50", "-o", str(page)]) == 0
     return page
 
 
