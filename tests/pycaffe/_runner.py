@@ -31,6 +31,14 @@ def mend_skimage():
     skimage.io.imread = imread
 
 
+def load_what_backward_imports():
+    """SymPy, where the Python that runs this has PyTorch: each of the children would load it again."""
+    try:
+        import torch.fx.experimental.symbolic_shapes  # noqa: F401
+    except ImportError:
+        pass
+
+
 LIMIT = 60  # seconds of a case or a script
 
 
@@ -48,6 +56,7 @@ def main():
         sys.path.insert(0, os.path.join(folder, "cases"))
         os.environ["GLOG_minloglevel"] = "2"
         mend_skimage()
+        load_what_backward_imports()
         for module in job["cases"]:
             for name, case in sorted(vars(__import__(module)).items()):
                 if name.startswith("case_") and inspect.isfunction(case):
