@@ -21,3 +21,12 @@ __all__ = [
     "totals",
     "totals_table",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`report.draw(net)`, which users look for here: `netbuilder.draw` stands above this package."""
+    if name != "draw":
+        raise AttributeError(f"module 'netbuilder.report' has no attribute {name!r}")
+    import importlib
+
+    return importlib.import_module("netbuilder.draw").draw

@@ -90,8 +90,11 @@ def read_history(path: Path, name: str) -> History:
     else:
         run, train, test = (Path(prefix + ending) for ending in (_RUN, _TRAIN, _TEST))
     data = _read_run(run) if run.is_file() else {}
-    rows = read_train(train) if train.is_file() else _rows(data.get("train", ()), run)
-    tests = read_tests(test) if test.is_file() else _tests(data.get("tests", ()), run)
+    try:
+        rows = read_train(train) if train.is_file() else list(map(_row, data.get("train", ())))
+        tests = read_tests(test) if test.is_file() else list(map(_test, data.get("tests", ())))
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
+        raise _no_record(path) from None
     iterations = [row.iteration for row in rows] + [test.iteration for test in tests]
     if any(not 0 <= iteration < _MOST for iteration in iterations):
         raise _no_record(path)
@@ -116,35 +119,23 @@ def _no_record(path: Path) -> FileError:
     )
 
 
-def _rows(rows: Sequence[Mapping[str, Any]], path: Path) -> list[Row]:
-    try:
-        return [
-            Row(
-                int(row["iteration"]),
-                _number(row["loss"]),
-                _number(row["lr"]),
-                _number(row["seconds"]),
-                {name: _number(value) for name, value in row["outputs"].items()},
-            )
-            for row in rows
-        ]
-    except (TypeError, KeyError, ValueError, AttributeError):
-        raise _no_record(path) from None
+def _row(row: Mapping[str, Any]) -> Row:
+    return Row(
+        int(row["iteration"]),
+        _number(row["loss"]),
+        _number(row["lr"]),
+        _number(row["seconds"]),
+        {name: _number(value) for name, value in row["outputs"].items()},
+    )
 
 
-def _tests(tests: Sequence[Mapping[str, Any]], path: Path) -> list[Tested]:
-    try:
-        return [
-            Tested(
-                int(test["iteration"]),
-                int(test["net"]),
-                int(test["passes"]),
-                {name: tuple(map(_number, values)) for name, values in test["outputs"].items()},
-            )
-            for test in tests
-        ]
-    except (TypeError, KeyError, ValueError, AttributeError):
-        raise _no_record(path) from None
+def _test(test: Mapping[str, Any]) -> Tested:
+    return Tested(
+        int(test["iteration"]),
+        int(test["net"]),
+        int(test["passes"]),
+        {name: tuple(map(_number, values)) for name, values in test["outputs"].items()},
+    )
 
 
 def _number(value: Any) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netbuilder import Net
+from netbuilder import Net, report
 from netbuilder.draw import draw
 from netbuilder.errors import ConfigError, FileError
 from tests.command import Command
@@ -134,6 +134,7 @@ def test_a_net_of_ones_own_draws_from_python(tmp_path: Path, graphviz: None) -> 
     draw(net, tmp_path / "net.html")
     assert "1x3 p0x1" in (tmp_path / "net.html").read_text("utf-8")
     draw(net, str(tmp_path / "net.svg"))
+    assert report.draw is draw
     with pytest.raises(ConfigError, match="by the suffix"):
         draw(net, tmp_path / "net")
     (tmp_path / "net.html").write_text("mine", "utf-8")
