@@ -120,6 +120,8 @@ def _files(words: Sequence[str]) -> list[tuple[str, Path]]:
 
 def _found(place: Path) -> list[Path]:
     """The files of a word: itself, those of a folder, or those of a record whose prefix it is."""
+    from netbuilder.training.snapshots import RUN_RECORD, TRAIN_TABLE
+
     if place.is_dir():
         for patterns in _IN_FOLDER:
             if found := sorted({path for pattern in patterns for path in place.glob(pattern)}):
@@ -130,7 +132,7 @@ def _found(place: Path) -> list[Path]:
         )
     if place.exists():
         return [place]
-    for ending in ("_run.json", "_train.csv"):
+    for ending in (RUN_RECORD, TRAIN_TABLE):
         path = Path(f"{place}{ending}")
         if path.exists():
             return [path]

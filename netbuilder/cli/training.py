@@ -364,6 +364,8 @@ def _draw(record: Record, title: str, head: Mapping[str, Any]) -> None:
 
 
 def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
+    from netbuilder.training.snapshots import RUN_RECORD, TEST_TABLE, TRAIN_TABLE
+
     word = "trained to the end" if data["end"] == "done" else data["end"]
     print(f"{word}: iteration {data['iteration']} of {data['max_iter']}, {clock(data['seconds'])}")
     if "reason" in data:
@@ -376,5 +378,5 @@ def _summary(data: dict[str, Any], record: Record, plan: TrainingPlan) -> None:
         test = next((test for test in reversed(record.tests) if test.net == net), None)
         if test is not None:
             print(f"last {name} {_results(test, plan)}, iteration {test.iteration}")
-    for ending in ("_train.csv", "_test.csv", "_run.json", record.log_ending) if record.published else ():
+    for ending in (TRAIN_TABLE, TEST_TABLE, RUN_RECORD, record.log_ending) if record.published else ():
         print(printable(f"wrote {record.path(ending)}"), file=sys.stderr)

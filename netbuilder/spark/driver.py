@@ -26,7 +26,7 @@ from netbuilder.solvers import read_solver
 from netbuilder.spark import ranks, settings
 from netbuilder.spark.job import SUBMITTED, Job
 from netbuilder.storage.files import read_record, reason
-from netbuilder.training.snapshots import prefix_of
+from netbuilder.training.snapshots import RUN_RECORD, prefix_of
 
 __all__ = ["launch"]
 
@@ -87,7 +87,7 @@ def _attempts(job: Job, train: ranks.Train, spark: Any, folder: str, place: Path
 def _snapshot(job: Job, folder: str, place: Path) -> str | None:
     """The last snapshot that this job has written; None if it has none, whatever an earlier one left."""
     solver = os.path.join(folder, job.solver)
-    record = Path(folder) / f"{prefix_of(solver, read_solver(solver))}_run.json"
+    record = Path(folder) / f"{prefix_of(solver, read_solver(solver))}{RUN_RECORD}"
     try:
         if record.stat().st_mtime_ns < (place / _BEGUN).stat().st_mtime_ns:
             return None

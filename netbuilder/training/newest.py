@@ -10,12 +10,11 @@ from typing import NamedTuple
 from netbuilder.errors import FileError, NetBuilderError
 from netbuilder.prototxt.solver_file import is_solver, parse_solver
 from netbuilder.storage.files import read_record, read_text
-from netbuilder.training.snapshots import SNAPSHOTS, prefix_of
+from netbuilder.training.snapshots import RUN_RECORD, SNAPSHOTS, prefix_of
 
 __all__ = ["newest_model"]
 
 _MODEL = re.compile(rf"_iter_(\d+){re.escape(SNAPSHOTS.model)}(\.h5)?")
-_RECORD = "_run.json"
 
 
 class _Snapshots(NamedTuple):
@@ -53,9 +52,9 @@ def _places(net: str) -> Iterator[_Snapshots]:
         if prefix is not None:
             yield _Snapshots(prefix, f"snapshot_prefix of {solver}")
     folders = {folder, *(Path(prefix).parent for s in solvers if (prefix := _prefix(s)) is not None)}
-    for record in sorted(file for one in folders if one.is_dir() for file in one.glob(f"*{_RECORD}")):
+    for record in sorted(file for one in folders if one.is_dir() for file in one.glob(f"*{RUN_RECORD}")):
         if not path.is_file() or path not in solvers or _is_of(record, path):
-            yield _Snapshots(str(record).removesuffix(_RECORD), f"the record {record.name}")
+            yield _Snapshots(str(record).removesuffix(RUN_RECORD), f"the record {record.name}")
 
 
 def _solvers(path: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from netbuilder.errors import FileError
 from netbuilder.storage.files import read_record, replacing
 from netbuilder.training.events import Ended, Event, Iteration, Saving, Tested
-from netbuilder.training.snapshots import SnapshotNames, states
+from netbuilder.training.snapshots import RUN_RECORD, TEST_TABLE, TRAIN_TABLE, SnapshotNames, states
 
 __all__ = ["Record", "Row", "finite", "read_tests", "read_train"]
 
@@ -102,7 +102,7 @@ class Record:
         self.log: IO[bytes] = open(log, mode, buffering=0)  # noqa: SIM115
         self._train_csv = self._rewritten_train()
         tests = (cells for test in self.tests for cells in _test_cells(test))
-        self._test_csv = _rewritten(self._place("_test.csv"), [_TEST, *tests])
+        self._test_csv = _rewritten(self._place(TEST_TABLE), [_TEST, *tests])
 
     def path(self, ending: str) -> str:
         """The path of one of the files."""
@@ -119,7 +119,7 @@ class Record:
         """Move the files beside the snapshots, over those of an earlier training; they stay open."""
         if self.published:
             return
-        for ending in ("_train.csv", "_test.csv", self.log_ending, "_run.json"):
+        for ending in (TRAIN_TABLE, TEST_TABLE, self.log_ending, RUN_RECORD):
             if os.path.exists(self._place(ending)):
                 os.replace(self._place(ending), self.path(ending))
         self.published = True
@@ -130,7 +130,7 @@ class Record:
         Otherwise only its log is kept, under another name, which is returned.
         """
         if not self.published and any(
-            os.path.exists(self.path(ending)) for ending in ("_run.json", "_train.csv", self.log_ending)
+            os.path.exists(self.path(ending)) for ending in (RUN_RECORD, TRAIN_TABLE, self.log_ending)
         ):
             kept = self.path(f"_start{self.log_ending}")
             os.replace(self._place(self.log_ending), kept)
@@ -197,7 +197,7 @@ class Record:
         if self._losses.maxlen != 1:  # a resumed run goes on with their mean
             saved = {str(at): losses for at, losses in sorted(self._saved.items()) if at in kept}
             data["last_losses"] = finite(saved)
-        path = self._place("_run.json")
+        path = self._place(RUN_RECORD)
         with replacing(Path(path)) as partial, partial.open("w", encoding="utf-8") as file:
             json.dump(data, file, indent=1)
         return data
@@ -219,21 +219,21 @@ class Record:
 
     def _rewritten_train(self) -> IO[str]:
         head = ["iteration", "loss", "lr", *(_OUTPUT + name for name in self._outputs), "seconds"]
-        return _rewritten(self._place("_train.csv"), [head, *map(self._train_cells, self.train)])
+        return _rewritten(self._place(TRAIN_TABLE), [head, *map(self._train_cells, self.train)])
 
     def _read(self) -> None:
         """Read the rows before the iteration to continue from, from a run that may have been killed."""
-        for row in _read(self.path("_train.csv"), _train_row, _CONTINUED):
+        for row in _read(self.path(TRAIN_TABLE), _train_row, _CONTINUED):
             if row.iteration < self.begin:
                 self.train.append(row)
                 self._before = row.seconds
-        rows = _read(self.path("_test.csv"), _test_row, _CONTINUED)
+        rows = _read(self.path(TEST_TABLE), _test_row, _CONTINUED)
         self.tests += _joined(test for test in rows if test.iteration < self.begin)
         self._read_json()
 
     def _read_json(self) -> None:
         """Read what the tables lack: the last losses at each snapshot, and the losses of the tests."""
-        data = read_record(self.path("_run.json"))
+        data = read_record(self.path(RUN_RECORD))
         for at, losses in _mapping(data.get("last_losses")).items():
             if at.isdecimal() and len(at) < 10 and int(at) <= self.begin and isinstance(losses, list):
                 self._saved[int(at)] = list(map(_number, losses))

@@ -14,7 +14,7 @@ from netbuilder.solvers.checks import solver_type
 from netbuilder.solvers.fields import SCALED
 from netbuilder.storage.files import read_record
 from netbuilder.training.preflight import NetInUse
-from netbuilder.training.snapshots import SnapshotNames, state_to_resume, states
+from netbuilder.training.snapshots import RUN_RECORD, SnapshotNames, state_to_resume, states
 
 if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
@@ -109,7 +109,7 @@ def begun_by(prefix: str, ranks: Ranks, *, force: bool) -> dict[str, Any] | None
     """
     if not ranks.run or (force and not ranks.restarts):
         return None
-    record = read_record(f"{prefix}_run.json")
+    record = read_record(f"{prefix}{RUN_RECORD}")
     if record.get("run") != ranks.run or record.get("end") == "done":
         return None
     return record

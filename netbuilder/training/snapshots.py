@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from netbuilder.schema import SolverParameter
 
 __all__ = [
+    "RUN_RECORD",
     "SNAPSHOTS",
+    "TEST_TABLE",
+    "TRAIN_TABLE",
     "SnapshotNames",
     "latest",
     "old_snapshots",
@@ -32,6 +35,9 @@ __all__ = [
     "state_to_resume",
     "states",
 ]
+
+# The endings of a training's record, whose files share the prefix of its snapshots (`record.py`).
+RUN_RECORD, TRAIN_TABLE, TEST_TABLE = "_run.json", "_train.csv", "_test.csv"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from netbuilder.net import Net
 from netbuilder.schema import BlobShape
 from netbuilder.storage.files import read_record
 from netbuilder.storage.wire import BYTES, VARINT, WireError, fields, signed, varint
+from netbuilder.training.snapshots import RUN_RECORD
 from netbuilder.weights.model import read_model
 
 __all__ = ["check_state", "histories"]
@@ -72,7 +73,7 @@ def _unfit(where: str, key: str) -> ConfigError:
 
 def _recorded_type(state: Path) -> str:
     """The type of solver by the record of the training that wrote a state; "" if it does not say."""
-    record = state.with_name(f"{state.name.rpartition('_iter_')[0]}_run.json")
+    record = state.with_name(f"{state.name.rpartition('_iter_')[0]}{RUN_RECORD}")
     return str(read_record(record).get("type", ""))
 
 

@@ -147,6 +147,7 @@ def test_a_picture_of_ours_is_replaced_and_another_file_is_not(plot: Command) ->
         (("list_run.json",), "'list_run.json' is not the record of a training"),
         (("rows_run.json",), "'rows_run.json' is not the record of a training"),
         (("huge_run.json",), "'huge_run.json' is not the record of a training"),
+        (("endless_run.json",), "'endless_run.json' is not the record of a training"),
         (("other.csv",), "'other.csv' cannot be read, it is not the record of a training"),
         (("runs/a", "-o", "a.gif"), "png, svg or pdf"),
         (("runs/a", "-o", "."), "name it curves.png"),
@@ -167,6 +168,7 @@ def test_mistakes_are_said_in_a_line(words: tuple[str, ...], said: str, plot: Co
     Path("rows_run.json").write_text('{"train": [{"iteration": "x"}]}')
     row = {"iteration": 10**400, "loss": 1, "lr": 1, "seconds": 1, "outputs": {}}
     Path("huge_run.json").write_text(json.dumps({"train": [row]}))
+    Path("endless_run.json").write_text(json.dumps({"train": [row]}).replace(str(10**400), "1e999"))
     record = {"train": [row | {"iteration": 1}], "batch": 10**400, "images": 1}
     Path("huge_batch_run.json").write_text(json.dumps(record))
     Path("other.csv").write_text("a,b\n1,2\n")
