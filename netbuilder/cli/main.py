@@ -169,10 +169,15 @@ def _help() -> str:
 
 
 def _act(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    args = parser.parse_args(words)
-    args.command = [sys.argv[0], *words]  # to say how to go on
-    action: Callable[[argparse.Namespace], int] = args.run
-    return action(args)
+    from netbuilder.storage.files import HELD
+
+    try:
+        args = parser.parse_args(words)
+        args.command = [sys.argv[0], *words]  # to say how to go on
+        action: Callable[[argparse.Namespace], int] = args.run
+        return action(args)
+    finally:
+        HELD.clear()  # a later command in this process finds its own nets under these names
 
 
 def _guarded(action: Callable[[], int], *, debug: bool) -> int:

@@ -37,6 +37,12 @@ def test_a_name_is_the_net_that_build_writes(netbuilder: Command) -> None:
         assert json.loads(named) == json.loads(netbuilder("count", file, "--phase", phase, "--json").out)
 
 
+def test_a_name_means_the_same_in_each_verb_of_a_process(netbuilder: Command) -> None:
+    assert netbuilder("count", "cifar_resnet_20").code == 0  # of the nets that are trained and tested
+    drawn = netbuilder("draw", "cifar_resnet_20", "--tree", "--depth", "0").out
+    assert "cifar_resnet_20, TEST, 95 layers" in drawn  # of deploy
+
+
 def test_diff_and_check_take_names(netbuilder: Command) -> None:
     assert netbuilder("diff", "cifar_resnet_20", "cifar_resnet_20").code == 0
     ran = netbuilder("diff", "cifar_resnet_20", "cifar_resnet_32", "--json")
