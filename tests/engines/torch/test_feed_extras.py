@@ -310,6 +310,30 @@ def test_losses_that_cannot_be_soft_are_refused(tmp_path: Path) -> None:
         feed(tmp_path, 2, mixup=0.2)
 
 
+# -- policies: their operations are tested in tests/data/test_policies.py ------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"autoaugment": "imagenet"}, {"randaugment": (2, 9)}])
+def test_a_policy_changes_the_cut_image_wherever_it_is_read(tmp_path: Path, options: dict[str, Any]) -> None:
+    pixels = noise(8, 3, 12, 12)
+    write_lmdb(tmp_path / "db", pixels, range(8))
+    transform = "crop_size: 10 mirror: true"
+    places: list[dict[str, Any]] = [{"hold": MANY}, {"hold": 0}, {"hold": 0, "workers": 1}]
+    held, here, apart = (next(feed(tmp_path, 8, transform, **options, **at))["data"] for at in places)
+    assert torch.equal(held, here)
+    assert torch.equal(held, apart)
+    assert held.shape == (8, 3, 10, 10)
+    plain = next(feed(tmp_path, 8, transform))["data"]
+    assert sum(not torch.equal(a, b) for a, b in zip(held, plain, strict=True)) >= 4
+
+
+def test_a_policy_needs_bytes_of_three_channels(tmp_path: Path) -> None:
+    write_lmdb(tmp_path / "db", noise(2, 1, 4, 4), [0, 1])
+    for hold in (0, MANY):
+        with pytest.raises(EngineError, match="images of 3 channels of bytes, not of 1 channels"):
+            next(feed(tmp_path, 2, randaugment=(1, 9), hold=hold))
+
+
 # -- the extras as they are given --------------------------------------------------------------------------
 
 
@@ -322,6 +346,17 @@ def test_losses_that_cannot_be_soft_are_refused(tmp_path: Path) -> None:
         ({"label_smoothing": 1}, "label_smoothing must be at least 0 and below 1, got 1"),
         ({"resized_crop": [0.5, 0.2]}, "resized_crop takes the least and the most, as in [0.08, 1]"),
         ({"resized_crop": [0.08, 1], "move": 4}, "resized_crop and move both place the image"),
+        ({"move": "four"}, "move takes a whole number, got 'four'"),
+        ({"move": 1.5}, "move takes a whole number, got 1.5"),
+        ({"mixup": float("nan")}, "mixup takes a number, got nan"),
+        ({"rgb": "no"}, "rgb takes true or false, got 'no'"),
+        ({"resized_crop": 0.5}, "resized_crop takes two numbers, as in [1, 2], got 0.5"),
+        ({"resized_crop": ["a", 1]}, "resized_crop takes two numbers, as in [1, 2], got ['a', 1]"),
+        ({"autoaugment": True}, "autoaugment takes a name, got True"),
+        ({"autoaugment": "imagnet"}, "did you mean 'imagenet'?"),
+        ({"randaugment": [0, 9]}, "a number of operations and a magnitude of 0 to 30, got [0, 9]"),
+        ({"randaugment": [2, 31]}, "a number of operations and a magnitude of 0 to 30, got [2, 31]"),
+        ({"autoaugment": "svhn", "randaugment": [2, 9]}, "autoaugment and randaugment do the same"),
     ],
 )
 def test_extras_that_make_no_sense_are_refused(given: dict[str, Any], why: str) -> None:
@@ -342,7 +377,8 @@ def test_everything_together_resumes_bit_by_bit(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "db", noise(9, 3, 8, 8), [i % 4 for i in range(9)])
     options: dict[str, Any] = {
         "shuffle": True, "move": 2, "alternate_mirror": True, "brightness": 0.3, "contrast": 0.3,
-        "saturation": 0.3, "lighting": 0.1, "cutout": 2, "mixup": 0.4, "label_smoothing": 0.1,
+        "saturation": 0.3, "lighting": 0.1, "autoaugment": "cifar10", "cutout": 2, "mixup": 0.4,
+        "label_smoothing": 0.1,
     }  # fmt: skip
     transform = "crop_size: 6 mirror: true mean_value: 9"
     batches = list(islice(feed(tmp_path, 4, transform, CLASSIFIER, **options), 6))

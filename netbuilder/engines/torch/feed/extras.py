@@ -6,6 +6,7 @@ subtracted.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from netbuilder.data.policies import Policy
 from netbuilder.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extras", "Mix", "cut_out", "recoloured"]
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
 _GREY = (0.299, 0.587, 0.114)  # of R, G, B
 # The colours of ImageNet, R, G, B in 0 to 1: Krizhevsky 2012, with the values of fb.resnet.torch.
 _PCA_VALUES = (0.2175, 0.0188, 0.0045)
@@ -40,9 +43,10 @@ class Extras:
     `resized_crop`: least and most share of the area of a random box that is resized to crop_size, with
     `resized_shape`, the ratio of its width to its height. `brightness`, `contrast`, `saturation`: each is
     multiplied by 1 +- up to so much, in this order; `lighting`: the deviation of the noise along the colours
-    of ImageNet. `rgb`: channels are stored R, G, B, not B, G, R. `cutout`: the side of a square of 0;
-    it is inside the image, or centred anywhere in it with `cutout_over_border`. `mixup`: alpha of the beta
-    distribution. `label_smoothing`: the share of a label that is spread over all classes.
+    of ImageNet. `autoaugment`: the data set whose policy changes each image; `randaugment`: how many random
+    operations do, and their magnitude. `rgb`: channels are stored R, G, B, not B, G, R. `cutout`: the side of
+    a square of 0; it is inside the image, or centred anywhere in it with `cutout_over_border`. `mixup`: alpha
+    of the beta distribution. `label_smoothing`: the share of a label that is spread over all classes.
     """
 
     shuffle: bool = False
@@ -54,6 +58,8 @@ class Extras:
     contrast: float = 0.0
     saturation: float = 0.0
     lighting: float = 0.0
+    autoaugment: str = ""
+    randaugment: tuple[int, int] | None = None
     rgb: bool = False
     cutout: int = 0
     cutout_over_border: bool = False
@@ -79,17 +85,22 @@ class Extras:
                 raise ConfigError(
                     f"{name} takes the least and the most, as in {example}, got {list(pair)}", key=name
                 )
+        Policy(self.autoaugment, self.randaugment)
         if self.resized_crop and self.move:
             raise ConfigError("resized_crop and move both place the image: choose one", key="move")
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Extras:
-        """The extras of a mapping. Raises ConfigError for an unknown name."""
-        for name in given:
+        """The extras of a mapping. Raises ConfigError for an unknown name or a value of another type."""
+        for name, value in given.items():
             if name not in cls.names():
                 raise ConfigError(
                     f"there is no '{name}' of the data", key=name, hint=did_you_mean(name, cls.names())
                 )
+            kind = type(getattr(cls, name))
+            if not _fits(value, kind):
+                what = _KINDS.get(kind, "two numbers, as in [1, 2]")
+                raise ConfigError(f"{name} takes {what}, got {value!r}", key=name)
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
         return cls(**values)
 
@@ -103,11 +114,29 @@ class Extras:
         """Whether colours change."""
         return any((self.brightness, self.contrast, self.saturation, self.lighting))
 
+    @property
+    def policy(self) -> Policy | None:
+        """The one that changes each image."""
+        return Policy(self.autoaugment, self.randaugment) if self.autoaugment or self.randaugment else None
+
     def lines(self) -> list[str]:
         """What is done, a line each, for a log."""
         default = Extras()
         changed = [name for name in self.names() if getattr(self, name) != getattr(default, name)]
         return [f"{name}: {getattr(self, name)}" for name in changed]
+
+
+def _fits(value: object, kind: type) -> bool:
+    """Whether a value is of the type of a field's default; a pair's is None or a tuple."""
+    if kind is float:
+        return _is_number(value)
+    if kind in _KINDS:
+        return type(value) is kind
+    return isinstance(value, list | tuple) and all(map(_is_number, value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from netbuilder.data.framing import Frame
 from netbuilder.data.order import Order, draws
 from netbuilder.data.packed import load
+from netbuilder.data.policies import Change, applied
 from netbuilder.data.stored import BadRecord, Database, Pictures
 from netbuilder.engines.torch.feed.extras import Extras, Mix, cut_out, recoloured
 from netbuilder.engines.torch.feed.held import Held
@@ -73,6 +74,7 @@ class PictureStream:
             if not layer.proto.transform_param.mirror:
                 raise layer.error("alternate_mirror needs transform_param { mirror: true }")
             self._sides = draws(place.seed, _SIDES).integers(2, size=len(source))
+        self._policy = extras.policy
         self._centring = Centring(layer, place.device)
         self._reader = Reader(source, place.workers)
         self._held = self._hold()
@@ -108,6 +110,9 @@ class PictureStream:
         cutting = Cutting(self._framing, rng.random((self.batch, self._framing.draws)))
         if self.extras.alternate_mirror:
             cutting = cutting._replace(mirrored=(self._sides[numbers] + epochs) % 2 == 1)
+        if self._policy is not None:
+            changes = self._policy.draw(self.batch, rng)
+            cutting = cutting._replace(changes=changes, rgb=self.extras.rgb)
         wanted = numbers.tolist()
         if self._held is not None:
             wanted = self._held.missing(numbers)
@@ -132,6 +137,8 @@ class PictureStream:
             except ValueError as error:
                 raise self.layer.error(str(error), hint="give a smaller crop_size") from None
             pixels, labels = self._held.take(begun.numbers, frame)
+            if begun.cutting.changes is not None:
+                pixels = self._by_policy(pixels, begun.cutting.changes)
         else:
             pixels, labels, frame = self._joined(begun, found)
         for scores in self.scores:
@@ -142,6 +149,17 @@ class PictureStream:
         if self.extras.mixup:
             data = self._mixed(data, target, begun.rng)
         return dict(zip(self.layer.proto.top, (data, target), strict=False))
+
+    def _by_policy(self, pixels: Tensor, changes: Sequence[Sequence[Change]]) -> Tensor:
+        """Held images as a policy changes them, which the CPU does."""
+        try:
+            images = [
+                torch.from_numpy(applied(planes, done, rgb=self.extras.rgb))
+                for planes, done in zip(pixels.cpu().numpy(), changes, strict=True)
+            ]
+        except ValueError as error:
+            raise self.layer.error(str(error)) from None
+        return torch.stack(images).to(pixels.device)
 
     def _changed(self, pixels: Tensor, frame: Frame, rng: np.random.Generator) -> Tensor:
         """The images as the net gets them: other colours, centred, a square cut out."""

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.data.framing import Frame, Framing
+from netbuilder.data.policies import Change, applied
 from netbuilder.data.stored import BadRecord, Pictures
 from netbuilder.errors import EngineError
 
@@ -31,15 +32,24 @@ _source: Pictures  # of a process that reads
 
 
 class Cutting(NamedTuple):
-    """How images are cut: what is drawn for each, and which are mirrored if that is not drawn."""
+    """How images are cut: what is drawn for each, and which are mirrored if that is not drawn.
+
+    `changes` are what a policy does to each image then, whose channels are R, G, B with `rgb`.
+    """
 
     framing: Framing
     draws: Draws
     mirrored: npt.NDArray[np.bool_] | None = None
+    changes: Sequence[Sequence[Change]] | None = None
+    rgb: bool = False
 
     def of(self, part: slice) -> Cutting:
         """That of some of the images."""
-        return Cutting(self.framing, self.draws[part], None if self.mirrored is None else self.mirrored[part])
+        return self._replace(
+            draws=self.draws[part],
+            mirrored=None if self.mirrored is None else self.mirrored[part],
+            changes=None if self.changes is None else self.changes[part],
+        )
 
     def frame(self, height: int, width: int) -> Frame:
         """The frames of images of this size. ValueError: the crop is larger."""
@@ -98,6 +108,8 @@ def read(source: Pictures, tasks: Sequence[Any], cutting: Cutting | None) -> Res
             size = planes.shape[1], planes.shape[2]
             if cutting is not None:
                 planes = _cut(planes, cutting.of(slice(i, i + 1)))
+                if cutting.changes is not None:
+                    planes = applied(planes, cutting.changes[i], rgb=cutting.rgb)
         except (BadRecord, ValueError) as error:
             return done._replace(trouble=(i, str(error)))
         found.append(planes)
