@@ -211,8 +211,7 @@ FLAT = (
 )
 INNER = """layer { name: "before" type: "LSTM" bottom: "c" bottom: "cont" top: "a"
   recurrent_param { num_output: 4 } }"""
-# After these two: they need more axes; and Caffe loses the gradient of a Flatten after a Reshape.
-UNFIT = ("LRN", "Im2col", "MVN", "Pooling", "Flatten", "LSTM", "RNN")
+UNFIT = ("LRN", "Im2col", "MVN", "Pooling", "LSTM", "RNN")  # after these two: they need more axes
 
 
 @pytest.mark.parametrize(
@@ -258,3 +257,27 @@ def test_layers_that_propagate_down_does_not_cut(real_caffe: Caffe, way: str, re
         passed[fields] = found[1]
     assert any(passed.values()) == (way not in (BEFORE, INNER))
     assert not passed['type: "TanH"']
+
+
+@pytest.mark.parametrize("read", ["Flatten", "Reshape", "Concat", "Softmax", "TanH"])
+def test_a_parameter_gets_the_gradient_that_lies_in_its_blob(real_caffe: Caffe, read: str) -> None:
+    """A Flatten that propagate_down cuts puts it elsewhere."""
+    text = f"""
+    layer {{ name: "w" type: "Parameter" top: "w" parameter_param {{ shape {{ dim: 3 dim: 4 dim: 1 }} }} }}
+    layer {{ name: "r" type: "{read}" bottom: "w" top: "r" propagate_down: false
+      {"reshape_param { shape { dim: 3 dim: 4 } }" if read == "Reshape" else ""} }}
+    layer {{ name: "l" type: "Reduction" bottom: "r" top: "l" loss_weight: 1
+      reduction_param {{ operation: SUMSQ }} }}"""
+    m = module(prototxt.parse(text, "TRAIN"))
+    values = np.random.default_rng(1).normal(0, 1, (3, 4, 1)).astype(np.float32)
+    with torch.no_grad():
+        m.params["w"][0].copy_(torch.from_numpy(values))
+    theirs = real_caffe.run(
+        text, phase="TRAIN", inputs={}, params={"w": [values]}, backward=True, fetch_params=True
+    ).param_diffs["w"][0]
+    loss = m().loss
+    if loss.requires_grad:
+        loss.backward()
+    gradient = m.params["w"][0].grad
+    assert difference(torch.zeros(3, 4, 1) if gradient is None else gradient, theirs) <= MOST
+    assert theirs.any() == (read not in ("Flatten", "TanH"))
