@@ -219,6 +219,8 @@ def inputs_of(net: Net, seed: str, positive: bool) -> dict[str, Array]:
                 continue
             rng, shape = _draw(seed, top.name), top.known_shape
             if top.name in selectors:  # shapes after a Filter are known if it passes everything
+                if limits[top.name] < 1:
+                    raise LeftOut("a selector is also a label, of one class")
                 values = np.ones(shape)
             elif top.name in limits:
                 values = rng.integers(0, max(0, limits[top.name]) + 1, shape).astype(float)

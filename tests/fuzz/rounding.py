@@ -176,9 +176,9 @@ class _Lost(torch.autograd.Function):
 
 
 def _one_by_one(operator: Any, x: torch.Tensor, top: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-    """A loss that Caffe adds up value by value, each sum of which is rounded."""
+    """Sums that Caffe adds up value by value, each of which is rounded."""
     still = top.detach()
-    return top + (moved(still, noise) - still) * x.numel() ** 0.5
+    return top + (moved(still, noise) - still) * (x.numel() / max(1, top.numel())) ** 0.5
 
 
 INNER = {
@@ -186,6 +186,7 @@ INNER = {
     "MVN": _normalised,
     "LRN": _running_sum,
     "InfogainLoss": _one_by_one,
+    "Reduction": _one_by_one,
     "SigmoidCrossEntropyLoss": _one_by_one,
     "SoftmaxWithLoss": _one_by_one,
 }
