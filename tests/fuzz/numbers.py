@@ -189,7 +189,7 @@ class _Pair:
         self.scribbled = {
             _lender(step.layer.bottoms[0].layer)
             for step in steps
-            if step.layer and step.layer.type == "HingeLoss" and not step.runs
+            if step.layer and step.layer.type == "HingeLoss" and not (step.runs and step.needs[0])
         }
         self.inputs = inputs_of(self.net, seed, positive)
         first = self._module()
@@ -256,7 +256,7 @@ class _Pair:
 
         Recurrent layers compute those with lr_mult: 0, also where another place that shares the parameter
         says so. The forward pass of a HingeLoss has its margins in the diff of a Parameter, where they stay
-        if no backward pass follows.
+        if no backward pass follows, or one without that gradient.
         """
         layer = next(layer for layer in self.net.layers if layer.name == name)
         if layer.type in ("LSTM", "RNN"):
