@@ -26,7 +26,6 @@ _YAML = (".yaml", ".yml")
 
 def net_file(word: str) -> str:
     """The name under which the net can be read; what cannot be found is an error only when it is read."""
-    HELD.pop(word, None)
     if word == "-":
         HELD[_STDIN] = _stdin()
         return _STDIN

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.errors import ConfigError, did_you_mean
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
     Planes = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
-__all__ = ["MOST", "POLICIES", "Change", "Policy", "applied"]
+__all__ = ["POLICIES", "Change", "Policy", "applied"]
 
-MOST = 30  # the largest magnitude of RandAugment
+_MOST = 30  # the largest magnitude of RandAugment
 _BINS = 9  # the largest magnitude of AutoAugment
 _GREY = (128, 128, 128)
 
@@ -89,39 +90,39 @@ class Policy:
             )  # fmt: skip
         if rand is not None and not _is_rand(rand):
             raise ConfigError(
-                f"randaugment takes a number of operations and a magnitude of 0 to {MOST}, got "
+                f"randaugment takes a number of operations and a magnitude of 0 to {_MOST}, got "
                 f"{list(rand) if isinstance(rand, Sequence) else rand}",
                 key="randaugment", hint="as in randaugment: [2, 9]",
             )  # fmt: skip
         if name and rand is not None:
             raise ConfigError("autoaugment and randaugment do the same: choose one", key="randaugment")
-        self._rand = rand
-        self._pairs = [
-            [(operation, float(share), int(level)) for operation, share, level in map(str.split, pair)]
+        pairs = [
+            [
+                (operation, float(chance), int(level) / _BINS)
+                for operation, chance, level in map(str.split, pair)
+            ]
             for line in POLICIES.get(name, "").strip().splitlines()
             for pair in (pair.split(",") for pair in line.split("|"))
         ]
+        # What is chosen from, and how often for an image: operations, their chances and shares of the range.
+        self._choices = [[(one, 1.0, rand[1] / _MOST)] for one in _OPERATIONS] if rand else pairs
+        self._times = rand[0] if rand else 1
 
     def draw(self, images: int, rng: np.random.Generator) -> list[tuple[Change, ...]]:
         """What is done to each of so many images."""
-        if self._rand is not None:
-            count, level = self._rand
-            chosen = rng.integers(len(_OPERATIONS), size=(images, count)).tolist()
-            signs = rng.integers(2, size=(images, count)).tolist()
-            return [
-                tuple(_change(_OPERATIONS[i], level / MOST, s) for i, s in zip(row, sides, strict=True))
-                for row, sides in zip(chosen, signs, strict=True)
-            ]
-        pairs = rng.integers(len(self._pairs), size=images).tolist()
-        done = rng.random((images, 2)).tolist()
-        signs = rng.integers(2, size=(images, 2)).tolist()
+        chosen = rng.integers(len(self._choices), size=(images, self._times)).tolist()
+        operations = self._times * len(self._choices[0])
+        chances = rng.random((images, operations)).tolist()
+        sides = rng.integers(2, size=(images, operations)).tolist()
         return [
             tuple(
-                _change(operation, level / _BINS, s)
-                for (operation, share, level), p, s in zip(self._pairs[k], row, sides, strict=True)
-                if p < share
+                _change(operation, share, side)
+                for (operation, chance, share), drawn, side in zip(
+                    chain.from_iterable(self._choices[i] for i in row), *others, strict=True
+                )
+                if drawn < chance
             )
-            for k, row, sides in zip(pairs, done, signs, strict=True)
+            for row, *others in zip(chosen, chances, sides, strict=True)
         ]
 
 
@@ -131,7 +132,7 @@ def _is_rand(rand: object) -> bool:
         and len(rand) == 2
         and all(isinstance(n, int) and not isinstance(n, bool) for n in rand)
         and rand[0] >= 1
-        and 0 <= rand[1] <= MOST
+        and 0 <= rand[1] <= _MOST
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netbuilder.engines.torch.feed import Extras
+from netbuilder.engines.torch.feed.extras import is_number
 from netbuilder.engines.torch.muon import Muon
 from netbuilder.errors import ConfigError, did_you_mean
 
@@ -76,11 +77,11 @@ class TrainingExtras:
         self._check_teacher()
 
     def _check_muon(self) -> None:
-        if self.muon is not None and not (_is_number(self.muon) and self.muon > 0):
+        if self.muon is not None and not (is_number(self.muon) and self.muon > 0):
             raise ConfigError(
                 f"muon is a learning rate above 0, got {self.muon}", key="muon", hint="as in muon: 0.24"
             )
-        if not (_is_number(self.muon_momentum) and 0 <= self.muon_momentum < 1):
+        if not (is_number(self.muon_momentum) and 0 <= self.muon_momentum < 1):
             raise ConfigError(
                 f"muon_momentum must be at least 0 and below 1, got {self.muon_momentum}", key="muon_momentum"
             )
@@ -93,7 +94,7 @@ class TrainingExtras:
     def _check_freeze(self) -> None:
         shares = self.freeze
         if not isinstance(shares, Mapping) or not all(
-            isinstance(name, str) and _is_number(share) and 0 <= share < 1 for name, share in shares.items()
+            isinstance(name, str) and is_number(share) and 0 <= share < 1 for name, share in shares.items()
         ):
             raise ConfigError(
                 f"freeze has layer names with the share of the training after which each stays, got {shares}",
@@ -110,7 +111,7 @@ class TrainingExtras:
                 )  # fmt: skip
         for name in ("teacher_temperature", "teacher_share"):
             value = getattr(self, name)
-            if not (_is_number(value) and 0 < value < float("inf")):
+            if not (is_number(value) and 0 < value < float("inf")):
                 raise ConfigError(f"{name} must be above 0, got {value}", key=name)
 
     @property
@@ -145,7 +146,3 @@ class TrainingExtras:
         default = TrainingExtras()
         changed = [name for name in _OWN if getattr(self, name) != getattr(default, name)]
         return [*(f"{name}: {getattr(self, name)}" for name in changed), *self.data.lines()]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

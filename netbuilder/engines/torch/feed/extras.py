@@ -20,7 +20,7 @@ from netbuilder.errors import ConfigError, did_you_mean
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Extras", "Mix", "cut_out", "recoloured"]
+__all__ = ["Extras", "Mix", "cut_out", "is_number", "recoloured"]
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
 _GREY = (0.299, 0.587, 0.114)  # of R, G, B
@@ -129,13 +129,14 @@ class Extras:
 def _fits(value: object, kind: type) -> bool:
     """Whether a value is of the type of a field's default; a pair's is None or a tuple."""
     if kind is float:
-        return _is_number(value)
+        return is_number(value)
     if kind in _KINDS:
         return type(value) is kind
-    return isinstance(value, list | tuple) and all(map(_is_number, value))
+    return isinstance(value, list | tuple) and all(map(is_number, value))
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether a value of a file is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from netbuilder.data.framing import Frame
+from netbuilder.data.images import pillow
 from netbuilder.data.order import Order, draws
 from netbuilder.data.packed import load
 from netbuilder.data.policies import Change, applied
@@ -75,6 +76,8 @@ class PictureStream:
                 raise layer.error("alternate_mirror needs transform_param { mirror: true }")
             self._sides = draws(place.seed, _SIDES).integers(2, size=len(source))
         self._policy = extras.policy
+        if self._policy is not None:
+            pillow()  # before a record is read, perhaps by another process
         self._centring = Centring(layer, place.device)
         self._reader = Reader(source, place.workers)
         self._held = self._hold()
