@@ -142,6 +142,9 @@ def kinds(m: NetModule, keep: Sequence[str] = ()) -> list[str]:
     return [type(step.operator).__name__ for step in m.steps(keep)]
 
 
+UNPACKED = tuple(name for name in DEFAULT if name != "packed")
+
+
 def test_what_is_merged() -> None:
     text = text_of("a residual block")
     train = kinds(made(text, DEFAULT))
@@ -150,7 +153,7 @@ def test_what_is_merged() -> None:
         "Summed", "Rectified", "InnerProduct", "SoftmaxWithLoss",
     ]  # fmt: skip
     assert kinds(made(text, DEFAULT, "TEST")) == [
-        "Input", "Input", "Folded", "Rectified", "Folded", "Summed", "Rectified", "InnerProduct",
+        "Input", "Input", "Packed", "Rectified", "Packed", "Summed", "Rectified", "InnerProduct",
         "SoftmaxWithLoss",
     ]  # fmt: skip
     assert len(made(text, ()).steps()) == 13
@@ -158,16 +161,96 @@ def test_what_is_merged() -> None:
 
 
 def test_what_is_not_merged() -> None:
-    between = kinds(made(text_of("a blob read between"), DEFAULT, "TEST"))
+    between = kinds(made(text_of("a blob read between"), UNPACKED, "TEST"))
     assert "Folded" not in between
     assert "Normalisation" not in between
-    assert "Folded" not in kinds(made(text_of("a convolution read twice"), DEFAULT, "TEST"))
+    assert "Folded" not in kinds(made(text_of("a convolution read twice"), UNPACKED, "TEST"))
     assert kinds(made(text_of("cut"), DEFAULT)).count("Normalisation") == 1
     assert "Normalisation" not in kinds(made(text_of("losses in between"), DEFAULT))
-    block = made(text_of("a projection"), DEFAULT, "TEST")
+    block = made(text_of("a projection"), UNPACKED, "TEST")
     assert kinds(block).count("Folded") == 2
     assert kinds(block, ["b1"]).count("Folded") == 2  # of one, the Scale is left
     assert kinds(block, ["c1", "c2"]).count("Folded") == 0
+
+
+# ---- packed weights --------------------------------------------------------------------------------------
+
+
+def packs(passes: Sequence[str] = DEFAULT) -> tuple[NetModule, NetModule]:
+    """A net of convolutions alone and folded, grouped, of one pixel; and without packed weights."""
+    text = (
+        source(data=(4, 3, 7, 6))
+        + conv("c1", "data")
+        + bn("b1", "c1")
+        + relu("r1", "b1")
+        + conv("c2", "b1", "num_output: 4 kernel_size: 1 bias_term: false")
+        + conv("c3", "c2", "num_output: 6 kernel_size: 3 stride: 2 pad: 2 dilation: 2 group: 2")
+        + conv("c4", "c3", "num_output: 6 kernel_size: 2 group: 6")
+        + relu("r4", "c4")
+    )
+    without = [name for name in passes if name != "packed"]
+    return made(text, passes, "TEST"), made(text, without, "TEST")
+
+
+PACKED = torch.ops.mkldnn._convolution_pointwise
+
+
+def used(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shapes of the bottoms of convolutions that run with packed weights from now on."""
+    seen: list[tuple[int, ...]] = []
+
+    def note(x: Tensor, *rest: Any) -> Any:
+        seen.append(tuple(x.shape))
+        return PACKED(x, *rest)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_convolution_pointwise", note)
+    return seen
+
+
+def test_packed_weights_serve_images_of_other_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, plain = packs()
+    seen = used(monkeypatch)
+    with torch.no_grad():
+        for n, shape in enumerate([(4, 3, 7, 6), (1, 3, 7, 6), (2, 3, 40, 31), (4, 3, 7, 6)], 1):
+            x = torch.randn(shape, generator=torch.Generator().manual_seed(n))
+            for found, wanted in zip(packed(x).values(), plain(x).values(), strict=True):
+                assert float((found - wanted).abs().max()) <= OUT * float(wanted.abs().max())
+            assert len(seen) == 4 * n
+            assert seen[-4] == shape
+
+
+def test_weights_are_packed_for_float32_on_the_cpu_without_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed, plain = packs()
+    seen = used(monkeypatch)
+    x = inputs()["data"]
+
+    def same() -> bool:
+        return all(map(torch.equal, packed(x).values(), plain(x).values()))
+
+    assert same()  # a gradient of the weights may be asked for
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            assert same()
+        with torch.backends.mkldnn.flags(enabled=False):
+            assert same()
+        by_image = [torch.vmap(lambda one, m=m: (*m(one[None]).values(),))(x) for m in packs(("packed",))]
+        assert all(map(torch.equal, *by_image))
+        empty = torch.empty(0, 3, 7, 6)
+        assert [v.shape for v in packed(empty).values()] == [v.shape for v in plain(empty).values()]
+        for m in (packed, plain):
+            m.double()
+        x = x.double()
+        assert same()
+    assert seen == []
+
+
+def test_a_weight_that_is_not_a_number_is_seen() -> None:
+    packed, _ = packs()
+    with torch.no_grad():
+        packed.params["c4"][0][0] = torch.nan
+        (top,) = packed(inputs()["data"]).values()
+    assert top[:, 0].isnan().all()
+    assert not top[:, 1:].isnan().any()
 
 
 # ---- weights that change ---------------------------------------------------------------------------------
@@ -355,6 +438,7 @@ def slides(m: NetModule, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[Te
     with monkeypatch.context() as patch, torch.no_grad():
         for kind in (Convolution, Deconvolution):
             patch.setattr(kind, "_native", _noted(kind._native, called))
+        patch.setattr(torch.ops.mkldnn, "_convolution_pointwise", _noted(PACKED, called))
         return m(x, keep=("f",))["f"], bool(called)
 
 

@@ -14,6 +14,7 @@ from netbuilder.engines.torch.passes.channels_last import channels_last
 from netbuilder.engines.torch.passes.filters import fixed_filters
 from netbuilder.engines.torch.passes.fold import fold
 from netbuilder.engines.torch.passes.in_place import in_place
+from netbuilder.engines.torch.passes.packed import packed
 from netbuilder.engines.torch.passes.sizes import sizes
 from netbuilder.engines.torch.steps import Plan, Step, freed
 from netbuilder.errors import EngineError, did_you_mean
@@ -43,10 +44,14 @@ PASSES: dict[str, Pass] = {
         fixed_filters,
     ),
     "in_place": Pass("ReLUs and sums write over a blob that nothing else reads", in_place),
+    "packed": Pass(
+        "convolutions take weights laid out for the processor once, on the CPU, if no gradient is asked for",
+        packed,
+    ),
     "channels_last": Pass("convolutions compute with the channels innermost in memory", channels_last),
     "compile": Pass("torch.compile compiles the net when it runs first", None),
 }
-DEFAULT = ("sizes", "batch_norm", "fold", "fixed_filters", "in_place", "channels_last")
+DEFAULT = ("sizes", "batch_norm", "fold", "fixed_filters", "in_place", "packed", "channels_last")
 
 
 def chosen(names: Iterable[str] | None) -> tuple[str, ...]:

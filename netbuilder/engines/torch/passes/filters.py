@@ -34,15 +34,21 @@ class Filter(Fusion):
 
     def fused(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """The operation that the weights are for, and the bias."""
-        layer = self._layer
-        weight, bias = layer.learnt()
-        if x.dim() != 4 or not layer.whole(x) or (torch.is_grad_enabled() and weight.requires_grad):
+        operation = self.operation(x)
+        if operation is None:
             return self.separate(x)  # type: ignore[return-value]
-        found = self._native.of([weight], lambda: (native(layer, weight),))
-        if found is None or found[0] is None:
-            return self.separate(x)  # type: ignore[return-value]
-        top = found[0](x)
+        _, bias = self._layer.learnt()
+        top = operation(x)
         return top if bias is None else top + bias.to(top.dtype).view(-1, 1, 1)
+
+    def operation(self, x: Tensor) -> _Native | None:
+        """The operation without the bias; None where the layer is computed as it is."""
+        layer = self._layer
+        weight, _ = layer.learnt()
+        if x.dim() != 4 or not layer.whole(x) or (torch.is_grad_enabled() and weight.requires_grad):
+            return None
+        found = self._native.of([weight], lambda: (native(layer, weight),))
+        return None if found is None else found[0]
 
 
 def native(layer: Convolution | Deconvolution, weight: Tensor) -> _Native | None:

@@ -37,13 +37,14 @@ class Folded(Fusion):
         if torch.is_grad_enabled() and any(blob.requires_grad for blob in blobs):
             return self.separate(x)  # type: ignore[return-value]
         low = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else None
-        found = self._folded.of(blobs, lambda: self._fold(low), low)
+        found = self._folded.of(blobs, lambda: self.folded(low), low)
         if found is None:
             return self.separate(x)  # type: ignore[return-value]
         product = self._product
         return product.product(x, *found) if isinstance(product, InnerProduct) else product.slide(x, *found)
 
-    def _fold(self, low: torch.dtype | None) -> tuple[Tensor, Tensor]:
+    def folded(self, low: torch.dtype | None) -> tuple[Tensor, Tensor]:
+        """The weight and the bias of the one product, in their own precision or a lower one."""
         product = self._product
         weight, bias = product.learnt()
         dtype = torch.float32 if weight.device.type == "mps" else torch.float64
