@@ -37,6 +37,7 @@ from netbuilder.engines.torch import module
 from netbuilder.engines.torch.network import NetModule
 from netbuilder.engines.torch.operators.convolution import Convolution
 from netbuilder.engines.torch.passes.fusion import leading
+from netbuilder.measure.counts import count
 from netbuilder.networks import find_network
 from netbuilder.report import format_table
 from netbuilder.transforms.rebatch import rebatched
@@ -159,6 +160,29 @@ class Worker:
         self._process.communicate()
 
 
+def products(name: str, phase: str, args: argparse.Namespace) -> float:
+    """The GFLOP of a pass' learnt products: forward, or with both gradients, but not that of the data."""
+    batch = args.batch or (BATCHES[name] if phase == "train" else 1)
+    counts = count(net_of(name, phase, batch, args.quick))
+    each = [layer.macs - layer.fixed_macs for layer in counts.layers]
+    first = next(macs for macs in each if macs)
+    return 2e-9 * batch * (3 * sum(each) - first if phase == "train" else sum(each))
+
+
+def probes() -> dict[str, Callable[[], tuple[float, float]]]:
+    """Two products that processors compute about as fast as they can: of matrices, and a convolution."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    x = torch.randn(8, 512, 14, 14).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 3, 3).contiguous(memory_format=torch.channels_last)
+    return {
+        "matrices": timed(lambda: a @ b),
+        "convolution": timed(lambda: functional.conv2d(x, weight, padding=1)),
+    }
+
+
+PROBES = {"matrices": 2e-9 * 1024**3, "convolution": 2e-9 * 8 * 14**2 * 512**2 * 9}  # GFLOP
+
+
 def fastest(peers: Mapping[str, Callable[[], tuple[float, float]]], turns: int, busy: bool) -> Times:
     """The fastest turn of each, in alternation, after one that is not measured."""
     best: Times = {}
@@ -269,10 +293,12 @@ def training(
     worker = None if caffe is None else Worker(caffe, {name: net}, args.threads)
     if worker is not None:
         peers["caffe"] = lambda: worker.seconds(name, "both")
+    peers.update(probes())
     best = fastest(peers, args.turns, args.busy)
     if worker is not None:
         worker.end()
-    return {"batch": net.inputs[0].known_shape[0], "seconds": best, "memory": memory}
+    figures = {"batch": net.inputs[0].known_shape[0], "gflop": products(name, "train", args)}
+    return {**figures, "seconds": best, "memory": memory}
 
 
 def _probabilities(model: nn.Module, x: Tensor) -> Tensor:
@@ -294,12 +320,14 @@ def inference(args: argparse.Namespace, caffe: Install | None) -> dict[str, Any]
         peers[f"{name} plain"] = timed(partial(_probabilities, plain, last))
         if worker is not None:
             peers[f"{name} caffe"] = partial(worker.seconds, name, "forward")
+    peers.update(probes())
     with torch.no_grad():
         best = fastest(peers, args.turns, args.busy)
         kinds = {name: by_kind(m, nets[name], args.turns) for name, m in modules.items()}
     if worker is not None:
         worker.end()
-    return {"seconds": best, "kinds": kinds}
+    gflop = {name: products(name, "deploy", args) for name in names}
+    return {"gflop": gflop, "seconds": best, "kinds": kinds}
 
 
 def by_kind(m: NetModule, net: Net, turns: int) -> dict[str, float]:
@@ -382,9 +410,30 @@ def report(data: dict[str, Any], args: argparse.Namespace) -> tuple[str, list[st
             ]
         )  # fmt: skip
     lines += ["", format_table(("inference", "ms", "speed / plain", "speed / Caffe"), rows, right=(1, 2, 3))]
+    lines += ["", ceilings(data)]
     if len(rows) == 2:
         lines += ["", big_little(data, args)]
     return "\n".join(lines), missed
+
+
+def ceilings(data: dict[str, Any]) -> str:
+    """What the products of each net leave to reach, if they ran as fast as the faster of `probes`."""
+    found = {
+        f"{name}, training": (run["gflop"], run["seconds"], "float32 ours", "caffe")
+        for name, run in data["training"].items()
+    }
+    inferred = data["inference"]
+    for name, gflop in inferred["gflop"].items():
+        found[f"{name}, inference"] = gflop, inferred["seconds"], f"{name} ours", f"{name} caffe"
+    rows = []
+    for what, (gflop, seconds, ours, caffe) in found.items():
+        if ours in seconds:
+            speed = max(each / seconds[probe] for probe, each in PROBES.items())
+            least = gflop / speed
+            most = f"{seconds[caffe] / least:.2f}" if caffe in seconds else ""
+            rows.append([what, f"{gflop:.1f}", f"{speed:.0f}", f"{least / seconds[ours]:.2f}", most])
+    head = ("products in float32", "GFLOP", "GFLOP/s at most", "our share of it", "most / Caffe")
+    return format_table(head, rows, right=(1, 2, 3, 4))
 
 
 def big_little(data: dict[str, Any], args: argparse.Namespace) -> str:
