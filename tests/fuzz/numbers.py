@@ -1,8 +1,8 @@
 """Random nets with numbers: forward and backward in real Caffe and in PyTorch, from equal weights and inputs.
 
 A net of the generator is prepared (`prepared.py`). Compared are all blobs, the gradients of inputs and of all
-parameters, and the parameters after the pass; ours runs twice, once for all blobs and once for the outputs
-only, where the engine's passes merge layers.
+parameters, and the parameters after the pass; ours runs once for all blobs, once for the outputs only, where
+the engine's passes merge layers, and in TEST once more without gradients, for which some passes wait.
 
 How it is judged: the error of a result is the smaller of its largest element-wise relative error and its
 largest error on the scale of the tensor. Up to 5e-6 is rounding. If the two differ by more, the net is also
@@ -202,8 +202,12 @@ class _Pair:
             raise NotFinite("not finite")
         self.theirs = self._their_results(ran)
         try:
-            # Passes leave alone what is asked for, so the second run, for the outputs only, has them.
+            # Passes leave alone what is asked for, so the second run, for the outputs only, has them; and the
+            # third those that wait while a gradient is asked for.
             self.ours = [self.run(torch.float32), self.run(torch.float32, keep=())]
+            if phase == "TEST":
+                with torch.no_grad():
+                    self.ours.append(self.run(torch.float32, keep=()))
         except _Ambiguous as dropout:
             for layer in proto.layer:
                 if layer.name == str(dropout):
@@ -267,7 +271,7 @@ class _Pair:
         return {0} if layer in self.scribbled else set()
 
     def error(self, name: str) -> float:
-        """The larger error of our two runs."""
+        """The largest error of our runs."""
         return max(difference(ours[name], self.theirs[name]) for ours in self.ours if name in ours)
 
     def run(
@@ -290,12 +294,15 @@ class _Pair:
         given = {n: torch.tensor(v, dtype=dtype) for n, v in self.inputs.items()}
         if noise is not None:
             given = {n: moved(x, noise) for n, x in given.items()}
-        given = {n: x.requires_grad_(self.backward) for n, x in given.items()}
+        graded = self.backward and torch.is_grad_enabled()
+        given = {n: x.requires_grad_(graded) for n, x in given.items()}
         shapeless = {n: torch.zeros(()) for n in m.inputs if n not in self.names}
         out = m(**shapeless, **given, keep=self.names if keep is None else keep)
-        if self.backward and out.loss is not None and out.loss.requires_grad:
-            out.loss.backward()
         found = {f"blob {n}": out[n] for n in self.names if n in out}
+        if self.backward and not graded:
+            return {n: t.numpy() for n, t in found.items()}
+        if graded and out.loss is not None and out.loss.requires_grad:
+            out.loss.backward()
         for n, x in given.items():
             found[f"gradient {n}"] = torch.zeros_like(x) if x.grad is None else x.grad
         for layer, blobs in m.params.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -98,8 +99,13 @@ def differences(caffe: Caffe, layer: Layer, seed: int = 0) -> dict[str, float]:
         for blob, values in zip(ours, params, strict=True):
             blob.copy_(torch.from_numpy(values))
     given = {name: torch.from_numpy(inputs[name]).requires_grad_() for name in inputs if name[0] == "x"}
-    out = built(**given, keep=[f"y{i}" for i in range(layer.tops)])
-    found = {name: difference(out[name], theirs.outputs[name]) for name in wanted if name[0] == "y"}
+    results = [name for name in wanted if name[0] == "y"]
+    out = built(**given, keep=results)
+    found = {name: difference(out[name], theirs.outputs[name]) for name in results}
+    if layer.phase == "TEST":  # some passes wait while a gradient is asked for
+        with torch.no_grad():
+            again = copy.deepcopy(built)(**given, keep=results)
+        found |= {name: max(found[name], difference(again[name], theirs.outputs[name])) for name in results}
     roots = [i for i in graded if out[f"y{i}"].requires_grad]
     if roots:
         torch.autograd.backward(
