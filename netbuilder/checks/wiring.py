@@ -97,11 +97,11 @@ def _in_place_chains(graph: Graph) -> Iterator[Finding]:
     """Values that are overwritten before the backward pass reads them."""
     met: dict[tuple[object, Blob], Layer | None] = {}
     for layer in graph.layers:
-        reads = _reads(layer)
-        if layer not in graph.backward or reads is GradientReads.NOTHING:
+        if layer not in graph.backward:
             continue
-        over = _overwriter(graph, layer, reads, met)
-        if over is not None:
+        for over in (_overwriter(graph, layer, top, reads, met) for top, reads in _reads(layer)):
+            if over is None:
+                continue
             yield found(
                 "in-place-chain", over,
                 f"it writes over the values of '{layer.name}', whose gradient ({layer.type}) then is "
@@ -111,7 +111,7 @@ def _in_place_chains(graph: Graph) -> Iterator[Finding]:
 
 
 def _overwriter(
-    graph: Graph, layer: Layer, reads: GradientReads, met: dict[tuple[object, Blob], Layer | None]
+    graph: Graph, layer: Layer, top: Blob, reads: GradientReads, met: dict[tuple[object, Blob], Layer | None]
 ) -> Layer | None:
     """A layer that overwrites what a gradient reads, also by way of a blob that shares its memory.
 
@@ -119,7 +119,7 @@ def _overwriter(
     a long chain in place have the same one.
     """
     kind = reads, of_layer(_traits(layer).positive, layer.proto, False)
-    there, on_the_way, over = [layer.tops[0]], [], None
+    there, on_the_way, over = [top], [], None
     while there and over is None:
         blob = there.pop()
         if not there:
@@ -210,10 +210,17 @@ def _changes(graph: Graph, layer: Layer, blob: Blob) -> bool:
     return _writes_over(layer, blob.name) and not copies
 
 
-def _reads(layer: Layer) -> GradientReads:
-    """What the gradient of this layer reads from its own top."""
-    reads = of_layer(_traits(layer).gradient_reads, layer.proto, GradientReads.NOTHING)
-    return GradientReads.NOTHING if reads is GradientReads.SIGN and not layer.in_place else reads
+def _reads(layer: Layer) -> list[tuple[Blob, GradientReads]]:
+    """What the gradient of this layer reads from its own tops."""
+    traits = _traits(layer)
+    reads = of_layer(traits.gradient_reads, layer.proto, GradientReads.NOTHING)
+    first = reads is not GradientReads.NOTHING and (reads is not GradientReads.SIGN or layer.in_place)
+    found = [(layer.tops[0], reads)] if first else []
+    further = known(traits.reads_tops, None)
+    if further is not None and all(bottom.shape is not None for bottom in layer.bottoms):
+        places = further(layer.proto, [bottom.known_shape for bottom in layer.bottoms])
+        found += [(layer.tops[i], GradientReads.ELEMENTS) for i in places]
+    return found
 
 
 def _writes_over(layer: Layer, name: str) -> bool:

@@ -17,7 +17,7 @@ from netbuilder.layers.base import (
     rule,
     writes_over,
 )
-from netbuilder.layers.traits import COMPUTES, Diff, Shares, Spoils, Unknown
+from netbuilder.layers.traits import COMPUTES, Diff, GradientReads, Shares, Spoils, Unknown
 from netbuilder.layers.views import Blobs, Seen, View, first_spatial, moved, pointwise, union
 
 if TYPE_CHECKING:
@@ -35,11 +35,20 @@ def _spoils_unless_alone(layer: LayerParameter) -> Spoils:
     return Spoils.NOTHING if len(layer.bottom) == len(layer.top) == 1 else Spoils.VALUES
 
 
+def _product_reads(layer: LayerParameter) -> GradientReads:
+    """The product, which is divided by each bottom. Source: eltwise_layer.cpp, Backward_cpu."""
+    p = layer.eltwise_param
+    divides = p.operation == p.PROD and not p.stable_prod_grad
+    return GradientReads.ELEMENTS if divides else GradientReads.NOTHING
+
+
 @rule(
     "Eltwise",
     "eltwise_param",
     bottoms=(2, None),
-    traits=COMPUTES._replace(sees=pointwise, no_gradient=(), spoils=_spoils_eltwise, engine=True),
+    traits=COMPUTES._replace(
+        sees=pointwise, no_gradient=(), spoils=_spoils_eltwise, gradient_reads=_product_reads, engine=True
+    ),
 )
 def eltwise(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """Sum (optionally with one coefficient per bottom), product or maximum of equal-shaped bottoms.

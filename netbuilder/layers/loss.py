@@ -121,6 +121,11 @@ def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=3 * elements(bottoms[0]))
 
 
+def _probabilities(layer: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, ...]:
+    """The second top, in the memory of its Softmax. Source: infogain_loss_layer.cpp, Forward_cpu."""
+    return (1,) if len(layer.top) > 1 else ()
+
+
 @rule(
     "InfogainLoss",
     "infogain_loss_param",
@@ -131,7 +136,11 @@ def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     in_place="wrong",
     auto_top=True,
     traits=_LOSS._replace(
-        no_gradient=(1, 2), applies="Softmax", scores=_infogain_scores, normalises=_softmax_classes
+        no_gradient=(1, 2),
+        reads_tops=_probabilities,
+        applies="Softmax",
+        scores=_infogain_scores,
+        normalises=_softmax_classes,
     ),
 )
 def infogain_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:

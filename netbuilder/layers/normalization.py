@@ -218,6 +218,10 @@ def _image_values(layer: LayerParameter, bottom: Shape, phase: str) -> int:
     return elements(bottom[1 if layer.mvn_param.across_channels else 2 :])
 
 
+def _mvn_reads(layer: LayerParameter) -> GradientReads:
+    return GradientReads.ALL if layer.mvn_param.normalize_variance else GradientReads.NOTHING
+
+
 @rule(
     "MVN",
     "mvn_param",
@@ -226,7 +230,7 @@ def _image_values(layer: LayerParameter, bottom: Shape, phase: str) -> int:
         keeps_shape=True,
         no_gradient=(),
         spoils=Spoils.GRADIENT,
-        gradient_reads=GradientReads.ALL,
+        gradient_reads=_mvn_reads,
         normalises=_image_values,
     ),
 )

@@ -39,6 +39,12 @@ def _pooling_draws(layer: LayerParameter) -> bool:
     return bool(layer.pooling_param.pool == STOCHASTIC)
 
 
+def _mask(layer: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, ...]:
+    """The second top of a maximum. Source: pooling_layer.cpp, Backward_cpu."""
+    p = layer.pooling_param
+    return (1,) if p.pool == p.MAX and len(layer.top) > 1 else ()
+
+
 @rule(
     "Pooling",
     "pooling_param",
@@ -48,6 +54,7 @@ def _pooling_draws(layer: LayerParameter) -> bool:
         kernel=Kernel(_window, _no_group),
         no_gradient=(),
         spoils=Spoils.VALUES,
+        reads_tops=_mask,
         draws=_pooling_draws,
         engine=True,
     ),

@@ -184,7 +184,9 @@ class Traits(NamedTuple):
     `no_backward`: whether Caffe aborts in its backward pass, whichever gradients it needs.
     `unforced`: the bottoms for which `force_backward` of the net asks no gradient.
     `spoils`: what it computes wrong when it writes over its bottom.
-    `gradient_reads`: what its backward pass reads from its top.
+    `gradient_reads`: what its backward pass reads from its first top.
+    `reads_tops`: further tops of which its backward pass reads each element, or the first where the shapes of
+    the bottoms decide: a function of the layer and these shapes; None: none.
     `positive`: whether the top is positive everywhere.
     `keeps`: what of each element is preserved in the top.
     `shares`: whether the tops live in the memory of the bottom.
@@ -218,6 +220,9 @@ class Traits(NamedTuple):
     unforced: tuple[int, ...] | Unknown = UNDECIDED
     spoils: Spoils | Callable[[LayerParameter], Spoils] | Unknown = UNDECIDED
     gradient_reads: GradientReads | Callable[[LayerParameter], GradientReads] | Unknown = UNDECIDED
+    reads_tops: Callable[[LayerParameter, Sequence[tuple[int, ...]]], tuple[int, ...]] | Unknown | None = (
+        UNDECIDED
+    )
     positive: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     keeps: Keeps | Unknown = UNDECIDED
     shares: Shares | Unknown = UNDECIDED
@@ -288,6 +293,7 @@ _NO_PATH: dict[str, Any] = {
     "unforced": (),
     "spoils": Spoils.NOTHING,
     "gradient_reads": GradientReads.NOTHING,
+    "reads_tops": None,
     "positive": False,
     "keeps": Keeps.NOTHING,
     "shares": Shares.NEVER,
@@ -303,6 +309,7 @@ COMPUTES = Traits(
     kernel=None,
     no_forward=None,
     gradient_reads=GradientReads.NOTHING,
+    reads_tops=None,
     positive=False,
     keeps=Keeps.NOTHING,
     shares=Shares.NEVER,

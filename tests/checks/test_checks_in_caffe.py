@@ -122,6 +122,94 @@ def test_findings_about_a_value_overwritten_in_place_match_what_caffe_computes(r
     assert wrong == []
 
 
+def cell(shape: str, name: str) -> str:
+    """A learnt blob of this shape."""
+    size = int(np.prod([int(n) for n in shape.split()]))
+    dims = " ".join(f"dim: {n}" for n in shape.split())
+    product = (
+        f"inner_product_param {{ num_output: {size} axis: 0 weight_filler {{ type: 'gaussian' std: 0.1 }} }}"
+    )
+    flat = f'layer {{ name: "{name}1" type: "InnerProduct" bottom: "x" top: "{name}1" {product} }}\n'
+    return flat + (
+        f'layer {{ name: "{name}2" type: "Reshape" bottom: "{name}1" top: "{name}" '
+        f"reshape_param {{ shape {{ {dims} }} }} }}\n"
+    )
+
+
+def ones(name: str, shape: str) -> str:
+    dims = " ".join(f"dim: {n}" for n in shape.split())
+    return (
+        f'layer {{ name: "{name}" type: "DummyData" top: "{name}" dummy_data_param {{ shape {{ {dims} }} '
+        "data_filler { value: 1 } } }\n"
+    )
+
+
+def recurrent(type: str, steps: int, *states: str) -> str:
+    """A recurrent layer of tops t, and with states h and c; its bottoms are learnt."""
+    given = "".join(cell("1 2 3", f"{s}0") for s in states)
+    read = "".join(f' bottom: "{s}0"' for s in states) + "".join(f' top: "{s}"' for s in states)
+    return (
+        cell(f"{steps} 2 3", "sequence") + ones("cont", f"{steps} 2") + given
+        + one(
+            type, f'bottom: "cont"{read} recurrent_param {{ num_output: 3 expose_hidden: '
+            f"{'true' if states else 'false'} weight_filler {{ type: 'gaussian' }} }}", bottom="sequence",
+        )
+    )  # fmt: skip
+
+
+# Layers with the tops that a layer in place may write over, and whether their gradient reads that top.
+TOPS: dict[str, tuple[str, dict[str, bool]]] = {
+    "the mask of a maximum": (
+        one("Pooling", 'top: "m" pooling_param { kernel_size: 2 }'),
+        {"t": False, "m": True},
+    ),
+    "a product": (
+        one("Eltwise", 'bottom: "other" eltwise_param { operation: PROD }'),
+        {"t": False},
+    ),
+    "a product that is divided": (
+        one("Eltwise", 'bottom: "other" eltwise_param { operation: PROD stable_prod_grad: false }'),
+        {"t": True},
+    ),
+    "the probabilities of a loss": (
+        cell("2 3", "scores") + ones("label", "2") + ones("matrix", "1 1 3 3")
+        + one("InfogainLoss", 'bottom: "label" bottom: "matrix" top: "prob" loss_weight: 1 loss_weight: 0',
+              bottom="scores"),
+        {"prob": True},
+    ),
+    "a step of an LSTM": (
+        cell("1 2 3", "before") + cell("1 2 12", "gates") + ones("cont", "1 2")
+        + one("LSTMUnit", 'bottom: "gates" bottom: "cont" top: "h"', bottom="before"),
+        {"t": True, "h": False},
+    ),
+    "an RNN": (recurrent("RNN", 2), {"t": False}),
+    "an RNN of one step": (recurrent("RNN", 1), {"t": True}),
+    "the state of an RNN": (recurrent("RNN", 2, "h"), {"t": False, "h": True}),
+    "an LSTM": (recurrent("LSTM", 2), {"t": False}),
+    "an LSTM of one step": (recurrent("LSTM", 1), {"t": False}),
+    "the states of an LSTM": (recurrent("LSTM", 2, "h", "c"), {"t": False, "h": False, "c": True}),
+    "MVN without the variance": (one("MVN", "mvn_param { normalize_variance: false }"), {"t": False}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "over"), [(name, top) for name, (_, tops) in TOPS.items() for top in tops])
+def test_which_tops_a_gradient_reads(real_caffe: Caffe, name: str, over: str) -> None:
+    layers, tops = TOPS[name]
+
+    def net(to: str) -> str:
+        text = FIRST + layers + f'layer {{ name: "over" type: "TanH" bottom: "{over}" top: "{to}" }}\n'
+        graded = [top for top in tops if top not in ("m", "prob")]
+        for top in (to if top == over else top for top in graded):
+            text += one("Reduction", "loss_weight: 1", bottom=top, top=f"{top}s").replace('"t"', '"s"', 1)
+        return text
+
+    one_by_one = [gradient(real_caffe, net(to)) for to in (over, "far")]
+    assert same(one_by_one[0][0], one_by_one[1][0])
+    assert same(one_by_one[0][1], one_by_one[1][1]) != tops[over]
+    codes = {f.code for f in checks.check(prototxt.parse(net(over), "TRAIN"))}
+    assert ("in-place-chain" in codes) == tops[over]
+
+
 @pytest.mark.parametrize(
     "layer",
     [
