@@ -125,6 +125,9 @@ def _named(named: str) -> Install:
         install = Install(_chroot(path), by, path)
     else:
         install = Install(_command(named, path, hint), by)
+        # By its name, so that it need not be started as a Python first.
+        if Path(install.command[-1]).name == "caffe" and binary_version(install.command):
+            return Install(install.command, by, kind="binary")
     trouble = _trial(install)
     if trouble and binary_version(install.command):
         return Install(install.command, by, kind="binary")
