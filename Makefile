@@ -23,8 +23,17 @@ JOBS ?= auto
 # Hundreds of tests start a Python, and without bytecode each start would compile netbuilder again.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: torch lint caffe spark chromium ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch; JOBS=N)
+test: $(VENV)/.installed-test ## ruff, mypy and every test, with real Caffe where it can be had (TORCH=no: without PyTorch; JOBS=N)
+	@$(MAKE) --no-print-directory --jobs=2 BESIDE=1 torch lint caffe spark chromium
 	$(PY) -m pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
+
+# For `test`: what apt-get installs, one after another because of its locks, comes beside pip and the linters,
+# which need the types of PyTorch.
+ifdef BESIDE
+lint: torch
+spark: caffe
+chromium: spark
+endif
 
 # Without PyTorch its types are unknown.
 ifeq ($(TORCH),no)

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from google.protobuf import text_format
 from PIL import Image
 
 from netbuilder import prototxt
+from netbuilder.cli.main import main
 from netbuilder.engines import caffe
 from netbuilder.schema import NetParameter
 from tests import consumers
@@ -37,22 +39,20 @@ def follow(page: str, folder: Path, results: str) -> list[Any]:
             continue
         for line in block.splitlines():
             if line.startswith("netbuilder "):
-                words = [sys.executable, "-m", "netbuilder.cli.main", *line.split()[1:]]
-                call(words, folder, line)
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.chdir(folder)
+                    assert main(line.split()[1:]) == 0, line
             else:
                 assert line.startswith("pip install "), line
     names = results.split()
     saved = "".join(f"np.save('{name}.result.npy', {name})\n" for name in names)
-    call([sys.executable, "-c", f"{script}\nimport numpy as np\n{saved}"], folder, "the page's Python")
-    return [np.load(folder / f"{name}.result.npy") for name in names]
-
-
-def call(words: list[str], folder: Path, what: str) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
-    )
-    assert done.returncode == 0, f"{what}\n{done.stdout[-3000:]}"
+        [sys.executable, "-c", f"{script}\nimport numpy as np\n{saved}"],
+        cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return [np.load(folder / f"{name}.result.npy") for name in names]
 
 
 def softmax(scores: Any) -> Any:

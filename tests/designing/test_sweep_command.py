@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,17 +217,30 @@ def outcome(folder: str = "out") -> list[bytes]:
     return [Path(folder, name).read_bytes() for name in ("sweep.json", "front.csv")]
 
 
-def test_any_number_of_processes_gives_the_same_result(sweep: Any) -> None:
-    sweep(LARGE)
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of an undisturbed sweep, which nobody changes."""
+    folder = tmp_path_factory.mktemp("large")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("s.yaml").write_text(LARGE)
+        assert main(["sweep", "s.yaml", "-o", "out", "--jobs", "1", "--no-draw"]) == 0
+    return folder / "out"
+
+
+def test_any_number_of_processes_gives_the_same_result(sweep: Any, large: Path) -> None:
+    shutil.copytree(large, "out")
     one = outcome()
-    sweep(LARGE, "--force", jobs=3)
+    assert sweep(LARGE, "--force", jobs=3).code == 0
     assert outcome() == one
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_sweep_resumes_and_ends_with_the_same_files(sweep: Any, number: signal.Signals) -> None:
-    sweep(LARGE)
-    whole, journal = outcome(), Path("out/sweep.journal").read_bytes()
+def test_a_stopped_sweep_resumes_and_ends_with_the_same_files(
+    sweep: Any, large: Path, number: signal.Signals
+) -> None:
+    Path("s.yaml").write_text(LARGE)
+    whole, journal = outcome(str(large)), (large / "sweep.journal").read_bytes()
     command = [
         sys.executable,
         "-m",
@@ -261,8 +275,8 @@ def test_a_stopped_sweep_resumes_and_ends_with_the_same_files(sweep: Any, number
     assert outcome("killed") == whole
 
 
-def test_a_journal_cut_off_anywhere_is_resumed(sweep: Any) -> None:
-    sweep(LARGE)
+def test_a_journal_cut_off_anywhere_is_resumed(sweep: Any, large: Path) -> None:
+    shutil.copytree(large, "out")
     whole, path = outcome(), Path("out/sweep.journal")
     text = path.read_bytes()
     head = text.index(b"\n") + 1

@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netbuilder.engines.caffe._late_imports import late_imports
-    from netbuilder.engines.caffe._messages import receive, reserve_stdout, send
+    from netbuilder.engines.caffe._messages import pack, receive, reserve_stdout, send
     from netbuilder.storage.temporary import new_folder
 
 ANSWERS = reserve_stdout()  # before the first import that may print
@@ -204,6 +204,27 @@ def in_a_child(request: dict[str, Any], folder: str, stdin: IO[bytes], stdout: I
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
+def warm_up(folder: str) -> None:
+    """Do once what each copy would do for itself otherwise: that is four fifths of what a small net takes.
+
+    Symbols are bound, Caffe's messages are described, and zipfile is imported, which writes arrays. No pass
+    is run and no number is drawn here, so a copy has neither threads nor a state that it would not have had.
+    """
+    if not {"Input", "PReLU"} <= set(caffe.layer_type_list()):  # an old Caffe, which would abort
+        return
+    request = {"text": FIRST, "phase": "TRAIN", "level": 0, "stages": [], "files": {}}
+    net = build(request, folder)
+    describe(net)
+    pack({name: [values(blob, "data") for blob in blobs] for name, blobs in net.params.items()})
+    empty(folder)
+
+
+FIRST = """
+layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 1 dim: 1 } } }
+layer { name: "out" type: "PReLU" bottom: "in" top: "out" }
+"""
+
+
 def empty(folder: str) -> None:
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
@@ -219,6 +240,7 @@ def serve(stdin: IO[bytes], stdout: IO[bytes]) -> None:
     caffe.set_mode_cpu()
     hello = {"folder": folder, "version": caffe.__version__, "layer_types": list(caffe.layer_type_list())}
     try:
+        warm_up(folder)
         send(stdout, hello)
         while True:
             try:

@@ -125,6 +125,9 @@ def _named(named: str) -> Install:
         install = Install(_chroot(path), by, path)
     else:
         install = Install(_command(named, path, hint), by)
+        # By its name, so that it need not be started as a Python first.
+        if Path(install.command[-1]).name == "caffe" and binary_version(install.command):
+            return Install(install.command, by, kind="binary")
     trouble = _trial(install)
     if trouble and binary_version(install.command):
         return Install(install.command, by, kind="binary")
@@ -172,9 +175,11 @@ def _is_root() -> bool:
 
 def _trial(install: Install) -> str:
     """Why this Python cannot be used as real Caffe, in one line; "" if it can."""
+    late = Path(__file__).with_name("_late_imports.py").read_text(encoding="utf-8")
     test = (
         "import sys; assert sys.version_info >= (3, 7), 'it is Python %d.%d, and 3.7 is needed' % "
-        "sys.version_info[:2]; import caffe; caffe.Net; assert 'Convolution' in caffe.layer_type_list()"
+        f"sys.version_info[:2]\nexec({late!r})\nwith late_imports(): import caffe\n"
+        "caffe.Net; assert 'Convolution' in caffe.layer_type_list()"
     )
     code, said = _ask([*install.command, "-c", test], environment(install))
     if code == 0:
