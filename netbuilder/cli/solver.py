@@ -114,8 +114,9 @@ def _run(args: argparse.Namespace) -> int:
     planned.solver.net = _net_name(args)
     warnings = solvers.require(planned.solver, where=args.recipe, dialect=args.dialect)
     solver = planned.solver
-    near = solvers.approximations(solver)
+    lacks = not solvers.schedule_of(solver).stock
     if args.stock == "":
+        near = solvers.approximations(solver)
         if args.json:
             _print_json({"version": 1, "lr_policy": solver.lr_policy, "stock": [_near(a) for a in near]})
         else:
@@ -125,12 +126,12 @@ def _run(args: argparse.Namespace) -> int:
         chosen = stock(solver, args.stock)
         notes.append(f"{chosen.name} in place of '{solver.lr_policy}': {_apart(chosen)}")
         solver = chosen.solver
-    elif near and args.dialect == "caffeonspark":
+    elif lacks and args.dialect == "caffeonspark":
         raise ConfigError(
             f"CaffeOnSpark has the policies of stock Caffe, and lr_policy '{solver.lr_policy}' is none",
             key="lr_policy", hint="--stock lists those that come near, --stock POLICY writes one",
         )  # fmt: skip
-    elif near:
+    elif lacks:
         notes.append(
             f"stock Caffe refuses lr_policy '{solver.lr_policy}': `netbuilder train` drives it; "
             "`--stock` lists what stock Caffe has instead"

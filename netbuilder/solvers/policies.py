@@ -49,10 +49,13 @@ _COSINE = re.compile(r"cosine(?: every ([1-9]\d*))?")
 _POINTS = re.compile(rf"linear((?: -?\d+:{_NUMBER})+)")
 
 
+_FLOAT32 = struct.Struct("<f")
+
+
 def float32(value: float) -> float:
     """The float32 that is nearest to a number; infinite if it is too large."""
     try:
-        return float(struct.unpack("<f", struct.pack("<f", value))[0])
+        return _FLOAT32.unpack(_FLOAT32.pack(value))[0]  # type: ignore[no-any-return]
     except OverflowError:
         return math.copysign(math.inf, value)
 

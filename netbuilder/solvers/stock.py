@@ -37,38 +37,51 @@ def approximations(solver: object) -> tuple[Stock, ...]:
     None if it has a stock policy already.
     """
     wanted = schedule_of(solver)
-    if wanted.stock:
-        return ()
-    samples = [(i, wanted.rate(i)) for i in _samples(wanted)]
-    if wanted.policy not in ("cosine", "linear"):  # a warm-up before a policy that Caffe has
-        made = [_same(solver, wanted.policy)]
-    else:
-        made = [_poly(solver, wanted, samples[::10]), _staircase(solver, wanted)]
-    return tuple(sorted((_measured(name, s, samples) for name, s in made), key=lambda a: a.mean))
+    made = [_near(solver, wanted, name) for name in _names(wanted)]
+    return tuple(sorted(made, key=lambda a: a.mean))
 
 
 def stock(solver: Any, name: str) -> Stock:
     """The approximation of this name; raises ConfigError for one that is not offered."""
-    offered = {a.name: a for a in approximations(solver)}
-    if name in offered:
-        return offered[name]
-    if not offered:
+    wanted = schedule_of(solver)
+    if name in _names(wanted):
+        return _near(solver, wanted, name)
+    if wanted.stock:
         raise ConfigError(
             f"stock Caffe has lr_policy '{solver.lr_policy}': nothing to approximate", key="stock"
         )
+    offered = [a.name for a in approximations(solver)]
     raise ConfigError(
         f"there is no stock approximation '{name}' of '{solver.lr_policy}', only {', '.join(offered)}",
         key="stock", hint=did_you_mean(name, offered),
     )  # fmt: skip
 
 
-def _same(solver: object, policy: str) -> tuple[str, Any]:
+def _names(wanted: Schedule) -> tuple[str, ...]:
+    """The stock policies that are offered: after a warm-up, the one that Caffe has."""
+    if wanted.stock:
+        return ()
+    return ("poly", "multistep") if wanted.policy in ("cosine", "linear") else (wanted.policy,)
+
+
+def _near(solver: object, wanted: Schedule, name: str) -> Stock:
+    samples = [(i, wanted.rate(i)) for i in _samples(wanted)]
+    if wanted.policy not in ("cosine", "linear"):
+        made = _same(solver, wanted.policy)
+    elif name == "poly":
+        made = _poly(solver, wanted, samples[::10])
+    else:
+        made = _staircase(solver, wanted)
+    return _measured(name, made, samples)
+
+
+def _same(solver: object, policy: str) -> Any:
     made = _copy(solver)
     made.lr_policy = policy
-    return policy, made
+    return made
 
 
-def _poly(solver: object, wanted: Schedule, samples: list[tuple[int, float]]) -> tuple[str, Any]:
+def _poly(solver: object, wanted: Schedule, samples: list[tuple[int, float]]) -> Any:
     """poly falls over the whole of max_iter; its power is the best of 0.25 to 3 in steps of 0.05."""
     made = _copy(solver)
     made.lr_policy, made.base_lr = "poly", _peak(wanted)[0]
@@ -77,10 +90,10 @@ def _poly(solver: object, wanted: Schedule, samples: list[tuple[int, float]]) ->
         made.power = hundredths / 100
         best.append((_measured("poly", made, samples).mean, hundredths / 100))
     made.power = min(best)[1]
-    return "poly", made
+    return made
 
 
-def _staircase(solver: object, wanted: Schedule) -> tuple[str, Any]:
+def _staircase(solver: object, wanted: Schedule) -> Any:
     """multistep: a step of 0.8 wherever the wanted rate has fallen by half of one, down to a hundredth."""
     made = _copy(solver)
     peak, at = _peak(wanted)
@@ -91,7 +104,7 @@ def _staircase(solver: object, wanted: Schedule) -> tuple[str, Any]:
             level *= _GAMMA
             last = made.stepvalue[-1] if made.stepvalue else -1
             made.stepvalue.append(max(i, last + 1))
-    return "multistep", made
+    return made
 
 
 def _copy(solver: Any) -> Any:

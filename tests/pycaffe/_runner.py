@@ -6,6 +6,7 @@ in a folder and in a process of its own, since real Caffe aborts. The answer is 
 """
 
 import base64
+import gc
 import inspect
 import json
 import os
@@ -57,6 +58,7 @@ def main():
         os.environ["GLOG_minloglevel"] = "2"
         mend_skimage()
         load_what_backward_imports()
+        gc.freeze()  # else each child walks, and so copies, all that is loaded here
         for module in job["cases"]:
             for name, case in sorted(vars(__import__(module)).items()):
                 if name.startswith("case_") and inspect.isfunction(case):

@@ -13,11 +13,11 @@ __all__ = ["Verdict", "solve"]
 
 _CHILD = """
 import json, os, sys, tempfile
-cases, files = json.load(sys.stdin)
+cases = json.load(sys.stdin)
 import caffe
 caffe.set_mode_cpu()
 said = []
-for text in cases:
+for text, files in cases:
     folder = tempfile.mkdtemp()
     os.chdir(folder)
     for name, content in files.items():
@@ -56,11 +56,11 @@ class Verdict(NamedTuple):
     log: str
 
 
-def solve(real_caffe: Caffe, cases: list[str], files: dict[str, str]) -> list[Verdict]:
-    """Solve each solver, in a folder with these files."""
+def solve(real_caffe: Caffe, cases: list[tuple[str, dict[str, str]]]) -> list[Verdict]:
+    """Solve each solver, in a folder with its files."""
     install = real_caffe.install
     done = subprocess.run(
-        [*install.command, "-c", _CHILD], input=json.dumps([cases, files]), env=environment(install),
+        [*install.command, "-c", _CHILD], input=json.dumps(cases), env=environment(install),
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return [Verdict(bool(status), layers, log) for status, layers, log in json.loads(done.stdout)]

@@ -198,6 +198,7 @@ def test_what_learns_nothing_is_an_error(text: str) -> None:
 
 def test_real_caffe_gives_these_verdicts(real_caffe: Caffe) -> None:
     refused, taken = solvers(REFUSED), [*solvers(TAKEN), *solvers(NONSENSE)]
-    verdicts = dict(zip([*refused, *taken], solve(real_caffe, [*refused, *taken], FILES), strict=True))
+    texts = [*refused, *taken]
+    verdicts = dict(zip(texts, solve(real_caffe, [(text, FILES) for text in texts]), strict=True))
     assert [text for text in refused if not verdicts[text].refused] == []
     assert [text for text in taken if verdicts[text].refused] == []

@@ -15,10 +15,10 @@ import pytest
 from netbuilder import prototxt
 from netbuilder.caffeonspark import Cluster, Data, Job, Run, validate
 from netbuilder.cli.main import main
-from netbuilder.config.recipes import RECIPES
+from netbuilder.config.recipes import RECIPES, read_recipe
 from netbuilder.engines.caffe import Caffe
 from netbuilder.engines.caffe.install import environment
-from netbuilder.solvers import check, read_solver, schedule_of
+from netbuilder.solvers import check, plan, read_solver, schedule_of
 from tests.databases import noise, write_lmdb
 
 # Each with the net that it is the recipe of.
@@ -65,32 +65,47 @@ def solver(recipe: str, dialect: str, *more: str) -> None:
     assert main(["solver", recipe, *words, *more]) == 0
 
 
-@pytest.mark.parametrize("recipe", NETS)
-def test_real_caffe_builds_the_solver_and_its_nets(recipe: str, folder: Path, real_caffe: Caffe) -> None:
-    build(recipe, "lmdb", "caffe-1.0")
-    solver(recipe, "caffe-1.0", "--set", "snapshot_prefix=x")
-    # Caffe looks for files from the folder that it is in, which in a root is one of its own.
-    here = {p: Path(p).read_bytes().hex() for p in ("solver.prototxt", "train_val.prototxt", "db/data.mdb")}
-    code = (
-        "import json, os, sys, tempfile\n"
-        "os.chdir(tempfile.mkdtemp()); os.mkdir('db')\n"
-        "for name, data in json.load(sys.stdin).items(): open(name, 'wb').write(bytes.fromhex(data))\n"
-        "import caffe; caffe.set_mode_cpu(); s = caffe.get_solver('solver.prototxt')\n"
-        "print(json.dumps([s.param.max_iter, len(s.net.params), [list(n.outputs) for n in s.test_nets]]))\n"
-        "import shutil; shutil.rmtree(os.getcwd())"
-    )
+# In Caffe's Python: each solver in a folder and a child of its own, since Caffe aborts.
+IN_CAFFE = """
+import json, os, shutil, sys, tempfile
+import caffe
+caffe.set_mode_cpu()
+for recipe, files in json.load(sys.stdin).items():
+    folder = tempfile.mkdtemp()
+    os.chdir(folder)
+    os.mkdir("db")
+    for name, data in files.items():
+        open(name, "wb").write(bytes.fromhex(data))
+    child = os.fork()
+    if not child:
+        s = caffe.get_solver("solver.prototxt")
+        built = [s.param.max_iter, len(s.net.params), [list(n.outputs) for n in s.test_nets]]
+        print(json.dumps([recipe, *built]), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.chdir("/")
+    shutil.rmtree(folder)
+"""
+
+
+def test_real_caffe_builds_every_solver_and_its_nets(folder: Path, real_caffe: Caffe) -> None:
+    sent, ours = {}, []
+    for recipe in NETS:
+        build(recipe, "lmdb", "caffe-1.0", "--force")
+        solver(recipe, "caffe-1.0", "--set", "snapshot_prefix=x")
+        # Caffe looks for files from the folder that it is in, which in a root is one of its own.
+        files = ("solver.prototxt", "train_val.prototxt", "db/data.mdb")
+        sent[recipe] = {name: Path(name).read_bytes().hex() for name in files}
+        max_iter = read_solver("solver.prototxt").max_iter
+        learning = sum(bool(layer.params) for layer in prototxt.read("train_val.prototxt", "TRAIN"))
+        test = prototxt.read("train_val.prototxt", "TEST")
+        ours.append([recipe, max_iter, learning, [sorted(blob.name for blob in test.outputs)]])
     done = subprocess.run(
-        [*real_caffe.install.command, "-c", code], input=json.dumps(here), capture_output=True, text=True,
+        [*real_caffe.install.command, "-c", IN_CAFFE], input=json.dumps(sent), capture_output=True, text=True,
         env=environment(real_caffe.install), timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    ours = prototxt.read("train_val.prototxt", "TRAIN")
-    test = prototxt.read("train_val.prototxt", "TEST")
-    assert json.loads(done.stdout) == [
-        read_solver("solver.prototxt").max_iter,
-        sum(bool(layer.params) for layer in ours),
-        [sorted(blob.name for blob in test.outputs)],
-    ]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == ours, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("recipe", NETS)
@@ -101,7 +116,7 @@ def test_caffeonspark_has_all_of_its_fields_and_breaks_none_of_its_rules(
     build(recipe, kind, "caffeonspark")
     net = Path("train_val.prototxt").read_text()
     Path("train_val.prototxt").write_text(net.replace('source: "db"', 'source: "file:/data/db"'))
-    near = [] if schedule_of_recipe(recipe) else ["--stock", "multistep"]
+    near = [] if has_stock_schedule(recipe) else ["--stock", "multistep"]
     solver(recipe, "caffeonspark", "--gpus", "16", *near)
     train, test = IMAGES["train" if "224" in net else "cifar"]
     job = Job(
@@ -114,10 +129,9 @@ def test_caffeonspark_has_all_of_its_fields_and_breaks_none_of_its_rules(
     assert validated.loop == "interleaved"
 
 
-def schedule_of_recipe(recipe: str) -> bool:
+def has_stock_schedule(recipe: str) -> bool:
     """Whether stock Caffe has the schedule of a recipe."""
-    solver(recipe, "caffe-1.0")
-    return schedule_of(read_solver("solver.prototxt")).stock
+    return schedule_of(plan(read_recipe(recipe), net="train_val.prototxt", batch=2).solver).stock
 
 
 @pytest.mark.parametrize("recipe", NETS)

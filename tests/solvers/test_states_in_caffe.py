@@ -54,17 +54,18 @@ def _solver(rng: random.Random, net: str) -> str:
     return "\n".join([*lines, named, ""])
 
 
-@pytest.mark.parametrize("seed", range(4))
 def test_the_nets_of_a_solver_have_the_layers_that_real_caffe_gives_them(
-    seed: int, real_caffe: Caffe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_caffe: Caffe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    rng = random.Random(seed)
-    net = _net(rng)
-    Path("n.prototxt").write_text(net)
-    texts = [_solver(rng, net) for _ in range(25)]
-    for text, verdict in zip(texts, solve(real_caffe, texts, {"n.prototxt": net}), strict=True):
+    cases = []
+    for seed in range(4):
+        rng = random.Random(seed)
+        net = _net(rng)
+        cases += [(_solver(rng, net), {"n.prototxt": net}) for _ in range(25)]
+    for (text, files), verdict in zip(cases, solve(real_caffe, cases), strict=True):
         assert not verdict.refused, text + verdict.log[-500:]
+        Path("n.prototxt").write_text(files["n.prototxt"])
         nets = [source for source in parse_solver(text, "solver.prototxt").nets() if source.used]
         ours = [[layer.name for layer in read_net(source)] for source in nets]
         assert ours == [
