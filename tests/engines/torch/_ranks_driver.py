@@ -1,9 +1,9 @@
 """Trainings of several ranks, forked from one process that has imported PyTorch, as torchrun starts them.
 
 Each line of stdin is a JSON list of trainings, each with its folder, its number of ranks, its options, the
-solvers of ranks whose solver is not solver.prototxt, the bytes of a bucket of gradients, and the rank that
-gets a signal once the snapshot of iteration 20 is there. Answers by a line with the JSON list of what
-`train_rank` returned, or raised, on each rank of each.
+solvers of ranks whose solver is not solver.prototxt, and the rank that gets a signal once the snapshot of
+iteration 20 is there. Answers by a line with the JSON list of what `train_rank` returned, or raised, on each
+rank of each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import torch.distributed  # noqa: F401
 
 import netbuilder.engines.torch.training  # noqa: F401
 from netbuilder.cli.ranks import train_rank
-from netbuilder.engines.torch import peers
 from netbuilder.errors import NetBuilderError
 
 SECONDS = 150  # for a training; a rank that hangs is killed
@@ -47,7 +46,6 @@ def as_rank(rank: int, port: int, asked: dict[str, Any], answer: Path) -> None:
         os.dup2(said.fileno(), 2)
         try:
             options = {"no_draw": True, **asked["options"]}
-            peers._BUCKET = asked.get("bucket", peers._BUCKET)
             solver = asked.get("solvers", {}).get(str(rank), "solver.prototxt")
             found = train_rank(solver, {"folder": asked["folder"], **options})
         except NetBuilderError as error:

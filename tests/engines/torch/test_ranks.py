@@ -137,7 +137,6 @@ def updates(tmp_path_factory: pytest.TempPathFactory, trained: Driver) -> dict[s
         "nvcaffe": (2, {"batch": 32}, {"dialect": "nvcaffe"}),
         "iter_size": (2, {"batch": 8, "solver": "iter_size: 2"}, {}),
         "aside": (2, {"batch": 16, "end": ASIDE}, {}),
-        "buckets": (2, {"batch": 16, "end": ASIDE}, {}),
         "one, bn": (1, {"batch": 32, "bn": BN}, {}),
         "two, bn": (2, {"batch": 16, "bn": BN}, {}),
         "two, sync": (2, {"batch": 16, "bn": BN}, {"sync_bn": True}),
@@ -146,8 +145,6 @@ def updates(tmp_path_factory: pytest.TempPathFactory, trained: Driver) -> dict[s
     for name, (ranks, made, options) in kinds.items():
         (place / name).mkdir()
         trainings.append({"folder": job(place / name, **made), "ranks": ranks, "options": options})
-        if name == "buckets":  # one for each blob, and none of fc2's is ever full
-            trainings[-1]["bucket"] = 1
     found = trained(*trainings)
     for training, ranks_of in zip(trainings, found, strict=True):
         for one in ranks_of:
@@ -156,7 +153,7 @@ def updates(tmp_path_factory: pytest.TempPathFactory, trained: Driver) -> dict[s
     return dict(zip(kinds, found, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["two", "nvcaffe", "iter_size", "aside", "buckets"])
+@pytest.mark.parametrize("kind", ["two", "nvcaffe", "iter_size", "aside"])
 def test_two_ranks_make_the_update_of_one_with_the_whole_batch(
     updates: dict[str, list[dict[str, Any]]], kind: str
 ) -> None:
