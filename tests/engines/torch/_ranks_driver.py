@@ -1,9 +1,8 @@
 """Trainings of several ranks, forked from one process that has imported PyTorch, as torchrun starts them.
 
-Each line of stdin is a JSON list of trainings, each with its folder, its number of ranks, its options, the
-solvers of ranks whose solver is not solver.prototxt, and the rank that gets a signal once the snapshot of
-iteration 20 is there. Answers by a line with the JSON list of what `train_rank` returned, or raised, on each
-rank of each.
+Each line of stdin is a JSON list of trainings, each with its folder, its number of ranks, its options, and
+the rank that gets a signal once the snapshot of iteration 20 is there. Answers by a line with the JSON list
+of what `train_rank` returned, or raised, on each rank of each.
 """
 
 from __future__ import annotations
@@ -46,8 +45,7 @@ def as_rank(rank: int, port: int, asked: dict[str, Any], answer: Path) -> None:
         os.dup2(said.fileno(), 2)
         try:
             options = {"no_draw": True, **asked["options"]}
-            solver = asked.get("solvers", {}).get(str(rank), "solver.prototxt")
-            found = train_rank(solver, {"folder": asked["folder"], **options})
+            found = train_rank(asked.get("solver", "solver.prototxt"), {"folder": asked["folder"], **options})
         except NetBuilderError as error:
             found = {"error": str(error)}
         except BaseException:

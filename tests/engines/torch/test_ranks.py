@@ -245,26 +245,10 @@ def loops(tmp_path_factory: pytest.TempPathFactory, trained: Driver) -> dict[str
         made("lost", 2, {"batch": 4, "solver": "max_iter: 100000 display: 100000 snapshot: 20"},
              signal=signal.SIGKILL, to=1),
     )  # fmt: skip
-    other = made("other net", 2, still, solvers={"1": "other.prototxt"})
-    for name in ("net", "solver"):
-        text = (place / "other net" / f"{name}.prototxt").read_text()
-        changed = text.replace("num_output: 8", "num_output: 9").replace('"net.prototxt"', '"wide.prototxt"')
-        (place / "other net" / {"net": "wide.prototxt", "solver": "other.prototxt"}[name]).write_text(changed)
     shutil.copytree(place / "whole", place / "again")
     (place / "again/out/x_iter_6.solverstate").unlink()
-    more = trained(again, {**again, "ranks": 1, "options": {"resume": "out/x_iter_3.solverstate"}}, other)
-    names = (
-        "tests 1",
-        "tests 2",
-        "tests 3",
-        "whole",
-        "stopped",
-        "diverged",
-        "lost",
-        "again",
-        "fewer",
-        "other net",
-    )
+    more = trained(again, {**again, "ranks": 1, "options": {"resume": "out/x_iter_3.solverstate"}})
+    names = ("tests 1", "tests 2", "tests 3", "whole", "stopped", "diverged", "lost", "again", "fewer")
     results = dict(zip(names, [*found, *more], strict=True))
     for name, ranks in results.items():
         for one in ranks:
@@ -322,13 +306,6 @@ def test_all_ranks_end_when_the_training_diverges(loops: dict[str, list[dict[str
 
 def test_a_rank_that_is_killed_is_an_error_of_the_others(loops: dict[str, list[dict[str, Any]]]) -> None:
     assert loops["lost"][0]["error"].startswith("rank 0: the connection to another rank is lost: ")
-
-
-def test_ranks_with_other_nets_are_refused(loops: dict[str, list[dict[str, Any]]]) -> None:
-    first, second = (rank["error"] for rank in loops["other net"])
-    hint = "\n  hint:    give all machines the same files"
-    assert first == f"rank 0: rank 1 trains another net: its parameters have other shapes{hint}"
-    assert second == f"rank 1: rank 0 trains another net: its parameters have other shapes{hint}"
 
 
 def test_only_rank_0_writes_and_prints(loops: dict[str, list[dict[str, Any]]]) -> None:
