@@ -86,13 +86,11 @@ class Peers:
         if self.size > 1:
             with self._lost():
                 for tensor in tensors:
-                    sent = tensor.contiguous()
-                    dist.broadcast(sent, 0)
-                    tensor.copy_(sent)
+                    dist.broadcast(tensor, 0)
 
     def replica(self, net: NetModule, *, sync_bn: bool = False) -> Replica:
         """The net as this rank runs it, with the parameters of rank 0."""
-        shapes = [(tuple(blob.shape), blob.stride()) for blob in net.parameters()]
+        shapes = [tuple(blob.shape) for blob in net.parameters()]
         for rank, theirs in enumerate(self.gather(shapes)):
             if theirs != shapes:
                 raise EngineError(
@@ -200,13 +198,10 @@ class _Bucket:
         learning = [parameter for parameter in self.parameters if parameter.grad is not None]
         if not learning:
             return None
-        first = learning[0]
-        flat = torch.empty(sum(p.numel() for p in learning), dtype=first.dtype, device=first.device)
+        flat = torch.cat([parameter.grad.reshape(-1) for parameter in learning])  # type: ignore[union-attr]
         begin = 0
         for parameter in learning:
-            # As the parameter lies in memory, which kernels that update it rely on.
-            place = flat.as_strided(parameter.shape, parameter.stride(), begin)
-            parameter.grad = place.copy_(parameter.grad)  # type: ignore[arg-type]
+            parameter.grad = flat[begin : begin + parameter.numel()].view_as(parameter)
             begin += parameter.numel()
         return flat
 
