@@ -1,32 +1,31 @@
 """`Peers`: the other processes of a training, and what the ranks tell each other.
 
-Gradients are averaged over gloo on the CPU, over NCCL on GPUs. All other words between ranks are few and
-small, and go over gloo. Source: parallel.cpp of BVLC's Caffe, where the gradient is the mean over the GPUs.
-
-PyTorch's DistributedDataParallel would do the same, but it imports the compiler: seconds in each process.
+Gradients are averaged by PyTorch's DistributedDataParallel: over gloo on the CPU, over NCCL on GPUs. All
+other words between ranks are few and small, and go over gloo. Source: parallel.cpp of BVLC's Caffe, where the
+gradient is the mean over the GPUs.
 """
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from netbuilder.engines.torch.network import Outputs
 from netbuilder.engines.torch.operators.across import across_ranks
 from netbuilder.errors import EngineError
 
 if TYPE_CHECKING:
-    from netbuilder.engines.torch.network import NetModule, Outputs
+    from netbuilder.engines.torch.network import NetModule
     from netbuilder.training.ranks import Ranks
 
 __all__ = ["Peers", "Replica"]
-
-_BUCKET = 25 * 2**20  # bytes of gradients that travel together
 
 _LOST = ("gloo", "connection closed", "connection reset", "connection refused", "nccl", "broken pipe")
 
@@ -89,31 +88,23 @@ class Peers:
                     dist.broadcast(tensor, 0)
 
     def replica(self, net: NetModule, *, sync_bn: bool = False) -> Replica:
-        """The net as this rank runs it, with the parameters of rank 0."""
-        shapes = [tuple(blob.shape) for blob in net.parameters()]
-        for rank, theirs in enumerate(self.gather(shapes)):
-            if theirs != shapes:
-                raise EngineError(
-                    f"rank {rank} trains another net: its parameters have other shapes",
-                    hint="give all machines the same files",
-                )
-        self.share(blob.detach() for blob in net.parameters())
-        return Replica(net, self, sync_bn=sync_bn)
-
-    def mean(self, tensor: Tensor) -> dist.Work:
-        """Begin to make a tensor the mean over all ranks; it is once the result has been waited for."""
+        """The net as this rank runs it: the gradients are the means over all ranks."""
         with self._lost():
-            found: dist.Work = dist.all_reduce(tensor.div_(self.size), async_op=True)
-        return found
+            return Replica(net, self.size, sync_bn=sync_bn)
 
     def close(self) -> None:
-        """Leave the other ranks, once all of them do."""
+        """Leave the other ranks, once all of them do.
+
+        DDP must be gone: a process group that dies with it joins its threads while it holds the GIL, for
+        which they may wait.
+        """
         if self._joined:
             self._joined = False
             if self._posted is not None:
                 self._posted[1].wait()
                 self._posted = None
             self.gather(None)
+            gc.collect()
             dist.destroy_process_group()
 
     @contextmanager
@@ -138,82 +129,60 @@ def lost(error: BaseException) -> EngineError | None:
     )
 
 
-class Replica:
-    """A training net on one rank."""
+class _Pass(nn.Module):
+    """A pass whose only top with a gradient is the loss, so that DDP finds the parameters that it reaches."""
 
-    def __init__(self, net: NetModule, peers: Peers, *, sync_bn: bool) -> None:
-        self.net, self._peers = net, peers
-        self._statistics = peers.size if sync_bn else 1  # whose batches BatchNorm looks at
-        self._buckets = _buckets(net) if peers.size > 1 else []
-        self._waiting: list[_Bucket] = []  # to be sent, in this order on every rank
-        self._sent: list[dist.Work] = []
-        for bucket in self._buckets:
-            for parameter in bucket.parameters:
-                parameter.register_post_accumulate_grad_hook(  # type: ignore[no-untyped-call]
-                    partial(self._arrived, bucket)
+    def __init__(self, net: NetModule) -> None:
+        super().__init__()
+        self.net = net
+        # DDP's search for parameters without a gradient warns on stderr if it finds none: here is one.
+        self.none = nn.Parameter(torch.zeros((), device=next(net.parameters()).device))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor | None, dict[str, Tensor]]:
+        out: Outputs = self.net(**batch)
+        return out.loss, {name: top.detach() for name, top in out.items()}
+
+
+class Replica:
+    """A training net on one rank. `net` alone computes the gradients of this rank's batch."""
+
+    def __init__(self, net: NetModule, ranks: int, *, sync_bn: bool) -> None:
+        self.net = net
+        self._statistics = ranks if sync_bn else 1  # whose batches BatchNorm looks at
+        self._ddp: nn.parallel.DistributedDataParallel | None = None
+        if ranks > 1 and any(p.requires_grad for p in net.parameters()):
+            # Those of 1x1 filters differ in name only.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # newer PyTorchs rename broadcast_buffers
+                # A parameter that the loss does not reach, as behind propagate_down: false, gets no gradient.
+                self._ddp = nn.parallel.DistributedDataParallel(
+                    _Pass(net),
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    find_unused_parameters=True,
                 )
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
-        """A pass over the batch of this rank."""
-        with across_ranks(self._statistics):
-            out: Outputs = self.net(**batch)
-            return out
-
     @contextmanager
-    def averaging(self) -> Iterator[None]:
-        """At its end gradients are the means over the ranks; they travel while the backward pass goes on."""
-        for bucket in self._buckets:
-            bucket.missing = sum(parameter.requires_grad for parameter in bucket.parameters)
-        self._waiting = list(self._buckets)
-        try:
+    def apart(self) -> Iterator[None]:
+        """While it lasts, gradients are added up on this rank only."""
+        if self._ddp is None:
             yield
-            # The loss does not reach some parameters, as those behind propagate_down: false.
-            self._send(len(self._waiting))
-            for work in self._sent:
-                work.wait()
-        finally:
-            self._waiting, self._sent = [], []
+        else:
+            with self._ddp.no_sync():
+                yield
 
-    def _arrived(self, bucket: _Bucket, parameter: Tensor) -> None:
-        if self._waiting:
-            bucket.missing -= 1
-            self._send(next((i for i, one in enumerate(self._waiting) if one.missing), len(self._waiting)))
+    def close(self) -> None:
+        """Let go of DDP."""
+        self._ddp = None
 
-    def _send(self, number: int) -> None:
-        for bucket in self._waiting[:number]:
-            if (gradients := bucket.gradients()) is not None:
-                self._sent.append(self._peers.mean(gradients))
-        del self._waiting[:number]
-
-
-class _Bucket:
-    """Parameters whose gradients travel together."""
-
-    def __init__(self, parameters: list[nn.Parameter]) -> None:
-        self.parameters = parameters
-        self.missing = 0  # gradients that the pass has still to give
-
-    def gradients(self) -> Tensor | None:
-        """The gradients as one tensor, of which they are views from now on; None if there are none."""
-        learning = [parameter for parameter in self.parameters if parameter.grad is not None]
-        if not learning:
-            return None
-        flat = torch.cat([parameter.grad.reshape(-1) for parameter in learning])  # type: ignore[union-attr]
-        begin = 0
-        for parameter in learning:
-            parameter.grad = flat[begin : begin + parameter.numel()].view_as(parameter)
-            begin += parameter.numel()
-        return flat
-
-
-def _buckets(net: NetModule) -> list[_Bucket]:
-    """The parameters from the last to the first, as a backward pass gives their gradients."""
-    found: list[list[nn.Parameter]] = []
-    room = 0
-    for parameter in reversed([parameter for parameter in net.parameters() if parameter.requires_grad]):
-        if parameter.nbytes > room:
-            found.append([])
-            room = _BUCKET
-        found[-1].append(parameter)
-        room -= parameter.nbytes
-    return [_Bucket(parameters) for parameters in found]
+    def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
+        """A pass; gradients of its loss are the means over the ranks unless it is made `apart`."""
+        with across_ranks(self._statistics):
+            if self._ddp is None:
+                alone: Outputs = self.net(**batch)
+                return alone
+            loss, tops = self._ddp(batch)
+        out = Outputs(tops)
+        out.loss = loss
+        return out

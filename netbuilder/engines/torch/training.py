@@ -208,7 +208,7 @@ class Training:
         last = self.plan.solver.iter_size
         for number, batch in enumerate(batches, 1):
             try:
-                with self._replica.averaging() if number == last else nullcontext():
+                with nullcontext() if number == last else self._replica.apart():
                     out = self._pass(self._replica, batch)
             except _FAILURES as error:
                 raise self._failed(error, batch, partial(self._pass, self.net)) from error
@@ -368,6 +368,7 @@ class Training:
         """End the threads and the processes of the data, and leave the other ranks unless this one failed."""
         for fed in (self._train, *self._tests):
             fed.feed.close()
+        self._replica.close()
         if not failed:
             self.peers.close()
 

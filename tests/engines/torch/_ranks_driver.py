@@ -18,6 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch._dynamo
 import torch.distributed  # noqa: F401
 
 import netbuilder.engines.torch.training  # noqa: F401
@@ -51,7 +52,6 @@ def as_rank(rank: int, port: int, asked: dict[str, Any], answer: Path) -> None:
         except BaseException:
             found = {"error": traceback.format_exc()}
         said.flush()
-    found["compiler"] = sorted({"torch._dynamo", "sympy"} & set(sys.modules))
     answer.write_text(json.dumps(found | {"said": answer.with_suffix(".err").read_text()}))
 
 

@@ -201,11 +201,6 @@ def test_local_batch_norm_is_caffes(
     assert np.abs(ours["bn"][0] - second["bn"][0]).max() > 1e-3
 
 
-def test_ranks_import_no_compiler(updates: dict[str, list[dict[str, Any]]]) -> None:
-    """As a training in one process: it takes seconds of processor time in each of them."""
-    assert {name for ranks in updates.values() for rank in ranks for name in rank["compiler"]} == set()
-
-
 def test_the_arithmetic_is_printed_once(updates: dict[str, list[dict[str, Any]]]) -> None:
     first, second = (rank["said"] for rank in updates["nvcaffe"])
     assert (
