@@ -1,8 +1,8 @@
 """Trainings of several ranks, forked from one process that has imported PyTorch, as torchrun starts them.
 
-Reads from stdin a JSON list of trainings, each with its folder, its number of ranks, its options, and the
-rank that gets a signal once the snapshot of iteration 20 is there. Writes the JSON list of what `train_rank`
-returned, or raised, on each rank of each.
+Each line of stdin is a JSON list of trainings, each with its folder, its number of ranks, its options, and
+the rank that gets a signal once the snapshot of iteration 20 is there. Answers by a line with the JSON list
+of what `train_rank` returned, or raised, on each rank of each.
 """
 
 from __future__ import annotations
@@ -88,5 +88,5 @@ def train(asked: dict[str, Any], answers: Path) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        results = [train(asked, Path(place)) for asked in json.load(sys.stdin)]
-    print(json.dumps(results))
+        for line in sys.stdin:
+            print(json.dumps([train(asked, Path(place)) for asked in json.loads(line)]), flush=True)

@@ -18,7 +18,7 @@ import pytest
 
 from netbuilder.cli.main import main
 from tests.engines.case import refusal, start
-from tests.engines.torch.test_ranks import BN, DROP, NET, job, trained
+from tests.engines.torch.test_ranks import BN, DROP, NET, driver, job
 
 TORCH = ("--engine", "torch", "--no-draw")
 LAUNCHED = ("solver.prototxt", *TORCH, "--nproc", "2")
@@ -58,7 +58,8 @@ def test_a_killed_rank_is_started_again_and_the_end_is_that_of_an_undisturbed_ru
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         job(tmp_path / name, **made)
-    (whole,) = trained({"folder": str(tmp_path / "whole"), "ranks": 2})
+    with driver() as trained:
+        (whole,) = trained({"folder": str(tmp_path / "whole"), "ranks": 2})
     assert whole[0].get("end") == "done", whole
     monkeypatch.chdir(tmp_path / "killed")
     launcher = start(*LAUNCHED, "--max-restarts", "1")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.engines.case import ROOT
 from tests.engines.torch.test_launching import wait_for_file
-from tests.engines.torch.test_ranks import BN, DROP, job, trained
+from tests.engines.torch.test_ranks import BN, DROP, driver, job
 
 IP = shutil.which("ip")
 CABLE, PORT = "cable", 29400
@@ -90,7 +90,8 @@ def test_two_machines_train_as_one_and_go_on_after_a_rank_was_killed(
             bn=f"{BN}\n{DROP}",
             solver="max_iter: 240 snapshot: 20 momentum: 0.9 display: 60 test_iter: 5 test_interval: 120",
         )
-    (alone,) = trained({"folder": str(tmp_path / "one"), "ranks": 4})
+    with driver() as trained:
+        (alone,) = trained({"folder": str(tmp_path / "one"), "ranks": 4})
     assert alone[0].get("end") == "done", alone
     agents = [torchrun(machine, i, tmp_path / "two") for i, machine in enumerate(machines)]
     try:

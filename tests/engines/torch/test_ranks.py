@@ -5,12 +5,14 @@ The ranks are processes that talk over gloo. `test_launching.py` starts them by 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from tests.databases import noise, write_lmdb
 from tests.engines.case import ROOT
 from tests.engines.torch.test_feed import MAKERS, net_of
 
+Driver = Callable[..., list[list[dict[str, Any]]]]
 DRIVER = Path(__file__).with_name("_ranks_driver.py")
 NET = """name: "small"
 layer { name: "data" type: "Data" top: "data" top: "label" include { phase: TRAIN }
@@ -78,15 +81,34 @@ def job(
     return str(place)
 
 
-def trained(*trainings: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """What each rank of each training returned."""
-    done = subprocess.run(
-        [sys.executable, str(DRIVER)], input=json.dumps([{"options": {}, **t} for t in trainings]), text=True,
-        capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found: list[list[dict[str, Any]]] = json.loads(done.stdout)
-    return found
+@contextlib.contextmanager
+def driver() -> Iterator[Driver]:
+    """A process that trains; gives a function of trainings to what each rank of each of them returned."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, str(DRIVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    ) as process:
+        asked, answers = process.stdin, process.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def trained(*trainings: dict[str, Any]) -> list[list[dict[str, Any]]]:
+            asked.write(json.dumps([{"options": {}, **t} for t in trainings]) + "\n")
+            asked.flush()
+            answer = answers.readline()
+            assert answer, "the driver died: what it said is above"
+            found: list[list[dict[str, Any]]] = json.loads(answer)
+            return found
+
+        yield trained
+        asked.close()
+
+
+@pytest.fixture(scope="module")
+def trained() -> Iterator[Driver]:
+    """The trainings of this module, by one process that has imported PyTorch."""
+    with driver() as run:
+        yield run
 
 
 def arrays(folder: str | Path, iteration: int = 1) -> dict[str, list[np.ndarray[Any, Any]]]:
@@ -106,7 +128,7 @@ def assert_equal(ours: Any, theirs: Any, tolerance: float, *, but: tuple[str, ..
 
 
 @pytest.fixture(scope="module")
-def updates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def updates(tmp_path_factory: pytest.TempPathFactory, trained: Driver) -> dict[str, list[dict[str, Any]]]:
     """One update by one rank with batch 32, and by two: with 16 each, and in other ways."""
     place = tmp_path_factory.mktemp("updates")
     kinds: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
@@ -195,7 +217,7 @@ def test_the_arithmetic_is_printed_once(updates: dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def loops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+def loops(tmp_path_factory: pytest.TempPathFactory, trained: Driver) -> dict[str, list[dict[str, Any]]]:
     """Trainings of some updates: with tests, resumed, stopped, and one that diverges."""
     place = tmp_path_factory.mktemp("loops")
 

@@ -20,22 +20,31 @@ SHORT = (
     .replace("display: 25", "display: 3 average_loss: 8 test_compute_loss: true")
     .replace("test_interval: 40", "test_interval: 4")
 )
-# Ends itself as the kernel would, when the record has taken this event.
-KILLED = """
-import os, signal, sys
+# Trains in a process for each of these events of iteration 10, forked from one that has imported the engine.
+# It ends itself as the kernel would, when the record has taken its event. Prints how they ended.
+DRIVER = """
+import importlib, os, signal, sys
 from netbuilder.cli.main import main
 from netbuilder.training.record import Record
 
-take = Record.take
+take, engine = Record.take, sys.argv[1]
+importlib.import_module({"torch": "netbuilder.engines.torch.train", "caffe": "netbuilder.engines"}[engine])
 
 def killed(self, event, last):
     row = take(self, event, last)
-    if [type(event).__name__, str(event.iteration if hasattr(event, "iteration") else "")] == sys.argv[1:3]:
+    if [type(event).__name__, getattr(event, "iteration", None)] == [awaited, 10]:
         os.kill(os.getpid(), signal.SIGKILL)
     return row
 
 Record.take = killed
-sys.exit(main(sys.argv[3:]))
+for number, awaited in enumerate(sys.argv[2:]):
+    pid = os.fork()
+    if not pid:
+        os.dup2(2, 1)
+        os._exit(main(["train", "solver.prototxt", "--engine", engine, "--no-draw", "--resume", "auto"]))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    if awaited == "never":
+        os.rename("out", f"out{number}")
 """
 # What is measured, and where the last run began.
 DIFFERS = {"from", "seconds", "images_per_second", "memory"}
@@ -58,18 +67,13 @@ def tables(folder: Path) -> list[list[str]]:
 def test_the_records_of_a_killed_and_of_an_undisturbed_training_are_equal(
     folder: Path, real_caffe: Caffe, engine: str, event: str
 ) -> None:
-    def run(event: str) -> int:
-        """Train in a process of its own, killed at this event of iteration 10."""
-        words = ["train", "solver.prototxt", "--engine", engine, "--no-draw", "--resume", "auto"]
-        return subprocess.run([sys.executable, "-c", KILLED, event, "10", *words], check=False).returncode
-
     (folder / "solver.prototxt").write_text(SHORT)
-    assert run("never") == 0
-    whole, rows = record(folder / "out"), tables(folder / "out")
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, engine, "never", event, "never"], stdout=subprocess.PIPE, text=True
+    )
+    assert done.stdout.split() == ["0", "-9", "0"]
+    whole, rows = record(folder / "out0"), tables(folder / "out0")
     assert all(test["loss"] is not None for test in whole["tests"])
     assert [len(losses) for losses in whole["last_losses"].values()] == [5, 8, 8, 8, 8]
-    (folder / "out").rename(folder / "whole")
-    assert run(event) == -9
-    assert run("never") == 0
-    assert tables(folder / "out") == rows
-    assert record(folder / "out") == whole
+    assert tables(folder / "out2") == rows
+    assert record(folder / "out2") == whole

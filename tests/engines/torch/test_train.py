@@ -223,23 +223,25 @@ def test_ctrl_c_gives_a_snapshot_and_130(folder: Path) -> None:
 
 def test_a_stopped_run_that_is_resumed_ends_with_the_same_bytes(folder: Path) -> None:
     """Stopped in the middle of an epoch, not at a snapshot; crops, mirroring and Dropout are random."""
+    solver = SOLVER.replace("max_iter: 200", "max_iter: 120")
+    (folder / "solver.prototxt").write_text(solver)
     assert main(["train", "solver.prototxt", *TORCH]) == 0
     (folder / "half.prototxt").write_text(
-        SOLVER.replace("max_iter: 200", "max_iter: 131 ").replace("out", "half")
+        solver.replace("max_iter: 120", "max_iter: 51").replace("out", "half")
     )
-    # The rates are those of 200 iterations.
+    # The rates are those of 120 iterations.
     text = (folder / "half.prototxt").read_text().replace("warmup 20 from 0, cosine", "fixed")
     (folder / "half.prototxt").write_text(text)
-    whole = text.replace("max_iter: 131", "max_iter: 200").replace("half/x", "whole/x")
+    whole = text.replace("max_iter: 51", "max_iter: 120").replace("half/x", "whole/x")
     (folder / "whole.prototxt").write_text(whole)
     assert main(["train", "whole.prototxt", *TORCH]) == 0
     assert main(["train", "half.prototxt", *TORCH]) == 0
-    (folder / "half.prototxt").write_text(text.replace("max_iter: 131", "max_iter: 200"))
+    (folder / "half.prototxt").write_text(text.replace("max_iter: 51", "max_iter: 120"))
     assert main(["train", "half.prototxt", *TORCH, "--resume", "latest"]) == 0
-    name = "x_iter_200.caffemodel"
+    name = "x_iter_120.caffemodel"
     assert (folder / "half" / name).read_bytes() == (folder / "whole" / name).read_bytes()
     assert (folder / "half" / name).read_bytes() != (folder / "out" / name).read_bytes()
-    states = [state_of(folder / place / "x_iter_200.solverstate") for place in ("half", "whole")]
+    states = [state_of(folder / place / "x_iter_120.solverstate") for place in ("half", "whole")]
     assert states[0].history == states[1].history
     assert rows(folder / "half/x_test.csv")[-2:] == rows(folder / "whole/x_test.csv")[-2:]
 

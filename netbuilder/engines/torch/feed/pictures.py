@@ -16,11 +16,11 @@ from netbuilder.data.images import pillow
 from netbuilder.data.order import Order, draws
 from netbuilder.data.packed import load
 from netbuilder.data.policies import Change, applied
+from netbuilder.data.readers import Cutting, Reader, Result
 from netbuilder.data.stored import BadRecord, Database, Pictures
 from netbuilder.engines.torch.feed.extras import Extras, Mix, cut_out, recoloured
 from netbuilder.engines.torch.feed.held import Held
 from netbuilder.engines.torch.feed.labels import Scores
-from netbuilder.engines.torch.feed.readers import Cutting, Reader, Result
 from netbuilder.engines.torch.transform import Centring, framing_of
 from netbuilder.errors import EngineError
 

@@ -1,7 +1,7 @@
 """Reads records ahead of their use: here, or in processes that decode and cut images.
 
 A process gets a source as its path and each record as a task; it returns pixels as they are stored, uint8, so
-that little is sent. Processes are spawned, and open files of their own.
+that little is sent. Processes are spawned, open files of their own, and import no PyTorch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netbuilder.data.framing import Frame, Framing
 from netbuilder.data.policies import Change, applied
+from netbuilder.data.processes import process_pool
 from netbuilder.data.stored import BadRecord, Pictures
 from netbuilder.errors import EngineError
 
@@ -82,8 +83,6 @@ class Reader:
         if not self.workers:
             return lambda: read(self.source, tasks, cutting)
         if self._pool is None:
-            from netbuilder.data.processes import process_pool
-
             self._pool = process_pool(self.workers, _open, (self.source,))
         parts: list[Future[Any]] = []
         for at in range(0, len(tasks), _CHUNK):
