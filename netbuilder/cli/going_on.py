@@ -51,6 +51,11 @@ def _program(name: str) -> list[str]:
 
 
 def _short(name: str, path: str) -> str:
-    """The name of a program if the shell finds that one by it, else its path."""
+    """The name of a program if the shell finds that one by it, else its path.
+
+    The Python of an environment is a link to another Python, which lacks what the environment has.
+    """
     found = shutil.which(name)
-    return name if found and os.path.realpath(found) == os.path.realpath(path) else path
+    if found is None or os.path.realpath(os.path.dirname(found)) != os.path.realpath(os.path.dirname(path)):
+        return path
+    return name if os.path.realpath(found) == os.path.realpath(path) else path
