@@ -218,8 +218,8 @@ def _reads(layer: Layer) -> list[tuple[Blob, GradientReads]]:
     found = [(layer.tops[0], reads)] if first else []
     further = known(traits.reads_tops, None)
     if further is not None and all(bottom.shape is not None for bottom in layer.bottoms):
-        places = further(layer.proto, [bottom.known_shape for bottom in layer.bottoms])
-        found += [(layer.tops[i], GradientReads.ELEMENTS) for i in places]
+        by_place = further(layer.proto, [bottom.known_shape for bottom in layer.bottoms])
+        found += [(layer.tops[i], reads) for i, reads in by_place.items()]
     return found
 
 

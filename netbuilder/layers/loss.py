@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, Shape, canonical_axis, check_not_empty, elements, legacy_shape, rule
-from netbuilder.layers.traits import COMPUTES, Scores, Spoils
+from netbuilder.layers.traits import COMPUTES, GradientReads, Reads, Scores, Spoils
 from netbuilder.layers.views import all_pooled
 
 if TYPE_CHECKING:
@@ -121,9 +121,9 @@ def euclidean_loss(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     return Facts((SCALAR,), ops=3 * elements(bottoms[0]))
 
 
-def _probabilities(layer: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, ...]:
+def _probabilities(layer: LayerParameter, bottoms: Sequence[Shape]) -> Reads:
     """The second top, in the memory of its Softmax. Source: infogain_loss_layer.cpp, Forward_cpu."""
-    return (1,) if len(layer.top) > 1 else ()
+    return {1: GradientReads.ELEMENTS} if len(layer.top) > 1 else {}
 
 
 @rule(

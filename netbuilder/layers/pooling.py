@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.arithmetic import Window, pool_extent, pool_window, sides
 from netbuilder.layers.base import Facts, Shape, elements, rule, variant, writes_over
-from netbuilder.layers.traits import COMPUTES, Kernel, Spoils
+from netbuilder.layers.traits import COMPUTES, GradientReads, Kernel, Reads, Spoils
 from netbuilder.layers.views import Blobs, Seen, all_pooled, convolved, slid
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def _pooling_draws(layer: LayerParameter) -> bool:
     return bool(layer.pooling_param.pool == STOCHASTIC)
 
 
-def _mask(layer: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, ...]:
+def _mask(layer: LayerParameter, bottoms: Sequence[Shape]) -> Reads:
     """The second top of a maximum. Source: pooling_layer.cpp, Backward_cpu."""
     p = layer.pooling_param
-    return (1,) if p.pool == p.MAX and len(layer.top) > 1 else ()
+    return {1: GradientReads.ELEMENTS} if p.pool == p.MAX and len(layer.top) > 1 else {}
 
 
 @rule(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netbuilder.errors import ShapeError, shape_text
 from netbuilder.layers.base import Facts, ParamFacts, Shape, elements, rule
-from netbuilder.layers.traits import COMPUTES, Diff, GradientReads, Spoils, Unknown
+from netbuilder.layers.traits import COMPUTES, Diff, GradientReads, Reads, Spoils, Unknown
 
 if TYPE_CHECKING:
     from netbuilder.schema import LayerParameter
@@ -45,18 +45,18 @@ def _lstm_learns(layer: LayerParameter) -> int:
     return 3 + _has_static(layer, 2)
 
 
-def _lstm_reads(layer: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, ...]:
+def _lstm_reads(layer: LayerParameter, bottoms: Sequence[Shape]) -> Reads:
     """The last cell, in the memory of the last LSTMUnit. Source: lstm_layer.cpp, FillUnrolledNet."""
-    return (2,) if layer.recurrent_param.expose_hidden else ()
+    return {2: GradientReads.ALL} if layer.recurrent_param.expose_hidden else {}
 
 
-def _rnn_reads(layer: LayerParameter, bottoms: Sequence[Shape]) -> tuple[int, ...]:
+def _rnn_reads(layer: LayerParameter, bottoms: Sequence[Shape]) -> Reads:
     """The last state, which its output multiplies; and the output of a single step, a TanH of its own memory.
 
     Source: rnn_layer.cpp, FillUnrolledNet; concat_layer.cpp, Reshape.
     """
-    exposed = (1,) if layer.recurrent_param.expose_hidden else ()
-    return (0, *exposed) if bottoms[0][:1] == (1,) else exposed
+    output = {0: GradientReads.ELEMENTS} if bottoms[0][:1] == (1,) else {}
+    return output | ({1: GradientReads.ALL} if layer.recurrent_param.expose_hidden else {})
 
 
 @rule(
@@ -133,7 +133,7 @@ def rnn(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     bottoms=3,
     tops=2,
     # Source of `gradient_reads`: lstm_unit_layer.cpp, Backward_cpu, which reads the new cell.
-    traits=_STEP._replace(no_gradient=(2,), unforced=(2,), gradient_reads=GradientReads.ELEMENTS),
+    traits=_STEP._replace(no_gradient=(2,), unforced=(2,), gradient_reads=GradientReads.ALL),
 )
 def lstm_unit(layer: LayerParameter, bottoms: Sequence[Shape]) -> Facts:
     """One step of an LSTM: cell (1, n, h), gates (1, n, 4h) and cont (1, n) -> new cell, hidden: (1, n, h).

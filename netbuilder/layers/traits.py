@@ -28,6 +28,7 @@ __all__ = [
     "GradientReads",
     "Keeps",
     "Kernel",
+    "Reads",
     "Scores",
     "Shares",
     "Source",
@@ -87,7 +88,10 @@ class GradientReads(Enum):
     NOTHING = 0
     SIGN = 1  # of each element, and only where the layer itself works in place
     ELEMENTS = 2  # each element, for its own gradient alone
-    ALL = 3  # every element, for the gradient of each
+    ALL = 3  # every element, also for gradients that do not pass through it
+
+
+Reads = dict[int, GradientReads]  # by the place of a top
 
 
 class Keeps(Enum):
@@ -185,8 +189,8 @@ class Traits(NamedTuple):
     `unforced`: the bottoms for which `force_backward` of the net asks no gradient.
     `spoils`: what it computes wrong when it writes over its bottom.
     `gradient_reads`: what its backward pass reads from its first top.
-    `reads_tops`: further tops of which its backward pass reads each element, or the first where the shapes of
-    the bottoms decide: a function of the layer and these shapes; None: none.
+    `reads_tops`: what it reads from further tops, or from the first where the shapes of the bottoms decide: a
+    function of the layer and these shapes; None: nothing.
     `positive`: whether the top is positive everywhere.
     `keeps`: what of each element is preserved in the top.
     `shares`: whether the tops live in the memory of the bottom.
@@ -220,9 +224,7 @@ class Traits(NamedTuple):
     unforced: tuple[int, ...] | Unknown = UNDECIDED
     spoils: Spoils | Callable[[LayerParameter], Spoils] | Unknown = UNDECIDED
     gradient_reads: GradientReads | Callable[[LayerParameter], GradientReads] | Unknown = UNDECIDED
-    reads_tops: Callable[[LayerParameter, Sequence[tuple[int, ...]]], tuple[int, ...]] | Unknown | None = (
-        UNDECIDED
-    )
+    reads_tops: Callable[[LayerParameter, Sequence[tuple[int, ...]]], Reads] | Unknown | None = UNDECIDED
     positive: bool | Callable[[LayerParameter], bool] | Unknown = UNDECIDED
     keeps: Keeps | Unknown = UNDECIDED
     shares: Shares | Unknown = UNDECIDED
