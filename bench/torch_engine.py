@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -169,18 +170,21 @@ def products(name: str, phase: str, args: argparse.Namespace) -> float:
     return 2e-9 * batch * (3 * sum(each) - first if phase == "train" else sum(each))
 
 
+SIDE = 1024  # of the matrices
+CHANNELS, IMAGE = 512, (8, 14, 14)  # of the convolution: batch, height and width
+PROBES = {"matrices": 2e-9 * SIDE**3, "convolution": 2e-9 * prod(IMAGE) * CHANNELS**2 * 9}  # GFLOP
+
+
 def probes() -> dict[str, Callable[[], tuple[float, float]]]:
     """Two products that processors compute about as fast as they can: of matrices, and a convolution."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    x = torch.randn(8, 512, 14, 14).contiguous(memory_format=torch.channels_last)
-    weight = torch.randn(512, 512, 3, 3).contiguous(memory_format=torch.channels_last)
+    a, b = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    n, *size = IMAGE
+    x = torch.randn(n, CHANNELS, *size).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(CHANNELS, CHANNELS, 3, 3).contiguous(memory_format=torch.channels_last)
     return {
         "matrices": timed(lambda: a @ b),
         "convolution": timed(lambda: functional.conv2d(x, weight, padding=1)),
     }
-
-
-PROBES = {"matrices": 2e-9 * 1024**3, "convolution": 2e-9 * 8 * 14**2 * 512**2 * 9}  # GFLOP
 
 
 def fastest(peers: Mapping[str, Callable[[], tuple[float, float]]], turns: int, busy: bool) -> Times:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from netbuilder.engines.torch.operators.convolution import Convolution, Deconvolution
-from netbuilder.engines.torch.passes.fusion import Derived, Fusion
+from netbuilder.engines.torch.passes.fusion import Derived, Fusion, graded
 from netbuilder.engines.torch.steps import Plan
 
 __all__ = ["Filter", "fixed_filters"]
@@ -45,7 +45,7 @@ class Filter(Fusion):
         """The operation without the bias; None where the layer is computed as it is."""
         layer = self._layer
         weight, _ = layer.learnt()
-        if x.dim() != 4 or not layer.whole(x) or (torch.is_grad_enabled() and weight.requires_grad):
+        if x.dim() != 4 or not layer.whole(x) or graded([weight]):
             return None
         found = self._native.of([weight], lambda: (native(layer, weight),))
         return None if found is None else found[0]

@@ -10,7 +10,7 @@ from netbuilder.engines.torch.operators.convolution import Convolution, Deconvol
 from netbuilder.engines.torch.operators.linear import InnerProduct
 from netbuilder.engines.torch.operators.normalization import BatchNorm, Scale
 from netbuilder.engines.torch.passes.batch_norm import Normalisation, scales_channels
-from netbuilder.engines.torch.passes.fusion import Derived, Fusion
+from netbuilder.engines.torch.passes.fusion import Derived, Fusion, graded
 from netbuilder.engines.torch.steps import Plan
 
 __all__ = ["Folded", "fold"]
@@ -33,8 +33,8 @@ class Folded(Fusion):
 
     def fused(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """One product."""
-        blobs = [operator.blob(i) for operator in self.operators for i in range(operator.number)]
-        if torch.is_grad_enabled() and any(blob.requires_grad for blob in blobs):
+        blobs = self.blobs()
+        if graded(blobs):
             return self.separate(x)  # type: ignore[return-value]
         low = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else None
         found = self._folded.of(blobs, lambda: self.folded(low), low)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from netbuilder.engines.torch.operator import Operator, Tops
 
-__all__ = ["Derived", "Fusion", "leading"]
+__all__ = ["Derived", "Fusion", "graded", "leading"]
 
 T = TypeVar("T")
 
@@ -53,6 +53,10 @@ class Fusion(nn.Module):
             tops = part(tops)
         return tops
 
+    def blobs(self) -> list[Tensor]:
+        """The parameter blobs of all parts."""
+        return [operator.blob(i) for operator in self.operators for i in range(operator.number)]
+
     def extra_repr(self) -> str:
         """As the module prints itself."""
         return " + ".join(operator.extra_repr() for operator in self.operators)
@@ -63,6 +67,11 @@ def leading(operator: nn.Module) -> Operator:
     first = operator.operators[0] if isinstance(operator, Fusion) else operator
     assert isinstance(first, Operator)
     return first
+
+
+def graded(tensors: Iterable[Tensor]) -> bool:
+    """Whether a gradient of any of these tensors is asked for."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _watched(part: nn.Module) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from netbuilder.engines.torch.operators.convolution import Convolution
 from netbuilder.engines.torch.passes.filters import Filter
 from netbuilder.engines.torch.passes.fold import Folded
-from netbuilder.engines.torch.passes.fusion import Derived, Fusion
+from netbuilder.engines.torch.passes.fusion import Derived, Fusion, graded
 from netbuilder.engines.torch.steps import Plan
 
 __all__ = ["Packed", "packed"]
@@ -31,12 +31,9 @@ class Packed(Fusion):
 
     def fused(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """One product, if nothing asks for a gradient."""
-        blobs = [operator.blob(i) for operator in self.operators for i in range(operator.number)]
-        if not self._fits(x) or (
-            torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *blobs))
-        ):
-            return self.separate(x)  # type: ignore[return-value]
-        found = self._held.of(blobs, lambda: self._pack(x))
+        blobs = self.blobs()
+        fits = self._fits(x) and not graded((x, *blobs))
+        found = self._held.of(blobs, lambda: self._pack(x)) if fits else None
         if found is None:
             return self.separate(x)  # type: ignore[return-value]
         _, stride, pad, dilation = self._layer.window
